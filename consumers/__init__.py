@@ -1,0 +1,1 @@
+"""Programs around the stream, each a plain kafka-python client."""

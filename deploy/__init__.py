@@ -1,0 +1,1 @@
+"""How Milepost is run: the command line, the embedded broker, the demo."""

@@ -1,0 +1,1 @@
+"""What a milestone is, and how it is kept."""

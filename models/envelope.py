@@ -1,0 +1,328 @@
+"""Bytes and headers to an event or a rejection, and back: the CloudEvents 1.0 Kafka protocol binding.
+
+`decode` never raises, whatever the bytes: the reasons are the contract's, section 3, in this order: too large,
+malformed, envelope, type, data. What depends on more than the record (the broker's clock, the allowed sources)
+is judged in `models.admission`.
+"""
+
+import binascii
+import re
+from base64 import b64decode
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+from msgspec import Raw, Struct, ValidationError
+
+from models.events import (
+    DATA_TYPES,
+    MAX_VALUE_BYTES,
+    UNKNOWN_TYPE,
+    Data,
+    Event,
+    Oddity,
+    ProgrammeRegistered,
+    Reason,
+    Rejection,
+    read_subject,
+)
+from models.instants import Instant, parse_instant
+
+Headers = Sequence[tuple[str, bytes | None]]
+
+STRUCTURED: Final = "application/cloudevents+json"
+#: A fixed bound rather than the interpreter's own, so that every worker decides alike.
+MAX_DEPTH: Final = 64
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_MAX_NAME: Final = 255
+_TOKENS = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[{]|[\]}]', re.DOTALL)
+_ATTRIBUTES: Final = (
+    "specversion",
+    "id",
+    "source",
+    "type",
+    "subject",
+    "time",
+    "recordedtime",
+    "correlationid",
+    "causationid",
+)
+
+
+class _Envelope(Struct):
+    """The attributes Milepost reads, and the data as it came; all optional, to say what is missing."""
+
+    specversion: str | None = None
+    id: str | None = None
+    source: str | None = None
+    type: str | None = None
+    subject: str | None = None
+    time: str | None = None
+    recordedtime: str | None = None
+    correlationid: str | None = None
+    causationid: str | None = None
+    data: Raw = Raw()
+    data_base64: str | None = None
+
+
+_decode_envelope = msgspec.json.Decoder(_Envelope).decode
+_decode_generic = msgspec.json.Decoder(dict[str, Any]).decode
+_decode_fields = msgspec.json.Decoder(dict[str, Raw]).decode
+_decode_data = {name: msgspec.json.Decoder(data).decode for name, data in DATA_TYPES.items()}
+_field_names = {name: frozenset(data.__struct_fields__) for name, data in DATA_TYPES.items()}
+
+
+class _RejectedError(Exception):
+    """Carries a rejection out of the steps below; never leaves this module."""
+
+    def __init__(self, reason: Reason, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
+
+
+def decode(headers: Headers, value: bytes | None) -> Event | Rejection:
+    """Return the event that a Kafka record carries, in either content mode, or why it carries none."""
+    envelope = _Envelope()
+    try:
+        oddities = _open(envelope, headers, value)
+        return _read(envelope, oddities)
+    except _RejectedError as rejected:
+        known = envelope.type if envelope.type in DATA_TYPES else UNKNOWN_TYPE
+        return Rejection(rejected.reason, str(rejected), envelope.source, known or UNKNOWN_TYPE)
+
+
+def _open(envelope: _Envelope, headers: Headers, value: bytes | None) -> tuple[Oddity, ...]:
+    """Fill the envelope from a record."""
+    if value is None:
+        raise _RejectedError(Reason.MALFORMED, "the value is null")
+    if len(value) > MAX_VALUE_BYTES:
+        raise _RejectedError(Reason.TOO_LARGE, f"{len(value)} bytes, allowed are {MAX_VALUE_BYTES}")
+    named = dict(headers)
+    content_type = (named.get("content-type") or b"").decode("utf-8", "replace").strip().lower()
+    if content_type.startswith("application/cloudevents"):
+        _open_structured(envelope, value)
+        return ()
+    prefix = _binary_prefix(named)
+    if not content_type and (prefix is None or _names_specversion(value)):
+        _open_structured(envelope, value)
+        return ()
+    _check_object(value)
+    _open_binary(envelope, named, prefix or "ce_")
+    envelope.data = Raw(value)
+    return (Oddity.HEADER_PREFIX,) if prefix == "ce-" else ()
+
+
+def _binary_prefix(named: Mapping[str, bytes | None]) -> str | None:
+    if "ce_specversion" in named or "ce_id" in named:
+        return "ce_"
+    # Some publishers' libraries wrote the HTTP binding's prefix into Kafka headers.
+    return "ce-" if any(name.startswith("ce-") for name in named) else None
+
+
+def _names_specversion(value: bytes) -> bool:
+    if b'"specversion"' not in value:
+        return False
+    try:
+        return "specversion" in _decode_fields(value)
+    except (msgspec.DecodeError, RecursionError):
+        return False
+
+
+def _open_structured(envelope: _Envelope, value: bytes) -> None:
+    _check_text(value)
+    try:
+        opened = _decode_envelope(value)
+    except ValidationError as error:
+        fields = _generic(value)
+        for name in ("source", "type"):
+            if isinstance(text := fields.get(name), str):
+                setattr(envelope, name, text)
+        raise _RejectedError(Reason.INVALID_ENVELOPE, str(error)) from None
+    except msgspec.DecodeError as error:
+        raise _RejectedError(Reason.MALFORMED, str(error)) from None
+    for name in (*_ATTRIBUTES, "data", "data_base64"):
+        setattr(envelope, name, getattr(opened, name))
+
+
+def _generic(value: bytes) -> dict[str, Any]:
+    """Decode without expectations, to tell what is not JSON (malformed) from what is not an envelope."""
+    try:
+        return _decode_generic(value)
+    except ValidationError as error:
+        raise _RejectedError(Reason.MALFORMED, f"not a JSON object: {error}") from None
+    except msgspec.DecodeError as error:
+        raise _RejectedError(Reason.MALFORMED, str(error)) from None
+
+
+def _open_binary(envelope: _Envelope, named: Mapping[str, bytes | None], prefix: str) -> None:
+    for name in _ATTRIBUTES:
+        raw = named.get(prefix + name)
+        if raw is None:
+            continue
+        try:
+            setattr(envelope, name, raw.decode("utf-8"))
+        except UnicodeDecodeError:
+            raise _RejectedError(Reason.INVALID_ENVELOPE, f"header {prefix}{name} is not UTF-8") from None
+
+
+def _check_text(value: bytes) -> None:
+    """Reject what is not UTF-8 or nests too deep, before a decoder recurses into it."""
+    try:
+        value.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise _RejectedError(Reason.MALFORMED, f"not UTF-8 at byte {error.start}") from None
+    # Counting is fast and enough for every honest event; only a suspect is scanned.
+    if value.count(b"[") + value.count(b"{") <= MAX_DEPTH:
+        return
+    depth = 0
+    for token in _TOKENS.finditer(value):
+        match value[token.start()]:
+            case 0x5B | 0x7B:
+                depth += 1
+                if depth > MAX_DEPTH:
+                    raise _RejectedError(Reason.MALFORMED, f"nested deeper than {MAX_DEPTH} levels")
+            case 0x5D | 0x7D:
+                depth -= 1
+
+
+def _check_object(value: bytes) -> None:
+    """Reject what is no JSON object."""
+    _check_text(value)
+    try:
+        _decode_fields(value)
+    except ValidationError as error:
+        raise _RejectedError(Reason.MALFORMED, f"not a JSON object: {error}") from None
+    except msgspec.DecodeError as error:
+        raise _RejectedError(Reason.MALFORMED, str(error)) from None
+
+
+def _read(envelope: _Envelope, oddities: tuple[Oddity, ...]) -> Event:
+    """Turn an open envelope into an event."""
+    if envelope.specversion != "1.0":
+        raise _RejectedError(Reason.INVALID_ENVELOPE, f'specversion is {_shown(envelope.specversion)}, not "1.0"')
+    source, event_id = _name(envelope.source, "source"), _name(envelope.id, "id")
+    time = _instant(envelope.time, "time")
+    if time is None:
+        raise _RejectedError(Reason.INVALID_ENVELOPE, "time is missing")
+    recorded = _instant(envelope.recordedtime, "recordedtime")
+    if not envelope.type:
+        raise _RejectedError(Reason.INVALID_ENVELOPE, "type is missing")
+    if envelope.type not in DATA_TYPES:
+        raise _RejectedError(Reason.UNSUPPORTED_TYPE, f"type {_shown(envelope.type)} is not known")
+    programme, project = _subject(envelope)
+    data, unknown = _read_data(envelope.type, _raw_data(envelope))
+    event = Event(
+        source=source,
+        id=event_id,
+        programme=programme,
+        project=project,
+        time=time,
+        recorded=recorded,
+        correlationid=envelope.correlationid,
+        causationid=envelope.causationid,
+        data=data,
+        oddities=(*oddities, Oddity.UNKNOWN_FIELD) if unknown else oddities,
+    )
+    if (fault := data.fault(event.instant)) is not None:
+        raise _RejectedError(Reason.INVALID_DATA, fault)
+    return event
+
+
+def _name(text: str | None, attribute: str) -> str:
+    if not text:
+        raise _RejectedError(Reason.INVALID_ENVELOPE, f"{attribute} is missing")
+    if len(text) > _MAX_NAME:
+        raise _RejectedError(
+            Reason.INVALID_ENVELOPE, f"{attribute} has {len(text)} characters, allowed are {_MAX_NAME}"
+        )
+    if _CONTROL.search(text):
+        raise _RejectedError(Reason.INVALID_ENVELOPE, f"{attribute} holds a control character: {_shown(text)}")
+    return text
+
+
+def _instant(text: str | None, attribute: str) -> Instant | None:
+    if text is None:
+        return None
+    try:
+        return parse_instant(text)
+    except ValueError as error:
+        raise _RejectedError(Reason.INVALID_ENVELOPE, f"{attribute}: {error}") from None
+
+
+def _subject(envelope: _Envelope) -> tuple[str, str]:
+    parts = None if envelope.subject is None else read_subject(envelope.subject)
+    if parts is None:
+        raise _RejectedError(
+            Reason.INVALID_ENVELOPE, f"subject {_shown(envelope.subject)} is not <programme>/<project>"
+        )
+    if bool(parts[1]) == (envelope.type == ProgrammeRegistered.TYPE):
+        wanted = "<programme>/<project>" if not parts[1] else "<programme> alone"
+        raise _RejectedError(
+            Reason.INVALID_ENVELOPE,
+            f"subject {_shown(envelope.subject)} of a {envelope.type} is not {wanted}",
+        )
+    return parts
+
+
+def _raw_data(envelope: _Envelope) -> bytes:
+    raw = bytes(envelope.data)
+    if envelope.data_base64 is not None:
+        if raw:
+            raise _RejectedError(Reason.INVALID_ENVELOPE, "both data and data_base64 are there")
+        try:
+            raw = b64decode(envelope.data_base64, validate=True)
+        except (binascii.Error, ValueError):
+            raise _RejectedError(Reason.INVALID_ENVELOPE, "data_base64 is not base64") from None
+        _check_object(raw)
+    # CloudEvents makes data optional; for types whose every field is, nothing and {} say the same.
+    return b"{}" if raw in {b"", b"null"} else raw
+
+
+def _read_data(event_type: str, raw: bytes) -> tuple[Data, bool]:
+    try:
+        data = _decode_data[event_type](raw)
+    except msgspec.DecodeError as error:
+        # The text is JSON by now, so whatever fails, fails the data's rules.
+        raise _RejectedError(Reason.INVALID_DATA, str(error)) from None
+    return data, not _field_names[event_type].issuperset(_decode_fields(raw))
+
+
+def _shown(text: str | None) -> str:
+    return "missing" if text is None else repr(text[:64])
+
+
+def _attributes(event: Event) -> dict[str, str]:
+    attributes = {
+        "specversion": "1.0",
+        "id": event.id,
+        "source": event.source,
+        "type": event.type,
+        "subject": event.subject,
+        "time": f"{event.time}Z",
+        "partitionkey": event.programme,
+    }
+    if event.recorded is not None:
+        attributes["recordedtime"] = f"{event.recorded}Z"
+    if event.correlationid is not None:
+        attributes["correlationid"] = event.correlationid
+    if event.causationid is not None:
+        attributes["causationid"] = event.causationid
+    return attributes
+
+
+def _present(data: Data) -> dict[str, Any]:
+    fields: dict[str, Any] = msgspec.to_builtins(data)
+    return {name: field for name, field in fields.items() if field is not None}
+
+
+def encode_structured(event: Event) -> tuple[Headers, bytes]:
+    """Return headers and value of a record that carries an event in structured mode."""
+    document = {**_attributes(event), "datacontenttype": "application/json", "data": _present(event.data)}
+    return [("content-type", STRUCTURED.encode())], msgspec.json.encode(document)
+
+
+def encode_binary(event: Event) -> tuple[Headers, bytes]:
+    """Return headers and value of a record that carries an event in binary mode."""
+    headers = [(f"ce_{name}", text.encode()) for name, text in _attributes(event).items()]
+    return [("content-type", b"application/json"), *headers], msgspec.json.encode(_present(event.data))

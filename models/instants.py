@@ -1,0 +1,97 @@
+"""Points in time, exact, as text that sorts like time.
+
+An *instant* is the canonical UTC form of an RFC 3339 timestamp without its `Z`: `2026-11-21T09:00:00` or
+`2026-11-21T09:00:00.25`. Fractions keep every digit but trailing zeros, so two instants are equal exactly when
+the texts are, and the order of the texts (by code point) is the order in time: what stands in the database sorts
+as it is. A `datetime` would stop at microseconds and make two different claims tie.
+
+A *stamp* is an instant, a source and an event id joined by tabs. Neither of them may hold a control character,
+and a tab sorts below everything that may follow, so comparing stamps as text compares (instant, source, id) in
+that order: contract, section 2.
+"""
+
+import re
+from datetime import UTC, date, datetime, timedelta
+from typing import NamedTuple, NewType
+
+Instant = NewType("Instant", str)
+Stamp = NewType("Stamp", str)
+
+_RFC_3339 = re.compile(r"(\d{4}-\d\d-\d\d)[Tt](\d\d:\d\d):(\d\d)(?:\.(\d+))?(?:[Zz]|([+-])(\d\d):(\d\d))", re.ASCII)
+_LAST_HOUR, _LAST_MINUTE, _LEAP = 23, 59, "60"
+
+
+def parse_instant(text: str) -> Instant:
+    """Return the instant that an RFC 3339 timestamp names.
+
+    A leap second (`23:59:60` UTC on the last day of a month) is the instant that follows it. Raises `ValueError`,
+    with the reason, for anything that RFC 3339 does not allow and for years outside of 1 to 9999 in UTC.
+    """
+    match = _RFC_3339.fullmatch(text)
+    if match is None:
+        raise ValueError(f"not an RFC 3339 timestamp with an offset: {text[:64]!r}")
+    day, minute, second, fraction, sign, hours, minutes = match.groups()
+    leap = second == _LEAP
+    moment = datetime.fromisoformat(f"{day}T{minute}:{'59' if leap else second}")
+    if sign is not None:
+        if int(hours) > _LAST_HOUR or int(minutes) > _LAST_MINUTE:
+            raise ValueError(f"no such offset: {text[:64]!r}")
+        offset = timedelta(hours=int(hours), minutes=int(minutes))
+        try:
+            moment = moment - offset if sign == "+" else moment + offset
+        except OverflowError:
+            raise ValueError(f"outside of the years 1 to 9999 in UTC: {text[:64]!r}") from None
+    if leap:
+        moment = _after_leap_second(moment, text)
+    canonical = moment.isoformat()
+    if fraction and (digits := fraction.rstrip("0")):
+        canonical = f"{canonical}.{digits}"
+    return Instant(canonical)
+
+
+def _after_leap_second(moment: datetime, text: str) -> datetime:
+    try:
+        following = moment + timedelta(seconds=1)
+    except OverflowError:
+        following = moment
+    # Leap seconds are inserted at the end of a UTC month (ITU-R TF.460), nowhere else.
+    if following.day != 1 or following.hour or following.minute:
+        raise ValueError(f"no leap second there: {text[:64]!r}")
+    return following
+
+
+def instant_at(milliseconds: int) -> Instant:
+    """Return the instant that many milliseconds after the Unix epoch."""
+    moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=milliseconds)
+    canonical = moment.replace(tzinfo=None).isoformat()
+    return Instant(canonical.rstrip("0") if "." in canonical else canonical)
+
+
+def epoch_seconds(instant: Instant) -> float:
+    """Return the seconds from the Unix epoch to an instant (Prometheus' unit), to the microsecond."""
+    # 26 characters: fromisoformat takes no more than six digits of a fraction before Python 3.12.
+    return datetime.fromisoformat(instant[:26]).replace(tzinfo=UTC).timestamp()
+
+
+def day_of(instant: Instant) -> date:
+    """Return the UTC day on which an instant lies."""
+    return date.fromisoformat(instant[:10])
+
+
+class StampParts(NamedTuple):
+    """What a stamp is made of."""
+
+    instant: Instant
+    source: str
+    id: str
+
+
+def make_stamp(instant: Instant, source: str, event_id: str) -> Stamp:
+    """Return the stamp of an event: what orders its claim among others."""
+    return Stamp(f"{instant}\t{source}\t{event_id}")
+
+
+def read_stamp(stamp: Stamp) -> StampParts:
+    """Take a stamp apart again."""
+    instant, source, event_id = stamp.split("\t")
+    return StampParts(Instant(instant), source, event_id)

@@ -1,0 +1,9 @@
+"""Alembic's entry: run the migrations on the connection that `models.schema` hands over."""
+
+from alembic import context
+
+from models.tables import metadata
+
+context.configure(connection=context.config.attributes["connection"], target_metadata=metadata)
+with context.begin_transaction():
+    context.run_migrations()

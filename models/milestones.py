@@ -1,0 +1,281 @@
+"""Claims to the winning claims: the fold of the contract, section 2.
+
+Every register keeps the claim with the newest stamp (the baseline: the oldest), so the order and the number of
+deliveries cannot show in the result. The same rule stands in SQL in `models.merge`; a property test holds the two
+against each other.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Generic, NamedTuple, TypeVar
+
+from models.events import (
+    Classifier,
+    DependencyDeclared,
+    DependencyWithdrawn,
+    Event,
+    EventRetracted,
+    MilestoneCancelled,
+    MilestoneReported,
+    Money,
+    ProgrammeRegistered,
+    ProjectRegistered,
+    ProjectWithdrawn,
+)
+from models.instants import Stamp
+
+T = TypeVar("T")
+
+
+class Claim(NamedTuple):
+    """A date that someone claimed, and when."""
+
+    stamp: Stamp
+    date: date
+    amount: Money | None = None
+
+
+class Register(NamedTuple, Generic[T]):
+    """A value and the claim that set it."""
+
+    stamp: Stamp
+    value: T
+
+
+class ProjectKey(NamedTuple):
+    """Which project."""
+
+    programme: str
+    project: str
+
+
+class SiteKey(NamedTuple):
+    """Which project named which site."""
+
+    programme: str
+    project: str
+    site: str
+
+
+class MilestoneKey(NamedTuple):
+    """Which milestone."""
+
+    programme: str
+    project: str
+    milestone: str
+
+
+class DependencyKey(NamedTuple):
+    """Which milestone waits for which."""
+
+    programme: str
+    project: str
+    milestone: str
+    after_project: str
+    after_milestone: str
+
+
+@dataclass(slots=True)
+class Milestone:
+    """The winning claims about one milestone."""
+
+    baseline: Claim | None = None
+    planned: Claim | None = None
+    estimated: Claim | None = None
+    actual: Claim | None = None
+    cancelled: Stamp | None = None
+
+    @property
+    def reported(self) -> Stamp | None:
+        """The newest report of any classifier."""
+        return max((claim.stamp for claim in (self.planned, self.estimated, self.actual) if claim), default=None)
+
+    @property
+    def last(self) -> Stamp | None:
+        """The newest claim of any kind."""
+        return newest(self.reported, self.cancelled)
+
+    @property
+    def is_cancelled(self) -> bool:
+        """Whether the newest cancellation is newer than every report."""
+        return is_newer(self.cancelled, self.reported)
+
+    @property
+    def own(self) -> Claim | None:
+        """Of estimated and planned, what was said last."""
+        return newest(self.estimated, self.planned)
+
+    @property
+    def amount(self) -> Money | None:
+        """The newest claim's amount: actual before estimated before planned."""
+        claims = (self.actual, self.estimated, self.planned)
+        return next((claim.amount for claim in claims if claim is not None and claim.amount is not None), None)
+
+
+@dataclass(slots=True)
+class Project:
+    """What is known of one project."""
+
+    registered: Stamp | None = None
+    withdrawn: Stamp | None = None
+    name: Register[str] | None = None
+    kind: Register[str] | None = None
+    site: Register[str] | None = None
+    investment: Register[Money] | None = None
+    jobs: Register[int] | None = None
+
+    @property
+    def is_withdrawn(self) -> bool:
+        """Whether the newest withdrawal is newer than every registration."""
+        return is_newer(self.withdrawn, self.registered)
+
+
+@dataclass(slots=True)
+class Programme:
+    """What is announced for one programme."""
+
+    registered: Stamp | None = None
+    name: Register[str] | None = None
+    investment: Register[Money] | None = None
+    jobs: Register[int] | None = None
+
+
+@dataclass(slots=True)
+class Dependency:
+    """What was said of one dependency."""
+
+    declared: Register[int] | None = None
+    withdrawn: Stamp | None = None
+
+    @property
+    def holds(self) -> bool:
+        """Whether the newest declaration is newer than the newest withdrawal."""
+        return self.declared is not None and (self.withdrawn is None or self.declared.stamp > self.withdrawn)
+
+
+@dataclass(slots=True)
+class Facts:
+    """The winning claims of a set of events."""
+
+    programmes: dict[str, Programme] = field(default_factory=dict)
+    projects: dict[ProjectKey, Project] = field(default_factory=dict)
+    milestones: dict[MilestoneKey, Milestone] = field(default_factory=dict)
+    dependencies: dict[DependencyKey, Dependency] = field(default_factory=dict)
+    #: Every site that was ever named, by whom: being named is enough to exist.
+    sites: set[SiteKey] = field(default_factory=set)
+
+    def existing_milestones(self) -> set[MilestoneKey]:
+        """Return every milestone that an event names, as its own or as another's predecessor."""
+        named = set(self.milestones)
+        for key in self.dependencies:
+            named.add(MilestoneKey(key.programme, key.project, key.milestone))
+            named.add(MilestoneKey(key.programme, key.after_project, key.after_milestone))
+        return named
+
+    def existing_projects(self) -> set[ProjectKey]:
+        """Return every project that an event names, as subject, site or predecessor."""
+        named = set(self.projects)
+        named.update(ProjectKey(key.programme, key.site) for key in self.sites)
+        named.update(ProjectKey(key.programme, key.project) for key in self.existing_milestones())
+        return named
+
+    def existing_programmes(self) -> set[str]:
+        """Return every programme that an event names."""
+        return set(self.programmes) | {key.programme for key in self.existing_projects()}
+
+
+Stamped = TypeVar("Stamped", Claim, Stamp, Register[str], Register[int], Register[Money])
+
+
+def newest(one: Stamped | None, other: Stamped | None) -> Stamped | None:
+    """Return the one with the larger stamp; nothing is older than everything."""
+    if one is None or other is None:
+        return other if one is None else one
+    return max(one, other, key=_stamp)
+
+
+def _stamp(stamped: Claim | Stamp | Register[T]) -> str:
+    return stamped if isinstance(stamped, str) else stamped[0]
+
+
+def is_newer(one: Stamp | None, other: Stamp | None) -> bool:
+    """Return whether something was said, and after the other."""
+    return one is not None and (other is None or one > other)
+
+
+def unretracted(events: Iterable[Event]) -> Iterator[Event]:
+    """Leave out what its own source took back, whichever was said first; a retraction cannot be taken back."""
+    events = list(events)
+    retracted = {(event.source, event.data.retracts) for event in events if isinstance(event.data, EventRetracted)}
+    for event in events:
+        if isinstance(event.data, EventRetracted) or (event.source, event.id) not in retracted:
+            yield event
+
+
+def fold(events: Iterable[Event]) -> Facts:
+    """Return the winning claims of unretracted events."""
+    facts = Facts()
+    for event in events:
+        _add(facts, event)
+    return facts
+
+
+def _add(facts: Facts, event: Event) -> None:
+    programme, project = event.programme, event.project
+    match event.data:
+        case MilestoneReported():
+            _report(
+                facts.milestones.setdefault(MilestoneKey(programme, project, event.data.milestone), Milestone()), event
+            )
+        case MilestoneCancelled(milestone=slug):
+            milestone = facts.milestones.setdefault(MilestoneKey(programme, project, slug), Milestone())
+            milestone.cancelled = newest(milestone.cancelled, event.stamp)
+        case DependencyDeclared() | DependencyWithdrawn():
+            _depend(facts, event, event.data)
+        case ProjectRegistered():
+            _register(facts.projects.setdefault(ProjectKey(programme, project), Project()), event, event.data)
+            if event.data.site is not None:
+                facts.sites.add(SiteKey(programme, project, event.data.site))
+        case ProjectWithdrawn():
+            known = facts.projects.setdefault(ProjectKey(programme, project), Project())
+            known.withdrawn = newest(known.withdrawn, event.stamp)
+        case ProgrammeRegistered():
+            _register(facts.programmes.setdefault(programme, Programme()), event, event.data)
+        case EventRetracted():
+            # A retraction says nothing of its subject, yet it names it.
+            facts.projects.setdefault(ProjectKey(programme, project), Project())
+
+
+def _report(milestone: Milestone, event: Event) -> None:
+    report = event.data
+    assert isinstance(report, MilestoneReported)  # noqa: S101 - told by the caller's match; narrows for mypy
+    claim = Claim(event.stamp, report.date, report.amount)
+    match report.classifier:
+        case Classifier.PLANNED:
+            milestone.planned = newest(milestone.planned, claim)
+            if milestone.baseline is None or claim.stamp < milestone.baseline.stamp:
+                # The baseline's amount is nobody's business: the contract reads it off the newest claims.
+                milestone.baseline = Claim(claim.stamp, claim.date)
+        case Classifier.ESTIMATED:
+            milestone.estimated = newest(milestone.estimated, claim)
+        case Classifier.ACTUAL:
+            milestone.actual = newest(milestone.actual, claim)
+
+
+def _depend(facts: Facts, event: Event, said: DependencyDeclared | DependencyWithdrawn) -> None:
+    key = DependencyKey(event.programme, event.project, said.milestone, said.after.project, said.after.milestone)
+    dependency = facts.dependencies.setdefault(key, Dependency())
+    if isinstance(said, DependencyDeclared):
+        dependency.declared = newest(dependency.declared, Register(event.stamp, said.lag_days or 0))
+    else:
+        dependency.withdrawn = newest(dependency.withdrawn, event.stamp)
+
+
+def _register(known: Project | Programme, event: Event, said: ProjectRegistered | ProgrammeRegistered) -> None:
+    stamp = event.stamp
+    known.registered = newest(known.registered, stamp)
+    for name in said.__struct_fields__:
+        value = getattr(said, name)
+        if value is not None:
+            setattr(known, name, newest(getattr(known, name), Register(stamp, value)))

@@ -1,0 +1,92 @@
+"""Where to read: the next offset of every partition, moved in the transaction that holds the events before it.
+
+Kafka's own committed offsets are advice for lag tools; this table decides. A worker that lost a partition without
+knowing it finds the position moved on and writes nothing; a database that was restored from an older copy finds
+its position behind what the worker thinks, and the worker reads again from there.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from sqlalchemy import Connection, select, update
+
+from models.rows import insert_into
+from models.tables import positions
+
+
+class Span(NamedTuple):
+    """The offsets of one partition that a batch covers: start included, end not."""
+
+    topic: str
+    partition: int
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class TakenUp:
+    """Where to read a partition from, and how many records are gone that were never read."""
+
+    position: int
+    missed: int = 0
+
+
+class LogMadeAnewError(Exception):
+    """A position lies beyond the end of the log: the topic is not the one that was read."""
+
+
+def claim(connection: Connection, spans: Sequence[Span]) -> tuple[dict[tuple[str, int], int], list[tuple[str, int]]]:
+    """Lock the positions of a batch until the transaction ends.
+
+    Returns where each partition stands that has something to do, and the partitions that are *stale*: their
+    position lies before the span, so the database knows less than the reader thinks.
+    """
+    ahead, stale = {}, []
+    for span in sorted(spans):
+        row = positions.c.topic == span.topic, positions.c.partition == span.partition
+        position = connection.scalar(select(positions.c.next_offset).where(*row).with_for_update())
+        if position is None or position < span.start:
+            stale.append((span.topic, span.partition))
+        elif position < span.end:
+            ahead[span.topic, span.partition] = position
+    return ahead, stale
+
+
+def move(connection: Connection, spans: Sequence[Span]) -> None:
+    """Move claimed positions to the ends of their spans."""
+    for span in spans:
+        row = positions.c.topic == span.topic, positions.c.partition == span.partition
+        connection.execute(update(positions).where(*row).values(next_offset=span.end))
+
+
+def take_up(connection: Connection, topic: str, logs: Mapping[int, tuple[int, int]]) -> dict[int, TakenUp]:
+    """Say where to read each partition from, given the first and the end offset of its log.
+
+    A partition never read starts at its log's start. Raises `LogMadeAnewError` for a position beyond the end.
+    """
+    taken = {}
+    for partition, (first, end) in sorted(logs.items()):
+        row = positions.c.topic == topic, positions.c.partition == partition
+        position = connection.scalar(select(positions.c.next_offset).where(*row).with_for_update())
+        if position is None:
+            values = {"topic": topic, "partition": partition, "next_offset": first}
+            connection.execute(insert_into(positions, connection.dialect.name).values(values).on_conflict_do_nothing())
+            taken[partition] = TakenUp(first)
+        elif position > end:
+            raise LogMadeAnewError(
+                f"{topic}:{partition} ends at offset {end}, but the database has read up to {position}:"
+                " the topic was made anew, or this is another cluster's database"
+            )
+        elif position < first:
+            connection.execute(update(positions).where(*row).values(next_offset=first))
+            taken[partition] = TakenUp(first, missed=first - position)
+        else:
+            taken[partition] = TakenUp(position)
+    return taken
+
+
+def read(connection: Connection, topic: str) -> dict[int, int]:
+    """Return the next offset of every partition of a topic that was ever taken up."""
+    query = select(positions.c.partition, positions.c.next_offset).where(positions.c.topic == topic)
+    return dict(connection.execute(query).tuples().all())

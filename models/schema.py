@@ -1,0 +1,29 @@
+"""Bring a database to the schema of this program, step by step (Alembic)."""
+
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.util import CommandError
+from sqlalchemy import Engine
+from sqlalchemy.exc import DBAPIError
+
+from models.database import DatabaseError, first_line, shown, writing
+
+
+def migrate(engine: Engine) -> None:
+    """Make or upgrade the tables; safe to repeat. Raises `DatabaseError` with one line when it cannot be done."""
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    try:
+        with writing(engine) as connection:
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+    except CommandError as error:
+        if "locate revision" not in str(error):
+            raise
+        raise DatabaseError(
+            f"database {shown(engine)} has a schema newer than this program knows: update milepost"
+        ) from None
+    except DBAPIError as error:
+        raise DatabaseError(f"database {shown(engine)} cannot be prepared: {first_line(error)}") from None

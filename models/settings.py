@@ -1,0 +1,137 @@
+"""The one reader of configuration: environment (`MILEPOST_…`), `milepost.toml`, flags; the later wins."""
+
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+CONFIG_FILE: Final = "milepost.toml"
+MAX_PORT: Final = 65535
+
+Seconds = Annotated[float, Field(gt=0)]
+
+
+class SettingsError(Exception):
+    """A setting that cannot be used; the message is one line."""
+
+
+class Settings(BaseSettings):
+    """What an operator may choose; contract, section 5."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="MILEPOST_", toml_file=CONFIG_FILE, extra="forbid", frozen=True, env_ignore_empty=True
+    )
+
+    kafka: str = "127.0.0.1:9092"
+    database: str = "sqlite:///.milepost/milepost.db"
+    web: str = "127.0.0.1:8090"
+    group: Annotated[str, Field(min_length=1, max_length=249)] = "milepost"
+    partitions: Annotated[int, Field(ge=1, le=10_000)] = 12
+    prefix: Annotated[str, Field(pattern=r"^[a-zA-Z0-9._-]{1,200}$")] = "milepost"
+
+    kafka_security: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"
+    kafka_username: str | None = None
+    kafka_password: SecretStr | None = None
+    kafka_ca: Path | None = None
+    kafka_certificate: Path | None = None
+    kafka_key: Path | None = None
+
+    #: Which sources may speak for a programme; one that is not named takes any.
+    allowed_sources: dict[str, list[str]] = {}
+
+    #: How many records one transaction may hold, at most.
+    batch: Annotated[int, Field(ge=1, le=100_000)] = 2000
+    #: How many milestone series one worker shows, at most.
+    max_series: Annotated[int, Field(ge=0)] = 200_000
+    #: How often a worker looks for programmes that changed without a signal.
+    sweep_seconds: Seconds = 30
+    #: How often the ends of the log are asked of the broker.
+    log_end_seconds: Seconds = 3
+    #: How long a worker may take to stop before it ends itself.
+    stop_seconds: Seconds = 4
+
+    @field_validator("web")
+    @classmethod
+    def _host_and_port(cls, value: str) -> str:
+        host, _, port = value.rpartition(":")
+        if not host or not port.isdecimal() or int(port) > MAX_PORT:
+            raise ValueError("say host:port, e.g. 127.0.0.1:8090")
+        return value
+
+    @field_validator("kafka")
+    @classmethod
+    def _bootstrap(cls, value: str) -> str:
+        for server in value.split(","):
+            host, _, port = server.strip().rpartition(":")
+            if not host or not port.isdecimal() or not 0 < int(port) <= MAX_PORT:
+                raise ValueError("say host:port, or several separated by commas")
+        return value
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - no .env files: milepost.toml is the file
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - as above
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Let flags win over the file, and the file over the environment."""
+        return init_settings, TomlConfigSettingsSource(settings_cls), env_settings
+
+    @property
+    def events_topic(self) -> str:
+        """Where upstream systems publish."""
+        return f"{self.prefix}.events"
+
+    @property
+    def programmes_topic(self) -> str:
+        """Where `record` says which programmes changed."""
+        return f"{self.prefix}.programmes"
+
+    @property
+    def changes_topic(self) -> str:
+        """Where forecasts that moved are told."""
+        return f"{self.prefix}.changes"
+
+    @property
+    def dead_letters_topic(self) -> str:
+        """Where the rejected go."""
+        return f"{self.prefix}.dead-letters"
+
+    @property
+    def web_address(self) -> tuple[str, int]:
+        """Host and port to serve HTTP on."""
+        host, _, port = self.web.rpartition(":")
+        return host.strip("[]"), int(port)
+
+    @property
+    def web_is_local(self) -> bool:
+        """Whether only this machine can reach the web service."""
+        host = self.web_address[0]
+        try:
+            return ip_address(host).is_loopback
+        except ValueError:
+            return host == "localhost"
+
+
+def read_settings(**flags: Any) -> Settings:  # noqa: ANN401 - pydantic judges the values
+    """Return the settings, flags (None: not given) winning; raises `SettingsError` with one line on the first fault."""
+    try:
+        return Settings(**{name: value for name, value in flags.items() if value is not None})
+    except ValidationError as error:
+        fault = error.errors()[0]
+        name = ".".join(str(part) for part in fault["loc"])
+        raise SettingsError(
+            f"setting {name}: {fault['msg']} (MILEPOST_{name.upper()}, or {name} in {CONFIG_FILE})"
+        ) from None
+    except ValueError as error:
+        raise SettingsError(f"{CONFIG_FILE}: {error}") from None

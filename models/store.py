@@ -1,0 +1,221 @@
+"""One batch, one transaction.
+
+`Store.record` is the whole of it; the steps are numbered there. Nothing here knows Kafka: a batch says which
+offsets it covers, and the table `positions` decides what of it is still to be done.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from sqlalchemy import Connection, Engine, delete, func, select, update
+from sqlalchemy.exc import DBAPIError
+
+from models import positions, tables
+from models.database import Fate, fate_of, reading, writing
+from models.events import Event, Reason, Rejection
+from models.ledger import Entered, Entry, Rejected, enter, read_subject_events
+from models.milestones import Facts, fold
+from models.positions import Span, TakenUp
+from models.rows import insert_into, read_facts, rows_of, write_rows
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What was read at once, of any number of partitions."""
+
+    spans: Sequence[Span]
+    entries: Sequence[Entry]
+
+
+class Change(NamedTuple):
+    """A programme that a batch changed."""
+
+    programme: str
+    revision: int
+    #: Append time of the oldest event that changed it, milliseconds since the epoch.
+    appended_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What came of a batch, once it is committed."""
+
+    accepted: Sequence[Entry] = ()
+    duplicates: Sequence[Entry] = ()
+    rejected: Sequence[Rejected] = ()
+    changes: Sequence[Change] = ()
+    #: Partitions whose position lies before the batch: the database knows less than the reader thinks.
+    stale: Sequence[tuple[str, int]] = ()
+
+
+#: Takes the rejected of a batch to safety; must not return before they are.
+Reject = Callable[[Sequence[Rejected]], None]
+
+
+@dataclass(slots=True)
+class _Tally:
+    """What happened in a transaction so far."""
+
+    entered: Entered = field(default_factory=Entered)
+    rejected: list[Rejected] = field(default_factory=list)
+    changes: list[Change] = field(default_factory=list)
+    stale: list[tuple[str, int]] = field(default_factory=list)
+
+
+class Store:
+    """What the agents, the command line and the audit read and write."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+
+    def record(self, batch: Batch, reject: Reject) -> Recorded:
+        """Write a batch whole or not at all.
+
+        Raises what the database raises; `models.database.fate_of` tells what to do about it. A record that the
+        database refuses is found by halving and rejected as `unstorable`; the rest of its batch goes in.
+        """
+        try:
+            return self._record(batch, reject)
+        except DBAPIError as error:
+            if fate_of(error) is not Fate.REFUSED:
+                raise
+            refused = self._refused(batch.entries, error)
+            if not refused:
+                raise
+            entries = [refused.get((entry.topic, entry.partition, entry.offset), entry) for entry in batch.entries]
+            return self._record(Batch(batch.spans, entries), reject)
+
+    def _record(self, batch: Batch, reject: Reject) -> Recorded:
+        with writing(self.engine) as connection:
+            tally = _Tally()
+            # 1. The positions say what is still to be done, and nobody else moves them until this commits.
+            ahead, tally.stale = positions.claim(connection, batch.spans)
+            entries = [
+                entry
+                for entry in batch.entries
+                if entry.offset >= ahead.get((entry.topic, entry.partition), entry.offset + 1)
+            ]
+            # 2. The ledger tells new events from known ones. 3. The new are folded into the winning claims.
+            self._apply(connection, entries, tally)
+            # 4. The rejected are safe elsewhere before the position passes them.
+            if tally.rejected:
+                reject(tally.rejected)
+            # 5. The positions move, in the same transaction.
+            positions.move(connection, [span for span in batch.spans if (span.topic, span.partition) in ahead])
+        # 6. Committed: whoever is told now, is told of something that stays.
+        return Recorded(
+            accepted=[*tally.entered.accepted, *tally.entered.stillborn],
+            duplicates=tally.entered.duplicates,
+            rejected=tally.rejected,
+            changes=tally.changes,
+            stale=tally.stale,
+        )
+
+    def _apply(self, connection: Connection, entries: Sequence[Entry], tally: _Tally) -> None:
+        tally.entered = entered = enter(connection, entries)
+        tally.rejected = [
+            Rejected(entry, entry.outcome) for entry in entries if isinstance(entry.outcome, Rejection)
+        ] + entered.conflicts
+        appended: dict[str, int] = {}
+        for entry in (*entered.accepted, *entered.stillborn):
+            if isinstance(event := entry.outcome, Event):
+                appended[event.programme] = min(entry.appended_ms, appended.get(event.programme, entry.appended_ms))
+        newest = max((entry.appended_ms for entry in entries), default=0)
+        for programme, _ in entered.struck:
+            appended.setdefault(programme, newest)
+        # The revision is raised before anything of a programme is read or written: its row is the lock that keeps
+        # a second fold of the same programme, in another worker, waiting for this one.
+        revisions = self._raise(connection, sorted(appended)) if appended else {}
+        tally.changes = [Change(name, revisions[name], appended[name]) for name in sorted(appended)]
+        self._merge(connection, fold(entry.outcome for entry in entered.accepted if isinstance(entry.outcome, Event)))
+        for programme, project in sorted(entered.struck):
+            self._fold_again(connection, programme, project)
+
+    def _raise(self, connection: Connection, names: Sequence[str]) -> dict[str, int]:
+        table = tables.programmes
+        raised = insert_into(table, connection.dialect.name).on_conflict_do_update(
+            index_elements=[table.c.programme], set_={"revision": table.c.revision + 1}
+        )
+        rows = [{"programme": name, "revision": 1} for name in names]
+        return dict(connection.execute(raised.returning(table.c.programme, table.c.revision), rows).tuples().all())
+
+    def _merge(self, connection: Connection, facts: Facts) -> None:
+        for table, rows in rows_of(facts).items():
+            write_rows(connection, table, rows, merge=True)
+
+    def _fold_again(self, connection: Connection, programme: str, project: str) -> None:
+        """Fold a subject from the ledger: what a retraction needs, since the next best claim is not in the winners."""
+        for table in tables.FACTS:
+            connection.execute(delete(table).where(table.c.programme == programme, table.c.project == project))
+        if not project:
+            registers = [column.name for column in tables.programmes.c if "register" in column.info]
+            connection.execute(
+                update(tables.programmes)
+                .where(tables.programmes.c.programme == programme)
+                .values(dict.fromkeys(registers))
+            )
+        self._merge(connection, fold(read_subject_events(connection, programme, project)))
+
+    def _refused(self, entries: Sequence[Entry], error: DBAPIError) -> dict[tuple[str, int, int], Entry]:
+        """Find the records that the database refuses, by halving, each try rolled back."""
+        if not self._is_refused(entries):
+            return {}
+        if len(entries) > 1:
+            half = len(entries) // 2
+            found = self._refused(entries[:half], error) | self._refused(entries[half:], error)
+            if found:
+                return found
+            raise error  # only together are they refused: no record's fault
+        [entry] = entries
+        event = entry.outcome
+        known = (event.source, event.type)
+        rejection = Rejection(Reason.UNSTORABLE, f"the database refuses it: {_one_line(error)}", *known)
+        return {(entry.topic, entry.partition, entry.offset): entry._replace(outcome=rejection)}
+
+    def _is_refused(self, entries: Sequence[Entry]) -> bool:
+        try:
+            with self.engine.connect().execution_options(writes=True) as connection, connection.begin() as trial:
+                self._apply(connection, entries, _Tally())
+                trial.rollback()
+        except DBAPIError as error:
+            if fate_of(error) is not Fate.REFUSED:
+                raise
+            return True
+        return False
+
+    def take_up(self, topic: str, logs: Mapping[int, tuple[int, int]]) -> dict[int, TakenUp]:
+        """Say where to read each partition from; see `models.positions.take_up`."""
+        with writing(self.engine) as connection:
+            return positions.take_up(connection, topic, logs)
+
+    def positions(self, topic: str) -> dict[int, int]:
+        """Return the next offset of every partition of a topic that was ever taken up."""
+        with reading(self.engine) as connection:
+            return positions.read(connection, topic)
+
+    def revisions(self) -> dict[str, int]:
+        """Return every programme with its revision."""
+        table = tables.programmes
+        with reading(self.engine) as connection:
+            return dict(connection.execute(select(table.c.programme, table.c.revision)).tuples().all())
+
+    def facts(self, programmes: Sequence[str] | None = None) -> tuple[Facts, dict[str, int]]:
+        """Return the winning claims of some programmes, or of all, with their revisions, of one moment."""
+        table = tables.programmes
+        with reading(self.engine) as connection:
+            query = select(table.c.programme, table.c.revision)
+            if programmes is not None:
+                query = query.where(table.c.programme.in_(programmes))
+            revisions = dict(connection.execute(query).tuples().all())
+            return read_facts(connection, programmes), revisions
+
+    def count_events(self) -> int:
+        """Return how many events the ledger holds."""
+        query = select(func.count()).select_from(tables.ledger).where(tables.ledger.c.digest.is_not(None))
+        with reading(self.engine) as connection:
+            return connection.scalar(query) or 0
+
+
+def _one_line(error: DBAPIError) -> str:
+    return " ".join(str(error.orig).split())[:300]

@@ -1,0 +1,158 @@
+"""The SQL tables. Migrations make them; `SCHEMA` names the revision this program was written for.
+
+Names and stamps compare by code point everywhere (collation C; SQLite's BINARY), as they do in Python: the winner
+of two claims and the order in which rows are locked must not depend on a database's locale.
+
+Free text (names, amounts) is kept as JSON text: a NUL character, legal in JSON and refused by PostgreSQL's text,
+is then as storable as any other, and both databases hold the same.
+"""
+
+from typing import Any, Final
+
+import msgspec
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Date,
+    Dialect,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    TypeDecorator,
+    false,
+    text,
+)
+
+SCHEMA: Final = "0001"
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+NAME: Final = Text().with_variant(Text(collation="C"), "postgresql")
+
+
+class JsonText(TypeDecorator[Any]):
+    """Any JSON value as text, escaped so that every database takes it."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: Any | None, dialect: Dialect) -> str | None:  # noqa: ARG002, ANN401 - SQLAlchemy's signature
+        """Encode; None stays NULL."""
+        return None if value is None else msgspec.json.encode(value).decode()
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> Any | None:  # noqa: ARG002, ANN401 - as above
+        """Decode."""
+        return None if value is None else msgspec.json.decode(value)
+
+
+def _name(name: str, **options: Any) -> Column[str]:  # noqa: ANN401 - handed on to Column
+    return Column(name, NAME, **options)
+
+
+def _key(*names: str) -> list[Column[str]]:
+    return [_name(name, primary_key=True) for name in names]
+
+
+def _register(name: str, *values: Column[Any], oldest: bool = False) -> list[Column[Any]]:
+    """Columns that one winning claim sets together: its values and its stamp (what `models.store` merges by)."""
+    stamp = f"{name}_stamp"
+    for value in values:
+        value.info["register"] = (stamp, oldest)
+    return [*values, Column(stamp, NAME, info={"register": (stamp, oldest)})]
+
+
+#: Every event that was accepted, as it came. A row without a digest holds the place of an event that was retracted
+#: before it arrived.
+ledger = Table(
+    "ledger",
+    metadata,
+    *_key("source", "id"),
+    _name("type"),
+    _name("programme"),
+    _name("project"),
+    _name("instant"),
+    _name("retracts"),
+    Column("retracted", Boolean, nullable=False, server_default=false()),
+    Column("digest", LargeBinary),
+    _name("topic"),
+    Column("partition", Integer),
+    Column("offset", BigInteger),
+    Column("appended_ms", BigInteger),
+    Column("headers", LargeBinary),
+    Column("payload", LargeBinary),
+    Index("ix_ledger_subject", "programme", "project"),
+    Index(
+        "ix_ledger_retracts",
+        "retracts",
+        postgresql_where=text("retracts IS NOT NULL"),
+        sqlite_where=text("retracts IS NOT NULL"),
+    ),
+)
+
+#: The next offset to read of each partition; moves in the transaction that holds the events before it.
+positions = Table(
+    "positions",
+    metadata,
+    _name("topic", primary_key=True),
+    Column("partition", Integer, primary_key=True, autoincrement=False),
+    Column("next_offset", BigInteger, nullable=False),
+)
+
+#: What is announced for a programme, and how often it changed.
+programmes = Table(
+    "programmes",
+    metadata,
+    *_key("programme"),
+    Column("revision", BigInteger, nullable=False, server_default="0"),
+    *_register("registered"),
+    *_register("name", Column("name", JsonText)),
+    *_register("investment", Column("investment", JsonText)),
+    *_register("jobs", Column("jobs", JsonText)),
+)
+
+projects = Table(
+    "projects",
+    metadata,
+    *_key("programme", "project"),
+    *_register("registered"),
+    *_register("withdrawn"),
+    *_register("name", Column("name", JsonText)),
+    *_register("kind", _name("kind")),
+    *_register("site", _name("site")),
+    *_register("investment", Column("investment", JsonText)),
+    *_register("jobs", Column("jobs", JsonText)),
+)
+
+#: Every site that an unretracted registration names: being named is enough to exist.
+sites = Table("sites", metadata, *_key("programme", "project", "site"))
+
+milestones = Table(
+    "milestones",
+    metadata,
+    *_key("programme", "project", "milestone"),
+    *_register("baseline", Column("baseline", Date), oldest=True),
+    *_register("planned", Column("planned", Date), Column("planned_amount", JsonText)),
+    *_register("estimated", Column("estimated", Date), Column("estimated_amount", JsonText)),
+    *_register("actual", Column("actual", Date), Column("actual_amount", JsonText)),
+    *_register("cancelled"),
+)
+
+dependencies = Table(
+    "dependencies",
+    metadata,
+    *_key("programme", "project", "milestone", "after_project", "after_milestone"),
+    *_register("declared", Column("lag_days", Integer)),
+    *_register("withdrawn"),
+)
+
+#: What the winning claims of a subject (programme, project) are kept in, in the order in which rows are written.
+FACTS: Final = (projects, sites, milestones, dependencies)

@@ -1,0 +1,1 @@
+"""The Faust application: events in, state and numbers out."""

@@ -1,0 +1,57 @@
+"""How the Faust side reaches Kafka: addresses and credentials from the settings."""
+
+from ssl import SSLContext, create_default_context
+from typing import Any
+
+from faust.auth import SASLCredentials, SSLCredentials
+from faust.types.auth import CredentialsT
+
+from models.settings import Settings
+
+
+def ssl_context(settings: Settings) -> SSLContext | None:
+    """Return the TLS context that the settings ask for, or None for plain text."""
+    if not settings.kafka_security.endswith("SSL"):
+        return None
+    context = create_default_context(cafile=settings.kafka_ca)
+    if settings.kafka_certificate is not None:
+        context.load_cert_chain(settings.kafka_certificate, settings.kafka_key)
+    return context
+
+
+def credentials(settings: Settings) -> CredentialsT | None:
+    """Return Faust's credentials."""
+    context = ssl_context(settings)
+    if settings.kafka_security.startswith("SASL"):
+        return SASLCredentials(
+            username=settings.kafka_username or "",
+            password=_password(settings),
+            mechanism=settings.kafka_sasl_mechanism,
+            ssl_context=context,
+        )
+    return None if context is None else SSLCredentials(context)
+
+
+def client_options(settings: Settings) -> dict[str, Any]:
+    """Return the options of an aiokafka client of our own."""
+    options: dict[str, Any] = {
+        "bootstrap_servers": settings.kafka,
+        "security_protocol": settings.kafka_security,
+        "ssl_context": ssl_context(settings),
+    }
+    if settings.kafka_security.startswith("SASL"):
+        options |= {
+            "sasl_mechanism": settings.kafka_sasl_mechanism,
+            "sasl_plain_username": settings.kafka_username or "",
+            "sasl_plain_password": _password(settings),
+        }
+    return options
+
+
+def broker_urls(settings: Settings) -> str:
+    """Return the bootstrap servers as Faust wants them."""
+    return ";".join(f"kafka://{server.strip()}" for server in settings.kafka.split(","))
+
+
+def _password(settings: Settings) -> str:
+    return settings.kafka_password.get_secret_value() if settings.kafka_password else ""

@@ -1,0 +1,40 @@
+"""What a worker knows of its own health: the source of `/ready`, `/live` and the two `…_up` metrics."""
+
+from dataclasses import dataclass
+
+from faust.types import AppT
+
+
+@dataclass(slots=True)
+class Health:
+    """Noted by those who find out; read by those who are asked."""
+
+    app: AppT
+    #: None until the first answer or the first failure.
+    database_answers: bool | None = None
+    kafka_answers: bool | None = None
+    #: Whether partitions were ever assigned (to a spare worker: none of them).
+    joined: bool = False
+    #: Whether the programmes of the present assignment were all drawn once.
+    drawn: bool = False
+
+    def not_ready(self) -> dict[str, str]:
+        """Return what stands in the way of serving, by name; empty when nothing does."""
+        reasons = {}
+        if not self.database_answers:
+            reasons["database"] = "does not answer" if self.database_answers is False else "not asked yet"
+        if not self.kafka_answers:
+            reasons["kafka"] = "does not answer" if self.kafka_answers is False else "not asked yet"
+        if not self.joined:
+            reasons["group"] = "no assignment yet"
+        elif self.app.rebalancing:
+            reasons["group"] = "partitions are being assigned"
+        elif not self.drawn:
+            reasons["milestones"] = "not drawn yet"
+        return reasons
+
+    def not_alive(self) -> dict[str, str]:
+        """Return why this process should be ended, by name. Never that Kafka or the database is away."""
+        if self.app.should_stop:
+            return {"worker": "is stopping"}
+        return {}

@@ -1,0 +1,355 @@
+"""The micro-batch transport: one Faust message for everything a fetch brought of a topic.
+
+Nearly all of Faust's cost is paid per message: drain loop, conductor, event, queue, ack, sensors. This transport
+hands a stream a `Delivery`, the records of all partitions of one topic that were there when it had time for them,
+so that cost is paid once a batch, and a batch grows as fast as the database needs it to.
+
+What it replaces of `faust.transport.consumer.Consumer`, and why:
+
+- `_drain_messages`/`getmany`: the stock loop asks for all topics at once and pauses a partition whose stream is
+  full; aiokafka looks at a resumed partition only some 100 ms later. Here each topic has one fetch of its own under
+  way, and *admission* decides: the next fetch of a topic is asked for only while few of its deliveries are
+  unacknowledged. Nothing is ever paused.
+- `_add_gap`, `_new_offset`, `ack`: the stock book-keeping knows single offsets and fills what lies between two
+  batches into *gaps*; merged across batches they would either never commit or commit what was not processed. Here
+  a partition's committable offset is the end of the last delivery before the first unfinished one. A delivery is
+  finished when its agent says so (`done`), not when its loop body ends: Faust acks also what raised. Streams are
+  read with `noack()` and acknowledged by hand, because Faust's compiled ones inline the stock book-keeping.
+- `perform_seek`: where to read is not the group's decision. For topics that are *positioned*, `take_up` is asked
+  on every assignment; for others the committed offset counts. It happens in the drain loop, the only place that
+  fetches, so that no fetch spans a seek and no time-out of the rebalance can let reading begin without it.
+- `_commit` in the consumer's thread: the stock one ends the application on any error. Committed offsets are advice
+  for lag tools here, so an error is logged and the next commit tells again.
+"""
+
+import asyncio
+import logging
+from collections import defaultdict, deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Final, Protocol, cast
+
+import aiokafka
+from aiokafka import TopicPartition
+from aiokafka.errors import ConsumerStoppedError, KafkaError
+from faust.transport.drivers import aiokafka as driver
+from faust.types import TP, AppT, ConsumerMessage, Message
+from faust.types.transports import ConsumerT, TPorTopicSet
+from mode import ServiceT
+from yarl import URL
+
+from models.positions import Span
+
+logger = logging.getLogger("milepost.transport")
+
+
+class Record(Protocol):
+    """What is read of an aiokafka `ConsumerRecord`."""
+
+    offset: int
+    #: Milliseconds since the epoch: the broker's append time where the topic says so.
+    timestamp: int
+    timestamp_type: int
+    headers: Sequence[tuple[str, bytes | None]]
+    key: bytes | None
+    value: bytes | None
+    topic: str
+    partition: int
+
+
+#: Given the first and end offset of each partition's log, says where to read it from. Retries what passes.
+TakeUp = Callable[[Mapping[TP, tuple[int, int]]], Awaitable[Mapping[TP, int]]]
+
+#: How long one fetch may wait for records; bounds how long a rebalance waits for it to come back.
+FETCH_SECONDS: Final = 0.2
+#: How long the broker may hold a fetch open. aiokafka has one fetch a broker under way, and a partition that was
+#: drained meanwhile is not part of it: it waits this long, at worst, for its next turn. (Faust: 1.5 s.)
+BROKER_WAIT_MS: Final = 100
+#: Deliveries of a topic that may be unacknowledged: one being written, one ready.
+IN_FLIGHT: Final = 2
+
+
+@dataclass(slots=True, eq=False)
+class Delivery:
+    """What one fetch brought of a topic: the value of one Faust message."""
+
+    topic: str
+    spans: Sequence[Span]
+    records: Sequence[Record]
+    generation: int
+    #: Set by the agent when nothing of it is left to do; only then may its offsets be committed.
+    done: bool = False
+
+
+class MicroBatchConsumerThread(driver.AIOKafkaConsumerThread):
+    """The thread that owns the aiokafka consumer, and sends heartbeats while the main thread works."""
+
+    def _create_worker_consumer(self, transport: driver.Transport) -> aiokafka.AIOKafkaConsumer:
+        consumer = super()._create_worker_consumer(transport)
+        # Not a parameter in Faust; read by aiokafka when the consumer starts.
+        consumer._fetch_max_wait_ms = BROKER_WAIT_MS  # noqa: SLF001
+        return consumer
+
+    async def _commit(self, offsets: Mapping[TP, int]) -> bool:
+        """Commit, if the broker likes: a failure is told and forgotten."""
+        assigned = self.assignment()
+        try:
+            await self._ensure_consumer().commit(
+                {TopicPartition(*tp): offset for tp, offset in offsets.items() if tp in assigned}
+            )
+        except KafkaError as error:
+            logger.warning("committed offsets were not taken by the broker (%r); the database's positions count", error)
+            return False
+        return True
+
+    async def run(self, coroutine: Callable[..., Awaitable[Any]], *args: object) -> Any:  # noqa: ANN401 - whatever it returns
+        """Run a coroutine of the aiokafka consumer in its loop, past the method queue, whose two workers commit."""
+
+        async def call() -> Any:  # noqa: ANN401 - as above
+            return await coroutine(*args)
+
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(call(), self.thread_loop))
+
+    async def fetch(self, partitions: set[TP], max_records: int) -> dict[TP, list[Record]]:
+        """Return records of some partitions, or nothing after a while; in this thread's loop."""
+        consumer = self._ensure_consumer()
+        fetcher = consumer._fetcher  # noqa: SLF001 - as Faust's own _fetch_records does
+        with fetcher._subscriptions.fetch_context():  # noqa: SLF001
+            records: dict[TP, list[Record]] = await fetcher.fetched_records(
+                partitions, timeout=FETCH_SECONDS, max_records=max_records
+            )
+        return records
+
+    async def look_up(self, partitions: set[TP]) -> dict[TP, tuple[int, int]]:
+        """Return the first and the end offset of some partitions' logs; in this thread's loop."""
+        consumer = self._ensure_consumer()
+        named = [TopicPartition(*tp) for tp in partitions]
+        first, end = await asyncio.gather(consumer.beginning_offsets(named), consumer.end_offsets(named))
+        return {tp: (first[tp], end[tp]) for tp in partitions}
+
+    async def seek_all(self, offsets: Mapping[TP, int], committed: set[TP]) -> None:
+        """Seek some partitions to offsets and others to what is committed; in this thread's loop."""
+        consumer = self._ensure_consumer()
+        for tp, offset in offsets.items():
+            consumer.seek(TopicPartition(*tp), offset)
+        if committed:
+            await consumer.seek_to_committed(*(TopicPartition(*tp) for tp in committed))
+
+
+class MicroBatchConsumer(driver.Consumer):
+    """Faust's consumer, with deliveries for messages."""
+
+    transport: "MicroBatchTransport"
+    _thread: MicroBatchConsumerThread
+
+    #: Deliveries of each partition that are not committed yet, in order.
+    _delivered: dict[TP, deque[tuple[int, Delivery]]]
+
+    def __init__(self, *args: Any, **options: Any) -> None:  # noqa: ANN401 - Faust's own
+        super().__init__(*args, **options)
+        self._delivered = defaultdict(deque)
+        self._in_flight: dict[str, set[Delivery]] = defaultdict(set)
+        #: The next offset of each partition that was taken up; None: to be taken up.
+        self._next: dict[TP, int | None] | None = None
+        self._fetches: dict[str, asyncio.Task[dict[TP, list[Record]]]] = {}
+        self._stirred = asyncio.Event()
+
+    def _new_consumer_thread(self) -> MicroBatchConsumerThread:
+        return MicroBatchConsumerThread(self, loop=self.loop, beacon=self.beacon)
+
+    # Where to read.
+
+    async def perform_seek(self) -> None:
+        """Have every partition taken up before the next fetch."""
+        self.read_again()
+
+    def read_again(self) -> None:
+        """Forget what was read and is not recorded, and ask again where to read."""
+        self._next = None
+        self._stirred.set()
+
+    async def on_partitions_revoked(self, revoked: set[TP]) -> None:
+        """Forget the book-keeping of partitions that are gone, once their deliveries are finished or given up."""
+        self._stirred.set()
+        await super().on_partitions_revoked(revoked)
+        self._next = None
+        for tp in revoked:
+            self._delivered.pop(tp, None)
+
+    async def _take_up(self) -> None:
+        """Ask where to read every assigned partition, and seek there."""
+        await self._settle()
+        generation = self.app.consumer_generation_id
+        assigned = self.assignment()
+        positioned = {tp for tp in assigned if tp.topic in self.transport.positioned}
+        starts: Mapping[TP, int] = {}
+        if positioned:
+            logs = await self._thread.run(self._thread.look_up, positioned)
+            starts = await self.transport.take_up(logs)
+        if not self.is_current(generation):
+            return  # another rebalance began meanwhile: what was said is stale
+        await self._thread.run(self._thread.seek_all, starts, assigned - positioned)
+        self._delivered.clear()
+        self._in_flight.clear()
+        self._next = {tp: starts.get(tp) for tp in assigned}
+
+    async def _settle(self) -> None:
+        """Wait for the fetches under way; what they bring belongs to positions that no longer count."""
+        fetches, self._fetches = list(self._fetches.values()), {}
+        for outcome in await asyncio.gather(*fetches, return_exceptions=True):
+            if isinstance(outcome, Exception):
+                logger.info("a fetch that no longer counts ended with %r", outcome)
+
+    def is_current(self, generation: int) -> bool:
+        """Return whether what was read in a generation of the group is still this worker's to process."""
+        return self.flow_active and not self.app.should_stop and generation == self.app.consumer_generation_id
+
+    # Reading.
+
+    async def _drain_messages(self, fetcher: ServiceT) -> None:
+        """Hand deliveries to the streams until the consumer or the fetcher is stopped."""
+        try:
+            while not (self.should_stop or fetcher.should_stop):
+                if not self.flow_active:
+                    await self.wait(cast("Any", self.can_resume_flow))
+                    continue
+                async for _, message in self.getmany(FETCH_SECONDS):
+                    await self.wait_first(self.callback(message), self.suspend_flow.wait())
+        except (asyncio.CancelledError, ConsumerStoppedError):
+            if not self.app.should_stop:
+                raise
+        finally:
+            await self._settle()
+
+    async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, Message]]:  # noqa: ASYNC109 - Faust's signature
+        """Yield the deliveries that are ready, after waiting for at least something to happen."""
+        if self._next is None:
+            try:
+                await self._take_up()
+            except KafkaError as error:
+                logger.warning("the broker does not say where its logs begin and end (%r); asking again", error)
+                await self.sleep(timeout)
+            return
+        following = self._next
+        self._start_fetches(following)
+        await self._wait_for_something(timeout)
+        for topic, fetch in list(self._fetches.items()):
+            if not fetch.done():
+                continue
+            del self._fetches[topic]
+            if self._next is not following or not self.flow_active:
+                return  # all is taken up again before the next fetch
+            try:
+                records = fetch.result()
+            except KafkaError as error:
+                logger.warning("a fetch from %s failed (%r); trying again", topic, error)
+                await self.sleep(timeout)
+                continue
+            if records and (delivery := self._deliver(topic, records, following)):
+                tp = TP(topic, delivery.spans[0].partition)
+                yield tp, self._message(tp, delivery)
+
+    def _start_fetches(self, following: Mapping[TP, int | None]) -> None:
+        by_topic: dict[str, set[TP]] = defaultdict(set)
+        for tp in following:
+            by_topic[tp.topic].add(tp)
+        for topic, partitions in by_topic.items():
+            if topic not in self._fetches and len(self._in_flight[topic]) < IN_FLIGHT:
+                fetch = self._thread.run(self._thread.fetch, partitions, self.transport.max_records)
+                self._fetches[topic] = asyncio.ensure_future(fetch)
+
+    async def _wait_for_something(self, timeout: float) -> None:  # noqa: ASYNC109 - a bound, not a cancellation
+        """Wait until a fetch is back, a delivery was acknowledged, or the flow was stopped."""
+        self._stirred.clear()
+        stirred = asyncio.ensure_future(self._stirred.wait())
+        try:
+            await asyncio.wait([stirred, *self._fetches.values()], timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stirred.cancel()
+
+    def _deliver(
+        self, topic: str, fetched: Mapping[TP, list[Record]], following: dict[TP, int | None]
+    ) -> Delivery | None:
+        spans, records = [], []
+        for partition, batch in fetched.items():
+            tp = TP(partition.topic, partition.partition)
+            if tp not in following:
+                continue
+            end = batch[-1].offset + 1
+            start = following[tp]
+            spans.append(Span(tp.topic, tp.partition, batch[0].offset if start is None else start, end))
+            records.extend(batch)
+            following[tp] = end
+        if not spans:
+            return None
+        delivery = Delivery(topic, spans, records, self.app.consumer_generation_id)
+        self._in_flight[topic].add(delivery)
+        for span in spans:
+            self._delivered[TP(span.topic, span.partition)].append((span.end, delivery))
+        return delivery
+
+    def _message(self, tp: TP, delivery: Delivery) -> ConsumerMessage:
+        last = delivery.records[-1]
+        return ConsumerMessage(
+            topic=tp.topic,
+            partition=tp.partition,
+            offset=delivery.spans[0].end - 1,
+            timestamp=last.timestamp / 1000.0,
+            timestamp_type=last.timestamp_type,
+            headers=[],
+            key=None,
+            # A stream passes a value on as it is when its schema does; Faust types it as bytes.
+            value=cast("bytes", delivery),
+            checksum=None,
+            tp=tp,
+            generation_id=delivery.generation,
+        )
+
+    # Acknowledging.
+
+    def ack(self, message: Message) -> bool:
+        """Note that a stream is through with a delivery; wake the loop that may fetch the next."""
+        if message.acked:
+            return False
+        message.acked = True
+        self._unacked_messages.discard(message)
+        delivery = cast("Delivery", message.value)
+        self._in_flight[delivery.topic].discard(delivery)
+        self._stirred.set()
+        if (waiting := self._waiting_for_ack) is not None and not waiting.done():
+            waiting.set_result(None)
+        return True
+
+    def _filter_tps_with_pending_acks(self, topics: TPorTopicSet | None = None) -> Iterator[TP]:
+        wanted = None if topics is None else set(topics)
+        return (tp for tp in list(self._delivered) if wanted is None or not wanted.isdisjoint({tp, tp.topic}))
+
+    def _new_offset(self, tp: TP) -> int | None:
+        """Return up to where everything of a partition is done, or None when nothing new is."""
+        delivered, offset = self._delivered[tp], None
+        while delivered and delivered[0][1].done:
+            offset, _ = delivered.popleft()
+        return offset
+
+    async def verify_all_partitions_active(self) -> None:
+        """Say nothing: Faust's livelock detector reads book-keeping that is not kept here."""
+
+
+class MicroBatchTransport(driver.Transport):
+    """Faust's aiokafka transport with micro-batches. Give it to `app.transport`."""
+
+    Consumer: ClassVar[type[ConsumerT]] = MicroBatchConsumer
+
+    def __init__(
+        self, urls: Iterable[URL], app: AppT, *, positioned: Iterable[str], take_up: TakeUp, max_records: int
+    ) -> None:
+        super().__init__(list(urls), app)
+        #: Topics whose positions `take_up` knows.
+        self.positioned = frozenset(positioned)
+        self.take_up = take_up
+        self.max_records = max_records
+
+
+def consumer_of(app: AppT) -> MicroBatchConsumer:
+    """Return the consumer of an application that has this transport."""
+    return cast("MicroBatchConsumer", app.consumer)

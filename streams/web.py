@@ -1,0 +1,76 @@
+"""The worker's web service: what is listed here answers, and nothing else (Faust's own pages are off)."""
+
+import socket
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from aiohttp import web
+from mode import Service
+from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
+
+from streams.exposition import CONTENT_TYPE, Shelf
+from streams.metrics import Metrics
+
+#: What stands in the way of being ready (or alive), by name; empty when nothing does.
+Reasons = Callable[[], Mapping[str, str]]
+
+
+class Web(Service):
+    """Serves `/metrics`, `/metrics/milestones`, `/live` and `/ready` on a socket that is bound already."""
+
+    def __init__(
+        self,
+        listening: socket.socket,
+        metrics: Metrics,
+        shelf: Shelf,
+        *,
+        alive: Reasons,
+        ready: Reasons,
+        **options: Any,  # noqa: ANN401 - mode's own
+    ) -> None:
+        self._listening, self._metrics, self._shelf = listening, metrics, shelf
+        self._alive, self._ready = alive, ready
+        self._runner: web.AppRunner | None = None
+        super().__init__(**options)
+
+    async def on_start(self) -> None:
+        """Begin to answer."""
+        pages = web.Application()
+        pages.router.add_get("/metrics", self._pipeline)
+        pages.router.add_get("/metrics/milestones", self._milestones)
+        pages.router.add_get("/live", self._live_page)
+        pages.router.add_get("/ready", self._ready_page)
+        self._runner = web.AppRunner(pages, access_log=None, shutdown_timeout=1)
+        await self._runner.setup()
+        await web.SockSite(self._runner, self._listening).start()
+
+    async def on_stop(self) -> None:
+        """Answer no more."""
+        if self._runner is not None:
+            await self._runner.cleanup()
+
+    async def _pipeline(self, _request: web.Request) -> web.Response:
+        return web.Response(
+            body=generate_latest(self._metrics.registry), headers={"Content-Type": CONTENT_TYPE_PLAIN_0_0_4}
+        )
+
+    async def _milestones(self, request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Type": CONTENT_TYPE})
+        response.enable_compression()
+        # Taken at once, before the first wait: a scrape sees one moment.
+        pages = list(self._shelf.pages())
+        await response.prepare(request)
+        for page in pages:
+            await response.write(page)
+        await response.write_eof()
+        return response
+
+    async def _live_page(self, _request: web.Request) -> web.Response:
+        return _verdict(self._alive())
+
+    async def _ready_page(self, _request: web.Request) -> web.Response:
+        return _verdict(self._ready())
+
+
+def _verdict(reasons: Mapping[str, str]) -> web.Response:
+    return web.json_response({"ok": not reasons, "reasons": dict(reasons)}, status=503 if reasons else 200)

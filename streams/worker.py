@@ -1,0 +1,109 @@
+"""Run the application in this process until it is told to stop, or crashes.
+
+Faust's own worker is for its command line: it redirects output, discovers modules, spins a spinner and takes a
+second to close the loop. This one starts, waits and stops, and keeps a deadline of its own: Faust's graceful stop
+waits without bound for what is in hand, and what is in hand may wait for a database that is away. Ending hard is
+safe, because the positions say where to go on.
+"""
+
+import asyncio
+import faulthandler
+import gc
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable, Iterable
+from typing import Any, Final
+
+import uvloop
+from mode import Service, ServiceT
+from prometheus_client import disable_created_metrics
+
+from models.settings import Settings
+from models.store import Store
+from streams.app import create_app
+
+logger = logging.getLogger("milepost.worker")
+
+#: The exit status of a worker that did not stop within its deadline.
+EX_DEADLINE: Final = 75
+
+
+class Root(Service):
+    """What everything else hangs below: a crash anywhere is a crash here."""
+
+    def __init__(self, parts: Iterable[ServiceT], **options: Any) -> None:  # noqa: ANN401 - mode's own
+        self._parts = list(parts)
+        super().__init__(**options)
+        for part in self._parts:
+            part.beacon.reattach(self.beacon)
+
+    def on_init_dependencies(self) -> Iterable[ServiceT]:
+        """Return what is started with this, in order."""
+        return self._parts
+
+    async def wait_for_crash(self) -> None:
+        """Return when a part has crashed."""
+        await self._crashed.wait()
+
+
+def run(settings: Settings, store: Store, listening: socket.socket, serving: Callable[[], None]) -> int:
+    """Run a worker; return its exit status. `serving` is called once everything is started."""
+    # A `_created` series beside every counter doubles the page and says nothing Prometheus 2 reads.
+    disable_created_metrics()  # type: ignore[no-untyped-call]  # the library forgot
+    return uvloop.run(_run(settings, store, listening, serving))
+
+
+async def _run(settings: Settings, store: Store, listening: socket.socket, serving: Callable[[], None]) -> int:
+    loop = asyncio.get_running_loop()
+    told = asyncio.Event()
+
+    def stop() -> None:
+        _arm_deadline(settings.stop_seconds)
+        told.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop)
+    milepost = create_app(settings, store, listening)
+    milepost.app.in_worker = True
+    root = Root([*milepost.services, milepost.app], loop=loop)
+    # What is loaded by now stays: the collector need not look at it again.
+    gc.freeze()
+    starting = asyncio.ensure_future(root.start())
+    waiting = [asyncio.ensure_future(told.wait()), asyncio.ensure_future(root.wait_for_crash())]
+    try:
+        await asyncio.wait([starting, *waiting], return_when=asyncio.FIRST_COMPLETED)
+        if starting.done() and not starting.exception() and not any(task.done() for task in waiting):
+            serving()
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        reason = root.crash_reason or (starting.exception() if starting.done() else None)
+    finally:
+        for task in (starting, *waiting):
+            task.cancel()
+    _arm_deadline(settings.stop_seconds)
+    if reason is not None:
+        logger.critical(
+            "the worker stops because of a bug; the positions in the database say where to go on", exc_info=reason
+        )
+    await root.stop()
+    store.engine.dispose()
+    return 0 if reason is None else 1
+
+
+def _arm_deadline(seconds: float) -> None:
+    """End this process when it is still there after so many seconds, saying what every thread was doing."""
+
+    def end() -> None:
+        sys.stderr.write(f"milepost: not stopped within {seconds} s, ending; nothing is lost\n")
+        faulthandler.dump_traceback(all_threads=True)
+        os._exit(EX_DEADLINE)
+
+    if any(thread.name == "deadline" for thread in threading.enumerate()):
+        return
+    timer = threading.Timer(seconds, end)
+    timer.name = "deadline"
+    timer.daemon = True
+    timer.start()

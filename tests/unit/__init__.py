@@ -1,0 +1,1 @@
+"""What needs neither a broker nor a database."""
