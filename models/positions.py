@@ -76,7 +76,8 @@ def take_up(connection: Connection, topic: str, logs: Mapping[int, tuple[int, in
         elif position > end:
             raise LogMadeAnewError(
                 f"{topic}:{partition} ends at offset {end}, but the database has read up to {position}:"
-                " the topic was made anew, or this is another cluster's database"
+                " the topic was made anew, or this is another cluster's database; name the right database, or start"
+                " with a fresh one"
             )
         elif position < first:
             connection.execute(update(positions).where(*row).values(next_offset=first))
@@ -89,4 +90,4 @@ def take_up(connection: Connection, topic: str, logs: Mapping[int, tuple[int, in
 def read(connection: Connection, topic: str) -> dict[int, int]:
     """Return the next offset of every partition of a topic that was ever taken up."""
     query = select(positions.c.partition, positions.c.next_offset).where(positions.c.topic == topic)
-    return dict(connection.execute(query).tuples().all())
+    return dict(connection.execute(query).all())

@@ -1,7 +1,7 @@
 """Facts to rows and back, and the SQL that merges two claims about the same thing as `models.milestones` does."""
 
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import msgspec
 from sqlalchemy import (
@@ -40,6 +40,8 @@ Row = dict[str, Any]
 Insert = postgresql.Insert | sqlite.Insert
 T = TypeVar("T")
 
+_AT_ONCE: Final = 500
+
 
 def insert_into(table: Table, dialect: str) -> Insert:
     """Return the dialect's INSERT, the one that knows ON CONFLICT."""
@@ -63,10 +65,13 @@ def _winners(table: Table, statement: Insert) -> dict[str, Case[Any]]:
 def write_rows(connection: Connection, table: Table, rows: Sequence[Row], *, merge: bool) -> int:
     """Insert rows; where a key is there already, merge its registers, or leave it. Return how many were written.
 
-    PostgreSQL takes a batch as one array for each column: one statement, however many rows.
+    PostgreSQL takes rows as one array for each column, one statement however many; in either database a few hundred
+    at a time, because what SQLAlchemy prepares for thousands is larger than the thousands.
     """
-    if not rows:
-        return 0
+    return sum(_write(connection, table, rows[at : at + _AT_ONCE], merge=merge) for at in range(0, len(rows), _AT_ONCE))
+
+
+def _write(connection: Connection, table: Table, rows: Sequence[Row], *, merge: bool) -> int:
     names = list(rows[0])
     statement = insert_into(table, connection.dialect.name)
     parameters: Row | Sequence[Row] = rows

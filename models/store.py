@@ -138,7 +138,7 @@ class Store:
             index_elements=[table.c.programme], set_={"revision": table.c.revision + 1}
         )
         rows = [{"programme": name, "revision": 1} for name in names]
-        return dict(connection.execute(raised.returning(table.c.programme, table.c.revision), rows).tuples().all())
+        return dict(connection.execute(raised.returning(table.c.programme, table.c.revision), rows).all())
 
     def _merge(self, connection: Connection, facts: Facts) -> None:
         for table, rows in rows_of(facts).items():
@@ -198,7 +198,7 @@ class Store:
         """Return every programme with its revision."""
         table = tables.programmes
         with reading(self.engine) as connection:
-            return dict(connection.execute(select(table.c.programme, table.c.revision)).tuples().all())
+            return dict(connection.execute(select(table.c.programme, table.c.revision)).all())
 
     def facts(self, programmes: Sequence[str] | None = None) -> tuple[Facts, dict[str, int]]:
         """Return the winning claims of some programmes, or of all, with their revisions, of one moment."""
@@ -207,7 +207,7 @@ class Store:
             query = select(table.c.programme, table.c.revision)
             if programmes is not None:
                 query = query.where(table.c.programme.in_(programmes))
-            revisions = dict(connection.execute(query).tuples().all())
+            revisions = dict(connection.execute(query).all())
             return read_facts(connection, programmes), revisions
 
     def count_events(self) -> int:

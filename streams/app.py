@@ -3,9 +3,10 @@
 Settings of Faust that are chosen on purpose, and why: docs/decisions/0005-faust-settings.md.
 """
 
+import logging
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -16,6 +17,7 @@ from faust.tables.manager import TableManager
 from faust.types import TP, AppT, Message
 from mode import Service
 
+from models.positions import LogMadeAnewError
 from models.settings import Settings
 from models.store import Store
 from streams.connection import broker_urls, client_options, credentials
@@ -24,11 +26,13 @@ from streams.forecast import Forecaster, Sweeper
 from streams.health import Health
 from streams.log_ends import LogEnds
 from streams.metrics import DROPPED_BY_CAP, Metrics
-from streams.patience import until_done
+from streams.patience import GivenUpError, until_done
 from streams.producing import producer_of
 from streams.record import Recorder
 from streams.transport import Delivery, MicroBatchTransport, consumer_of
 from streams.web import Web
+
+logger = logging.getLogger("milepost.app")
 
 #: A worker that died is noticed, and its partitions go on elsewhere, after this long.
 SESSION_SECONDS: Final = 10.0
@@ -76,8 +80,10 @@ class Milepost:
     services: tuple[Service, ...]
 
 
-def create_app(settings: Settings, store: Store, listening: socket.socket) -> Milepost:
+def create_app(settings: Settings, store: Store, listening: socket.socket, refuse: Callable[[str], None]) -> Milepost:
     """Return the application, ready to be started in the running event loop.
+
+    `refuse` is called with one line when the worker must not go on as things are, and has to be stopped.
 
     The store's schema and the topics are the caller's to check; the socket is bound already, so that a taken port
     is told before anything is started.
@@ -143,17 +149,25 @@ def create_app(settings: Settings, store: Store, listening: socket.socket) -> Mi
 
     async def take_up(logs: Mapping[TP, tuple[int, int]]) -> Mapping[TP, int]:
         generation = app.consumer_generation_id
-        taken = await until_done(
-            "asking the database where to read",
-            lambda: app.loop.run_in_executor(
-                recording,
-                store.take_up,
-                settings.events_topic,
-                {tp.partition: ends for tp, ends in logs.items()},
-            ),
-            lambda: consumer_of(app).is_current(generation),
-        )
+        ends = {tp.partition: end for tp, end in logs.items()}
+        try:
+            taken = await until_done(
+                "asking the database where to read",
+                lambda: app.loop.run_in_executor(recording, store.take_up, settings.events_topic, ends),
+                lambda: consumer_of(app).is_current(generation),
+            )
+        except LogMadeAnewError as error:
+            refuse(str(error))
+            raise GivenUpError from error
         for partition, place in taken.items():
+            if place.missed:
+                logger.error(
+                    "%s:%s: %s records were deleted before they were read; going on from offset %s",
+                    settings.events_topic,
+                    partition,
+                    place.missed,
+                    place.position,
+                )
             metrics.missed_records.labels(settings.events_topic, str(partition)).inc(place.missed)
         return {tp: taken[tp.partition].position for tp in logs}
 

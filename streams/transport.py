@@ -39,6 +39,7 @@ from mode import ServiceT
 from yarl import URL
 
 from models.positions import Span
+from streams.patience import GivenUpError
 
 logger = logging.getLogger("milepost.transport")
 
@@ -57,7 +58,8 @@ class Record(Protocol):
     partition: int
 
 
-#: Given the first and end offset of each partition's log, says where to read it from. Retries what passes.
+#: Given the first and end offset of each partition's log, says where to read it from. Retries what passes; raises
+#: `GivenUpError` when it will not say.
 TakeUp = Callable[[Mapping[TP, tuple[int, int]]], Awaitable[Mapping[TP, int]]]
 
 #: How long one fetch may wait for records; bounds how long a rebalance waits for it to come back.
@@ -228,6 +230,8 @@ class MicroBatchConsumer(driver.Consumer):
                 await self._take_up()
             except KafkaError as error:
                 logger.warning("the broker does not say where its logs begin and end (%r); asking again", error)
+                await self.sleep(timeout)
+            except GivenUpError:
                 await self.sleep(timeout)
             return
         following = self._next

@@ -1,0 +1,92 @@
+"""`milepost worker`: check what can be checked before anything starts, then run."""
+
+import fcntl
+import logging
+import os
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from sqlalchemy import Engine
+
+from deploy.topics import check_topics
+from models.database import check_schema, connect
+from models.settings import Settings
+from models.store import Store
+
+_BACKLOG: Final = 128
+
+
+class WorkerError(Exception):
+    """A worker that cannot start; the message is one line: what, where, what to do."""
+
+
+def run_worker(settings: Settings, serving: Callable[[], None] | None = None) -> int:
+    """Run a worker until it is told to stop; return its exit status.
+
+    Raises `WorkerError`, and what the checks raise, before anything is started.
+    """
+    set_up_logging()
+    engine = connect(settings.database)
+    check_schema(engine)
+    with only_worker_on(engine), listening_on(settings) as listening:
+        # The topics decide how many partitions there are; the setting only says how many to make.
+        there = settings.model_copy(update={"partitions": check_topics(settings)[settings.events_topic]})
+        # Faust takes a third of the start; what cannot start should say so first.
+        from streams.worker import RefusedError, run  # noqa: PLC0415
+
+        try:
+            return run(there, Store(engine), listening, serving or (lambda: None))
+        except RefusedError as refused:
+            raise WorkerError(str(refused)) from None
+
+
+def set_up_logging() -> None:
+    """Log to standard error: ours from INFO, what libraries say from WARNING."""
+    logging.basicConfig(
+        stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(levelname)-8s %(name)s: %(message)s"
+    )
+    logging.getLogger("milepost").setLevel(logging.INFO)
+
+
+@contextmanager
+def listening_on(settings: Settings) -> Iterator[socket.socket]:
+    """Bind the web service's port, so that a taken one is told before anything starts."""
+    host, port = settings.web_address
+    try:
+        found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, _, _, _, address = found[0]
+        listening = socket.create_server(address, family=family, backlog=_BACKLOG)
+    except OSError as error:
+        raise WorkerError(
+            f"cannot serve on {settings.web}: {error.strerror}; choose another with MILEPOST_WEB or --web"
+        ) from None
+    with listening:
+        listening.setblocking(False)  # noqa: FBT003 - the standard library's signature
+        yield listening
+
+
+@contextmanager
+def only_worker_on(engine: Engine) -> Iterator[None]:
+    """Keep a second worker off a SQLite file: it has one writer. The lock goes with the process."""
+    database = engine.url.database
+    if engine.dialect.name != "sqlite" or not database or database == ":memory:":
+        yield
+        return
+    lock = Path(database).with_name(Path(database).name + ".worker")
+    with lock.open("a+") as held:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            held.seek(0)
+            raise WorkerError(
+                f"{database} already has a worker (pid {held.read().strip() or 'unknown'}): SQLite serves one;"
+                " stop it, or use PostgreSQL for more"
+            ) from None
+        held.truncate(0)
+        held.write(str(os.getpid()))
+        held.flush()
+        yield

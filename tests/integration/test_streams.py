@@ -1,0 +1,448 @@
+"""The Faust side on a real Kafka: what is read, recorded, told and shown."""
+
+import asyncio
+import json
+from collections.abc import Callable
+from datetime import UTC, date, datetime
+from typing import Any
+
+import pytest
+from cloudevents.core.bindings.kafka import to_binary, to_structured
+from cloudevents.core.formats.json import JSONFormat
+from cloudevents.core.v1.event import CloudEvent
+from faust.types import TP
+from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
+from kafka.structs import OffsetAndMetadata
+from sqlalchemy import delete, select, update
+
+from models import tables
+from models.database import connect, writing
+from models.schedule import picture
+from models.settings import Settings
+from models.store import Batch, Recorded, Reject, Store
+from streams.app import Milepost
+from streams.transport import Delivery, consumer_of
+from tests.publisher import random_events, shuffled_with_duplicates, structured
+from tests.reading import Event, read_milestones
+from tests.workers import Page, publish, publish_records, read_topic, running_app, until
+
+DATA_DATE = date(2026, 11, 23)
+
+
+@pytest.fixture
+def store(fresh_settings: Settings) -> Store:
+    """Give a second store on the worker's database, to look into it."""
+    return Store(connect(fresh_settings.database))
+
+
+def report(number: int, subject: str = "north/plant", milestone: str = "permit-approved") -> Event:
+    """Return the n-th of many reports."""
+    return {
+        "specversion": "1.0",
+        "id": f"report-{number}",
+        "source": "//office.example",
+        "type": "milepost.milestone.reported.v1",
+        "subject": subject,
+        "time": f"2026-03-{1 + number % 28:02d}T09:00:00Z",
+        "data": {"milestone": milestone, "classifier": "PLN", "date": f"2027-01-{1 + number % 28:02d}"},
+    }
+
+
+def rows(store: Store, data_date: date = DATA_DATE) -> list[dict[str, Any]]:
+    """Return the picture of a day, as `status --json` prints it, without the revision."""
+    facts, _ = store.facts()
+    return [
+        {
+            name: value.isoformat() if isinstance(value, date) else value
+            for name, value in standing._asdict().items()
+            if name not in {"last", "amount"}
+        }
+        for standing in picture(facts, data_date)
+    ]
+
+
+def with_sdk(number: int, encode: Callable[..., Any]) -> tuple[bytes | None, list[tuple[str, bytes]], bytes]:
+    """Return a record as the official CloudEvents SDK makes it."""
+    event = report(number)
+    attributes = {name: event[name] for name in ("specversion", "id", "source", "type", "subject")}
+    moment = datetime.fromisoformat(event["time"]).astimezone(UTC)
+    message = encode(
+        CloudEvent(
+            attributes | {"time": moment, "datacontenttype": "application/json", "partitionkey": "north"}, event["data"]
+        ),
+        JSONFormat(),
+    )
+    key = message.key.encode() if isinstance(message.key, str) else message.key
+    return key, list(message.headers.items()), message.value
+
+
+async def all_recorded(milepost: Milepost, expected: int) -> None:
+    """Wait until a worker has seen so many events, whatever became of them."""
+    events = milepost.metrics.events
+
+    def seen() -> float:
+        samples = [sample for family in events.collect() for sample in family.samples]
+        return sum(sample.value for sample in samples if sample.name.endswith("_total"))
+
+    await until(lambda: seen() >= expected, f"{expected} events are seen")
+    assert seen() == expected
+
+
+class TestEvents:
+    def test_both_content_modes_of_the_official_sdk_are_read(self, fresh_settings: Settings, store: Store) -> None:
+        publish_records(
+            fresh_settings, [with_sdk(number, to_binary if number % 2 else to_structured) for number in range(20)]
+        )
+
+        async def run() -> None:
+            async with running_app(fresh_settings) as milepost:
+                await all_recorded(milepost, 20)
+
+        asyncio.run(run())
+
+        assert store.count_events() == 20
+        assert rows(store) == read_milestones([report(number) for number in range(20)], DATA_DATE)
+
+    @pytest.mark.parametrize("codec", ["gzip", "snappy", "lz4", "zstd"])
+    def test_every_compression_codec_is_read(self, sqlite_settings: Settings, codec: str) -> None:
+        async def produce() -> None:
+            # aiokafka compresses with what the product brings; kafka-python would need a library for each codec.
+            from aiokafka import AIOKafkaProducer  # noqa: PLC0415
+
+            producer = AIOKafkaProducer(bootstrap_servers=sqlite_settings.kafka, compression_type=codec, linger_ms=20)
+            await producer.start()
+            try:
+                for number in range(50):
+                    headers, value = structured(report(number))
+                    await producer.send(sqlite_settings.events_topic, value, headers=headers)
+            finally:
+                await producer.stop()
+
+        async def run() -> None:
+            await produce()
+            async with running_app(sqlite_settings) as milepost:
+                await all_recorded(milepost, 50)
+
+        asyncio.run(run())
+
+        assert Store(connect(sqlite_settings.database)).count_events() == 50
+
+    @pytest.mark.parametrize(
+        "key",
+        [
+            pytest.param(lambda event: event["subject"].split("/")[0].encode(), id="programme"),
+            pytest.param(lambda event: event["subject"].encode(), id="project"),
+            pytest.param(lambda _: None, id="none"),
+        ],
+    )
+    def test_nothing_depends_on_how_publishers_key_their_records(
+        self, sqlite_settings: Settings, key: Callable[[Event], bytes | None]
+    ) -> None:
+        events = random_events(7, 600, programmes=4, projects=12, with_dependencies=True)
+        published = publish(sqlite_settings, shuffled_with_duplicates(events, 7), key=key)
+
+        async def run() -> Page:
+            async with running_app(sqlite_settings) as milepost:
+                await all_recorded(milepost, published)
+                revisions = milepost_revisions(sqlite_settings)
+                day = datetime.now(UTC).date()
+                await until(lambda: not milepost.shelf.behind(revisions, day), "all programmes are shown")
+                return Page(b"".join(milepost.shelf.pages()).decode())
+
+        page = asyncio.run(run())
+
+        store = Store(connect(sqlite_settings.database))
+        assert store.count_events() == len(events)
+        expected = read_milestones(events, DATA_DATE)
+        assert [row | {"driver": None} for row in rows(store)] == expected
+        shown = {
+            (labels["programme"], labels["project"], labels["milestone"])
+            for labels in page.labels("milepost_milestone_state")
+        }
+        assert shown == {(row["programme"], row["project"], row["milestone"]) for row in expected}
+
+
+def milepost_revisions(settings: Settings) -> dict[str, int]:
+    """Return the revisions in a worker's database."""
+    return Store(connect(settings.database)).revisions()
+
+
+class TestRejections:
+    def test_a_rejected_record_is_kept_whole_with_its_reason_and_where_it_came_from(
+        self, sqlite_settings: Settings
+    ) -> None:
+        publish_records(
+            sqlite_settings,
+            [
+                (b"north", [("trace", b"\xff\x00"), ("content-type", b"application/cloudevents+json")], b"{not json"),
+                (b"north", *structured(report(1))),
+            ],
+        )
+
+        async def run() -> None:
+            async with running_app(sqlite_settings) as milepost:
+                await all_recorded(milepost, 2)
+                assert milepost.metrics.rejected.labels("malformed")._value.get() == 1
+
+        asyncio.run(run())
+
+        [letter] = read_topic(sqlite_settings, sqlite_settings.dead_letters_topic)
+        headers = dict(letter.headers)
+        topic, partition, offset = letter.key.decode().rsplit(":", 2)
+        assert letter.value == b"{not json"
+        assert topic == sqlite_settings.events_topic
+        assert headers["trace"] == b"\xff\x00"
+        assert headers["content-type"] == b"application/cloudevents+json"
+        assert headers["milepost-reason"] == b"malformed"
+        assert headers["milepost-topic"].decode() == topic
+        assert headers["milepost-partition"].decode() == partition
+        assert headers["milepost-offset"].decode() == offset
+        assert headers["milepost-detail"]
+        assert "milepost-source" not in headers
+
+    def test_other_content_under_the_same_name_is_a_conflict_whatever_the_content_mode(
+        self, sqlite_settings: Settings
+    ) -> None:
+        other = report(1) | {"subject": "north/other"}
+        publish_records(
+            sqlite_settings,
+            [(b"north", *structured(report(1))), with_sdk(1, to_binary), (b"north", *structured(other))],
+        )
+
+        async def run() -> None:
+            async with running_app(sqlite_settings) as milepost:
+                await all_recorded(milepost, 3)
+
+        asyncio.run(run())
+
+        [letter] = read_topic(sqlite_settings, sqlite_settings.dead_letters_topic)
+        headers = dict(letter.headers)
+        assert headers["milepost-reason"] == b"conflicting-duplicate"
+        assert headers["milepost-source"] == b"//office.example"
+        assert json.loads(letter.value)["subject"] == "north/other"
+
+
+class TestPositions:
+    def test_committed_offsets_follow_what_is_recorded(self, sqlite_settings: Settings) -> None:
+        publish(sqlite_settings, [report(number, f"p{number % 9}/plant") for number in range(300)])
+
+        async def run() -> None:
+            async with running_app(sqlite_settings) as milepost:
+                await all_recorded(milepost, 300)
+                publish(sqlite_settings, [report(number, f"p{number % 9}/plant") for number in range(300, 400)])
+                await all_recorded(milepost, 400)
+
+        asyncio.run(run())
+
+        assert committed(sqlite_settings) == Store(connect(sqlite_settings.database)).positions(
+            sqlite_settings.events_topic
+        )
+
+    @pytest.mark.parametrize("where", ["behind", "ahead", "missing"])
+    def test_the_database_decides_where_to_read_whatever_the_group_says(
+        self, sqlite_settings: Settings, where: str
+    ) -> None:
+        first, then = (
+            [report(number, f"p{number % 9}/plant") for number in part] for part in (range(90), range(90, 180))
+        )
+        publish(sqlite_settings, first)
+
+        async def run(settings: Settings, expected: int) -> float:
+            async with running_app(settings) as milepost:
+                await all_recorded(milepost, expected)
+                return float(milepost.metrics.events.labels("accepted", "milepost.milestone.reported.v1")._value.get())
+
+        asyncio.run(run(sqlite_settings, 90))
+        publish(sqlite_settings, then)
+        settings = sqlite_settings
+        if where == "missing":
+            settings = settings.model_copy(update={"group": f"{settings.group}-other"})
+        else:
+            commit(settings, dict.fromkeys(range(4), 0 if where == "behind" else 10000))
+
+        accepted = asyncio.run(run(settings, 90))
+
+        assert accepted == 90
+        assert Store(connect(settings.database)).count_events() == 180
+
+    def test_a_database_restored_from_an_older_copy_is_filled_again_without_a_restart(
+        self, fresh_settings: Settings, store: Store
+    ) -> None:
+        publish(fresh_settings, [report(number) for number in range(60)])
+
+        async def run() -> None:
+            async with running_app(fresh_settings) as milepost:
+                await all_recorded(milepost, 60)
+                with writing(store.engine) as connection:
+                    for table in (tables.ledger, tables.milestones, tables.programmes):
+                        connection.execute(delete(table))
+                    connection.execute(update(tables.positions).values(next_offset=0))
+                publish(fresh_settings, [report(60)])
+                await all_recorded(milepost, 60 + 61)
+
+        asyncio.run(run())
+
+        assert store.count_events() == 61
+        assert rows(store) == read_milestones([report(number) for number in range(61)], DATA_DATE)
+
+    def test_a_database_that_was_deleted_is_filled_again_by_the_next_worker(self, sqlite_settings: Settings) -> None:
+        publish(sqlite_settings, [report(number) for number in range(40)])
+
+        async def run() -> None:
+            async with running_app(sqlite_settings) as milepost:
+                await all_recorded(milepost, 40)
+
+        asyncio.run(run())
+        store = Store(connect(sqlite_settings.database))
+        with writing(store.engine) as connection:
+            for table in tables.metadata.sorted_tables:
+                connection.execute(delete(table))
+        asyncio.run(run())
+
+        assert store.count_events() == 40
+
+    def test_records_deleted_unread_are_counted_and_the_rest_is_read(self, sqlite_settings: Settings) -> None:
+        publish(sqlite_settings, [report(number) for number in range(30)])
+        records = read_topic(sqlite_settings, sqlite_settings.events_topic)
+        partition = records[0].partition
+        store = Store(connect(sqlite_settings.database))
+        store.take_up(sqlite_settings.events_topic, {partition: (0, 30)})
+        admin = KafkaAdminClient(bootstrap_servers=sqlite_settings.kafka)
+        admin.delete_records({TopicPartition(sqlite_settings.events_topic, partition): 12})
+        admin.close()
+
+        async def run() -> float:
+            async with running_app(sqlite_settings) as milepost:
+                await all_recorded(milepost, 18)
+                missed = milepost.metrics.missed_records.labels(sqlite_settings.events_topic, str(partition))
+                return float(missed._value.get())
+
+        assert asyncio.run(run()) == 12
+        assert store.count_events() == 18
+
+
+def committed(settings: Settings) -> dict[int, int]:
+    """Return the group's committed offsets of the events topic."""
+    admin = KafkaAdminClient(bootstrap_servers=settings.kafka)
+    try:
+        found = admin.list_group_offsets(settings.group)
+    finally:
+        admin.close()
+    offsets = found.get(settings.group, found)
+    return {tp.partition: at.offset for tp, at in offsets.items() if tp.topic == settings.events_topic}
+
+
+def commit(settings: Settings, offsets: dict[int, int]) -> None:
+    """Set the group's committed offsets, as an operator's tool would."""
+    admin = KafkaAdminClient(bootstrap_servers=settings.kafka)
+    try:
+        admin.alter_group_offsets(
+            settings.group,
+            {
+                TopicPartition(settings.events_topic, partition): OffsetAndMetadata(offset, "", None)
+                for partition, offset in offsets.items()
+            },
+        )
+    finally:
+        admin.close()
+
+
+class Refusing(Store):
+    """A store whose database is away for the first few batches."""
+
+    def __init__(self, store: Store, failures: int) -> None:
+        super().__init__(store.engine)
+        self.failures = failures
+
+    def record(self, batch: Batch, reject: Reject) -> Recorded:
+        """Fail as a connection fails, then record."""
+        if self.failures:
+            self.failures -= 1
+            raise TimeoutError("the database is away")
+        return super().record(batch, reject)
+
+
+class TestTrouble:
+    def test_what_passes_is_tried_again_inside_the_agent_and_nothing_is_lost(self, sqlite_settings: Settings) -> None:
+        store = Refusing(Store(connect(sqlite_settings.database)), failures=3)
+        publish(sqlite_settings, [report(number) for number in range(25)])
+
+        async def run() -> None:
+            async with running_app(sqlite_settings, store) as milepost:
+                await all_recorded(milepost, 25)
+
+        asyncio.run(run())
+
+        assert store.failures == 0
+        assert store.count_events() == 25
+
+    def test_a_delivery_that_is_not_done_is_never_committed(self, sqlite_settings: Settings) -> None:
+        async def run() -> list[int | None]:
+            async with running_app(sqlite_settings) as milepost:
+                consumer = consumer_of(milepost.app)
+                tp = TP(sqlite_settings.events_topic, 0)
+                deliveries = [Delivery(tp.topic, [], [], 1) for _ in range(3)]
+                consumer._delivered[tp].extend(zip((10, 20, 30), deliveries, strict=True))
+                committable = [consumer._new_offset(tp)]
+                deliveries[1].done = True
+                committable.append(consumer._new_offset(tp))
+                deliveries[0].done = True
+                committable.append(consumer._new_offset(tp))
+                deliveries[2].done = True
+                committable.append(consumer._new_offset(tp))
+                consumer._delivered.clear()
+                return committable
+
+        assert asyncio.run(run()) == [None, None, 20, 30]
+
+    def test_a_signal_that_was_lost_is_made_up_for_by_the_sweep(self, sqlite_settings: Settings) -> None:
+        settings = sqlite_settings.model_copy(update={"sweep_seconds": 0.2})
+        publish(settings, [report(1)])
+
+        async def run() -> None:
+            async with running_app(settings) as milepost:
+                await all_recorded(milepost, 1)
+                store = Store(connect(settings.database))
+                with writing(store.engine) as connection:
+                    connection.execute(update(tables.programmes).values(revision=tables.programmes.c.revision + 1))
+                    connection.execute(update(tables.milestones).values(planned=date(2031, 5, 5)))
+                day = datetime(2031, 5, 5, tzinfo=UTC).timestamp()
+                await until(
+                    lambda: (
+                        Page(b"".join(milepost.shelf.pages()).decode()).value(
+                            "milepost_milestone_planned_timestamp_seconds"
+                        )
+                        == day
+                    ),
+                    "the sweep shows what no signal told",
+                )
+
+        asyncio.run(run())
+
+    def test_records_that_are_no_signals_do_no_harm(self, sqlite_settings: Settings) -> None:
+        async def run() -> None:
+            async with running_app(sqlite_settings) as milepost:
+                producer = KafkaProducer(bootstrap_servers=sqlite_settings.kafka)
+                for key, value in ((None, b"x"), (b"\xff", None), (b"north", b"{}")):
+                    producer.send(sqlite_settings.programmes_topic, key=key, value=value)
+                producer.close()
+                publish(sqlite_settings, [report(1)])
+                await until(lambda: "north" in milepost.shelf.names, "the programme is shown")
+
+        asyncio.run(run())
+
+
+def test_the_ledger_keeps_what_came_byte_by_byte(sqlite_settings: Settings) -> None:
+    headers, value = structured(report(1))
+    publish_records(sqlite_settings, [(b"north", [*headers, ("extra", b"\x00\xff")], value)])
+
+    async def run() -> None:
+        async with running_app(sqlite_settings) as milepost:
+            await all_recorded(milepost, 1)
+
+    asyncio.run(run())
+
+    with connect(sqlite_settings.database).connect() as connection:
+        row = connection.execute(select(tables.ledger)).one()
+    assert row.payload == value
+    assert b"\x00\xff" in row.headers
