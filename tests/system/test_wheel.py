@@ -1,0 +1,100 @@
+"""The distribution: what is built is what is installed and run, away from the checkout."""
+
+import os
+import subprocess
+import sys
+import sysconfig
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from models.database import connect
+from models.settings import Settings
+from models.store import Store
+from tests.integration.test_streams import report
+from tests.reading import Event
+from tests.workers import free_port, publish, wait_until
+
+CHECKOUT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Build the wheel."""
+    folder = tmp_path_factory.mktemp("wheel")
+    subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", str(folder)],
+        cwd=CHECKOUT,
+        check=True,
+        capture_output=True,
+    )
+    [built] = folder.glob("milepost-*.whl")
+    return built
+
+
+@pytest.fixture(scope="module")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Install the wheel into an environment of its own; return the folder of its programs."""
+    environment = tmp_path_factory.mktemp("installed") / "venv"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(environment)], check=True)
+    [packages] = environment.glob("lib/python*/site-packages")
+    # The dependencies of the lock, without the checkout: a path file in a path file's folder is not followed.
+    (packages / "dependencies.pth").write_text(sysconfig.get_path("purelib"), encoding="utf-8")
+    python = environment / "bin" / "python"
+    subprocess.run(
+        [sys.executable, "-m", "uv", "pip", "install", "--quiet", "--no-deps", "--offline", "--python", python, wheel],
+        check=True,
+    )
+    return environment / "bin"
+
+
+def test_the_wheel_holds_the_four_packages_and_no_tests(wheel: Path) -> None:
+    names = zipfile.ZipFile(wheel).namelist()
+
+    assert {name.split("/")[0] for name in names if ".dist-info/" not in name} == {
+        "consumers",
+        "deploy",
+        "models",
+        "streams",
+    }
+    assert any(name.startswith("models/migrations/versions/0001") for name in names)
+
+
+def test_the_installed_worker_records_what_is_published(
+    installed: Path, sqlite_settings: Settings, tmp_path: Path
+) -> None:
+    port = free_port()
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith(("MILEPOST_", "PYTHON"))
+    } | {
+        "MILEPOST_KAFKA": sqlite_settings.kafka,
+        "MILEPOST_PREFIX": sqlite_settings.prefix,
+        "MILEPOST_GROUP": sqlite_settings.group,
+        "MILEPOST_DATABASE": f"sqlite:///{tmp_path}/installed.db",
+        "MILEPOST_WEB": f"127.0.0.1:{port}",
+        "MILEPOST_PARTITIONS": str(sqlite_settings.partitions),
+    }
+    where = subprocess.run(
+        [installed / "python", "-c", "import models, streams; print(models.__file__, streams.__file__)"],
+        cwd=tmp_path,
+        env=environment,
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+    assert str(CHECKOUT) not in where
+    for path in where.split():
+        assert Path(path).is_relative_to(installed.parent)
+
+    subprocess.run([installed / "milepost", "init"], cwd=tmp_path, env=environment, check=True, capture_output=True)
+    events: list[Event] = [report(number) for number in range(10)]
+    publish(sqlite_settings, events)
+    worker = subprocess.Popen([installed / "milepost", "worker"], cwd=tmp_path, env=environment)
+    try:
+        store = Store(connect(environment["MILEPOST_DATABASE"]))
+        wait_until(lambda: store.count_events() == 10, "the installed worker records")
+    finally:
+        worker.terminate()
+
+        assert worker.wait(10) == 0

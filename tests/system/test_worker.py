@@ -1,0 +1,387 @@
+"""`milepost worker` as a process: starting, serving, stopping, dying, and saying what is wrong."""
+
+import signal
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import date
+from pathlib import Path
+
+import psutil
+import pytest
+from kafka import KafkaAdminClient
+from sqlalchemy import update
+
+from models import tables
+from models.database import connect, writing
+from models.events import DATA_TYPES, Reason
+from models.schedule import picture
+from models.settings import Settings
+from models.store import Store
+from streams.exposition import FAMILIES
+from streams.forecast import partition_of
+from tests.conftest import prepared
+from tests.integration.test_streams import report
+from tests.publisher import random_events, shuffled_with_duplicates
+from tests.reading import read_milestones
+from tests.workers import WorkerProcess, free_port, publish, publish_records, wait_until, worker_process
+
+PIPELINE = {
+    "milepost_events_total",
+    "milepost_rejected_total",
+    "milepost_source_last_event_timestamp_seconds",
+    "milepost_event_delay_seconds_count",
+    "milepost_forecast_delay_seconds_count",
+    "milepost_batch_seconds_count",
+    "milepost_batch_events_count",
+    "milepost_forecast_seconds_count",
+    "milepost_position",
+    "milepost_log_end",
+    "milepost_lag_seconds",
+    "milepost_missed_records_total",
+    "milepost_database_up",
+    "milepost_kafka_up",
+    "milepost_series_dropped",
+    "milepost_build_info",
+}
+
+
+@pytest.fixture(scope="module")
+def serving(kafka: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Settings, WorkerProcess]]:
+    """Give a worker that has recorded one event and rejected one."""
+    folder = tmp_path_factory.mktemp("worker")
+    settings = prepared(kafka, f"sqlite:///{folder}/milepost.db")
+    with worker_process(settings, folder) as worker:
+        worker.wait_until_ready()
+        publish(settings, [report(1)])
+        publish_records(settings, [(None, [], b"\xff")])
+        wait_until(lambda: seen(worker) == 2, "both records are seen")
+        wait_until(
+            lambda: bool(worker.page("/metrics/milestones").labels("milepost_milestone_state")), "the event is shown"
+        )
+        wait_until(lambda: not lagging(worker), "nothing waits")
+        yield settings, worker
+
+
+def seen(worker: WorkerProcess) -> float:
+    """Return how many events a worker has seen, whatever became of them."""
+    return worker.page().value("milepost_events_total") or 0
+
+
+def lagging(worker: WorkerProcess) -> bool:
+    """Return whether a worker shows a position before the end of the log."""
+    page = worker.page()
+    return page.value("milepost_position") != page.value("milepost_log_end")
+
+
+class TestServing:
+    def test_every_pipeline_family_is_there_with_every_known_label_value(
+        self, serving: tuple[Settings, WorkerProcess]
+    ) -> None:
+        settings, worker = serving
+        page = worker.page()
+
+        assert {name for name in PIPELINE if page.labels(name)} == PIPELINE
+        reasons = {labels["reason"] for labels in page.labels("milepost_rejected_total")}
+        assert reasons == {reason.value for reason in Reason}
+        outcomes = {(labels["outcome"], labels["type"]) for labels in page.labels("milepost_events_total")}
+        assert outcomes == {
+            (outcome, event_type)
+            for outcome in ("accepted", "duplicate", "rejected")
+            for event_type in (*DATA_TYPES, "unknown")
+        }
+        partitions = {labels["partition"] for labels in page.labels("milepost_missed_records_total")}
+        assert partitions == {str(number) for number in range(settings.partitions)}
+        assert page.value("milepost_rejected_total", reason="malformed") == 1
+        assert page.value("milepost_database_up") == 1
+        assert page.value("milepost_kafka_up") == 1
+        assert page.value("milepost_lag_seconds") == 0
+        assert page.value("milepost_event_delay_seconds_count") == 1
+        assert page.value("milepost_forecast_delay_seconds_count") == 1
+
+    def test_the_milestones_page_shows_every_family_header_and_the_event(
+        self, serving: tuple[Settings, WorkerProcess]
+    ) -> None:
+        _, worker = serving
+        status, text = worker.get("/metrics/milestones")
+        page = worker.page("/metrics/milestones")
+
+        assert status == 200
+        assert [f"# TYPE {family.name} gauge" in text for family in FAMILIES] == [True] * len(FAMILIES)
+        assert page.labels("milepost_milestone_planned_timestamp_seconds") == [
+            {"programme": "north", "project": "plant", "milestone": "permit-approved"}
+        ]
+
+    def test_live_and_ready_answer_with_json(self, serving: tuple[Settings, WorkerProcess]) -> None:
+        _, worker = serving
+
+        assert worker.get("/live") == (200, '{"ok": true, "reasons": {}}')
+        assert worker.get("/ready") == (200, '{"ok": true, "reasons": {}}')
+
+    @pytest.mark.parametrize(
+        "path",
+        [
+            *("/router", "/router/", "/router/topics", "/table", "/table/", "/graph", "/graph/", "/stats", "/stats/"),
+            *("/assignment", "/assignment/", "/performance/", "/leader", "/metrics/", "/docs", "/static", "/live/x"),
+        ],
+    )
+    def test_no_page_of_faust_is_reachable(self, serving: tuple[Settings, WorkerProcess], path: str) -> None:
+        _, worker = serving
+
+        assert worker.get(path)[0] == 404
+
+    def test_it_listens_on_nothing_but_its_own_address(self, serving: tuple[Settings, WorkerProcess]) -> None:
+        _, worker = serving
+        listening = {
+            connection.laddr
+            for connection in psutil.Process(worker.pid).net_connections("inet")
+            if connection.status == psutil.CONN_LISTEN
+        }
+
+        assert listening == {("127.0.0.1", worker.port)}
+
+    def test_an_event_is_shown_within_a_second(self, serving: tuple[Settings, WorkerProcess]) -> None:
+        settings, worker = serving
+        publish(settings, [report(2, "north/plant", "site-leased")])
+
+        def shown() -> bool:
+            labels = worker.page("/metrics/milestones").labels("milepost_milestone_planned_timestamp_seconds")
+            return any(found["milestone"] == "site-leased" for found in labels)
+
+        assert wait_until(shown, "the event is shown") < 1
+
+    def test_an_idle_worker_stays_under_200_megabytes(self, serving: tuple[Settings, WorkerProcess]) -> None:
+        _, worker = serving
+
+        assert psutil.Process(worker.pid).memory_info().rss < 200 * 1024 * 1024
+
+
+class TestStartingAndStopping:
+    def test_it_stops_within_five_seconds_of_sigterm_and_says_nothing_bad(
+        self, fresh_settings: Settings, tmp_path: Path
+    ) -> None:
+        with worker_process(fresh_settings, tmp_path) as worker:
+            worker.wait_until_ready()
+
+            assert worker.stop(signal.SIGTERM) < 5
+            assert worker.process.returncode == 0
+            assert "Traceback" not in worker.log
+            assert "ERROR" not in worker.log
+
+    def test_it_stops_within_five_seconds_while_the_database_is_locked(
+        self, sqlite_settings: Settings, tmp_path: Path
+    ) -> None:
+        with worker_process(sqlite_settings, tmp_path) as worker:
+            worker.wait_until_ready()
+            locked = sqlite3.connect(sqlite_settings.database.removeprefix("sqlite:///"), isolation_level=None)
+            locked.execute("BEGIN IMMEDIATE")
+            publish(sqlite_settings, [report(1)])
+            wait_until(lambda: (worker.page().value("milepost_lag_seconds") or 0) > 0.5, "the event waits")
+
+            assert worker.stop(signal.SIGTERM) < 5
+            locked.close()
+
+        assert Store(connect(sqlite_settings.database)).count_events() == 0
+
+    def test_a_restart_continues_where_it_was(self, sqlite_settings: Settings, tmp_path: Path) -> None:
+        publish(sqlite_settings, [report(number) for number in range(20)])
+        for expected in (20, 0):
+            with worker_process(sqlite_settings, tmp_path) as worker:
+                worker.wait_until_ready()
+                wait_until(lambda: not lagging(worker), "all is read")
+                assert seen(worker) == expected
+                worker.stop()
+
+    def test_a_killed_worker_loses_and_doubles_nothing(self, fresh_settings: Settings, tmp_path: Path) -> None:
+        events = random_events(11, 12_000, programmes=8, projects=40)
+        publish(fresh_settings, shuffled_with_duplicates(events, 11))
+        settings = fresh_settings.model_copy(update={"batch": 300})
+        store = Store(connect(fresh_settings.database))
+        for least in (1, 5_000):
+            with worker_process(settings, tmp_path) as worker:
+                wait_until(lambda least=least: store.count_events() >= least, f"{least} events are recorded")  # type: ignore[misc]
+                worker.stop(signal.SIGKILL)
+        with worker_process(settings, tmp_path) as worker:
+            worker.wait_until_ready()
+            wait_until(lambda: store.count_events() == len(events) and not lagging(worker), "all is recorded")
+
+        facts, _ = store.facts()
+        standings = {
+            (row.programme, row.project, row.milestone): (row.planned, row.actual, row.state.value)
+            for row in picture(facts, fresh_day())
+        }
+        assert standings == {
+            (row["programme"], row["project"], row["milestone"]): (
+                day(row["planned"]),
+                day(row["actual"]),
+                row["state"],
+            )
+            for row in read_milestones(events, fresh_day())
+        }
+
+
+class TestTwoWorkers:
+    def test_two_workers_share_the_work_and_each_programme_stands_on_one(
+        self, postgresql_settings: Settings, tmp_path: Path
+    ) -> None:
+        settings = postgresql_settings
+        events = random_events(5, 3_000, programmes=12, projects=10)
+        with worker_process(settings, tmp_path) as one, worker_process(settings, tmp_path) as other:
+            one.wait_until_ready()
+            other.wait_until_ready()
+            publish(settings, shuffled_with_duplicates(events, 5), key=lambda event: event["id"].encode())
+            store = Store(connect(settings.database))
+            wait_until(lambda: store.count_events() == len(events), "all is recorded")
+            everything = {event["subject"].split("/")[0] for event in events}
+            wait_until(lambda: shown_by(one) | shown_by(other) == everything, "every programme is shown")
+
+            assert shown_by(one) & shown_by(other) == set()
+            assert seen(one) > 0
+            assert seen(other) > 0
+            assert {partition_of(name, settings.partitions) for name in shown_by(one)}.isdisjoint(
+                partition_of(name, settings.partitions) for name in shown_by(other)
+            )
+
+            one.stop(signal.SIGKILL)
+            took = wait_until(lambda: shown_by(other) == everything, "the other one takes over")
+            assert took < 15
+
+        facts, _ = store.facts()
+        assert len(picture(facts, fresh_day())) == len(read_milestones(events, fresh_day()))
+
+
+def shown_by(worker: WorkerProcess) -> set[str]:
+    """Return the programmes that a worker shows."""
+    return {labels["programme"] for labels in worker.page("/metrics/milestones").labels("milepost_programme_info")}
+
+
+def fresh_day() -> date:
+    """Return the data date of these tests."""
+    return date(2026, 11, 23)
+
+
+def day(text: str | None) -> date | None:
+    """Return an ISO day."""
+    return None if text is None else date.fromisoformat(text)
+
+
+class TestOneClearLine:
+    @staticmethod
+    @contextmanager
+    def ending(settings: Settings, folder: Path) -> Iterator[WorkerProcess]:
+        """Run a worker that is expected to end by itself."""
+        with worker_process(settings, folder) as worker:
+            worker.process.wait(60)
+            yield worker
+
+    def said(self, settings: Settings, folder: Path) -> str:
+        """Return the one line that a worker ended with."""
+        with self.ending(settings, folder) as worker:
+            assert worker.process.returncode == 1
+            [line] = [line for line in worker.log.splitlines() if line.startswith("milepost:")]
+            assert "Traceback" not in worker.log
+            return line
+
+    def test_when_kafka_does_not_answer(self, sqlite_settings: Settings, tmp_path: Path) -> None:
+        port = free_port()
+        away = sqlite_settings.model_copy(update={"kafka": f"127.0.0.1:{port}"})
+
+        line = self.said(away, tmp_path)
+
+        assert f"127.0.0.1:{port}" in line
+        assert "milepost kafka" in line
+
+    def test_when_a_topic_is_missing(self, sqlite_settings: Settings, tmp_path: Path) -> None:
+        line = self.said(sqlite_settings.model_copy(update={"prefix": "nowhere"}), tmp_path)
+
+        assert "nowhere.events" in line
+        assert "milepost init" in line
+
+    def test_when_the_sister_topics_have_unequal_partitions(self, sqlite_settings: Settings, tmp_path: Path) -> None:
+        admin = KafkaAdminClient(bootstrap_servers=sqlite_settings.kafka)
+        admin.create_partitions({sqlite_settings.programmes_topic: 7})
+        admin.close()
+
+        line = self.said(sqlite_settings, tmp_path)
+
+        assert sqlite_settings.programmes_topic in line
+        assert "7" in line
+
+    def test_when_the_database_is_not_migrated(self, sqlite_settings: Settings, tmp_path: Path) -> None:
+        line = self.said(sqlite_settings.model_copy(update={"database": f"sqlite:///{tmp_path}/new.db"}), tmp_path)
+
+        assert "milepost init" in line
+
+    def test_when_the_database_is_newer_than_the_program(self, fresh_settings: Settings, tmp_path: Path) -> None:
+        with writing(connect(fresh_settings.database)) as connection:
+            connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
+
+        line = self.said(fresh_settings, tmp_path)
+
+        assert "9999" in line
+        assert "update milepost" in line
+
+    def test_when_its_port_is_taken(self, sqlite_settings: Settings, tmp_path: Path, kafka: str) -> None:
+        with worker_process(sqlite_settings, tmp_path, MILEPOST_WEB=kafka) as worker:
+            worker.process.wait(60)
+
+            assert worker.process.returncode == 1
+            assert f"milepost: cannot serve on {kafka}" in worker.log
+            assert "Traceback" not in worker.log
+
+    def test_when_sqlite_has_a_worker_already(self, sqlite_settings: Settings, tmp_path: Path) -> None:
+        with worker_process(sqlite_settings, tmp_path) as first:
+            first.wait_until_ready()
+
+            line = self.said(sqlite_settings, tmp_path)
+
+            assert str(first.pid) in line
+            assert "PostgreSQL" in line
+
+    def test_when_the_topic_is_not_the_one_that_was_read(self, fresh_settings: Settings, tmp_path: Path) -> None:
+        store = Store(connect(fresh_settings.database))
+        store.take_up(fresh_settings.events_topic, {0: (0, 0)})
+        with writing(store.engine) as connection:
+            connection.execute(update(tables.positions).values(next_offset=5))
+
+        line = self.said(fresh_settings, tmp_path)
+
+        assert f"{fresh_settings.events_topic}:0" in line
+        assert "made anew" in line
+
+    def test_a_bug_ends_the_process_with_its_traceback_and_the_event_is_read_again(
+        self, sqlite_settings: Settings, tmp_path: Path
+    ) -> None:
+        publish(sqlite_settings, [report(1)])
+        broken = tmp_path / "broken"
+        broken.mkdir()
+        # A worker with a bug, as near to a real one as can be: the module that Python loads first breaks the store.
+        (broken / "sitecustomize.py").write_text(
+            "import models.store\nmodels.store.Store.record = lambda *_: 1 / 0\n", encoding="utf-8"
+        )
+        with worker_process(sqlite_settings, tmp_path, PYTHONPATH=str(broken)) as worker:
+            worker.process.wait(60)
+
+            assert worker.process.returncode == 1
+            assert "ZeroDivisionError" in worker.log
+        with worker_process(sqlite_settings, tmp_path) as worker:
+            worker.wait_until_ready()
+            wait_until(lambda: seen(worker) == 1, "the event is read again")
+
+
+def test_a_worker_that_cannot_stop_ends_itself_and_says_what_it_was_doing(
+    sqlite_settings: Settings, tmp_path: Path
+) -> None:
+    with worker_process(sqlite_settings.model_copy(update={"stop_seconds": 0.2}), tmp_path) as worker:
+        worker.wait_until_ready()
+        locked = sqlite3.connect(sqlite_settings.database.removeprefix("sqlite:///"), isolation_level=None)
+        locked.execute("BEGIN IMMEDIATE")
+        publish(sqlite_settings, [report(1)])
+        wait_until(lambda: (worker.page().value("milepost_lag_seconds") or 0) > 0.5, "the event waits")
+
+        worker.stop()
+
+        assert worker.process.returncode == 75
+        assert "not stopped within 0.2 s" in worker.log
+        assert "store.py" in worker.log
+        locked.close()
