@@ -125,12 +125,12 @@ class Recorder:
         return recorded
 
     def _read(self, record: Record) -> Entry:
+        # A record of the oldest format has no time; it was appended before now, which is all that matters.
+        appended_ms = record.timestamp if record.timestamp >= 0 else int(self._clock() * 1000)
         outcome = decode(record.headers, record.value)
         if not isinstance(outcome, Rejection):
-            outcome = admit(outcome, record.timestamp, self._settings.allowed_sources)
-        return Entry(
-            record.topic, record.partition, record.offset, record.timestamp, record.headers, record.value, outcome
-        )
+            outcome = admit(outcome, appended_ms, self._settings.allowed_sources)
+        return Entry(record.topic, record.partition, record.offset, appended_ms, record.headers, record.value, outcome)
 
     async def _bury(self, rejected: Sequence[Rejected]) -> None:
         await self._produce(
