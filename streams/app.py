@@ -67,6 +67,13 @@ class NoTables(TableManager):
         await self.recovery.start()
 
 
+class App(faust.App):
+    """Faust's application without a folder of its own: it would be made where the worker stands, and stay empty."""
+
+    def _create_directories(self) -> None:
+        """Leave the file system alone."""
+
+
 @dataclass(frozen=True, slots=True)
 class Milepost:
     """The application and the parts that a runner or a test wants to see."""
@@ -88,7 +95,7 @@ def create_app(settings: Settings, store: Store, listening: socket.socket, refus
     The store's schema and the topics are the caller's to check; the socket is bound already, so that a taken port
     is told before anything is started.
     """
-    app = faust.App(
+    app = App(
         settings.group,
         broker=broker_urls(settings),
         broker_credentials=credentials(settings),

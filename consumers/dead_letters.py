@@ -1,0 +1,128 @@
+"""The rejected: what the dead-letters topic holds now."""
+
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any, Final
+
+from kafka import KafkaConsumer, TopicPartition
+from kafka.consumer.fetcher import ConsumerRecord
+from kafka.errors import KafkaTimeoutError
+
+from consumers.connection import REQUEST_MS, client, need_topic, reaching
+from models.settings import Settings
+
+#: The headers that Milepost adds; all others are the rejected record's own.
+OURS: Final = "milepost-"
+_REASON: Final = "milepost-reason"
+_POLL_MS: Final = 500
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A record that was not accepted, and why."""
+
+    #: Where it came from: `<topic>:<partition>:<offset>`.
+    key: str
+    reason: str
+    detail: str
+    topic: str
+    partition: int | None
+    offset: int | None
+    #: The CloudEvents source, when it could be read.
+    source: str | None
+    #: The record as it came; null is one of the things it may be rejected for.
+    value: bytes | None
+    headers: tuple[tuple[str, bytes | None], ...]
+
+
+class NoSuchLetterError(Exception):
+    """There is no dead letter under a key; the message is one line."""
+
+
+def read_dead_letters(settings: Settings) -> list[DeadLetter]:
+    """Return what the topic holds from its start to its present end, in the order of origin.
+
+    Of several letters with one key the last counts, and a tombstone takes it back: compaction may not have been there.
+    """
+    need_topic(settings, settings.dead_letters_topic)
+    letters: dict[bytes, DeadLetter] = {}
+    with reaching(settings) as options:
+        # No group: reading leaves no trace, and needs no right to any.
+        consumer = client(
+            KafkaConsumer,
+            **options,
+            group_id=None,
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            allow_auto_create_topics=False,
+        )
+        with closing(consumer):
+            for record in _records(consumer, settings.dead_letters_topic):
+                key = record.key or b""
+                letter = _letter(record)
+                if letter is None:
+                    letters.pop(key, None)
+                else:
+                    letters[key] = letter
+    return sorted(letters.values(), key=_origin)
+
+
+def find_dead_letter(settings: Settings, key: str) -> DeadLetter:
+    """Return the letter with a key; raises `NoSuchLetterError`."""
+    for letter in read_dead_letters(settings):
+        if letter.key == key:
+            return letter
+    raise NoSuchLetterError(
+        f"there is no dead letter {key!r} in {settings.dead_letters_topic} on {settings.kafka}:"
+        " `milepost dead-letters list` shows those that are"
+    )
+
+
+def _records(consumer: KafkaConsumer, topic: str) -> Iterator[ConsumerRecord]:
+    partitions = [TopicPartition(topic, number) for number in consumer.partitions_for_topic(topic) or ()]
+    ends = consumer.end_offsets(partitions)
+    consumer.assign(partitions)
+    consumer.seek_to_beginning(*partitions)
+    idle_ms = 0
+    # The position, not the last record, tells the end: compaction and markers leave offsets without one.
+    while any(consumer.position(partition) < end for partition, end in ends.items()):
+        fetched = consumer.poll(timeout_ms=_POLL_MS)
+        for partition, records in fetched.items():
+            yield from (record for record in records if record.offset < ends[partition])
+        idle_ms = 0 if fetched else idle_ms + _POLL_MS
+        if idle_ms >= REQUEST_MS:
+            raise KafkaTimeoutError(f"it sent nothing more of {topic} for {idle_ms // 1000} s")
+
+
+def _letter(record: ConsumerRecord) -> DeadLetter | None:
+    """Return the letter a record holds, or None for a tombstone."""
+    ours: dict[str, str] = {}
+    theirs: list[tuple[str, bytes | None]] = []
+    for name, value in record.headers:
+        if name.startswith(OURS):
+            ours[name] = (value or b"").decode("utf-8", "backslashreplace")
+        else:
+            theirs.append((name, value))
+    # A null value alone is no tombstone: a record whose value was null is rejected as it came, under our headers.
+    if record.value is None and _REASON not in ours:
+        return None
+    return DeadLetter(
+        key=(record.key or b"").decode("utf-8", "backslashreplace"),
+        reason=ours.get(_REASON, "unknown"),
+        detail=ours.get("milepost-detail", ""),
+        topic=ours.get("milepost-topic", ""),
+        partition=_number(ours.get("milepost-partition")),
+        offset=_number(ours.get("milepost-offset")),
+        source=ours.get("milepost-source"),
+        value=record.value,
+        headers=tuple(theirs),
+    )
+
+
+def _number(text: str | None) -> int | None:
+    return int(text) if text is not None and text.isdecimal() else None
+
+
+def _origin(letter: DeadLetter) -> tuple[Any, ...]:
+    return letter.topic, letter.partition or 0, letter.offset or 0, letter.key

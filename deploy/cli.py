@@ -1,0 +1,257 @@
+"""The command `milepost`: reads the settings, calls one function, says in one line what went wrong.
+
+Everything heavy is imported by the command that needs it, so that `milepost --help` answers at once.
+"""
+
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, TypeVar
+
+import typer
+from typer.core import TyperGroup
+
+T = TypeVar("T")
+
+#: Errors whose message is a line for people: where they are defined, so that telling one needs no import of its module.
+ONE_LINE_ERRORS: Final = frozenset(
+    {
+        ("models.settings", "SettingsError"),
+        ("models.database", "DatabaseError"),
+        ("models.positions", "LogMadeAnewError"),
+        ("consumers.connection", "KafkaUnreachableError"),
+        ("consumers.connection", "TopicError"),
+        ("consumers.event_files", "EventFileError"),
+        ("consumers.publish", "PublishError"),
+        ("consumers.dead_letters", "NoSuchLetterError"),
+        ("deploy.broker_error", "BrokerError"),
+        ("deploy.status", "StatusError"),
+        ("deploy.worker", "WorkerError"),
+    }
+)
+
+
+class _Milepost(TyperGroup):
+    """Turns errors that are meant for people into one line; every other one is a bug and keeps its traceback."""
+
+    def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - Typer's signature names a private class
+        """Run the command that was asked for."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            raise
+        except Exception as error:
+            if (line := _line(error)) is None:
+                raise
+            _complain(f"milepost: {line}")
+            raise typer.Exit(1) from None
+
+
+def _line(error: Exception) -> str | None:
+    if any((kind.__module__, kind.__qualname__) in ONE_LINE_ERRORS for kind in type(error).__mro__):
+        return str(error)
+    # A folder that may not be made, a file that may not be read
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    return None
+
+
+def _complain(line: str) -> None:
+    from deploy.printing import printable  # noqa: PLC0415 - only when there is something to say
+
+    sys.stdout.flush()
+    typer.echo(printable(line, lines=True), err=True)
+
+
+app = typer.Typer(
+    cls=_Milepost,
+    help="An event-driven tracker of project milestones.",
+    no_args_is_help=True,
+    add_completion=False,
+    # Plain help: Rich would take longer to load than everything else together.
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+letters_app = typer.Typer(help="The rejected events.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(letters_app, name="dead-letters")
+
+Kafka = Annotated[str | None, typer.Option("--kafka", metavar="HOST:PORT", help="Kafka's bootstrap servers.")]
+Database = Annotated[str | None, typer.Option("--database", metavar="URL", help="SQLAlchemy URL of the database.")]
+Web = Annotated[str | None, typer.Option("--web", metavar="HOST:PORT", help="Where to serve HTTP.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Files = Annotated[list[str], typer.Argument(metavar="FILE", help="JSON Lines, .yaml or .csv; - is standard input.")]
+
+
+def main() -> None:
+    """Run the command line; the console script."""
+    app(prog_name="milepost")
+
+
+@app.command()
+def demo() -> None:
+    """Show everything at work on this machine; Ctrl-C ends it.
+
+    A real Kafka, a SQLite database, a worker, and the sample programme.
+    """
+    from deploy.demo import run_demo  # noqa: PLC0415 - heavy
+
+    run_demo()
+
+
+@app.command("kafka")
+def run_kafka(
+    *,
+    port: Annotated[int | None, typer.Option(min=1, max=65535, help="Port; else 9092, or a free one.")] = None,
+    data: Annotated[Path, typer.Option(help="Folder for Kafka's data.")] = Path(".milepost/kafka"),
+) -> None:
+    """Run a real Kafka for development; Ctrl-C ends it."""
+    from deploy.foreground import serve_kafka  # noqa: PLC0415 - heavy
+
+    serve_kafka(data, port)
+
+
+@app.command()
+def init(*, kafka: Kafka = None, database: Database = None) -> None:
+    """Make the tables and topics; safe to repeat."""
+    from deploy.prepare import prepare  # noqa: PLC0415 - heavy
+    from models.settings import read_settings  # noqa: PLC0415 - heavy
+
+    for line in prepare(read_settings(kafka=kafka, database=database)):
+        typer.echo(line)
+
+
+@app.command()
+def worker(*, kafka: Kafka = None, database: Database = None, web: Web = None) -> None:
+    """Run a worker.
+
+    It reads events from Kafka into the database and serves milestones to Prometheus.
+    """
+    from deploy.worker import run_worker  # noqa: PLC0415 - heavy
+    from models.settings import read_settings  # noqa: PLC0415 - heavy
+
+    raise typer.Exit(run_worker(read_settings(kafka=kafka, database=database, web=web)))
+
+
+@app.command()
+def publish(
+    files: Files,
+    *,
+    mode: Annotated[Literal["structured", "binary"], typer.Option(help="How events travel in records.")] = "structured",
+    no_check: Annotated[bool, typer.Option("--no-check", help="Send as is, whatever it is.")] = False,
+    kafka: Kafka = None,
+) -> None:
+    """Check events, then send them to Kafka.
+
+    One that is not valid keeps all from being sent, unless they are not checked.
+    """
+    from consumers import publish as publishing  # noqa: PLC0415 - heavy
+    from consumers.event_files import opened  # noqa: PLC0415 - heavy
+    from models.settings import read_settings  # noqa: PLC0415 - heavy
+
+    settings, how = read_settings(kafka=kafka), publishing.Mode(mode)
+    with opened(files, sys.stdin.buffer, again=not no_check) as read:
+        if no_check:
+            count = publishing.publish(settings, read(), how)
+        else:
+            count = publishing.publish_checked(settings, read, how, _now_ms(), _complain)
+    typer.echo(f"published {count} events to {settings.events_topic}")
+
+
+@app.command()
+def check(files: Files) -> None:
+    """Check events without sending them.
+
+    Prints one line for each that is not valid, and fails if there is any.
+    """
+    from consumers.checking import check_all  # noqa: PLC0415 - heavy
+    from consumers.event_files import opened  # noqa: PLC0415 - heavy
+    from deploy.printing import printable  # noqa: PLC0415 - light, but for this alone
+    from models.settings import read_settings  # noqa: PLC0415 - heavy
+
+    with opened(files, sys.stdin.buffer, again=False) as read:
+        count, bad = check_all(read_settings(), read(), _now_ms(), lambda line: typer.echo(printable(line)), _complain)
+    if bad:
+        raise typer.Exit(1)
+    typer.echo(f"{count} events are valid")
+
+
+@app.command()
+def status(  # noqa: PLR0913 - each is an option of the command
+    programme: Annotated[str | None, typer.Argument(help="Only this programme.")] = None,
+    *,
+    project: Annotated[str | None, typer.Option(help="Only this project.")] = None,
+    data_date: Annotated[
+        str | None, typer.Option(metavar="DAY", help="Draw the picture for this day; else today in UTC.")
+    ] = None,
+    as_of: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME", help="Count only what was claimed up to then: a timestamp, or a day's end in UTC."
+        ),
+    ] = None,
+    database: Database = None,
+    as_json: Json = False,
+) -> None:
+    """Show how every milestone stands."""
+    from deploy import status as standing  # noqa: PLC0415 - heavy
+    from models.database import connect  # noqa: PLC0415 - heavy
+    from models.settings import read_settings  # noqa: PLC0415 - heavy
+
+    question = standing.Question(
+        _now().date() if data_date is None else _read("--data-date", standing.read_day, data_date),
+        programme,
+        project,
+        None if as_of is None else _read("--as-of", standing.read_as_of, as_of),
+    )
+    engine = connect(read_settings(database=database).database)
+    try:
+        rows = standing.read_status(engine, question)
+    finally:
+        engine.dispose()
+    if as_json:
+        typer.echo(standing.as_json(rows), nl=False)
+    elif rows:
+        standing.print_status(rows, terminal=sys.stdout.isatty())
+    else:
+        _complain("milepost: no milestones yet")
+
+
+@letters_app.command("list")
+def list_letters(*, kafka: Kafka = None, as_json: Json = False) -> None:
+    """List the rejected events, one line each."""
+    from consumers.dead_letters import read_dead_letters  # noqa: PLC0415 - heavy
+    from deploy.letters import print_list  # noqa: PLC0415 - heavy
+    from models.settings import read_settings  # noqa: PLC0415 - heavy
+
+    print_list(read_dead_letters(read_settings(kafka=kafka)), as_json=as_json)
+
+
+@letters_app.command("show")
+def show_letter(
+    key: Annotated[str, typer.Argument(help="As `milepost dead-letters list` prints it.")],
+    *,
+    kafka: Kafka = None,
+    as_json: Json = False,
+) -> None:
+    """Show why one event was rejected, and all of it."""
+    from consumers.dead_letters import find_dead_letter  # noqa: PLC0415 - heavy
+    from deploy.letters import print_letter  # noqa: PLC0415 - heavy
+    from models.settings import read_settings  # noqa: PLC0415 - heavy
+
+    print_letter(find_dead_letter(read_settings(kafka=kafka), key), as_json=as_json)
+
+
+def _read(option: str, read: Callable[[str], T], text: str) -> T:
+    try:
+        return read(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint=option) from None
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)  # noqa: TID251 - the edge: here the clock comes in
+
+
+def _now_ms() -> int:
+    return int(_now().timestamp() * 1000)

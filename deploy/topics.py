@@ -1,0 +1,123 @@
+"""The topics of Milepost: what they have to be like, making them, checking them."""
+
+from collections.abc import Mapping
+from contextlib import closing
+from typing import Final, NamedTuple
+
+from kafka import KafkaAdminClient
+from kafka.errors import NoError, TopicAlreadyExistsError, for_code
+
+from consumers.connection import TopicError, client, count_partitions, missing, reaching
+from models.settings import Settings
+
+_DAY_MS: Final = 24 * 60 * 60 * 1000
+
+
+class Topic(NamedTuple):
+    """What a topic has to be like."""
+
+    name: str
+    partitions: int
+    config: Mapping[str, str]
+
+
+class Made(NamedTuple):
+    """A topic that is there now."""
+
+    name: str
+    partitions: int
+    #: Whether it was there before.
+    found: bool
+
+
+def topics_of(settings: Settings) -> list[Topic]:
+    """Return the topics of the contract, section 4."""
+    return [
+        Topic(
+            settings.events_topic,
+            settings.partitions,
+            {"cleanup.policy": "delete", "retention.ms": "-1", "message.timestamp.type": "LogAppendTime"},
+        ),
+        Topic(settings.programmes_topic, settings.partitions, {"cleanup.policy": "compact"}),
+        Topic(
+            settings.changes_topic,
+            settings.partitions,
+            {"cleanup.policy": "delete", "retention.ms": str(30 * _DAY_MS)},
+        ),
+        # A record that the events topic took may be as large as the broker allows (1 MiB unless it says otherwise), and
+        # its dead letter carries our headers on top. One that did not fit could never be rejected, and its partition
+        # would stand still before it for ever.
+        Topic(
+            settings.dead_letters_topic, 1, {"cleanup.policy": "compact", "max.message.bytes": str(16 * 1024 * 1024)}
+        ),
+    ]
+
+
+def make_topics(settings: Settings) -> list[Made]:
+    """Make the topics that are missing and leave the others as they are; safe to repeat.
+
+    Raises `TopicError` for one that has another number of partitions than it should: that cannot be changed without
+    moving programmes to other partitions, so it is left to a person. Nothing is made then.
+    """
+    wanted = topics_of(settings)
+    with reaching(settings) as options, closing(client(KafkaAdminClient, **options)) as admin:
+        there = count_partitions(admin, [topic.name for topic in wanted])
+        for topic in wanted:
+            _check_count(settings, topic, there.get(topic.name, topic.partitions))
+        if absent := [topic for topic in wanted if topic.name not in there]:
+            _create(settings, admin, absent)
+    return [Made(topic.name, topic.partitions, topic.name in there) for topic in wanted]
+
+
+def _check_count(settings: Settings, topic: Topic, found: int) -> None:
+    if found == topic.partitions:
+        return
+    if topic.name == settings.dead_letters_topic:
+        raise TopicError(f"topic {topic.name} on {settings.kafka} has {found} partitions instead of 1: delete it first")
+    raise TopicError(
+        f"topic {topic.name} on {settings.kafka} has {found} partitions, MILEPOST_PARTITIONS says {topic.partitions}:"
+        f" set MILEPOST_PARTITIONS={found}, or delete the topic first"
+    )
+
+
+def _create(settings: Settings, admin: KafkaAdminClient, topics: list[Topic]) -> None:
+    request = {
+        # The broker's own default, so that one node gets one replica and a cluster gets what it is run with.
+        topic.name: {"num_partitions": topic.partitions, "replication_factor": -1, "configs": dict(topic.config)}
+        for topic in topics
+    }
+    answer = admin.create_topics(request, raise_errors=False)
+    for topic in answer["topics"]:
+        error = for_code(topic["error_code"])
+        # Another `milepost init` may have been quicker.
+        if error not in {NoError, TopicAlreadyExistsError}:
+            said = topic.get("error_message") or error.message
+            raise TopicError(f"topic {topic['name']} cannot be made on {settings.kafka}: {said}")
+    admin.wait_for_topics(list(request))
+
+
+def check_topics(settings: Settings) -> dict[str, int]:
+    """Return the number of partitions of every topic; raises `TopicError` for what a worker cannot work with.
+
+    The topics keyed by programme may have any number of partitions, but all three the same: which worker a programme
+    belongs to is told by its partition.
+    """
+    wanted = topics_of(settings)
+    with reaching(settings) as options, closing(client(KafkaAdminClient, **options)) as admin:
+        there = count_partitions(admin, [topic.name for topic in wanted])
+    for topic in wanted:
+        if topic.name not in there:
+            raise missing(settings, topic.name)
+    events, count = settings.events_topic, there[settings.events_topic]
+    for sister in (settings.programmes_topic, settings.changes_topic):
+        if there[sister] != count:
+            raise TopicError(
+                f"topic {sister} has {there[sister]} partitions and {events} has {count} on {settings.kafka}, but they"
+                " must have equally many: delete the wrong one and run `milepost init`"
+            )
+    if (letters := there[settings.dead_letters_topic]) != 1:
+        raise TopicError(
+            f"topic {settings.dead_letters_topic} has {letters} partitions on {settings.kafka} instead of 1:"
+            " delete it and run `milepost init`"
+        )
+    return there

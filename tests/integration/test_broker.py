@@ -1,0 +1,306 @@
+"""The embedded Kafka keeps what it is given, shares neither folder nor port, and never outlives its owner."""
+
+import errno
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import psutil
+import pytest
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
+
+from deploy.broker import Broker, BrokerError, running_broker
+from deploy.kafka_jars import class_path
+
+ROOT = Path(__file__).parents[2]
+TOPIC = "milepost.events"
+
+OWNER = """
+import sys
+from pathlib import Path
+from deploy.broker import running_broker
+with running_broker(Path(sys.argv[1])) as broker:
+    try:
+        print(broker.pid, broker.port, flush=True)
+        sys.stdin.read()
+    except KeyboardInterrupt:
+        print("alive" if broker.alive else "gone", flush=True)
+"""
+
+
+@dataclass
+class Owned:
+    """A Kafka that belongs to another process than this one."""
+
+    owner: subprocess.Popen[str]
+    port: int
+    java: psutil.Process
+    leash: psutil.Process
+
+    def ended(self) -> bool:
+        return not any(_runs(process) for process in (self.java, self.leash))
+
+
+def _runs(process: psutil.Process) -> bool:
+    try:
+        return bool(process.is_running()) and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def eventually(condition: Callable[[], bool], seconds: float = 10) -> bool:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+@contextmanager
+def owned_broker(data: Path) -> Iterator[Owned]:
+    owner = subprocess.Popen(
+        [sys.executable, "-c", OWNER, str(data)],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    processes: list[psutil.Process] = []
+    try:
+        assert owner.stdout is not None
+        pid, port = map(int, owner.stdout.readline().split())
+        java = psutil.Process(pid)
+        leash = java.parent()
+        assert leash is not None
+        processes += [java, leash]
+        yield Owned(owner, port, java, leash)
+    finally:
+        owner.kill()
+        owner.communicate()
+        for process in filter(_runs, processes):
+            process.kill()
+
+
+def create_topic(broker: Broker) -> None:
+    with closing(KafkaAdminClient(bootstrap_servers=broker.bootstrap)) as admin:
+        admin.create_topics({TOPIC: {"num_partitions": 3, "configs": {"message.timestamp.type": "LogAppendTime"}}})
+
+
+def publish(broker: Broker, *values: bytes) -> None:
+    with closing(KafkaProducer(bootstrap_servers=broker.bootstrap)) as producer:
+        for value in values:
+            producer.send(TOPIC, value, key=b"north").get(timeout=10)
+
+
+def consume(broker: Broker, count: int) -> list[bytes]:
+    """Read this many as a member of a group, and commit."""
+    values: list[bytes] = []
+    consumer = KafkaConsumer(
+        TOPIC,
+        bootstrap_servers=broker.bootstrap,
+        group_id="milepost",
+        auto_offset_reset="earliest",
+        enable_auto_commit=False,
+    )
+    with closing(consumer):
+
+        def read() -> bool:
+            for records in consumer.poll(timeout_ms=200).values():
+                values.extend(record.value for record in records)
+            return len(values) >= count
+
+        assert eventually(read, 20), values
+        consumer.commit()
+    return values
+
+
+def refused(data: Path, *, port: int | None = None, overrides: dict[str, str] | None = None) -> str:
+    with pytest.raises(BrokerError) as refusal, running_broker(data, port=port, overrides=overrides):
+        pytest.fail("it started")
+    return str(refusal.value)
+
+
+def test_what_was_published_and_committed_is_there_after_a_restart_on_another_port(tmp_path: Path) -> None:
+    with running_broker(tmp_path / "kafka") as broker:
+        assert broker.alive
+        create_topic(broker)
+        publish(broker, b"one", b"two")
+        assert consume(broker, 2) == [b"one", b"two"]
+        publish(broker, b"three")
+        first = broker
+    assert not first.alive
+    with running_broker(tmp_path / "kafka") as broker:
+        assert broker.port != first.port
+        assert consume(broker, 1) == [b"three"]
+
+
+def test_a_port_can_be_asked_for_and_everything_but_this_machine_is_kept_out(tmp_path: Path) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with running_broker(tmp_path, port=port, overrides={"num.partitions": "5"}) as broker:
+        assert broker.bootstrap == f"127.0.0.1:{port}"
+        listening = [c for c in psutil.Process(broker.pid).net_connections() if c.status == psutil.CONN_LISTEN]
+        assert len(listening) == 2
+        assert {c.laddr.ip.removeprefix("::ffff:") for c in listening} == {"127.0.0.1"}
+        assert "num.partitions = 5" in broker.log.read_text()
+
+
+def test_a_second_one_on_the_same_data_is_refused_with_one_line_that_names_the_first(tmp_path: Path) -> None:
+    with running_broker(tmp_path) as broker:
+        assert refused(tmp_path) == (
+            f"A Kafka runs on {tmp_path} already (pid {broker.pid}, port {broker.port}): "
+            "use that one, stop it, or choose another folder"
+        )
+        assert broker.alive
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "0.0.0.0"])
+def test_a_port_that_is_taken_is_refused_with_one_line(tmp_path: Path, address: str) -> None:
+    with socket.create_server((address, 0)) as server:
+        port = server.getsockname()[1]
+        assert refused(tmp_path, port=port) == (
+            f"Port {port} on 127.0.0.1 is taken: stop what listens there, or choose another port"
+        )
+
+
+def test_a_folder_that_cannot_be_made_is_refused_with_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    assert refused(tmp_path / "file" / "kafka").startswith("Kafka cannot keep its data in")
+
+
+def test_a_start_that_fails_shows_the_end_of_the_log_and_where_the_log_is(tmp_path: Path) -> None:
+    account = refused(tmp_path, overrides={"process.roles": "postman"})
+    assert str(tmp_path / "kafka.log") in account
+    assert "postman" in account
+
+
+def test_an_exception_in_the_block_ends_it_and_passes_through(tmp_path: Path) -> None:
+    brokers = []
+
+    def fail() -> None:
+        with running_broker(tmp_path) as broker:
+            brokers.append(broker)
+            raise ConnectionError("mine")
+
+    with pytest.raises(ConnectionError, match="mine"):
+        fail()
+    assert not brokers[0].alive
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_it_is_gone_soon_after_its_owner_was_killed_and_its_data_is_not(tmp_path: Path, number: signal.Signals) -> None:
+    with owned_broker(tmp_path) as owned:
+        broker = Broker(f"127.0.0.1:{owned.port}", owned.port, owned.java.pid, tmp_path)
+        create_topic(broker)
+        publish(broker, b"one")
+        owned.owner.send_signal(number)
+        owned.owner.wait()
+        # At once, while the old one still ends
+        with running_broker(tmp_path) as after:
+            assert owned.ended()
+            assert consume(after, 1) == [b"one"]
+
+
+def test_it_survives_ctrl_c_in_the_terminal_until_its_owner_lets_go(tmp_path: Path) -> None:
+    with owned_broker(tmp_path) as owned:
+        os.killpg(owned.owner.pid, signal.SIGINT)
+        assert owned.owner.stdout is not None
+        assert owned.owner.stdout.readline() == "alive\n"
+        assert owned.owner.wait() == 0
+        assert owned.ended()
+
+
+def test_it_ends_with_its_block_even_when_the_leash_was_killed(tmp_path: Path) -> None:
+    with running_broker(tmp_path) as broker:
+        java = psutil.Process(broker.pid)
+        leash = java.parent()
+        assert leash is not None
+        leash.kill()
+        assert eventually(lambda: not _runs(leash))
+        assert broker.alive
+    assert eventually(lambda: not _runs(java))
+
+
+def test_data_of_a_kafka_killed_in_the_act_is_used_again(tmp_path: Path) -> None:
+    with running_broker(tmp_path) as broker:
+        create_topic(broker)
+        publish(broker, b"one")
+        os.kill(broker.pid, signal.SIGKILL)
+        assert eventually(lambda: not broker.alive)
+    with running_broker(tmp_path) as broker:
+        assert consume(broker, 1) == [b"one"]
+
+
+@contextmanager
+def serving(folder: Path) -> Iterator[str]:
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=folder)) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@pytest.fixture(scope="module")
+def repository() -> Path:
+    """Give everything a download of Kafka asks for: the cache keeps it in the shape it was fetched in."""
+    return next(folder for folder in class_path(print)[0].parents if (folder / "classpath.json").exists())
+
+
+def test_jars_are_fetched_once_and_fetched_again_when_one_was_damaged(repository: Path, tmp_path: Path) -> None:
+    lines: list[str] = []
+    with serving(repository) as address:
+        jars = class_path(lines.append, cache=tmp_path, repository=address)
+    assert len(jars) == 46
+    assert lines[0] == f"Kafka 4.1.1: fetching it from {address}, 44 MB, this once"
+    assert lines[-1] == "Kafka 4.1.1: 46 jars are here"
+    # Nobody serves any more
+    assert class_path(lines.append, cache=tmp_path, repository=address) == jars
+
+    os.truncate(jars[0], 1000)
+    with pytest.raises(BrokerError, match="could not be fetched"):
+        class_path(lines.append, cache=tmp_path, repository=address)
+    with serving(repository) as address:
+        assert class_path(lines.append, cache=tmp_path, repository=address) == jars
+
+
+def test_jars_that_are_not_the_published_ones_are_refused(repository: Path, tmp_path: Path) -> None:
+    forged = shutil.copytree(repository, tmp_path / "forged")
+    with next(forged.rglob("kafka-clients-*.jar")).open("ab") as jar:
+        jar.write(b"!")
+    with serving(forged) as address, pytest.raises(BrokerError, match="is not what was published"):
+        class_path(print, cache=tmp_path / "cache", repository=address)
+
+
+def test_a_download_that_fails_is_one_line(tmp_path: Path) -> None:
+    with serving(tmp_path) as address:
+        pass
+    with pytest.raises(BrokerError) as nobody:
+        class_path(print, cache=tmp_path / "cache", repository=address)
+    refusal = f"[Errno {errno.ECONNREFUSED}] Connection refused"
+    assert str(nobody.value) == (
+        f"Kafka 4.1.1 could not be fetched from {address}, which the first start needs: {refusal}"
+    )
+    with serving(tmp_path) as address, pytest.raises(BrokerError, match=r"org\.apache\.kafka:kafka_2") as nothing:
+        class_path(print, cache=tmp_path / "cache", repository=address)
+    assert len(str(nothing.value).splitlines()) == 1

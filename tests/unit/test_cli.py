@@ -1,0 +1,314 @@
+"""The command line without Kafka: usage, errors, and what it prints."""
+
+import importlib
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from consumers.dead_letters import DeadLetter
+from deploy import cli
+from deploy.letters import print_letter, print_list
+from deploy.printing import Column, print_rows, printable
+from models.database import connect
+from models.schema import migrate
+
+COMMANDS = ["demo", "kafka", "init", "worker", "publish", "check", "status", "dead-letters"]
+NOBODY = "127.0.0.1:1"
+EVENT = {
+    "specversion": "1.0",
+    "id": "1",
+    "source": "office",
+    "type": "milepost.milestone.reported.v1",
+    "subject": "north/wharf",
+    "time": "2026-01-01T12:00:00Z",
+    "data": {"milestone": "site-leased", "classifier": "PLN", "date": "2026-06-01"},
+}
+
+
+@pytest.fixture(autouse=True)
+def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("KAFKA", "DATABASE", "PREFIX", "PARTITIONS", "ALLOWED_SOURCES"):
+        monkeypatch.delenv(f"MILEPOST_{name}", raising=False)
+
+
+def milepost(*arguments: str, given: str | bytes | None = None) -> Result:
+    return CliRunner().invoke(cli.app, arguments, input=given, prog_name="milepost")
+
+
+def the_line(result: Result) -> str:
+    """Give the one line that an error is told in."""
+    assert result.exit_code == 1
+    assert result.stdout == ""
+    [line] = result.stderr.splitlines()
+    assert line.startswith("milepost: ")
+    return line
+
+
+# Usage
+
+
+@pytest.mark.parametrize(
+    "command", [[], *([name] for name in COMMANDS), *(["dead-letters", c] for c in ("list", "show"))]
+)
+def test_every_command_explains_itself(command: list[str]) -> None:
+    result = milepost(*command, "--help")
+    assert result.exit_code == 0
+    assert "Usage: milepost" in result.stdout
+
+
+def test_the_help_names_every_command() -> None:
+    listed = milepost("--help").stdout.partition("Commands:")[2].splitlines()
+    assert [line.split()[0] for line in listed if line] == COMMANDS
+
+
+def test_help_loads_nothing_heavy_and_answers_at_once() -> None:
+    program = (
+        "import sys; from deploy.cli import app; app(['--help'], standalone_mode=False); "
+        "sys.exit(str({'faust', 'kafka', 'alembic', 'sqlalchemy', 'pydantic', 'rich'} & set(sys.modules)))"
+    )
+    began = time.monotonic()
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert found.stderr.strip() == "set()"
+    # 0.1 s on a quiet machine; this is for a busy one.
+    assert time.monotonic() - began < 2
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["nope"],
+        ["status", "--nope"],
+        ["status", "a", "b"],
+        ["status", "--data-date", "2026-1-1"],
+        ["status", "--as-of", "yesterday"],
+        ["publish"],
+        ["check"],
+        ["publish", "--mode", "batched", "x"],
+        ["kafka", "--port", "0"],
+        ["dead-letters", "show"],
+    ],
+)
+def test_wrong_usage_is_told_with_exit_code_2(arguments: list[str]) -> None:
+    result = milepost(*arguments)
+    assert result.exit_code == 2
+    assert "Usage: milepost" in result.output
+
+
+def test_the_errors_that_are_told_in_one_line_exist() -> None:
+    for module, name in cli.ONE_LINE_ERRORS:
+        assert issubclass(getattr(importlib.import_module(module), name), Exception)
+
+
+# Errors
+
+
+def test_a_setting_that_cannot_be_is_one_line() -> None:
+    assert "setting kafka: " in the_line(milepost("dead-letters", "list", "--kafka", "nowhere"))
+    Path("milepost.toml").write_text("partitions = 'many'\n")
+    assert "setting partitions: " in the_line(milepost("status"))
+
+
+def test_flags_win_over_the_file_and_the_file_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MILEPOST_DATABASE", "sqlite:///environment.db")
+    assert "environment.db has no tables" in the_line(milepost("status"))
+    Path("milepost.toml").write_text("database = 'sqlite:///file.db'\n")
+    assert "file.db has no tables" in the_line(milepost("status"))
+    assert "flag.db has no tables" in the_line(milepost("status", "--database", "sqlite:///flag.db"))
+
+
+def test_a_database_that_cannot_be_used_is_one_line_without_its_password() -> None:
+    assert "run `milepost init`" in the_line(milepost("status"))
+    line = the_line(milepost("status", "--database", "postgresql://ann:secret@127.0.0.1:1/x"))
+    assert "does not answer" in line
+    assert "secret" not in line
+    assert "neither sqlite nor postgresql" in the_line(milepost("status", "--database", "mysql://x"))
+
+
+def test_a_kafka_that_is_not_there_is_one_line_within_seconds() -> None:
+    began = time.monotonic()
+    line = the_line(milepost("dead-letters", "list", "--kafka", NOBODY))
+    assert time.monotonic() - began < 10
+    assert line == (
+        f"milepost: Kafka at {NOBODY} does not answer: Connection refused; is it running? `milepost kafka` starts one"
+    )
+
+
+def test_what_kafkas_security_needs_is_told_before_anything_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MILEPOST_KAFKA_SECURITY", "SASL_SSL")
+    assert "setting kafka_username: is needed" in the_line(milepost("dead-letters", "list"))
+    monkeypatch.setenv("MILEPOST_KAFKA_USERNAME", "ann")
+    assert "setting kafka_password: is needed" in the_line(milepost("dead-letters", "list"))
+    monkeypatch.setenv("MILEPOST_KAFKA_PASSWORD", "secret")
+    monkeypatch.setenv("MILEPOST_KAFKA_CA", "nowhere.pem")
+    assert "setting kafka_ca: there is no file nowhere.pem" in the_line(milepost("dead-letters", "list"))
+
+
+def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_arguments: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("deploy.status.read_status", broken)
+    assert isinstance(milepost("status").exception, ZeroDivisionError)
+
+
+# check and publish
+
+
+def test_check_counts_the_valid_events() -> None:
+    Path("a.jsonl").write_text(json.dumps(EVENT) + "\n\n" + json.dumps({**EVENT, "id": "2"}))
+    result = milepost("check", "a.jsonl", "-", given=json.dumps(EVENT))
+    assert (result.exit_code, result.stdout) == (0, "3 events are valid\n")
+
+
+def test_check_prints_one_line_for_each_bad_event_and_fails() -> None:
+    Path("a.jsonl").write_text(json.dumps(EVENT) + "\n{\n")
+    result = milepost("check", "a.jsonl", "-", given='{"specversion": "1.0"}')
+    assert result.exit_code == 1
+    assert [line.split(": ")[:2] for line in result.stdout.splitlines()] == [
+        ["a.jsonl:2", "malformed"],
+        ["<stdin>:1", "invalid-envelope"],
+    ]
+
+
+def test_check_warns_of_fields_that_nobody_will_read_but_takes_the_event() -> None:
+    odd = {**EVENT, "data": {**EVENT["data"], "colour": "blue"}}  # type: ignore[dict-item]
+    result = milepost("check", "-", given=json.dumps(odd))
+    assert (result.exit_code, result.stdout) == (0, "1 events are valid\n")
+    assert (
+        result.stderr
+        == "<stdin>:1: warning: milepost.milestone.reported.v1 does not know colour: nobody will read it\n"
+    )
+
+
+def test_check_knows_the_sources_that_are_allowed() -> None:
+    Path("milepost.toml").write_text("[allowed_sources]\nnorth = ['registry']\n")
+    assert "source-not-allowed" in milepost("check", "-", given=json.dumps(EVENT)).stdout
+
+
+def test_one_bad_event_keeps_publish_from_even_looking_for_kafka() -> None:
+    Path("a.jsonl").write_text(json.dumps(EVENT) + "\n{\n")
+    result = milepost("publish", "a.jsonl", "--kafka", NOBODY)
+    assert (result.exit_code, result.stdout) == (1, "")
+    bad, summary = result.stderr.splitlines()
+    assert bad.startswith("a.jsonl:2: malformed: ")
+    assert summary == "milepost: 1 of 2 events are not valid: nothing was sent"
+
+
+def test_a_file_that_is_not_there_is_one_line() -> None:
+    for command in ("check", "publish"):
+        assert the_line(milepost(command, "x.jsonl")) == "milepost: x.jsonl cannot be read: No such file or directory"
+
+
+# status
+
+
+def test_status_of_nothing_is_an_empty_list_or_a_word() -> None:
+    engine = connect("sqlite:///.milepost/milepost.db")
+    migrate(engine)
+    engine.dispose()
+    assert milepost("status", "--json").stdout == "[]\n"
+    result = milepost("status")
+    assert (result.exit_code, result.stdout, result.stderr) == (0, "", "milepost: no milestones yet\n")
+    assert "no programme 'north'" in the_line(milepost("status", "north"))
+
+
+def test_a_reader_that_goes_away_leaves_no_traceback() -> None:
+    program = "from deploy.cli import main; main()"
+    arguments = [sys.executable, "-c", program, "check", "-"]
+    with subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as command:
+        assert command.stdin
+        assert command.stdout
+        assert command.stderr
+        command.stdout.close()
+        command.stdin.write(b"{}\n" * 10_000)
+        command.stdin.close()
+        assert command.stderr.read() == b""
+        assert command.wait() == 1
+
+
+# What nobody vouches for
+
+
+HOSTILE = "\x1b[31mred\x9b2J\r\n\t\x7f\N{RIGHT-TO-LEFT OVERRIDE}"
+LETTER = DeadLetter(
+    key="milepost.events:0:7",
+    reason="malformed",
+    detail=HOSTILE,
+    topic="milepost.events",
+    partition=0,
+    offset=7,
+    source=HOSTILE,
+    value=f"first {HOSTILE}\nsecond é 中 🏗".encode(),
+    headers=(("content-type", b"text"), (HOSTILE, HOSTILE.encode()), ("null", None), ("raw", b"\xff\x1b")),
+)
+
+
+def is_harmless(text: str) -> bool:
+    return all(character.isprintable() or character == "\n" for character in text)
+
+
+def test_what_is_not_printable_is_spelled_out_and_the_rest_stays() -> None:
+    assert printable(HOSTILE) == r"\x1b[31mred\x9b2J\r\n\t\x7f\u202e"
+    assert printable("é 中 🏗\n\t", lines=True) == "é 中 🏗\n\t"
+
+
+def test_a_letter_is_shown_whole_and_cannot_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    print_letter(LETTER, as_json=False)
+    shown = capsys.readouterr().out
+    assert is_harmless(shown.replace("\t", ""))
+    lines = shown.splitlines()
+    assert lines[0] == "reason: malformed"
+    assert "offset: 7" in lines
+    assert "header null: null" in lines
+    assert r"header raw: \xff\x1b" in lines
+    assert lines[-1] == "second é 中 🏗"
+
+
+def test_a_letter_in_json_keeps_every_byte(capsys: pytest.CaptureFixture[str]) -> None:
+    print_letter(LETTER, as_json=True)
+    text = capsys.readouterr().out
+    assert is_harmless(text.replace("\x7f", ""))
+    shown = json.loads(text)
+    assert LETTER.value
+    assert (shown["key"], shown["offset"], shown["value"]) == (LETTER.key, 7, LETTER.value.decode())
+    assert shown["headers"] == [
+        {"name": "content-type", "value": "text"},
+        {"name": HOSTILE, "value": HOSTILE},
+        {"name": "null", "value": None},
+        {"name": "raw", "value_base64": "/xs="},
+    ]
+
+
+def test_the_list_of_letters_has_one_line_for_each(capsys: pytest.CaptureFixture[str]) -> None:
+    print_list([LETTER], as_json=False)
+    header, line = capsys.readouterr().out.splitlines()
+    assert header.split() == ["key", "reason", "source", "detail"]
+    assert is_harmless(line)
+    print_list([LETTER], as_json=True)
+    [row] = json.loads(capsys.readouterr().out)
+    assert (row["key"], row["reason"], row["source"]) == (LETTER.key, LETTER.reason, HOSTILE)
+
+
+def test_a_narrow_terminal_leaves_out_what_can_be_spared_and_says_so(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    columns = [Column("name"), Column("plan", spare=2), Column("note", spare=1), Column("nothing")]
+    rows = [["a" * 20, "b" * 20, "[red]c[/red]", ""]]
+    monkeypatch.setenv("COLUMNS", "80")
+    print_rows(columns, rows)
+    wide = capsys.readouterr().out
+    assert "[red]c[/red]" in wide
+    assert "nothing" not in wide
+    monkeypatch.setenv("COLUMNS", "50")
+    print_rows(columns, rows)
+    narrow = capsys.readouterr().out
+    assert "not shown, the terminal is narrow: note" in narrow
+    assert "b" * 20 in narrow

@@ -1,0 +1,312 @@
+"""Events out of files: read, checked, turned into records. Sending itself is tested against a broker."""
+
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+
+from consumers.checking import Checked, check
+from consumers.event_files import EventFileError, Written, opened
+from consumers.publish import Mode, _record, _UnsendableError
+from models.envelope import decode
+from models.events import Event, Rejection
+from tests import publisher
+from tests.reading import Event as Json
+
+# 2026-11-01T00:00:00Z
+NOW_MS = 1_793_491_200_000
+HEADERS = [("content-type", b"application/cloudevents+json")]
+Write = Callable[[str, str | bytes], list[Written]]
+
+
+@pytest.fixture
+def written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
+    """Give a function that writes a file and reads it as events."""
+    monkeypatch.chdir(tmp_path)
+
+    def write(name: str, text: str | bytes) -> list[Written]:
+        Path(name).write_bytes(text if isinstance(text, bytes) else text.encode())
+        with opened([name], io.BytesIO(), again=False) as read:
+            return list(read())
+
+    return write
+
+
+def documents(found: list[Written]) -> list[Any]:
+    assert [place.fault for place in found] == [None] * len(found)
+    return [json.loads(place.value) for place in found]
+
+
+def checked(found: list[Written], allowed: dict[str, list[str]] | None = None) -> list[Checked]:
+    return list(check(found, NOW_MS, allowed or {}))
+
+
+def reasons(found: list[Written]) -> list[str]:
+    return [
+        f"{where}: {outcome.reason}: {outcome.detail}" if isinstance(outcome, Rejection) else f"{where}: fine"
+        for where, outcome, _ in checked(found)
+    ]
+
+
+def report(**more: object) -> Json:
+    data = {"milestone": "site-leased", "classifier": "PLN", "date": "2026-06-01"}
+    named = {"specversion": "1.0", "id": "1", "source": "office", "type": "milepost.milestone.reported.v1"}
+    return {**named, "subject": "north/wharf", "time": "2026-01-01T12:00:00Z", "data": data, **more}
+
+
+# JSON Lines
+
+
+def test_json_lines_keep_their_very_bytes_and_their_line_numbers_and_blank_lines_are_skipped(written: Write) -> None:
+    found = written("x.jsonl", b'\n {"a" : 1} \n\r\n  \n{broken\r\n\xff\n{"b":2}')
+    assert [(place.where, place.value) for place in found] == [
+        ("x.jsonl:2", b' {"a" : 1} '),
+        ("x.jsonl:5", b"{broken"),
+        ("x.jsonl:6", b"\xff"),
+        ("x.jsonl:7", b'{"b":2}'),
+    ]
+
+
+@pytest.mark.parametrize("name", ["events.json", "events.log", "events"])
+def test_a_file_of_any_other_name_is_json_lines(written: Write, name: str) -> None:
+    assert documents(written(name, json.dumps(report()) + "\n")) == [report()]
+
+
+def test_a_byte_order_mark_is_no_part_of_an_event(written: Write) -> None:
+    assert documents(written("x.jsonl", b"\xef\xbb\xbf" + json.dumps(report()).encode())) == [report()]
+    assert documents(written("x.csv", b"\xef\xbb\xbfid,jobs\n1,2\n")) == [
+        {"specversion": "1.0", "id": "1", "data": {"jobs": 2}}
+    ]
+
+
+def test_standard_input_and_pipes_can_be_read_twice(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text("{}\n")
+    with opened(["-", str(tmp_path / "a.jsonl")], io.BytesIO(b'{"a":1}\n{"b":2}\n'), again=True) as read:
+        for _ in range(2):
+            assert [place.value for place in read()] == [b'{"a":1}', b'{"b":2}', b"{}"]
+            assert next(read()).where == "<stdin>:1"
+
+
+def test_a_file_that_is_not_there_is_told_before_any_is_read(tmp_path: Path) -> None:
+    with (
+        pytest.raises(EventFileError, match=r"nowhere\.jsonl cannot be read: No such file"),
+        opened(["-", str(tmp_path / "nowhere.jsonl")], io.BytesIO(), again=False),
+    ):
+        pass
+    with pytest.raises(EventFileError, match="directory"), opened([str(tmp_path)], io.BytesIO(), again=False):
+        pass
+
+
+# CSV
+
+
+def test_csv_columns_named_like_attributes_go_to_the_envelope_and_dotted_names_nest(written: Write) -> None:
+    [first, second] = documents(
+        written(
+            "x.csv",
+            "id,source,type,subject,time,partitionkey,milestone,lag_days,after.project,after.milestone,amount.amount,jobs,remark\n"
+            "d1, office ,milepost.dependency.declared.v1,north/wharf,2026-01-01T00:00:00Z,north,x,-3,quay,y,,,\n"
+            '17,office,t,s,t,,,,,,1000000.50,12,"two\nlines, and ""more"""\n',
+        )
+    )
+    assert first == {
+        "specversion": "1.0",
+        "id": "d1",
+        "source": "office",
+        "type": "milepost.dependency.declared.v1",
+        "subject": "north/wharf",
+        "time": "2026-01-01T00:00:00Z",
+        "partitionkey": "north",
+        "data": {"milestone": "x", "lag_days": -3, "after": {"project": "quay", "milestone": "y"}},
+    }
+    assert second["id"] == "17"
+    assert second["data"] == {"amount": {"amount": 1000000.5}, "jobs": 12, "remark": 'two\nlines, and "more"'}
+
+
+def test_csv_lines_are_counted_through_blank_lines_and_quoted_line_breaks(written: Write) -> None:
+    found = written("x.csv", '\nid,remark\n1,"a\nb"\n\n2,c\n,\n3,d\n')
+    assert [place.where for place in found] == ["x.csv:3", "x.csv:6", "x.csv:8"]
+
+
+def test_csv_that_cannot_be_meant_is_told_with_its_line(written: Write) -> None:
+    found = written("x.csv", "id,a,a.b\n1,x,y\n2,x,,more\n3,x\n")
+    assert [(place.where, place.fault) for place in found] == [
+        ("x.csv:2", "column a.b and another one say two things of the same field"),
+        ("x.csv:3", "cell 4 ('more') has no name in the header"),
+        ("x.csv:4", None),
+    ]
+    [twice] = written("x.csv", "id,id\n1,2\n")
+    assert (twice.where, twice.fault) == ("x.csv:1", "the header names 'id' twice")
+    fine, latin = written("x.csv", b"id,name\n1,a\n2,\xe9\n3,b\n")
+    assert fine.fault is None
+    assert (latin.where, latin.fault) == ("x.csv:3", "not UTF-8 at byte 2 of the line")
+    *_, open_quote = written("x.csv", 'id,name\n1,a\n2,"b\n')
+    assert "not CSV" in (open_quote.fault or "")
+
+
+def test_what_is_no_number_stays_text_and_the_check_says_what_was_expected(written: Write) -> None:
+    header = "id,source,type,subject,time,jobs\n"
+    found = written("x.csv", f'{header}1,o,milepost.project.registered.v1,north/wharf,2026-01-01T00:00:00Z,"1,000"\n')
+    assert reasons(found) == ["x.csv:2: invalid-data: Expected `int | null`, got `str` - at `$.jobs`"]
+
+
+# YAML
+
+
+def test_yaml_is_a_list_or_several_documents_each_with_its_line(written: Write) -> None:
+    found = written(
+        "x.yaml",
+        "# plans\n- id: 17\n  time: 2026-01-01T12:00:00Z\n  data: {date: 2026-06-01, jobs: 12, late: no}\n"
+        "-\n  id: b\n  specversion: 1.0\n---\nid: 0x1\ndata:\n  lag_days: -3\n---\n---\n[]\n",
+    )
+    assert [place.where for place in found] == ["x.yaml:2", "x.yaml:6", "x.yaml:9"]
+    first, second, third = documents(found)
+    assert first == {
+        "specversion": "1.0",
+        "id": "17",
+        "time": "2026-01-01T12:00:00Z",
+        "data": {"date": "2026-06-01", "jobs": 12, "late": False},
+    }
+    assert second == {"specversion": "1.0", "id": "b"}
+    assert third == {"specversion": "1.0", "id": "0x1", "data": {"lag_days": -3}}
+
+
+def test_yaml_anchors_and_merges_work_for_what_events_share(written: Write) -> None:
+    first, second = documents(written("x.yml", "- &a {id: 1, source: office, data: {jobs: 1}}\n- <<: *a\n  id: 2\n"))
+    assert first == {"specversion": "1.0", "id": "1", "source": "office", "data": {"jobs": 1}}
+    assert second == {**first, "id": "2"}
+
+
+@pytest.mark.parametrize(
+    ("text", "where", "fault"),
+    [
+        ("- id: 1\n- id: [2\n- id: 3\n", "x.yaml:3", "not YAML: "),
+        ("- id: 1\n- only text\n", "x.yaml:2", "not an object"),
+        ("- id: 1\n- !!python/object:os.system {}\n", "x.yaml:2", "could not determine a constructor"),
+        (b"- id: 1\n- id: \xff\n", "x.yaml:2", "not UTF-8"),
+        ("- id: 1\n- id: \0\n", "x.yaml:2", "not YAML: "),
+        ("- id: 1\n- &a {data: *a}\n", "x.yaml:2", "cannot be written as JSON"),
+        ("- id: 1\n- {data: " + "[" * 5000 + "\n", "x.yaml:2", "not YAML: "),
+    ],
+)
+def test_yaml_that_is_none_is_told_with_its_line(written: Write, text: str | bytes, where: str, fault: str) -> None:
+    *_, last = written("x.yaml", text)
+    assert last.where == where
+    assert fault in (last.fault or "")
+
+
+# Checking
+
+
+def test_every_bad_event_is_told_with_its_place_and_reason(written: Write) -> None:
+    lines = [
+        report(),
+        report(subject="north"),
+        report(type="milepost.milestone.reported.v2"),
+        report(data={"milestone": "x", "classifier": "PLN", "date": "2026-02-30"}),
+        report(time="2026-11-01T00:10:00Z"),
+        report(time="2026-11-01T00:10:00.001Z"),
+    ]
+    text = "".join(json.dumps(line) + "\n" for line in lines) + "[1]\n" + json.dumps(report(id="x" * 256))
+    told = [line.split(": ")[:2] for line in reasons(written("x.jsonl", text))]
+    assert told == [
+        ["x.jsonl:1", "fine"],
+        ["x.jsonl:2", "invalid-envelope"],
+        ["x.jsonl:3", "unsupported-type"],
+        ["x.jsonl:4", "invalid-data"],
+        ["x.jsonl:5", "fine"],
+        ["x.jsonl:6", "time-in-future"],
+        ["x.jsonl:7", "malformed"],
+        ["x.jsonl:8", "invalid-envelope"],
+    ]
+
+
+def test_the_sources_allowed_are_checked_as_a_worker_will(written: Write) -> None:
+    found = written("x.jsonl", json.dumps(report()))
+    [known] = checked(found, {"north": ["office"]})
+    assert isinstance(known.outcome, Event)
+    [stranger] = checked(found, {"north": ["registry"]})
+    assert isinstance(stranger.outcome, Rejection)
+    assert stranger.outcome.reason == "source-not-allowed"
+
+
+def test_fields_that_nobody_will_read_are_named(written: Write) -> None:
+    odd = report(data={**report()["data"], "colour": "blue", "Remark": "typo"})
+    [one, other] = checked(written("x.jsonl", json.dumps(odd) + "\n" + json.dumps(report())))
+    assert isinstance(one.outcome, Event)
+    assert one.unknown == ["Remark", "colour"]
+    assert other.unknown == ()
+
+
+# Records
+
+
+def place(event: object) -> Written:
+    return Written("x.jsonl:1", json.dumps(event).encode())
+
+
+@settings(deadline=None)
+@given(publisher.events())
+def test_both_modes_carry_the_same_event_and_the_programme_is_the_key(event: Json) -> None:
+    structured, binary = (_record(place(event), mode) for mode in Mode)
+    expected = decode(HEADERS, place(event).value)
+    assert isinstance(expected, Event)
+    assert decode(structured.headers, structured.value) == expected
+    assert decode(binary.headers, binary.value) == expected
+    key = event.get("partitionkey", event["subject"].split("/")[0]).encode()
+    assert structured.key == binary.key == key
+
+
+def test_binary_mode_follows_the_kafka_binding() -> None:
+    event = report(traceparent="00-ab", sampled=True, sequence=7, dataschema=None)
+    record = _record(place(event), Mode.BINARY)
+    named = dict(record.headers)
+    assert named.pop("content-type") == b"application/json"
+    attributes = {
+        name: str(event[name]).encode() for name in ("specversion", "id", "source", "type", "subject", "time")
+    }
+    extensions = {"ce_traceparent": b"00-ab", "ce_sampled": b"true", "ce_sequence": b"7"}
+    assert named == {**{f"ce_{name}": value for name, value in attributes.items()}, **extensions}
+    assert json.loads(record.value) == event["data"]
+
+
+def test_binary_mode_sends_coded_data_as_what_it_codes_and_no_data_as_an_empty_object() -> None:
+    coded = {name: value for name, value in report().items() if name != "data"} | {"data_base64": "eyJhIjoxfQ=="}
+    assert _record(place(coded), Mode.BINARY).value == b'{"a":1}'
+    del coded["data_base64"]
+    assert _record(place(coded), Mode.BINARY).value == b"{}"
+    assert _record(place(coded | {"data": None}), Mode.BINARY).value == b"{}"
+
+
+@pytest.mark.parametrize(
+    ("value", "key"),
+    [
+        (b'{"subject":"north/wharf"}', b"north"),
+        (b'{"subject":"north"}', b"north"),
+        (b'{"subject":"north/wharf","partitionkey":"p"}', b"p"),
+        (b'{"subject":"north/wharf","partitionkey":""}', b"north"),
+        (b'{"subject":["north"],"partitionkey":7}', None),
+        (b'{"subject":""}', None),
+        (b'{"subject":"\\ud800/x"}', None),
+        (b"{}", None),
+        (b"[1]", None),
+        (b"{broken", None),
+        (b"\xff", None),
+        (b"[" * 100_000, None),
+    ],
+)
+def test_what_is_sent_unchecked_goes_untouched_with_the_key_that_can_be_read(value: bytes, key: bytes | None) -> None:
+    record = _record(Written("x:1", value), Mode.STRUCTURED)
+    assert (record.key, record.headers, record.value) == (key, HEADERS, value)
+
+
+def test_what_has_no_attributes_cannot_go_in_binary_mode() -> None:
+    for value in (b"{broken", b"[1]", b'{"data_base64":"%"}'):
+        with pytest.raises(_UnsendableError, match="binary mode"):
+            _record(Written("x:1", value), Mode.BINARY)
+    with pytest.raises(_UnsendableError, match="no name"):
+        _record(Written("x:1", b"", "cell 4 has no name"), Mode.STRUCTURED)

@@ -1,0 +1,190 @@
+"""The rows of `milepost status`: which, in which order, under which names."""
+
+import json
+from collections.abc import Iterator, Sequence
+from datetime import date
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine
+
+from deploy.status import Question, Row, StatusError, as_json, print_status, read_as_of, read_day, read_status
+from models.database import DatabaseError, connect
+from models.envelope import decode
+from models.ledger import Entry
+from models.positions import Span
+from models.schema import migrate
+from models.store import Batch, Store
+from tests.publisher import random_events, structured
+from tests.reading import DEPENDENCY_DECLARED, PROJECT_REGISTERED, REPORTED, Event, read_milestones
+
+TODAY = date(2026, 3, 10)
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[Engine]:
+    engine = connect(f"sqlite:///{tmp_path / 'milepost.db'}")
+    migrate(engine)
+    yield engine
+    engine.dispose()
+
+
+def keep(engine: Engine, events: Sequence[Event]) -> None:
+    records = [structured(event) for event in events]
+    entries = [Entry("t", 0, at, 0, *record, decode(*record)) for at, record in enumerate(records)]
+    store = Store(engine)
+    store.take_up("t", {0: (0, len(entries))})
+    store.record(Batch([Span("t", 0, 0, len(entries))], entries), lambda _: None)
+
+
+def said(called: str, subject: str, time: str = "2026-01-01T12:00:00Z", **data: object) -> Event:
+    kind = DEPENDENCY_DECLARED if "after" in data else REPORTED if "milestone" in data else PROJECT_REGISTERED
+    named = {"specversion": "1.0", "id": called, "source": "office", "type": kind, "subject": subject, "time": time}
+    return {**named, "data": data}
+
+
+def report(called: str, subject: str, milestone: str, classifier: str, day: str) -> Event:
+    return said(called, subject, milestone=milestone, classifier=classifier, date=day)
+
+
+def test_json_has_the_contracts_keys_in_the_contracts_order(engine: Engine) -> None:
+    keep(
+        engine,
+        [
+            report("1", "north/wharf", "permit-approved", "PLN", "2026-06-01"),
+            report("2", "north/wharf", "permit-approved", "EST", "2026-06-08"),
+            said("3", "north/wharf", milestone="x", after={"project": "wharf", "milestone": "permit-approved"}),
+        ],
+    )
+    first, second = json.loads(as_json(read_status(engine, Question(TODAY))))
+    assert list(first.items()) == [
+        ("programme", "north"),
+        ("project", "wharf"),
+        ("milestone", "permit-approved"),
+        ("baseline", "2026-06-01"),
+        ("planned", "2026-06-01"),
+        ("estimated", "2026-06-08"),
+        ("actual", None),
+        ("forecast", "2026-06-08"),
+        ("slip_days", 7),
+        ("float_days", -7),
+        ("state", "slipping"),
+        ("driver", None),
+        ("revision", 1),
+    ]
+    assert list(second) == list(first)
+
+
+def test_no_rows_are_an_empty_list() -> None:
+    assert json.loads(as_json([])) == []
+
+
+def test_milestones_stand_in_the_catalogues_order_and_the_unknown_behind_them(engine: Engine) -> None:
+    slugs = ["zoning", "permit-approved", "production-launched", "agreement-signed", "a-party"]
+    events = [report(slug, "north/a", slug, "PLN", "2026-06-01") for slug in slugs]
+    keep(engine, [report("first", "south/b", "zoning", "PLN", "2026-06-01"), *events])
+    found = [(row.programme, row.project, row.milestone) for row in read_status(engine, Question(TODAY))]
+    assert found == [
+        ("north", "a", "agreement-signed"),
+        ("north", "a", "permit-approved"),
+        ("north", "a", "production-launched"),
+        ("north", "a", "a-party"),
+        ("north", "a", "zoning"),
+        ("south", "b", "zoning"),
+    ]
+
+
+def test_status_agrees_with_the_independent_reading_now_and_for_any_past(engine: Engine) -> None:
+    events = random_events(5, 600, with_dependencies=True)
+    keep(engine, events)
+    for as_of in (None, "2025-12-31T23:59:59Z"):
+        rows = read_status(engine, Question(TODAY, as_of=None if as_of is None else read_as_of(as_of)))
+        shown = json.loads(as_json(rows))
+        for row in shown:
+            del row["revision"]
+        key = ("programme", "project", "milestone")
+        in_order = sorted(shown, key=lambda row: [row[name] for name in key])
+        assert in_order == read_milestones(events, TODAY, as_of)
+
+
+def test_a_programme_and_a_project_can_be_asked_for_alone(engine: Engine) -> None:
+    subjects = ("north/a", "north/b", "south/a")
+    keep(engine, [report(subject, subject, "x", "PLN", "2026-06-01") for subject in subjects])
+
+    def asked(programme: str | None = None, project: str | None = None) -> list[str]:
+        rows = read_status(engine, Question(TODAY, programme, project))
+        return [f"{row.programme}/{row.project}" for row in rows]
+
+    assert asked() == list(subjects)
+    assert asked("north") == ["north/a", "north/b"]
+    assert asked("north", "b") == ["north/b"]
+    assert asked(project="a") == ["north/a", "south/a"]
+
+
+def test_what_nobody_named_is_told_in_one_line_but_a_project_without_milestones_is_none_of_that(engine: Engine) -> None:
+    keep(engine, [said("1", "north/wharf", name="Wharf")])
+    assert read_status(engine, Question(TODAY, "north", "wharf")) == []
+    for question, told in (
+        (Question(TODAY, "west"), "no programme 'west'"),
+        (Question(TODAY, "north", "quay"), "no project 'quay' in programme 'north'"),
+        (Question(TODAY, None, "quay"), "no project 'quay' in any programme"),
+        (Question(TODAY, "north", None, read_as_of("2025-12-31")), "no programme 'north' as of 2025-12-31T23:59:59Z"),
+    ):
+        with pytest.raises(StatusError, match=told) as raised:
+            read_status(engine, question)
+        assert "\n" not in str(raised.value)
+
+
+def test_a_database_without_tables_is_told_before_anything_is_read(tmp_path: Path) -> None:
+    with pytest.raises(DatabaseError, match="run `milepost init`"):
+        read_status(connect(f"sqlite:///{tmp_path / 'empty.db'}"), Question(TODAY))
+
+
+def test_a_bare_day_means_its_end_in_utc_whatever_fraction_a_claim_has(engine: Engine) -> None:
+    last, next_ = "2026-01-01T23:59:59.99999999999999999Z", "2026-01-02T00:00:00Z"
+    keep(
+        engine,
+        [
+            said("1", "north/a", last, milestone="x", classifier="PLN", date="2026-06-01"),
+            said("2", "north/a", next_, milestone="x", classifier="PLN", date="2026-07-01"),
+        ],
+    )
+    [row] = read_status(engine, Question(TODAY, as_of=read_as_of("2026-01-01")))
+    assert row.planned == date(2026, 6, 1)
+    assert read_as_of("2026-01-01T12:00:00+05:00") == "2026-01-01T07:00:00"
+
+
+@pytest.mark.parametrize("text", ["", "2026-1-1", "20260101", "2026-13-01", "2026-02-30", "today", "2026-W01-1"])
+def test_a_day_is_written_in_one_way(text: str) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        read_day(text)
+    with pytest.raises(ValueError, match=r"."):
+        read_as_of(text)
+
+
+def test_a_pipe_gets_one_line_a_milestone_with_a_word_in_every_column(
+    engine: Engine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    keep(
+        engine,
+        [
+            report("1", "north/wharf", "permit-approved", "PLN", "2026-06-01"),
+            report("2", "north/wharf", "permit-approved", "EST", "2026-06-08"),
+            report("3", "north/wharf", "site-leased", "ACT", "2026-01-01"),
+        ],
+    )
+    print_status(read_status(engine, Question(TODAY)), terminal=False)
+    header, *lines = capsys.readouterr().out.splitlines()
+    names = "programme project milestone baseline planned estimated actual forecast slip float state driver"
+    assert header.split() == names.split()
+    words = (
+        "north wharf permit-approved 2026-06-01 2026-06-01 2026-06-08 - 2026-06-08 +7 -7 slipping -",
+        "north wharf site-leased - - - 2026-01-01 2026-01-01 - - achieved -",
+    )
+    assert [line.split() for line in lines] == [line.split() for line in words]
+    assert lines[0].index("2026-06-08") == header.index("estimated")
+
+
+def test_a_row_is_what_the_contract_names() -> None:
+    named = "programme project milestone baseline planned estimated actual forecast slip_days float_days state driver"
+    assert Row.__struct_fields__ == (*named.split(), "revision")
