@@ -156,6 +156,7 @@ class Sweeper(Service):
         """Take over what was assigned, and look at once."""
         _app, assigned = args
         self._forecaster.own(assigned)
+        logger.info("%d partitions are assigned to this worker", len(assigned))
         self._health.joined, self._health.drawn = True, False
         self._now.set()
 

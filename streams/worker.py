@@ -106,6 +106,7 @@ async def _run(settings: Settings, store: Store, listening: socket.socket, servi
     try:
         await asyncio.wait([starting, *waiting], return_when=asyncio.FIRST_COMPLETED)
         if starting.done() and not starting.exception() and not any(task.done() for task in waiting):
+            logger.info("serving on http://%s:%s", *listening.getsockname()[:2])
             serving()
             await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         reason = root.crash_reason or (starting.exception() if starting.done() else None)
