@@ -1,7 +1,6 @@
 """`milepost kafka`: a Kafka in the foreground, until it is told to stop."""
 
 import signal
-import socket
 import sys
 import time
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Final, NoReturn
 from deploy.broker import running_broker
 from deploy.broker_error import BrokerError
 from deploy.kafka_folder import HOST
+from deploy.ports import free_port
 
 DEFAULT_PORT: Final = 9092
 _LOOK_SECONDS: Final = 0.5
@@ -21,7 +21,7 @@ def serve_kafka(data: Path, port: int | None) -> None:
     Without a port it is Kafka's usual one when that is free, else any, and then a line says how others find it.
     """
     signal.signal(signal.SIGTERM, _stop)
-    chosen = port or (DEFAULT_PORT if _is_free(DEFAULT_PORT) else None)
+    chosen = port or free_port(HOST, DEFAULT_PORT)
     with running_broker(data, port=chosen) as broker:
         sys.stdout.write(f"kafka {broker.bootstrap}\n")
         sys.stdout.flush()
@@ -35,18 +35,3 @@ def serve_kafka(data: Path, port: int | None) -> None:
 def _stop(_number: int, _frame: object) -> NoReturn:
     # Told to stop, it stops: unwinding ends Kafka, and that is no failure.
     raise SystemExit(0)
-
-
-def _is_free(port: int) -> bool:
-    # Asking first: a server on all addresses does not keep every system from binding one of them.
-    with socket.socket() as client:
-        client.settimeout(1)
-        if client.connect_ex((HOST, port)) == 0:
-            return False
-    with socket.socket() as server:
-        server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            server.bind((HOST, port))
-        except OSError:
-            return False
-    return True

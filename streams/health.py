@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 from faust.types import AppT
 
+from streams.transport import consumer_of
+
 
 @dataclass(slots=True)
 class Health:
@@ -29,6 +31,8 @@ class Health:
             reasons["group"] = "no assignment yet"
         elif self.app.rebalancing:
             reasons["group"] = "partitions are being assigned"
+        elif not consumer_of(self.app).is_reading:
+            reasons["positions"] = "where to read is being asked"
         elif not self.drawn:
             reasons["milestones"] = "not drawn yet"
         return reasons

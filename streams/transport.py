@@ -202,6 +202,11 @@ class MicroBatchConsumer(driver.Consumer):
             if isinstance(outcome, Exception):
                 logger.info("a fetch that no longer counts ended with %r", outcome)
 
+    @property
+    def is_reading(self) -> bool:
+        """Whether it is known where to read every assigned partition."""
+        return self._next is not None
+
     def is_current(self, generation: int) -> bool:
         """Return whether what was read in a generation of the group is still this worker's to process."""
         return self.flow_active and not self.app.should_stop and generation == self.app.consumer_generation_id

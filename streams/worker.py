@@ -58,6 +58,31 @@ class Root(Service):
         await self._crashed.wait()
 
 
+class Deadline:
+    """Ends this process when it is still stopping after so many seconds, saying what every thread was doing."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._timer: threading.Timer | None = None
+
+    def arm(self) -> None:
+        """Begin to count, unless it does already."""
+        if self._timer is None:
+            self._timer = threading.Timer(self._seconds, self._end)
+            self._timer.daemon = True
+            self._timer.start()
+
+    def disarm(self) -> None:
+        """Count no more: it has stopped."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _end(self) -> None:
+        sys.stderr.write(f"milepost: not stopped within {self._seconds} s, ending; nothing is lost\n")
+        faulthandler.dump_traceback(all_threads=True)
+        os._exit(EX_DEADLINE)
+
+
 def bound_the_heap() -> None:
     """Have glibc keep one heap and give large blocks back: a quarter less memory after a backlog.
 
@@ -77,17 +102,23 @@ def run(settings: Settings, store: Store, listening: socket.socket, serving: Cal
     bound_the_heap()
     # A `_created` series beside every counter doubles the page and says nothing Prometheus 2 reads.
     disable_created_metrics()  # type: ignore[no-untyped-call]  # the library forgot
-    return uvloop.run(_run(settings, store, listening, serving))
+    deadline = Deadline(settings.stop_seconds)
+    try:
+        return uvloop.run(_run(settings, store, listening, serving, deadline))
+    finally:
+        deadline.disarm()
 
 
-async def _run(settings: Settings, store: Store, listening: socket.socket, serving: Callable[[], None]) -> int:
+async def _run(
+    settings: Settings, store: Store, listening: socket.socket, serving: Callable[[], None], deadline: Deadline
+) -> int:
     loop = asyncio.get_running_loop()
     told = asyncio.Event()
 
     refusals: list[str] = []
 
     def stop() -> None:
-        _arm_deadline(settings.stop_seconds)
+        deadline.arm()
         told.set()
 
     def refuse(line: str) -> None:
@@ -113,7 +144,7 @@ async def _run(settings: Settings, store: Store, listening: socket.socket, servi
     finally:
         for task in (starting, *waiting):
             task.cancel()
-    _arm_deadline(settings.stop_seconds)
+    deadline.arm()
     if reason is not None:
         logger.critical(
             "the worker stops because of a bug; the positions in the database say where to go on", exc_info=reason
@@ -123,19 +154,3 @@ async def _run(settings: Settings, store: Store, listening: socket.socket, servi
     if refusals:
         raise RefusedError(refusals[0])
     return 0 if reason is None else 1
-
-
-def _arm_deadline(seconds: float) -> None:
-    """End this process when it is still there after so many seconds, saying what every thread was doing."""
-
-    def end() -> None:
-        sys.stderr.write(f"milepost: not stopped within {seconds} s, ending; nothing is lost\n")
-        faulthandler.dump_traceback(all_threads=True)
-        os._exit(EX_DEADLINE)
-
-    if any(thread.name == "deadline" for thread in threading.enumerate()):
-        return
-    timer = threading.Timer(seconds, end)
-    timer.name = "deadline"
-    timer.daemon = True
-    timer.start()
