@@ -1,5 +1,6 @@
 """The command line against a real Kafka."""
 
+import asyncio
 import json
 import os
 import signal
@@ -31,6 +32,7 @@ from models.events import Event
 from models.settings import read_settings
 from tests.publisher import random_events
 from tests.reading import Event as Json
+from tests.workers import running_app, until
 
 
 @pytest.fixture(autouse=True)
@@ -353,6 +355,13 @@ def test_a_kafka_that_wants_a_login_gets_one_and_says_when_it_is_wrong(
         monkeypatch.setenv("MILEPOST_KAFKA_SASL_MECHANISM", "PLAIN")
         lines("init")
         assert lines("publish", file_of(random_events(1, 3)))[0].startswith("published 3 events")
+
+        async def work() -> None:
+            async with running_app(read_settings()) as worker:
+                total = worker.metrics.event_delay
+                await until(lambda: sum(total._counts) == 3, "a worker logs in and records")
+
+        asyncio.run(work())
         monkeypatch.setenv("MILEPOST_KAFKA_SASL_MECHANISM", "SCRAM-SHA-512")
         # A broker hangs up on who it refuses; whether what it said first is read is a race, the hint is there anyway.
         monkeypatch.setattr(connection, "BOOTSTRAP_MS", 1_500)
