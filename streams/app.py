@@ -21,7 +21,6 @@ from models.positions import LogMadeAnewError
 from models.settings import Settings
 from models.store import Store
 from streams.connection import broker_urls, client_options, credentials
-from streams.exposition import Shelf
 from streams.forecast import Forecaster, Sweeper
 from streams.health import Health
 from streams.log_ends import LogEnds
@@ -29,6 +28,7 @@ from streams.metrics import DROPPED_BY_CAP, Metrics
 from streams.patience import GivenUpError, until_done
 from streams.producing import producer_of
 from streams.record import Recorder
+from streams.shelf import Shelf
 from streams.transport import Delivery, MicroBatchTransport, consumer_of
 from streams.web import Web
 

@@ -23,11 +23,12 @@ from mode import Service
 from models.milestones import Facts
 from models.schedule import picture
 from models.store import Store
-from streams.exposition import Rendered, Shelf, render
+from streams.exposition import Rendered, render
 from streams.health import Health
 from streams.metrics import Metrics
 from streams.patience import GivenUpError, until_done, wait_while
 from streams.record import Signal
+from streams.shelf import Shelf
 from streams.transport import Delivery
 
 logger = logging.getLogger("milepost.forecast")

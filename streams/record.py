@@ -27,11 +27,12 @@ from models.events import Rejection
 from models.ledger import Entry, Rejected
 from models.settings import Settings
 from models.store import Batch, Change, Recorded, Store
+from streams.consumer_thread import Record
 from streams.health import Health
 from streams.metrics import Metrics
 from streams.patience import GivenUpError, passes, until_done
 from streams.producing import Produce
-from streams.transport import Delivery, Record
+from streams.transport import Delivery
 
 logger = logging.getLogger("milepost.record")
 

@@ -18,8 +18,8 @@ What it replaces of `faust.transport.consumer.Consumer`, and why:
 - `perform_seek`: where to read is not the group's decision. For topics that are *positioned*, `take_up` is asked
   on every assignment; for others the committed offset counts. It happens in the drain loop, the only place that
   fetches, so that no fetch spans a seek and no time-out of the rebalance can let reading begin without it.
-- `_commit` in the consumer's thread: the stock one ends the application on any error. Committed offsets are advice
-  for lag tools here, so an error is logged and the next commit tells again.
+
+The thread that fetches and commits is in `streams.consumer_thread`.
 """
 
 import asyncio
@@ -27,10 +27,8 @@ import logging
 from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Final, Protocol, cast
+from typing import Any, ClassVar, Final, cast
 
-import aiokafka
-from aiokafka import TopicPartition
 from aiokafka.errors import ConsumerStoppedError, KafkaError
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, AppT, ConsumerMessage, Message
@@ -39,34 +37,16 @@ from mode import ServiceT
 from yarl import URL
 
 from models.positions import Span
+from streams.consumer_thread import FETCH_SECONDS, MicroBatchConsumerThread, Record
 from streams.patience import GivenUpError
 
 logger = logging.getLogger("milepost.transport")
-
-
-class Record(Protocol):
-    """What is read of an aiokafka `ConsumerRecord`."""
-
-    offset: int
-    #: Milliseconds since the epoch: the broker's append time where the topic says so.
-    timestamp: int
-    timestamp_type: int
-    headers: Sequence[tuple[str, bytes | None]]
-    key: bytes | None
-    value: bytes | None
-    topic: str
-    partition: int
 
 
 #: Given the first and end offset of each partition's log, says where to read it from. Retries what passes; raises
 #: `GivenUpError` when it will not say.
 TakeUp = Callable[[Mapping[TP, tuple[int, int]]], Awaitable[Mapping[TP, int]]]
 
-#: How long one fetch may wait for records; bounds how long a rebalance waits for it to come back.
-FETCH_SECONDS: Final = 0.2
-#: How long the broker may hold a fetch open. aiokafka has one fetch a broker under way, and a partition that was
-#: drained meanwhile is not part of it: it waits this long, at worst, for its next turn. (Faust: 1.5 s.)
-BROKER_WAIT_MS: Final = 100
 #: Deliveries of a topic that may be unacknowledged: one being written, one ready.
 IN_FLIGHT: Final = 2
 
@@ -81,61 +61,6 @@ class Delivery:
     generation: int
     #: Set by the agent when nothing of it is left to do; only then may its offsets be committed.
     done: bool = False
-
-
-class MicroBatchConsumerThread(driver.AIOKafkaConsumerThread):
-    """The thread that owns the aiokafka consumer, and sends heartbeats while the main thread works."""
-
-    def _create_worker_consumer(self, transport: driver.Transport) -> aiokafka.AIOKafkaConsumer:
-        consumer = super()._create_worker_consumer(transport)
-        # Not a parameter in Faust; read by aiokafka when the consumer starts.
-        consumer._fetch_max_wait_ms = BROKER_WAIT_MS  # noqa: SLF001
-        return consumer
-
-    async def _commit(self, offsets: Mapping[TP, int]) -> bool:
-        """Commit, if the broker likes: a failure is told and forgotten."""
-        assigned = self.assignment()
-        try:
-            await self._ensure_consumer().commit(
-                {TopicPartition(*tp): offset for tp, offset in offsets.items() if tp in assigned}
-            )
-        except KafkaError as error:
-            logger.warning("committed offsets were not taken by the broker (%r); the database's positions count", error)
-            return False
-        return True
-
-    async def run(self, coroutine: Callable[..., Awaitable[Any]], *args: object) -> Any:  # noqa: ANN401 - whatever it returns
-        """Run a coroutine of the aiokafka consumer in its loop, past the method queue, whose two workers commit."""
-
-        async def call() -> Any:  # noqa: ANN401 - as above
-            return await coroutine(*args)
-
-        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(call(), self.thread_loop))
-
-    async def fetch(self, partitions: set[TP], max_records: int) -> dict[TP, list[Record]]:
-        """Return records of some partitions, or nothing after a while; in this thread's loop."""
-        consumer = self._ensure_consumer()
-        fetcher = consumer._fetcher  # noqa: SLF001 - as Faust's own _fetch_records does
-        with fetcher._subscriptions.fetch_context():  # noqa: SLF001
-            records: dict[TP, list[Record]] = await fetcher.fetched_records(
-                partitions, timeout=FETCH_SECONDS, max_records=max_records
-            )
-        return records
-
-    async def look_up(self, partitions: set[TP]) -> dict[TP, tuple[int, int]]:
-        """Return the first and the end offset of some partitions' logs; in this thread's loop."""
-        consumer = self._ensure_consumer()
-        named = [TopicPartition(*tp) for tp in partitions]
-        first, end = await asyncio.gather(consumer.beginning_offsets(named), consumer.end_offsets(named))
-        return {tp: (first[tp], end[tp]) for tp in partitions}
-
-    async def seek_all(self, offsets: Mapping[TP, int], committed: set[TP]) -> None:
-        """Seek some partitions to offsets and others to what is committed; in this thread's loop."""
-        consumer = self._ensure_consumer()
-        for tp, offset in offsets.items():
-            consumer.seek(TopicPartition(*tp), offset)
-        if committed:
-            await consumer.seek_to_committed(*(TopicPartition(*tp) for tp in committed))
 
 
 class MicroBatchConsumer(driver.Consumer):

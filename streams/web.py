@@ -8,8 +8,9 @@ from aiohttp import web
 from mode import Service
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 
-from streams.exposition import CONTENT_TYPE, Shelf
+from streams.exposition import CONTENT_TYPE
 from streams.metrics import Metrics
+from streams.shelf import Shelf
 
 #: What stands in the way of being ready (or alive), by name; empty when nothing does.
 Reasons = Callable[[], Mapping[str, str]]

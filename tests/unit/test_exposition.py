@@ -14,7 +14,8 @@ from models.events import Money
 from models.instants import make_stamp, parse_instant
 from models.milestones import Claim, Facts, Milestone, MilestoneKey, Programme, Project, ProjectKey, Register
 from models.schedule import picture
-from streams.exposition import FAMILIES, Shelf, labels, render
+from streams.exposition import FAMILIES, labels, render
+from streams.shelf import Shelf
 
 DAY = date(2026, 11, 23)
 STAMP = make_stamp(parse_instant("2026-01-02T00:00:00.5Z"), "//office.example", "1")
