@@ -244,7 +244,7 @@ class Event(Struct, frozen=True, kw_only=True):
             self.causationid,
             self.data,
         )
-        return blake2b(msgspec.msgpack.encode(content), digest_size=16).digest()
+        return blake2b(msgspec.json.encode(content), digest_size=16).digest()
 
 
 def read_subject(subject: str) -> tuple[str, str] | None:

@@ -8,18 +8,16 @@ finds it.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
-from sqlalchemy import ARRAY, Connection, Text, and_, bindparam, delete, func, select, tuple_, update
+from sqlalchemy import ARRAY, Connection, Text, bindparam, func, select, tuple_, update
 
 from models.database import RacedError
 from models.envelope import Headers, decode
 from models.events import Event, EventRetracted, Reason, Rejection
 from models.rows import write_rows
 from models.tables import ledger
-
-_NAMED: Final = and_(ledger.c.source == bindparam("at"), ledger.c.id == bindparam("as"))
 
 
 class Name(NamedTuple):
@@ -55,12 +53,13 @@ class Entered:
 
     #: New, and to be folded.
     accepted: list[Entry] = field(default_factory=list)
-    #: New, but retracted before they came: kept, not folded.
+    #: New, but retracted by now: kept, not folded.
     stillborn: list[Entry] = field(default_factory=list)
     duplicates: list[Entry] = field(default_factory=list)
     conflicts: list[Rejected] = field(default_factory=list)
-    #: Subjects (programme, project) that lost an event to a retraction, to be folded again.
-    struck: set[tuple[str, str]] = field(default_factory=set)
+    #: Subjects (programme, project) that lost a known event to a retraction, to be folded again, and when the oldest
+    #: such retraction was appended.
+    struck: dict[tuple[str, str], int] = field(default_factory=dict)
 
 
 class _Known(NamedTuple):
@@ -71,56 +70,112 @@ class _Known(NamedTuple):
     retracted: bool
 
 
+class _New(NamedTuple):
+    """An event that the ledger does not hold yet."""
+
+    entry: Entry
+    event: Event
+    digest: bytes
+
+    @property
+    def takes_back(self) -> str | None:
+        """The id of the event that it retracts."""
+        return self.event.data.retracts if isinstance(self.event.data, EventRetracted) else None
+
+
 def enter(connection: Connection, entries: Sequence[Entry]) -> Entered:
-    """Enter events into the ledger, tell new from known, and strike what new retractions take back."""
+    """Enter events into the ledger, tell new from known, and strike what new retractions take back.
+
+    Raises `RacedError` when another writer was faster with one of them.
+    """
     entered = Entered()
-    first: dict[Name, tuple[Entry, Event, bytes]] = {}
-    for entry in entries:
-        event = entry.outcome
-        if isinstance(event, Rejection):
-            continue
-        name, digest = Name(event.source, event.id), event.digest()
-        if name not in first:
-            first[name] = entry, event, digest
-        else:
-            _judge_repeat(entered, entry, digest, first[name][2])
-    retracts = {
-        Name(event.source, event.data.retracts)
-        for _, event, _ in first.values()
-        if isinstance(event.data, EventRetracted)
+    events = [(entry, event) for entry in entries if isinstance(event := entry.outcome, Event)]
+    known = _look_up(connection, sorted({name for _, event in events for name in _names_in(event)}))
+    new = _tell_new(entered, events, known)
+    retractions: dict[Name, int] = {}
+    for entry, event, _ in new.values():
+        if isinstance(event.data, EventRetracted):
+            target = Name(event.source, event.data.retracts)
+            retractions[target] = min(entry.appended_ms, retractions.get(target, entry.appended_ms))
+    stillborn = {
+        name for name, found in new.items() if found.takes_back is None and (name in known or name in retractions)
     }
-    known = _insert(connection, first, retracts)
-    _settle(connection, entered, first, known)
-    _strike(connection, entered, first, retracts, known)
+    for name, found in new.items():
+        (entered.stillborn if name in stillborn else entered.accepted).append(found.entry)
+    _insert(connection, new, stillborn, known, places=retractions.keys() - new.keys() - known.keys())
+    _fill(connection, new, stillborn, known)
+    _strike(connection, entered, retractions, known)
     return entered
 
 
-def _judge_repeat(entered: Entered, entry: Entry, digest: bytes, kept: bytes) -> None:
-    if digest == kept:
-        entered.duplicates.append(entry)
-        return
-    event = entry.outcome
-    assert isinstance(event, Event)  # noqa: S101 - only events have digests; narrows for mypy
-    detail = f"another event of source {event.source!r} with id {event.id!r} says something else"
-    rejection = Rejection(Reason.CONFLICTING_DUPLICATE, detail, event.source, event.type)
-    entered.conflicts.append(Rejected(entry, rejection))
+def _names_in(event: Event) -> Iterator[Name]:
+    yield Name(event.source, event.id)
+    if isinstance(event.data, EventRetracted):
+        yield Name(event.source, event.data.retracts)
+
+
+def _tell_new(
+    entered: Entered, events: Sequence[tuple[Entry, Event]], known: Mapping[Name, _Known]
+) -> dict[Name, _New]:
+    """Tell new events from repeated ones and from those that say something else under a name that is taken."""
+    taken = {name: there.digest for name, there in known.items() if there.digest is not None}
+    new = {}
+    for entry, event in events:
+        name, digest = Name(event.source, event.id), event.digest()
+        if name not in taken:
+            taken[name] = digest
+            new[name] = _New(entry, event, digest)
+        elif taken[name] == digest:
+            entered.duplicates.append(entry)
+        else:
+            detail = f"another event of source {event.source!r} with id {event.id!r} says something else"
+            rejection = Rejection(Reason.CONFLICTING_DUPLICATE, detail, event.source, event.type)
+            entered.conflicts.append(Rejected(entry, rejection))
+    return new
 
 
 def _insert(
-    connection: Connection, first: Mapping[Name, tuple[Entry, Event, bytes]], retracts: set[Name]
-) -> dict[Name, _Known]:
-    """Insert what is not there, in the order of names; return what was there already."""
-    names = sorted(first.keys() | retracts)
-    known = dict(_look_up(connection, names))
-    new = [name for name in names if name not in known]
-    rows = [_row(*first[name]) if name in first else _place_of(name) for name in new]
+    connection: Connection,
+    new: Mapping[Name, _New],
+    stillborn: set[Name],
+    known: Mapping[Name, _Known],
+    *,
+    places: set[Name],
+) -> None:
+    """Insert what is not there, in the order of names."""
+    names = sorted((new.keys() - known.keys()) | places)
+    rows = [_place_of(name) if name in places else _row(new[name], retracted=name in stillborn) for name in names]
     if write_rows(connection, ledger, rows, merge=False) != len(rows):
         # Between the look and the insert another writer entered one of them; the insert waited for its commit.
         raise RacedError("another worker entered an event of this batch at the same moment")
-    return known
 
 
-def _row(entry: Entry, event: Event, digest: bytes) -> dict[str, Any]:
+def _fill(connection: Connection, new: Mapping[Name, _New], stillborn: set[Name], known: Mapping[Name, _Known]) -> None:
+    """Fill the places that retractions held."""
+    for name in sorted(new.keys() & known.keys()):
+        is_place = (ledger.c.source == name.source) & (ledger.c.id == name.id) & ledger.c.digest.is_(None)
+        filled = update(ledger).where(is_place).values(_row(new[name], retracted=name in stillborn))
+        if connection.execute(filled).rowcount != 1:
+            raise RacedError("another worker entered an event that was retracted before, at the same moment")
+
+
+def _strike(
+    connection: Connection, entered: Entered, retractions: Mapping[Name, int], known: Mapping[Name, _Known]
+) -> None:
+    """Mark as retracted what the ledger held already and new retractions take back."""
+    for name in sorted(retractions.keys() & known.keys()):
+        there = known[name]
+        # A place has nothing to strike yet, and a retraction cannot be retracted.
+        if there.digest is None or there.retracted or there.type == EventRetracted.TYPE:
+            continue
+        is_it = (ledger.c.source == name.source) & (ledger.c.id == name.id)
+        connection.execute(update(ledger).where(is_it).values(retracted=True))
+        subject = there.programme or "", there.project or ""
+        entered.struck[subject] = min(retractions[name], entered.struck.get(subject, retractions[name]))
+
+
+def _row(new: _New, *, retracted: bool) -> dict[str, Any]:
+    entry, event, digest = new
     return {
         "source": event.source,
         "id": event.id,
@@ -128,8 +183,8 @@ def _row(entry: Entry, event: Event, digest: bytes) -> dict[str, Any]:
         "programme": event.programme,
         "project": event.project,
         "instant": event.instant,
-        "retracts": event.data.retracts if isinstance(event.data, EventRetracted) else None,
-        "retracted": False,
+        "retracts": new.takes_back,
+        "retracted": retracted,
         "digest": digest,
         "topic": entry.topic,
         "partition": entry.partition,
@@ -144,7 +199,7 @@ def _place_of(name: Name) -> dict[str, Any]:
     return {**dict.fromkeys(ledger.c.keys()), "source": name.source, "id": name.id, "retracted": True}
 
 
-def _look_up(connection: Connection, names: Sequence[Name]) -> Iterator[tuple[Name, _Known]]:
+def _look_up(connection: Connection, names: Sequence[Name]) -> dict[Name, _Known]:
     columns = [ledger.c[name] for name in ("source", "id", *_Known._fields)]
     if connection.dialect.name == "postgresql":
         sources, ids = (bindparam(name, type_=ARRAY(Text)) for name in ("sources", "ids"))
@@ -155,71 +210,7 @@ def _look_up(connection: Connection, names: Sequence[Name]) -> Iterator[tuple[Na
         asked = select(func.json_extract(each.c.value, "$[0]"), func.json_extract(each.c.value, "$[1]"))
         parameters = {"names": msgspec.json.encode(names).decode()}
     query = select(*columns).where(tuple_(ledger.c.source, ledger.c.id).in_(asked))
-    for row in connection.execute(query, parameters):
-        yield Name(row.source, row.id), _Known(*row[2:])
-
-
-def _settle(
-    connection: Connection,
-    entered: Entered,
-    first: Mapping[Name, tuple[Entry, Event, bytes]],
-    known: Mapping[Name, _Known],
-) -> None:
-    """Tell accepted from duplicate; fill the places that retractions held."""
-    fill = []
-    for name, (entry, event, digest) in sorted(first.items()):
-        there = known.get(name)
-        if there is None:
-            entered.accepted.append(entry)
-        elif there.digest is not None:
-            _judge_repeat(entered, entry, digest, there.digest)
-        else:
-            # A retraction cannot be retracted: held place or not, it counts.
-            takes_back = isinstance(event.data, EventRetracted)
-            (entered.accepted if takes_back else entered.stillborn).append(entry)
-            fill.append({**_row(entry, event, digest), "retracted": not takes_back, "at": name.source, "as": name.id})
-    if fill:
-        columns = [column.name for column in ledger.c if not column.primary_key]
-        connection.execute(update(ledger).where(_NAMED).values({name: bindparam(name) for name in columns}), fill)
-
-
-def _strike(
-    connection: Connection,
-    entered: Entered,
-    first: Mapping[Name, tuple[Entry, Event, bytes]],
-    retracts: set[Name],
-    known: Mapping[Name, _Known],
-) -> None:
-    """Mark as retracted what new retractions take back and the ledger holds."""
-    accepted = {
-        (entry.outcome.source, entry.outcome.id) for entry in entered.accepted if isinstance(entry.outcome, Event)
-    }
-    effective = {
-        Name(event.source, event.data.retracts)
-        for name, (_, event, _) in first.items()
-        if isinstance(event.data, EventRetracted) and name in accepted
-    }
-    # A retraction that turned out to be no event of its own (a conflict) may not leave a place behind it.
-    if void := [
-        {"at": name.source, "as": name.id} for name in sorted(retracts - effective - first.keys() - known.keys())
-    ]:
-        connection.execute(delete(ledger).where(_NAMED), void)
-    struck = []
-    for name in sorted(effective):
-        there = known.get(name)
-        if name in first and name in accepted:
-            # Both came in this batch.
-            event = first[name][1]
-            found = _Known(None, event.type, event.programme, event.project, retracted=False)
-        elif there is not None and there.type is not None and not there.retracted:
-            found = there
-        else:
-            continue
-        if found.type != EventRetracted.TYPE:
-            struck.append({"at": name.source, "as": name.id})
-            entered.struck.add((found.programme or "", found.project or ""))
-    if struck:
-        connection.execute(update(ledger).where(_NAMED).values(retracted=True), struck)
+    return {Name(row.source, row.id): _Known(*row[2:]) for row in connection.execute(query, parameters)}
 
 
 def read_subject_events(connection: Connection, programme: str, project: str) -> Iterator[Event]:

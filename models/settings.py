@@ -1,5 +1,6 @@
 """The one reader of configuration: environment (`MILEPOST_…`), `milepost.toml`, flags; the later wins."""
 
+import re
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
@@ -11,6 +12,7 @@ from pydantic_settings import (
     SettingsConfigDict,
     TomlConfigSettingsSource,
 )
+from pydantic_settings import SettingsError as UnreadableError
 
 CONFIG_FILE: Final = "milepost.toml"
 MAX_PORT: Final = 65535
@@ -133,5 +135,9 @@ def read_settings(**flags: Any) -> Settings:  # noqa: ANN401 - pydantic judges t
         raise SettingsError(
             f"setting {name}: {fault['msg']} (MILEPOST_{name.upper()}, or {name} in {CONFIG_FILE})"
         ) from None
+    except UnreadableError as error:
+        field = re.search(r'field "(\w+)"', str(error))
+        name = field[1] if field else "?"
+        raise SettingsError(f"setting {name}: not JSON (MILEPOST_{name.upper()})") from None
     except ValueError as error:
         raise SettingsError(f"{CONFIG_FILE}: {error}") from None

@@ -121,9 +121,8 @@ class Store:
         for entry in (*entered.accepted, *entered.stillborn):
             if isinstance(event := entry.outcome, Event):
                 appended[event.programme] = min(entry.appended_ms, appended.get(event.programme, entry.appended_ms))
-        newest = max((entry.appended_ms for entry in entries), default=0)
-        for programme, _ in entered.struck:
-            appended.setdefault(programme, newest)
+        for (programme, _), appended_ms in entered.struck.items():
+            appended[programme] = min(appended_ms, appended.get(programme, appended_ms))
         # The revision is raised before anything of a programme is read or written: its row is the lock that keeps
         # a second fold of the same programme, in another worker, waiting for this one.
         revisions = self._raise(connection, sorted(appended)) if appended else {}

@@ -1,0 +1,1 @@
+"""What holds for all inputs, on inputs nobody thought of."""

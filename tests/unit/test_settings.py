@@ -1,0 +1,185 @@
+"""Settings: the environment, then milestone.toml, then flags; the later wins, and a fault is one line."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from models.settings import Settings, SettingsError, read_settings
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Stand in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def complaint(**flags: Any) -> str:  # noqa: ANN401 - any value may be wrong
+    with pytest.raises(SettingsError) as error:
+        read_settings(**flags)
+    line = str(error.value)
+    assert line
+    assert len(line.splitlines()) == 1
+    return line
+
+
+def test_without_any_settings_the_defaults_of_the_contract_count() -> None:
+    settings = read_settings()
+    assert (settings.kafka, settings.web, settings.group) == ("127.0.0.1:9092", "127.0.0.1:8090", "milepost")
+    assert settings.database == "sqlite:///.milepost/milepost.db"
+    assert (settings.partitions, settings.prefix, settings.allowed_sources) == (12, "milepost", {})
+    assert settings.events_topic == "milepost.events"
+    assert settings.programmes_topic == "milepost.programmes"
+    assert settings.changes_topic == "milepost.changes"
+    assert settings.dead_letters_topic == "milepost.dead-letters"
+
+
+def test_flags_win_over_the_file_and_the_file_over_the_environment(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("GROUP", "PREFIX", "KAFKA"):
+        monkeypatch.setenv(f"MILEPOST_{name}", "environment:1")
+    monkeypatch.setenv("MILEPOST_PREFIX", "environment")
+    (folder / "milepost.toml").write_text('group = "file"\nkafka = "file:2"\npartitions = 4\n')
+    settings = read_settings(kafka="flag:3", partitions=None, group=None)
+    assert (settings.prefix, settings.group, settings.kafka, settings.partitions) == (
+        "environment",
+        "file",
+        "flag:3",
+        4,
+    )
+
+
+def test_the_prefix_names_the_topics(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MILEPOST_PREFIX", "team.a")
+    settings = read_settings()
+    assert (settings.events_topic, settings.dead_letters_topic) == ("team.a.events", "team.a.dead-letters")
+
+
+def test_an_empty_variable_is_as_good_as_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("KAFKA", "PARTITIONS", "DATABASE", "ALLOWED_SOURCES", "KAFKA_PASSWORD"):
+        monkeypatch.setenv(f"MILEPOST_{name}", "")
+    assert read_settings() == Settings()
+    assert read_settings().partitions == 12
+
+
+def test_variables_of_others_are_nobodys_business(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KAFKA", "elsewhere:1")
+    monkeypatch.setenv("MILEPOST_SOMETHING_ELSE", "1")
+    assert read_settings().kafka == "127.0.0.1:9092"
+
+
+def test_a_dot_env_file_is_not_read(folder: Path) -> None:
+    (folder / ".env").write_text("MILEPOST_GROUP=other\n")
+    assert read_settings().group == "milepost"
+
+
+def test_allowed_sources_come_as_json_or_as_a_table(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MILEPOST_ALLOWED_SOURCES", '{"north": ["office", "plans"]}')
+    assert read_settings().allowed_sources == {"north": ["office", "plans"]}
+    monkeypatch.delenv("MILEPOST_ALLOWED_SOURCES")
+    (folder / "milepost.toml").write_text('[allowed_sources]\nnorth = ["office"]\nsouth = []\n')
+    assert read_settings().allowed_sources == {"north": ["office"], "south": []}
+
+
+def test_settings_cannot_be_changed_afterwards() -> None:
+    settings = read_settings()
+    with pytest.raises(ValueError, match="frozen"):
+        settings.group = "other"
+    assert settings.group == "milepost"
+
+
+def test_a_password_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MILEPOST_KAFKA_PASSWORD", "open-sesame")
+    settings = read_settings()
+    assert settings.kafka_password is not None
+    assert settings.kafka_password.get_secret_value() == "open-sesame"
+    assert "open-sesame" not in repr(settings)
+    assert "open-sesame" not in str(settings.model_dump())
+
+
+@pytest.mark.parametrize(
+    ("web", "address", "local"),
+    [
+        ("127.0.0.1:8090", ("127.0.0.1", 8090), True),
+        ("localhost:0", ("localhost", 0), True),
+        ("[::1]:8090", ("::1", 8090), True),
+        ("127.1.2.3:65535", ("127.1.2.3", 65535), True),
+        ("0.0.0.0:80", ("0.0.0.0", 80), False),
+        ("[::]:80", ("::", 80), False),
+        ("milepost.example:80", ("milepost.example", 80), False),
+    ],
+)
+def test_web_is_a_host_and_a_port(web: str, address: tuple[str, int], *, local: bool) -> None:
+    settings = read_settings(web=web)
+    assert (settings.web_address, settings.web_is_local) == (address, local)
+
+
+@pytest.mark.parametrize("kafka", ["a:1", "a:1,b:2", "a:1, b:2", "[::1]:9092", "broker.example:65535"])
+def test_kafka_is_one_server_or_several(kafka: str) -> None:
+    assert read_settings(kafka=kafka).kafka == kafka
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("web", ("", "8090", ":8090", "host", "host:", "host:http", "host:65536", "host:-1", "host:1.0")),
+        ("kafka", ("", "host", ":9092", "host:", "host:0", "host:65536", "host:9092,", ",host:9092")),
+        ("partitions", ("0", "-1", "10001", "twelve", "1.5")),
+        ("prefix", ("", "a b", "a/b", "é", "a\n", "x" * 201)),
+        ("group", ("", "x" * 250)),
+        ("batch", ("0", "100001", "many")),
+        ("max_series", ("-1",)),
+        ("sweep_seconds", ("0", "-1", "nan", "soon")),
+        ("kafka_security", ("ssl", "TLS")),
+        ("kafka_sasl_mechanism", ("GSSAPI",)),
+        ("allowed_sources", ("office",)),
+    ],
+)
+def test_a_value_that_cannot_be_used_is_told_in_one_line_that_names_the_setting(
+    name: str, values: tuple[str, ...]
+) -> None:
+    for value in values:
+        line = complaint(**{name: value})
+        assert line.startswith(f"setting {name}: ")
+        assert f"MILEPOST_{name.upper()}" in line
+        assert "milepost.toml" in line
+
+
+@pytest.mark.parametrize(("name", "value"), [("PARTITIONS", "many"), ("WEB", "nowhere"), ("KAFKA", "nowhere")])
+def test_a_wrong_variable_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    monkeypatch.setenv(f"MILEPOST_{name}", value)
+    assert f"MILEPOST_{name}" in complaint()
+
+
+@pytest.mark.parametrize("value", ["office", "{", '["office"]', '{"north": "office"}', '{"north": [1]}', "1"])
+def test_wrong_allowed_sources_in_the_environment_are_told_by_their_name(
+    monkeypatch: pytest.MonkeyPatch, value: str
+) -> None:
+    monkeypatch.setenv("MILEPOST_ALLOWED_SOURCES", value)
+    line = complaint()
+    assert "allowed_sources" in line.lower()
+    # The file is not there: it cannot be to blame.
+    assert not line.startswith("milepost.toml")
+
+
+@pytest.mark.parametrize(
+    "content", [b"group =", b"group = 'a'\ngroup = 'b'\n", b"\xff", b"[", b"kafka: a:1\n", b"\xef\xbb\xbfgroup = 'a'"]
+)
+def test_a_file_that_is_no_toml_is_told_in_one_line(folder: Path, content: bytes) -> None:
+    (folder / "milepost.toml").write_bytes(content)
+    assert complaint().startswith("milepost.toml: ")
+
+
+@pytest.mark.parametrize("content", ["grupp = 'a'\n", "[kafka]\nhost = 'a'\n", "partitions = 'many'\n", "group = 5\n"])
+def test_a_setting_of_the_file_that_does_not_exist_or_does_not_fit_is_told_in_one_line(
+    folder: Path, content: str
+) -> None:
+    (folder / "milepost.toml").write_text(content)
+    assert complaint().startswith(f"setting {content.strip('[').split()[0].strip(']')}")
+
+
+def test_a_flag_that_does_not_exist_is_told(folder: Path) -> None:
+    assert not list(folder.iterdir())
+    assert complaint(grupp="a").startswith("setting grupp: ")
