@@ -44,12 +44,34 @@ def run_worker(settings: Settings, serving: Callable[[], None] | None = None) ->
             raise WorkerError(str(refused)) from None
 
 
+class Sparing(logging.Filter):
+    """Lets a message of a library pass once in a while: an outage makes aiokafka say the same ten times a second."""
+
+    def __init__(self, seconds: float = 30.0) -> None:
+        super().__init__()
+        self._seconds = seconds
+        self._said: dict[tuple[str, str], float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Return whether to say it: always what is ours, of libraries what was not said lately."""
+        if record.name.startswith("milepost") or record.exc_info:
+            return True
+        said = record.name, str(record.msg)
+        if record.created - self._said.get(said, -self._seconds) < self._seconds:
+            return False
+        self._said[said] = record.created
+        return True
+
+
 def set_up_logging() -> None:
-    """Log to standard error: ours from INFO, what libraries say from WARNING."""
+    """Log to standard error unless told elsewhere: ours from INFO, what libraries say from WARNING, sparingly."""
     logging.basicConfig(
         stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(levelname)-8s %(name)s: %(message)s"
     )
     logging.getLogger("milepost").setLevel(logging.INFO)
+    for handler in logging.getLogger().handlers:
+        if not any(isinstance(there, Sparing) for there in handler.filters):
+            handler.addFilter(Sparing())
 
 
 @contextmanager

@@ -5,7 +5,7 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import date
 from itertools import permutations
 from pathlib import Path
@@ -795,27 +795,32 @@ def test_two_writers_with_the_same_partition_record_it_once(shared: Store) -> No
     assert as_told(shared.facts()[0], DAY) == as_read(events, DAY)
 
 
+WAITING = text("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'")
+
+
+def until_it_waits(store: Store, other: Future[Any]) -> None:
+    """Return when a writer waits for a lock, or has not had to."""
+    with store.engine.connect() as connection:
+        while not other.done() and not connection.scalar(WAITING):
+            connection.rollback()
+
+
 def overtaken(store: Store, log: Log, first: Sequence[Event], second: Sequence[Event]) -> tuple[Recorded, Recorded]:
     """Let the second writer begin when the first has written everything and not committed."""
     trouble: Counter[str] = Counter()
     entries = [log.append(event, 0) for event in first]
     entries.append(log.append_raw([], b"what makes the store call back"))
     others = batch_of([log.append(event, 1) for event in second])
-    waiting = text(
-        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-    )
-    began: list[Any] = []
+    began: list[Future[Recorded]] = []
 
     with ThreadPoolExecutor(1) as pool:
 
         def meanwhile(_: Sequence[Rejected]) -> None:
             began.append(pool.submit(persist, store, others, trouble))
-            with store.engine.connect() as connection:
-                while not began[0].done() and not connection.scalar(waiting):
-                    connection.rollback()
+            until_it_waits(store, began[0])
 
         one = store.record(batch_of(entries), meanwhile)
-        other: Recorded = began[0].result(60)
+        other = began[0].result(60)
     return one, other
 
 
@@ -907,6 +912,41 @@ def test_a_conflicting_retraction_does_not_keep_out_what_another_writer_enters(s
     assert (planned(shared), row_count(shared, "ledger")) == ("2026-07-01", 2)
 
 
+def test_of_two_writers_with_the_same_batch_the_second_does_nothing(shared: Store) -> None:
+    log = Log()
+    batch = batch_of([log.append_raw([], None), log.append(plan("1"))])
+    rejected: list[str] = []
+
+    with ThreadPoolExecutor(1) as pool:
+        began: list[Future[Recorded]] = []
+
+        def meanwhile(_: Sequence[Rejected]) -> None:
+            rejected.append("by the first")
+            began.append(pool.submit(shared.record, batch, lambda _: rejected.append("by the second")))
+            until_it_waits(shared, began[0])
+
+        assert ids(shared.record(batch, meanwhile).accepted) == ["1"]
+        assert began[0].result(60) == Recorded([], [], [], [], [])
+    assert rejected == ["by the first"]
+
+
+@pytest.mark.parametrize("names", [("1", "2"), ("2", "1")])
+def test_programmes_are_locked_in_the_order_of_their_names(shared: Store, names: tuple[str, str]) -> None:
+    log = Log()
+    record(shared, log.append(plan("n", subject="north/a")), log.append(plan("s", subject="south/a")))
+    batch = batch_of([log.append(plan(names[0], subject="north/a")), log.append(plan(names[1], subject="south/a"))])
+    lock = "SELECT programme FROM programmes WHERE programme = '{}' FOR UPDATE SKIP LOCKED"
+    with ThreadPoolExecutor(1) as pool:
+        with writing(shared.engine) as holding:
+            assert holding.scalar(text(lock.format("north"))) == "north"
+            began = pool.submit(shared.record, batch, refuse_none)
+            until_it_waits(shared, began)
+            # Who waits for the first of them holds none of those behind it.
+            with writing(shared.engine) as connection:
+                assert connection.scalar(text(lock.format("south"))) == "south"
+        assert len(began.result(60).accepted) == 2
+
+
 def test_two_writers_who_take_up_the_same_partition_for_the_first_time_agree(shared: Store) -> None:
     together = threading.Barrier(2, timeout=60)
 
@@ -950,6 +990,18 @@ def test_names_sort_by_code_point_in_the_database(engine: Engine) -> None:
     with reading(engine) as connection:
         found = connection.scalars(select(tables.ledger.c.id).order_by(tables.ledger.c.id)).all()
     assert found == sorted(names)
+
+
+def test_names_and_stamps_sort_by_code_point_whatever_the_locale_of_the_server(shared: Store) -> None:
+    free_text = {"name", "investment", "jobs", "planned_amount", "estimated_amount", "actual_amount"}
+    query = text(
+        "SELECT table_name, column_name, collation_name FROM information_schema.columns"
+        " WHERE table_schema = 'public' AND data_type = 'text'"
+    )
+    with reading(shared.engine) as connection:
+        found = {(table, column): collation for table, column, collation in connection.execute(query)}
+    assert {column for (_, column), collation in found.items() if collation != "C"} == free_text
+    assert {found["ledger", "source"], found["milestones", "baseline_stamp"], found["projects", "kind"]} == {"C"}
 
 
 def test_migrating_again_changes_nothing(engine: Engine) -> None:

@@ -1,0 +1,29 @@
+"""What a worker does before it starts."""
+
+import logging
+
+import pytest
+
+from deploy.worker import Sparing
+
+
+def record(name: str, message: str, created: float) -> logging.LogRecord:
+    """Return a log record of a moment."""
+    made = logging.LogRecord(name, logging.ERROR, __file__, 1, message, (), None)
+    made.created = created
+    return made
+
+
+@pytest.mark.parametrize(("name", "passed"), [("aiokafka", [True, False, True]), ("milepost.record", [True] * 3)])
+def test_libraries_repeat_themselves_once_in_a_while_and_milepost_always(name: str, passed: list[bool]) -> None:
+    sparing = Sparing(30)
+
+    assert [sparing.filter(record(name, "node %s is away", at)) for at in (100, 129, 131)] == passed
+
+
+def test_different_messages_are_each_said() -> None:
+    sparing = Sparing(30)
+
+    assert sparing.filter(record("aiokafka", "node %s is away", 100))
+    assert sparing.filter(record("aiokafka", "metadata is old", 100))
+    assert sparing.filter(record("faust", "node %s is away", 100))
