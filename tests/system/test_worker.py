@@ -300,6 +300,10 @@ class TestOneClearLine:
     def test_when_the_sister_topics_have_unequal_partitions(self, sqlite_settings: Settings, tmp_path: Path) -> None:
         admin = KafkaAdminClient(bootstrap_servers=sqlite_settings.kafka)
         admin.create_partitions({sqlite_settings.programmes_topic: 7})
+        wait_until(
+            lambda: len(admin.describe_topics([sqlite_settings.programmes_topic])[0]["partitions"]) == 7,
+            "the broker shows the new partitions",
+        )
         admin.close()
 
         line = self.said(sqlite_settings, tmp_path)
