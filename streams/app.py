@@ -130,17 +130,6 @@ def create_app(settings: Settings, store: Store, listening: socket.socket, refus
     def is_ours(delivery: Delivery) -> bool:
         return consumer_of(app).is_current(delivery.generation)
 
-    recorder = Recorder(
-        store,
-        metrics,
-        health,
-        settings,
-        producer_of(app),
-        recording,
-        clock=time.time,  # noqa: TID251 - the edge is where the clock comes from
-        is_ours=is_ours,
-        read_again=lambda: consumer_of(app).read_again(),
-    )
     forecaster = Forecaster(
         store,
         metrics,
@@ -152,6 +141,19 @@ def create_app(settings: Settings, store: Store, listening: socket.socket, refus
         today=_today,
         is_ours=is_ours,
         is_catching_up=lambda: recorder.is_catching_up,
+    )
+    sweeper = Sweeper(forecaster, health, every=settings.sweep_seconds)
+    recorder = Recorder(
+        store,
+        metrics,
+        health,
+        settings,
+        producer_of(app),
+        recording,
+        clock=time.time,  # noqa: TID251 - the edge is where the clock comes from
+        is_ours=is_ours,
+        read_again=lambda: consumer_of(app).read_again(),
+        sweep=sweeper.soon,
     )
 
     async def take_up(logs: Mapping[TP, tuple[int, int]]) -> Mapping[TP, int]:
@@ -187,7 +189,6 @@ def create_app(settings: Settings, store: Store, listening: socket.socket, refus
     )
     app.agent(app.topic(settings.events_topic, schema=DeliverySchema()), name="record")(recorder.agent)
     app.agent(app.topic(settings.programmes_topic, schema=DeliverySchema()), name="forecast")(forecaster.agent)
-    sweeper = Sweeper(forecaster, health, every=settings.sweep_seconds)
     app.on_partitions_assigned.connect(sweeper.on_assigned)
     services = (
         Web(listening, metrics, shelf, alive=health.not_alive, ready=health.not_ready),

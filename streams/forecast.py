@@ -159,6 +159,10 @@ class Sweeper(Service):
         self._forecaster.own(assigned)
         logger.info("%d partitions are assigned to this worker", len(assigned))
         self._health.joined, self._health.drawn = True, False
+        self.soon()
+
+    def soon(self) -> None:
+        """Look as soon as it can be done."""
         self._now.set()
 
     @Service.task

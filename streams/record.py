@@ -62,10 +62,11 @@ class Recorder:
         clock: Callable[[], float],
         is_ours: Callable[[Delivery], bool],
         read_again: Callable[[], None],
+        sweep: Callable[[], None],
     ) -> None:
         self._store, self._metrics, self._health, self._settings = store, metrics, health, settings
         self._produce, self._executor, self._clock = produce, executor, clock
-        self._is_ours, self._read_again = is_ours, read_again
+        self._is_ours, self._read_again, self._sweep = is_ours, read_again, sweep
         #: Whether the last delivery was as large as they get: more is waiting than one transaction may hold.
         self.is_catching_up = False
 
@@ -83,7 +84,11 @@ class Recorder:
         def is_ours() -> bool:
             return self._is_ours(delivery)
 
+        tries = 0
+
         async def write() -> Recorded:
+            nonlocal tries
+            tries += 1
             try:
                 recorded = await loop.run_in_executor(self._executor, self._write, delivery, loop)
             except Exception as error:
@@ -103,6 +108,9 @@ class Recorder:
         except GivenUpError:
             logger.info("%s is no longer ours; whoever has it now reads it again", _where(delivery))
             return
+        if tries > 1:
+            # A try whose connection broke in its commit may have been one: recorded, and nobody told.
+            self._sweep()
         if recorded.stale:
             logger.warning("the database's positions lie before %s; reading again from there", _where(delivery))
             self._read_again()
