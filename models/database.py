@@ -75,9 +75,9 @@ def _fate_of_sqlite(error: sqlite3.Error) -> Fate:
     if isinstance(error, sqlite3.IntegrityError | sqlite3.DataError):
         return Fate.REFUSED
     if isinstance(error, sqlite3.OperationalError):
-        # "no such table" and the like are bugs; locked, busy, full, read-only, I/O pass.
-        missing = str(error).startswith(("no such", "near ", "table "))
-        return Fate.BUG if missing else Fate.TRANSIENT
+        # The plain error is a wrong statement or a missing table; locked, busy, full, read-only, I/O have their own.
+        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
+        return Fate.BUG if code == sqlite3.SQLITE_ERROR else Fate.TRANSIENT
     return Fate.BUG
 
 

@@ -37,6 +37,7 @@ MAX_DEPTH: Final = 64
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _MAX_NAME: Final = 255
+_MAX_DETAIL: Final = 300
 # A string that does not end is one token to the end: looking for its end from every quote in it takes minutes.
 _TOKENS = re.compile(rb'"(?:[^"\\]|\\.)*"?|[\[{]|[\]}]', re.DOTALL)
 _ATTRIBUTES: Final = (
@@ -91,7 +92,13 @@ def decode(headers: Headers, value: bytes | None) -> Event | Rejection:
         return _read(envelope, oddities)
     except _RejectedError as rejected:
         known = envelope.type if envelope.type in DATA_TYPES else UNKNOWN_TYPE
-        return Rejection(rejected.reason, str(rejected), envelope.source, known or UNKNOWN_TYPE)
+        source = None if envelope.source is None else envelope.source[:_MAX_NAME]
+        return Rejection(rejected.reason, _told(str(rejected)), source, known or UNKNOWN_TYPE)
+
+
+def _told(detail: str) -> str:
+    """Return a detail as it may stand in a log line and a header: what it quotes may be anything."""
+    return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", detail[:_MAX_DETAIL])
 
 
 def _open(envelope: _Envelope, headers: Headers, value: bytes | None) -> tuple[Oddity, ...]:

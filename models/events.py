@@ -12,6 +12,7 @@ from typing import Annotated, ClassVar, Final, Literal
 
 import msgspec
 from msgspec import Meta, Struct
+from msgspec.structs import force_setattr
 
 from models.instants import Instant, Stamp, make_stamp
 
@@ -65,6 +66,10 @@ class Money(Struct, frozen=True):
 
     amount: Annotated[float, Meta(ge=0)]
     currency: Annotated[str, Meta(pattern=r"\A[A-Z]{3}\Z")]
+
+    def __post_init__(self) -> None:
+        """Make one zero of the two that floats have: they are the same content."""
+        force_setattr(self, "amount", self.amount + 0.0)
 
 
 class MilestoneRef(Struct, frozen=True):
@@ -157,7 +162,12 @@ class DependencyDeclared(Data, frozen=True):
     TYPE: ClassVar[str] = "milepost.dependency.declared.v1"
     milestone: Slug
     after: MilestoneRef
-    lag_days: Annotated[int, Meta(ge=-3650, le=3650)] | None = None
+    lag_days: Annotated[int, Meta(ge=-3650, le=3650)] | None = 0
+
+    def __post_init__(self) -> None:
+        """Make null the default it stands for: said or not, it is the same content."""
+        if self.lag_days is None:
+            force_setattr(self, "lag_days", 0)
 
 
 class DependencyWithdrawn(Data, frozen=True):

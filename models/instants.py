@@ -18,6 +18,7 @@ Instant = NewType("Instant", str)
 Stamp = NewType("Stamp", str)
 
 _RFC_3339 = re.compile(r"(\d{4}-\d\d-\d\d)[Tt](\d\d:\d\d):(\d\d)(?:\.(\d+))?(?:[Zz]|([+-])(\d\d):(\d\d))", re.ASCII)
+_FIRST_MS, _LAST_MS = -62_135_596_800_000, 253_402_300_799_999
 _LAST_HOUR, _LAST_MINUTE, _LEAP = 23, 59, "60"
 
 
@@ -61,8 +62,9 @@ def _after_leap_second(moment: datetime, text: str) -> datetime:
 
 
 def instant_at(milliseconds: int) -> Instant:
-    """Return the instant that many milliseconds after the Unix epoch."""
-    moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=milliseconds)
+    """Return the instant that many milliseconds after the Unix epoch, within the years 1 to 9999."""
+    within = min(max(milliseconds, _FIRST_MS), _LAST_MS)
+    moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=within)
     canonical = moment.replace(tzinfo=None).isoformat()
     return Instant(canonical.rstrip("0") if "." in canonical else canonical)
 

@@ -1,7 +1,7 @@
 """Claims to the winning claims: the fold of the contract, section 2.
 
 Every register keeps the claim with the newest stamp (the baseline: the oldest), so the order and the number of
-deliveries cannot show in the result. The same rule stands in SQL in `models.merge`; a property test holds the two
+deliveries cannot show in the result. The same rule stands in SQL in `models.rows`; a property test holds the two
 against each other.
 """
 

@@ -1,14 +1,18 @@
 """Bring a database to the schema of this program, step by step (Alembic)."""
 
 from pathlib import Path
+from typing import Final
 
 from alembic import command
 from alembic.config import Config
 from alembic.util import CommandError
-from sqlalchemy import Engine
+from sqlalchemy import Engine, func, select
 from sqlalchemy.exc import DBAPIError
 
 from models.database import DatabaseError, first_line, shown, writing
+
+#: Names the lock among others of the same database; any number does.
+_LOCK: Final = 0x4D494C45504F5354
 
 
 def migrate(engine: Engine) -> None:
@@ -17,6 +21,9 @@ def migrate(engine: Engine) -> None:
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     try:
         with writing(engine) as connection:
+            if engine.dialect.name == "postgresql":
+                # Two at once make one wait; SQLite's transaction does the same by itself.
+                connection.execute(select(func.pg_advisory_xact_lock(_LOCK)))
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
     except CommandError as error:

@@ -836,3 +836,30 @@ def test_a_dependency_and_a_retraction_are_read_whole() -> None:
     assert dependency.data == DependencyDeclared("site-leased", MilestoneRef("wharf", "permit-approved"), -3)
     retraction = accepted(*structured(with_data(RETRACTED, remark="a typo")))
     assert retraction.data == EventRetracted("e-0", "did_not_occur", "a typo")
+
+
+def test_a_default_that_is_said_is_the_same_content_as_one_that_is_not() -> None:
+    events = [accepted(*structured(with_data(DEPENDENCY_DECLARED, lag_days=said))) for said in (ABSENT, 0, None)]
+
+    assert len({event.digest() for event in events}) == 1
+
+
+def test_both_zeros_of_an_amount_are_the_same_content() -> None:
+    one, other = (
+        accepted(*structured(with_data(PROJECT_REGISTERED, investment={"amount": zero, "currency": "EUR"})))
+        for zero in (0.0, -0.0)
+    )
+
+    assert one.digest() == other.digest()
+
+
+def test_what_a_rejection_quotes_is_bounded_and_holds_no_control_character() -> None:
+    event = with_data(REPORTED, classifier="x\n\x1b" * 5_000)
+    found = decode(*structured(event | {"source": "s" * 1000}))
+    wrong = decode(*structured(event))
+
+    assert isinstance(found, Rejection)
+    assert isinstance(wrong, Rejection)
+    assert len(found.source or "") == 255
+    assert len(wrong.detail) <= 300
+    assert wrong.detail.isprintable()
