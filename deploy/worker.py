@@ -5,7 +5,7 @@ import logging
 import os
 import socket
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -24,7 +24,7 @@ class WorkerError(Exception):
     """A worker that cannot start; the message is one line: what, where, what to do."""
 
 
-def run_worker(settings: Settings, serving: Callable[[], None] | None = None) -> int:
+def run_worker(settings: Settings) -> int:
     """Run a worker until it is told to stop; return its exit status.
 
     Raises `WorkerError`, and what the checks raise, before anything is started.
@@ -39,7 +39,7 @@ def run_worker(settings: Settings, serving: Callable[[], None] | None = None) ->
         from streams.worker import RefusedError, run  # noqa: PLC0415
 
         try:
-            return run(there, Store(engine), listening, serving or (lambda: None))
+            return run(there, Store(engine), listening)
         except RefusedError as refused:
             raise WorkerError(str(refused)) from None
 

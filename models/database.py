@@ -189,6 +189,11 @@ def check_schema(engine: Engine) -> None:
         )
 
 
+def one_line(said: object, most: int = 300) -> str:
+    """Return what something says as one line of so many characters at most, for logs and details."""
+    return " ".join(str(said).split())[:most]
+
+
 def first_line(error: DBAPIError) -> str:
     """Return what the driver said, on one line."""
     return next((line.strip() for line in str(error.orig).splitlines() if line.strip()), type(error).__name__)

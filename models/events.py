@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Meta, Struct
 from msgspec.structs import force_setattr
 
-from models.instants import Instant, Stamp, make_stamp
+from models.instants import Instant, Stamp, day_of, make_stamp
 
 SLUG: Final = r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?"
 MAX_VALUE_BYTES: Final = 256 * 1024
@@ -141,7 +141,7 @@ class MilestoneReported(Data, frozen=True):
         if not FIRST_YEAR <= self.date.year <= LAST_YEAR:
             return f"date {self.date} is outside of the years {FIRST_YEAR} to {LAST_YEAR}"
         if self.classifier is Classifier.ACTUAL:
-            days_ahead = self.date.toordinal() - date.fromisoformat(instant[:10]).toordinal()
+            days_ahead = self.date.toordinal() - day_of(instant).toordinal()
             if days_ahead > 1:
                 return f"actual date {self.date} lies {days_ahead} days after the claim was made ({instant}Z)"
         return None

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import ColumnElement, Connection, select, update
 
 from models.rows import insert_into
 from models.tables import positions
@@ -36,6 +36,10 @@ class LogMadeAnewError(Exception):
     """A position lies beyond the end of the log: the topic is not the one that was read."""
 
 
+def _of(topic: str, partition: int) -> ColumnElement[bool]:
+    return (positions.c.topic == topic) & (positions.c.partition == partition)
+
+
 def claim(connection: Connection, spans: Sequence[Span]) -> tuple[dict[tuple[str, int], int], list[tuple[str, int]]]:
     """Lock the positions of a batch until the transaction ends.
 
@@ -44,8 +48,8 @@ def claim(connection: Connection, spans: Sequence[Span]) -> tuple[dict[tuple[str
     """
     ahead, stale = {}, []
     for span in sorted(spans):
-        row = positions.c.topic == span.topic, positions.c.partition == span.partition
-        position = connection.scalar(select(positions.c.next_offset).where(*row).with_for_update())
+        row = _of(span.topic, span.partition)
+        position = connection.scalar(select(positions.c.next_offset).where(row).with_for_update())
         if position is None or position < span.start:
             stale.append((span.topic, span.partition))
         elif position < span.end:
@@ -56,8 +60,8 @@ def claim(connection: Connection, spans: Sequence[Span]) -> tuple[dict[tuple[str
 def move(connection: Connection, spans: Sequence[Span]) -> None:
     """Move claimed positions to the ends of their spans."""
     for span in spans:
-        row = positions.c.topic == span.topic, positions.c.partition == span.partition
-        connection.execute(update(positions).where(*row).values(next_offset=span.end))
+        row = _of(span.topic, span.partition)
+        connection.execute(update(positions).where(row).values(next_offset=span.end))
 
 
 def take_up(connection: Connection, topic: str, logs: Mapping[int, tuple[int, int]]) -> dict[int, TakenUp]:
@@ -67,8 +71,8 @@ def take_up(connection: Connection, topic: str, logs: Mapping[int, tuple[int, in
     """
     taken = {}
     for partition, (first, end) in sorted(logs.items()):
-        row = positions.c.topic == topic, positions.c.partition == partition
-        position = connection.scalar(select(positions.c.next_offset).where(*row).with_for_update())
+        row = _of(topic, partition)
+        position = connection.scalar(select(positions.c.next_offset).where(row).with_for_update())
         if position is None:
             values = {"topic": topic, "partition": partition, "next_offset": first}
             connection.execute(insert_into(positions, connection.dialect.name).values(values).on_conflict_do_nothing())
@@ -80,7 +84,7 @@ def take_up(connection: Connection, topic: str, logs: Mapping[int, tuple[int, in
                 " with a fresh one"
             )
         elif position < first:
-            connection.execute(update(positions).where(*row).values(next_offset=first))
+            connection.execute(update(positions).where(row).values(next_offset=first))
             taken[partition] = TakenUp(first, missed=first - position)
         else:
             taken[partition] = TakenUp(position)

@@ -1,7 +1,7 @@
 """Facts to rows and back, and the SQL that merges two claims about the same thing as `models.milestones` does."""
 
 from collections.abc import Sequence
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import msgspec
 from sqlalchemy import (
@@ -38,8 +38,6 @@ from models.milestones import (
 
 Row = dict[str, Any]
 Insert = postgresql.Insert | sqlite.Insert
-T = TypeVar("T")
-
 _AT_ONCE: Final = 500
 
 

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Engine, delete, func, select, update
 from sqlalchemy.exc import DBAPIError
 
 from models import positions, tables
-from models.database import Fate, fate_of, reading, writing
+from models.database import Fate, fate_of, one_line, reading, writing
 from models.events import Event, Reason, Rejection
 from models.ledger import Entered, Entry, Rejected, enter, read_subject_events
 from models.milestones import Facts, fold
@@ -169,7 +169,7 @@ class Store:
         [entry] = entries
         event = entry.outcome
         known = (event.source, event.type)
-        rejection = Rejection(Reason.UNSTORABLE, f"the database refuses it: {_one_line(error)}", *known)
+        rejection = Rejection(Reason.UNSTORABLE, f"the database refuses it: {one_line(error.orig)}", *known)
         return {(entry.topic, entry.partition, entry.offset): entry._replace(outcome=rejection)}
 
     def _is_refused(self, entries: Sequence[Entry]) -> bool:
@@ -214,7 +214,3 @@ class Store:
         query = select(func.count()).select_from(tables.ledger).where(tables.ledger.c.digest.is_not(None))
         with reading(self.engine) as connection:
             return connection.scalar(query) or 0
-
-
-def _one_line(error: DBAPIError) -> str:
-    return " ".join(str(error.orig).split())[:300]

@@ -15,6 +15,7 @@ from aiokafka.errors import KafkaError
 from mode import Service
 from sqlalchemy.exc import SQLAlchemyError
 
+from models.database import one_line
 from models.store import Store
 from streams.health import Health
 from streams.metrics import Metrics
@@ -68,7 +69,7 @@ class LogEnds(Service):
         try:
             positions = await loop.run_in_executor(self._executor, self._store.positions, self._topic)
         except SQLAlchemyError as error:
-            logger.warning("the database does not tell its positions: %s", " ".join(str(error).split())[:300])
+            logger.warning("the database does not tell its positions: %s", one_line(error))
         self._health.database_answers = positions is not None
         try:
             async with asyncio.timeout(PATIENCE_SECONDS):

@@ -9,7 +9,7 @@ from typing import Final, TypeVar
 from aiokafka.errors import KafkaError
 from faust.exceptions import ProducerSendError
 
-from models.database import Fate, fate_of
+from models.database import Fate, fate_of, one_line
 
 logger = logging.getLogger("milepost.patience")
 
@@ -47,7 +47,7 @@ async def until_done(what: str, work: Callable[[], Awaitable[T]], is_ours: Calla
         except Exception as error:
             if not passes(error):
                 raise
-            logger.warning("%s failed, trying again in %.1f s: %s", what, wait, " ".join(str(error).split())[:500])
+            logger.warning("%s failed, trying again in %.1f s: %s", what, wait, one_line(error, 500))
         await wait_while(wait, is_ours)
     raise AssertionError("waits() never ends")
 

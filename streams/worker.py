@@ -16,7 +16,7 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any, Final
 
 import uvloop
@@ -94,8 +94,8 @@ def bound_the_heap() -> None:
         mallopt(_M_MMAP_THRESHOLD, 64 * 1024)
 
 
-def run(settings: Settings, store: Store, listening: socket.socket, serving: Callable[[], None]) -> int:
-    """Run a worker; return its exit status. `serving` is called once everything is started.
+def run(settings: Settings, store: Store, listening: socket.socket) -> int:
+    """Run a worker; return its exit status.
 
     Raises `RefusedError` when the worker had to stop because of something that only an operator can put right.
     """
@@ -104,14 +104,12 @@ def run(settings: Settings, store: Store, listening: socket.socket, serving: Cal
     disable_created_metrics()  # type: ignore[no-untyped-call]  # the library forgot
     deadline = Deadline(settings.stop_seconds)
     try:
-        return uvloop.run(_run(settings, store, listening, serving, deadline))
+        return uvloop.run(_run(settings, store, listening, deadline))
     finally:
         deadline.disarm()
 
 
-async def _run(
-    settings: Settings, store: Store, listening: socket.socket, serving: Callable[[], None], deadline: Deadline
-) -> int:
+async def _run(settings: Settings, store: Store, listening: socket.socket, deadline: Deadline) -> int:
     loop = asyncio.get_running_loop()
     told = asyncio.Event()
 
@@ -138,7 +136,6 @@ async def _run(
         await asyncio.wait([starting, *waiting], return_when=asyncio.FIRST_COMPLETED)
         if starting.done() and not starting.exception() and not any(task.done() for task in waiting):
             logger.info("serving on http://%s:%s", *listening.getsockname()[:2])
-            serving()
             await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         reason = root.crash_reason or (starting.exception() if starting.done() else None)
     finally:
