@@ -4,15 +4,14 @@ Everything heavy is imported by the command that needs it, so that `milepost --h
 """
 
 import sys
-from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, TypeVar
+from typing import Annotated, Any, Final, Literal
 
 import typer
 from typer.core import TyperGroup
 
-T = TypeVar("T")
+from deploy import cli_milestones
+from deploy.cli_options import Database, Files, Json, Kafka, Web, complain, now_ms
 
 #: Errors whose message is a line for people: where they are defined, so that telling one needs no import of its module.
 ONE_LINE_ERRORS: Final = frozenset(
@@ -26,7 +25,7 @@ ONE_LINE_ERRORS: Final = frozenset(
         ("consumers.publish", "PublishError"),
         ("consumers.dead_letters", "NoSuchLetterError"),
         ("deploy.broker_error", "BrokerError"),
-        ("deploy.status", "StatusError"),
+        ("deploy.question", "QuestionError"),
         ("deploy.worker", "WorkerError"),
     }
 )
@@ -44,7 +43,7 @@ class _Milepost(TyperGroup):
         except Exception as error:
             if (line := _line(error)) is None:
                 raise
-            _complain(f"milepost: {line}")
+            complain(f"milepost: {line}")
             raise typer.Exit(1) from None
 
 
@@ -55,13 +54,6 @@ def _line(error: Exception) -> str | None:
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror}"
     return None
-
-
-def _complain(line: str) -> None:
-    from deploy.printing import printable  # noqa: PLC0415 - only when there is something to say
-
-    sys.stdout.flush()
-    typer.echo(printable(line, lines=True), err=True)
 
 
 app = typer.Typer(
@@ -75,12 +67,6 @@ app = typer.Typer(
 )
 letters_app = typer.Typer(help="The rejected events.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(letters_app, name="dead-letters")
-
-Kafka = Annotated[str | None, typer.Option("--kafka", metavar="HOST:PORT", help="Kafka's bootstrap servers.")]
-Database = Annotated[str | None, typer.Option("--database", metavar="URL", help="SQLAlchemy URL of the database.")]
-Web = Annotated[str | None, typer.Option("--web", metavar="HOST:PORT", help="Where to serve HTTP.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Files = Annotated[list[str], typer.Argument(metavar="FILE", help="JSON Lines, .yaml or .csv; - is standard input.")]
 
 
 def main() -> None:
@@ -154,7 +140,7 @@ def publish(
         if no_check:
             count = publishing.publish(settings, read(), how)
         else:
-            count = publishing.publish_checked(settings, read, how, _now_ms(), _complain)
+            count = publishing.publish_checked(settings, read, how, now_ms(), complain)
     typer.echo(f"published {count} events to {settings.events_topic}")
 
 
@@ -170,51 +156,15 @@ def check(files: Files) -> None:
     from models.settings import read_settings  # noqa: PLC0415 - heavy
 
     with opened(files, sys.stdin.buffer, again=False) as read:
-        count, bad = check_all(read_settings(), read(), _now_ms(), lambda line: typer.echo(printable(line)), _complain)
+        count, bad = check_all(read_settings(), read(), now_ms(), lambda line: typer.echo(printable(line)), complain)
     if bad:
         raise typer.Exit(1)
     typer.echo(f"{count} events are valid")
 
 
-@app.command()
-def status(  # noqa: PLR0913 - each is an option of the command
-    programme: Annotated[str | None, typer.Argument(help="Only this programme.")] = None,
-    *,
-    project: Annotated[str | None, typer.Option(help="Only this project.")] = None,
-    data_date: Annotated[
-        str | None, typer.Option(metavar="DAY", help="Draw the picture for this day; else today in UTC.")
-    ] = None,
-    as_of: Annotated[
-        str | None,
-        typer.Option(
-            metavar="TIME", help="Count only what was claimed up to then: a timestamp, or a day's end in UTC."
-        ),
-    ] = None,
-    database: Database = None,
-    as_json: Json = False,
-) -> None:
-    """Show how every milestone stands."""
-    from deploy import status as standing  # noqa: PLC0415 - heavy
-    from models.database import connect  # noqa: PLC0415 - heavy
-    from models.settings import read_settings  # noqa: PLC0415 - heavy
-
-    question = standing.Question(
-        _now().date() if data_date is None else _read("--data-date", standing.read_day, data_date),
-        programme,
-        project,
-        None if as_of is None else _read("--as-of", standing.read_as_of, as_of),
-    )
-    engine = connect(read_settings(database=database).database)
-    try:
-        rows = standing.read_status(engine, question)
-    finally:
-        engine.dispose()
-    if as_json:
-        typer.echo(standing.as_json(rows), nl=False)
-    elif rows:
-        standing.print_status(rows, terminal=sys.stdout.isatty())
-    else:
-        _complain("milepost: no milestones yet")
+app.command()(cli_milestones.status)
+app.command()(cli_milestones.explain)
+app.command()(cli_milestones.history)
 
 
 @letters_app.command("list")
@@ -240,18 +190,3 @@ def show_letter(
     from models.settings import read_settings  # noqa: PLC0415 - heavy
 
     print_letter(find_dead_letter(read_settings(kafka=kafka), key), as_json=as_json)
-
-
-def _read(option: str, read: Callable[[str], T], text: str) -> T:
-    try:
-        return read(text)
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint=option) from None
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)  # noqa: TID251 - the edge: here the clock comes in
-
-
-def _now_ms() -> int:
-    return int(_now().timestamp() * 1000)

@@ -38,6 +38,7 @@ _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 #: What takes a second or two to load, and is needed when Kafka is up.
 _HEAVY: Final = ("streams.worker", "deploy.prepare", "deploy.sample.introduction")
 _LOOK_SECONDS: Final = 0.5
+_STORY_DAYS: Final = 1000
 
 
 class _EndedError(Exception):
@@ -80,6 +81,8 @@ def _run(*, after_kill: bool) -> int:
             # A killed worker keeps its place in the group until Kafka misses it, ten seconds later. A new group does
             # not wait for that, and loses nothing: where to go on is in the database.
             group=f"{mine.group}-{token_hex(4)}" if after_kill else mine.group,
+            # The story begins up to a year and a half before its day, and all of it is to be seen.
+            keep_days=max(mine.keep_days, _STORY_DAYS),
         )
         from deploy.prepare import prepare  # noqa: PLC0415 - heavy, and loaded while Kafka started
         from deploy.worker import run_worker  # noqa: PLC0415 - as above

@@ -7,17 +7,20 @@ finds it.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgspec
-from sqlalchemy import ARRAY, Connection, Text, bindparam, func, select, tuple_, update
+from sqlalchemy import ARRAY, ColumnElement, Connection, Result, Text, bindparam, func, or_, select, tuple_, update
 
 from models.database import RacedError
 from models.envelope import Headers, decode
 from models.events import Event, EventRetracted, Reason, Rejection
-from models.rows import write_rows
+from models.instants import Stamp, make_stamp
+from models.rows import OnConflict, write_rows
 from models.tables import ledger
+
+#: How many projects one query names, at most.
+_AT_ONCE: Final = 500
 
 
 class Name(NamedTuple):
@@ -47,19 +50,14 @@ class Rejected(NamedTuple):
     rejection: Rejection
 
 
-@dataclass(slots=True)
-class Entered:
-    """What came of entering events into the ledger."""
+class Strike(NamedTuple):
+    """An event that a retraction took back after it had counted."""
 
-    #: New, and to be folded.
-    accepted: list[Entry] = field(default_factory=list)
-    #: New, but retracted by now: kept, not folded.
-    stillborn: list[Entry] = field(default_factory=list)
-    duplicates: list[Entry] = field(default_factory=list)
-    conflicts: list[Rejected] = field(default_factory=list)
-    #: Subjects (programme, project) that lost a known event to a retraction, to be folded again, and when the oldest
-    #: such retraction was appended.
-    struck: dict[tuple[str, str], int] = field(default_factory=dict)
+    programme: str
+    project: str
+    struck: Stamp
+    #: The stamp of the retraction.
+    by: Stamp
 
 
 class _Known(NamedTuple):
@@ -83,29 +81,120 @@ class _New(NamedTuple):
         return self.event.data.retracts if isinstance(self.event.data, EventRetracted) else None
 
 
-def enter(connection: Connection, entries: Sequence[Entry]) -> Entered:
-    """Enter events into the ledger, tell new from known, and strike what new retractions take back.
+class Sorted:
+    """What a batch of events is to the ledger, before anything is written."""
 
-    Raises `RacedError` when another writer was faster with one of them.
-    """
-    entered = Entered()
+    def __init__(self, events: Sequence[tuple[Entry, Event]], known: Mapping[Name, _Known]) -> None:
+        """Sort events, given what the ledger holds of them and of what they take back."""
+        #: New, and to be folded.
+        self.accepted: list[Entry] = []
+        #: New, but retracted by now: kept, not folded.
+        self.stillborn: list[Entry] = []
+        self.duplicates: list[Entry] = []
+        self.conflicts: list[Rejected] = []
+        #: Subjects (programme, project) that lose a known event to a retraction, to be folded again, and when the
+        #: oldest such retraction was appended.
+        self.struck: dict[tuple[str, str], int] = {}
+        self._known = known
+        self._new: dict[Name, _New] = {}
+        #: What new retractions take back, and when the oldest of each was appended.
+        self._taken_back: dict[Name, int] = {}
+        self._tell_new(events)
+        self._tell_stillborn()
+        self._tell_struck()
+
+    def _tell_new(self, events: Sequence[tuple[Entry, Event]]) -> None:
+        """Tell new events from repeated ones and from those that say something else under a name that is taken."""
+        taken = {name: there.digest for name, there in self._known.items() if there.digest is not None}
+        for entry, event in events:
+            name, digest = Name(event.source, event.id), event.digest()
+            if name not in taken:
+                taken[name] = digest
+                self._new[name] = _New(entry, event, digest)
+            elif taken[name] == digest:
+                self.duplicates.append(entry)
+            else:
+                detail = f"another event of source {event.source!r} with id {event.id!r} says something else"
+                rejection = Rejection(Reason.CONFLICTING_DUPLICATE, detail, event.source, event.type)
+                self.conflicts.append(Rejected(entry, rejection))
+
+    def _tell_stillborn(self) -> None:
+        for entry, event, _ in self._new.values():
+            if isinstance(event.data, EventRetracted):
+                target = Name(event.source, event.data.retracts)
+                self._taken_back[target] = min(entry.appended_ms, self._taken_back.get(target, entry.appended_ms))
+        for name, new in self._new.items():
+            (self.stillborn if self._is_stillborn(name) else self.accepted).append(new.entry)
+
+    def _is_stillborn(self, name: Name) -> bool:
+        # Known and new at once: its place was held by a retraction.
+        return self._new[name].takes_back is None and (name in self._known or name in self._taken_back)
+
+    def _tell_struck(self) -> None:
+        for name in self._strikes():
+            there = self._known[name]
+            subject, appended_ms = (there.programme or "", there.project or ""), self._taken_back[name]
+            self.struck[subject] = min(appended_ms, self.struck.get(subject, appended_ms))
+
+    def _strikes(self) -> Iterator[Name]:
+        """Return the names that the ledger holds already and new retractions take back."""
+        for name in sorted(self._taken_back.keys() & self._known.keys()):
+            there = self._known[name]
+            # A place has nothing to strike yet, and a retraction cannot be retracted.
+            if there.digest is not None and not there.retracted and there.type != EventRetracted.TYPE:
+                yield name
+
+    def enter(self, connection: Connection, revisions: Mapping[str, int]) -> None:
+        """Write it all, at the revisions of the programmes; in the order of names.
+
+        Raises `RacedError` when another writer was faster with one of them.
+        """
+        places = self._taken_back.keys() - self._new.keys() - self._known.keys()
+        rows = [
+            _place_of(name) if name in places else self._row(name, revisions)
+            for name in sorted((self._new.keys() - self._known.keys()) | places)
+        ]
+        if write_rows(connection, ledger, rows, OnConflict.LEAVE) != len(rows):
+            # Between the look and the insert another writer entered one of them; the insert waited for its commit.
+            raise RacedError("another worker entered an event of this batch at the same moment")
+        for name in sorted(self._new.keys() & self._known.keys()):
+            is_place = _is(name) & ledger.c.digest.is_(None)
+            filled = update(ledger).where(is_place).values(self._row(name, revisions))
+            if connection.execute(filled).rowcount != 1:
+                raise RacedError("another worker entered an event that was retracted before, at the same moment")
+        for name in self._strikes():
+            struck_revision = revisions[self._known[name].programme or ""]
+            values = {"retracted": True, "struck_revision": struck_revision}
+            connection.execute(update(ledger).where(_is(name)).values(values))
+
+    def _row(self, name: Name, revisions: Mapping[str, int]) -> dict[str, Any]:
+        entry, event, digest = new = self._new[name]
+        return {
+            "source": event.source,
+            "id": event.id,
+            "type": event.type,
+            "programme": event.programme,
+            "project": event.project,
+            "instant": event.instant,
+            "retracts": new.takes_back,
+            "retracted": self._is_stillborn(name),
+            "revision": revisions[event.programme],
+            "struck_revision": None,
+            "digest": digest,
+            "topic": entry.topic,
+            "partition": entry.partition,
+            "offset": entry.offset,
+            "appended_ms": entry.appended_ms,
+            "headers": msgspec.msgpack.encode(entry.headers) if entry.headers else None,
+            "payload": entry.value,
+        }
+
+
+def sort_out(connection: Connection, entries: Sequence[Entry]) -> Sorted:
+    """Return what a batch of events is to the ledger; `Sorted.enter` writes it."""
     events = [(entry, event) for entry in entries if isinstance(event := entry.outcome, Event)]
-    known = _look_up(connection, sorted({name for _, event in events for name in _names_in(event)}))
-    new = _tell_new(entered, events, known)
-    retractions: dict[Name, int] = {}
-    for entry, event, _ in new.values():
-        if isinstance(event.data, EventRetracted):
-            target = Name(event.source, event.data.retracts)
-            retractions[target] = min(entry.appended_ms, retractions.get(target, entry.appended_ms))
-    stillborn = {
-        name for name, found in new.items() if found.takes_back is None and (name in known or name in retractions)
-    }
-    for name, found in new.items():
-        (entered.stillborn if name in stillborn else entered.accepted).append(found.entry)
-    _insert(connection, new, stillborn, known, places=retractions.keys() - new.keys() - known.keys())
-    _fill(connection, new, stillborn, known)
-    _strike(connection, entered, retractions, known)
-    return entered
+    names = sorted({name for _, event in events for name in _names_in(event)})
+    return Sorted(events, _look_up(connection, names))
 
 
 def _names_in(event: Event) -> Iterator[Name]:
@@ -114,85 +203,8 @@ def _names_in(event: Event) -> Iterator[Name]:
         yield Name(event.source, event.data.retracts)
 
 
-def _tell_new(
-    entered: Entered, events: Sequence[tuple[Entry, Event]], known: Mapping[Name, _Known]
-) -> dict[Name, _New]:
-    """Tell new events from repeated ones and from those that say something else under a name that is taken."""
-    taken = {name: there.digest for name, there in known.items() if there.digest is not None}
-    new = {}
-    for entry, event in events:
-        name, digest = Name(event.source, event.id), event.digest()
-        if name not in taken:
-            taken[name] = digest
-            new[name] = _New(entry, event, digest)
-        elif taken[name] == digest:
-            entered.duplicates.append(entry)
-        else:
-            detail = f"another event of source {event.source!r} with id {event.id!r} says something else"
-            rejection = Rejection(Reason.CONFLICTING_DUPLICATE, detail, event.source, event.type)
-            entered.conflicts.append(Rejected(entry, rejection))
-    return new
-
-
-def _insert(
-    connection: Connection,
-    new: Mapping[Name, _New],
-    stillborn: set[Name],
-    known: Mapping[Name, _Known],
-    *,
-    places: set[Name],
-) -> None:
-    """Insert what is not there, in the order of names."""
-    names = sorted((new.keys() - known.keys()) | places)
-    rows = [_place_of(name) if name in places else _row(new[name], retracted=name in stillborn) for name in names]
-    if write_rows(connection, ledger, rows, merge=False) != len(rows):
-        # Between the look and the insert another writer entered one of them; the insert waited for its commit.
-        raise RacedError("another worker entered an event of this batch at the same moment")
-
-
-def _fill(connection: Connection, new: Mapping[Name, _New], stillborn: set[Name], known: Mapping[Name, _Known]) -> None:
-    """Fill the places that retractions held."""
-    for name in sorted(new.keys() & known.keys()):
-        is_place = (ledger.c.source == name.source) & (ledger.c.id == name.id) & ledger.c.digest.is_(None)
-        filled = update(ledger).where(is_place).values(_row(new[name], retracted=name in stillborn))
-        if connection.execute(filled).rowcount != 1:
-            raise RacedError("another worker entered an event that was retracted before, at the same moment")
-
-
-def _strike(
-    connection: Connection, entered: Entered, retractions: Mapping[Name, int], known: Mapping[Name, _Known]
-) -> None:
-    """Mark as retracted what the ledger held already and new retractions take back."""
-    for name in sorted(retractions.keys() & known.keys()):
-        there = known[name]
-        # A place has nothing to strike yet, and a retraction cannot be retracted.
-        if there.digest is None or there.retracted or there.type == EventRetracted.TYPE:
-            continue
-        is_it = (ledger.c.source == name.source) & (ledger.c.id == name.id)
-        connection.execute(update(ledger).where(is_it).values(retracted=True))
-        subject = there.programme or "", there.project or ""
-        entered.struck[subject] = min(retractions[name], entered.struck.get(subject, retractions[name]))
-
-
-def _row(new: _New, *, retracted: bool) -> dict[str, Any]:
-    entry, event, digest = new
-    return {
-        "source": event.source,
-        "id": event.id,
-        "type": event.type,
-        "programme": event.programme,
-        "project": event.project,
-        "instant": event.instant,
-        "retracts": new.takes_back,
-        "retracted": retracted,
-        "digest": digest,
-        "topic": entry.topic,
-        "partition": entry.partition,
-        "offset": entry.offset,
-        "appended_ms": entry.appended_ms,
-        "headers": msgspec.msgpack.encode(entry.headers) if entry.headers else None,
-        "payload": entry.value,
-    }
+def _is(name: Name) -> ColumnElement[bool]:
+    return (ledger.c.source == name.source) & (ledger.c.id == name.id)
 
 
 def _place_of(name: Name) -> dict[str, Any]:
@@ -200,7 +212,27 @@ def _place_of(name: Name) -> dict[str, Any]:
 
 
 def _look_up(connection: Connection, names: Sequence[Name]) -> dict[Name, _Known]:
-    columns = [ledger.c[name] for name in ("source", "id", *_Known._fields)]
+    rows = _read_named(connection, names, _Known._fields)
+    return {Name(source, event_id): _Known(*known) for source, event_id, *known in rows}
+
+
+def read_events(connection: Connection, names: Sequence[Name]) -> dict[Name, Event]:
+    """Return the events of these names that the ledger holds."""
+    rows = _read_named(connection, names, ("headers", "payload"))
+    return {Name(row.source, row.id): restore(row.headers, row.payload) for row in rows if row.payload is not None}
+
+
+def read_correlations(connection: Connection, names: Sequence[Name]) -> dict[Name, str]:
+    """Return the correlation ids of those of these events that have one."""
+    rows = _read_named(connection, names, ("headers", "payload"))
+    named = b"correlationid"
+    carrying = [row for row in rows if named in (row.payload or b"") or named in (row.headers or b"")]
+    events = [restore(row.headers, row.payload) for row in carrying]
+    return {Name(event.source, event.id): event.correlationid for event in events if event.correlationid is not None}
+
+
+def _read_named(connection: Connection, names: Sequence[Name], fields: Sequence[str]) -> Result[*tuple[Any, ...]]:
+    columns = [ledger.c[name] for name in (*Name._fields, *fields)]
     if connection.dialect.name == "postgresql":
         sources, ids = (bindparam(name, type_=ARRAY(Text)) for name in ("sources", "ids"))
         asked = select(func.unnest(sources), func.unnest(ids))
@@ -210,16 +242,54 @@ def _look_up(connection: Connection, names: Sequence[Name]) -> dict[Name, _Known
         asked = select(func.json_extract(each.c.value, "$[0]"), func.json_extract(each.c.value, "$[1]"))
         parameters = {"names": msgspec.json.encode(names).decode()}
     query = select(*columns).where(tuple_(ledger.c.source, ledger.c.id).in_(asked))
-    return {Name(row.source, row.id): _Known(*row[2:]) for row in connection.execute(query, parameters)}
+    return connection.execute(query, parameters)
 
 
-def read_subject_events(connection: Connection, programme: str, project: str) -> Iterator[Event]:
-    """Return the unretracted events of one subject, decoded again from what came."""
-    query = select(ledger.c.headers, ledger.c.payload).where(
-        ledger.c.programme == programme, ledger.c.project == project, ledger.c.retracted.is_(False)
+def read_subject_events(
+    connection: Connection, programme: str, projects: Sequence[str], *, until: int | None = None
+) -> Iterator[Event]:
+    """Return the unretracted events of some subjects of a programme, decoded again from what came.
+
+    With `until`, as they were at that revision of the programme: without what came, or was taken back, later.
+    """
+    query = select(ledger.c.headers, ledger.c.payload).where(ledger.c.programme == programme)
+    if until is None:
+        query = query.where(ledger.c.retracted.is_(False))
+    else:
+        stood = ledger.c.retracted.is_(False) | (ledger.c.struck_revision > until)
+        query = query.where(ledger.c.revision <= until, stood)
+    for start in range(0, len(projects), _AT_ONCE):
+        some = query.where(ledger.c.project.in_(projects[start : start + _AT_ONCE]))
+        for row in connection.execute(some):
+            yield restore(row.headers, row.payload)
+
+
+def read_strikes(connection: Connection, since: Mapping[str, int]) -> list[Strike]:
+    """Return what retractions struck of some programmes after a revision of each."""
+    if not since:
+        return []
+    taking = ledger.alias("taking")
+    query = (
+        select(
+            *(ledger.c[name] for name in ("programme", "project", "instant", "source", "id")),
+            taking.c.instant.label("taken_instant"),
+            taking.c.id.label("taken_id"),
+        )
+        .join(taking, (taking.c.source == ledger.c.source) & (taking.c.retracts == ledger.c.id))
+        .where(
+            ledger.c.struck_revision.is_not(None),
+            or_(*((ledger.c.programme == name) & (ledger.c.struck_revision > then) for name, then in since.items())),
+        )
     )
-    for row in connection.execute(query):
-        yield restore(row.headers, row.payload)
+    return [
+        Strike(
+            row.programme,
+            row.project,
+            make_stamp(row.instant, row.source, row.id),
+            make_stamp(row.taken_instant, row.source, row.taken_id),
+        )
+        for row in connection.execute(query)
+    ]
 
 
 def restore(headers: bytes | None, payload: bytes) -> Event:

@@ -5,7 +5,7 @@ deliveries cannot show in the result. The same rule stands in SQL in `models.row
 against each other.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Generic, NamedTuple, TypeVar
@@ -89,7 +89,8 @@ class Milestone:
     @property
     def reported(self) -> Stamp | None:
         """The newest report of any classifier."""
-        return max((claim.stamp for claim in (self.planned, self.estimated, self.actual) if claim), default=None)
+        stamps = [claim.stamp for claim in (self.planned, self.estimated, self.actual) if claim]
+        return max(stamps) if stamps else None
 
     @property
     def last(self) -> Stamp | None:
@@ -104,13 +105,19 @@ class Milestone:
     @property
     def own(self) -> Claim | None:
         """Of estimated and planned, what was said last."""
-        return newest(self.estimated, self.planned)
+        # Asked of every milestone in every picture: twice as fast as `newest`.
+        estimated, planned = self.estimated, self.planned
+        if estimated is None or planned is None:
+            return estimated or planned
+        return estimated if estimated.stamp > planned.stamp else planned
 
     @property
     def amount(self) -> Money | None:
         """The newest claim's amount: actual before estimated before planned."""
-        claims = (self.actual, self.estimated, self.planned)
-        return next((claim.amount for claim in claims if claim is not None and claim.amount is not None), None)
+        for claim in (self.actual, self.estimated, self.planned):
+            if claim is not None and claim.amount is not None:
+                return claim.amount
+        return None
 
 
 @dataclass(slots=True)
@@ -184,6 +191,49 @@ class Facts:
         """Return every programme that an event names."""
         return set(self.programmes) | {key.programme for key in self.existing_projects()}
 
+    def split(self, programmes: Iterable[str]) -> dict[str, "Facts"]:
+        """Return the facts of each of some programmes; there must be none of others."""
+        of = {name: Facts() for name in programmes}
+        for name, programme in self.programmes.items():
+            of[name].programmes[name] = programme
+        for project, known in self.projects.items():
+            of[project.programme].projects[project] = known
+        for site in self.sites:
+            of[site.programme].sites.add(site)
+        for milestone, claims in self.milestones.items():
+            of[milestone.programme].milestones[milestone] = claims
+        for dependency, said in self.dependencies.items():
+            of[dependency.programme].dependencies[dependency] = said
+        return of
+
+    def replaced(self, changed: "Facts", gone: Collection[tuple[str, str]] = ()) -> "Facts":
+        """Return these facts with those of some projects left out, and then the changed ones in their place.
+
+        What is announced for programmes is the changed facts' alone. A dictionary in which nothing changes is taken
+        over as it is: by that `models.network` sees that nothing did.
+        """
+        return Facts(
+            changed.programmes,
+            _replaced(self.projects, changed.projects, gone),
+            _replaced(self.milestones, changed.milestones, gone),
+            _replaced(self.dependencies, changed.dependencies, gone),
+            {site for site in self.sites if site[:2] not in gone} | changed.sites,
+        )
+
+
+Key = TypeVar("Key", ProjectKey, MilestoneKey, DependencyKey)
+
+
+def _replaced(known: dict[Key, T], changed: dict[Key, T], gone: Collection[tuple[str, str]]) -> dict[Key, T]:
+    left_out = [key for key in known if key[:2] in gone] if gone else []
+    if not changed and not left_out:
+        return known
+    kept = known.copy()
+    for key in left_out:
+        del kept[key]
+    kept.update(changed)
+    return kept
+
 
 Stamped = TypeVar("Stamped", Claim, Stamp, Register[str], Register[int], Register[Money])
 
@@ -192,7 +242,7 @@ def newest(one: Stamped | None, other: Stamped | None) -> Stamped | None:
     """Return the one with the larger stamp; nothing is older than everything."""
     if one is None or other is None:
         return other if one is None else one
-    return max(one, other, key=_stamp)
+    return one if _stamp(one) > _stamp(other) else other
 
 
 def _stamp(stamped: Claim | Stamp | Register[T]) -> str:

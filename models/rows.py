@@ -1,15 +1,13 @@
-"""Facts to rows and back, and the SQL that merges two claims about the same thing as `models.milestones` does."""
+"""Facts to rows, and the SQL that merges two claims about the same thing as `models.milestones` does."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from enum import Enum, auto
 from typing import Any, Final
 
-import msgspec
 from sqlalchemy import (
     ARRAY,
-    Case,
+    ColumnElement,
     Connection,
-    MappingResult,
-    RowMapping,
     Table,
     bindparam,
     case,
@@ -20,21 +18,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 
 from models import tables
-from models.events import Money
-from models.instants import Stamp
-from models.milestones import (
-    Claim,
-    Dependency,
-    DependencyKey,
-    Facts,
-    Milestone,
-    MilestoneKey,
-    Programme,
-    Project,
-    ProjectKey,
-    Register,
-    SiteKey,
-)
+from models.milestones import Claim, Facts, Programme, Project, Register
 
 Row = dict[str, Any]
 Insert = postgresql.Insert | sqlite.Insert
@@ -46,10 +30,10 @@ def insert_into(table: Table, dialect: str) -> Insert:
     return sqlite.insert(table) if dialect == "sqlite" else postgresql.insert(table)
 
 
-def _winners(table: Table, statement: Insert) -> dict[str, Case[Any]]:
+def _winners(table: Table, statement: Insert) -> dict[str, ColumnElement[Any]]:
     """Return what each register of a table becomes when a row meets another: the winner of both."""
     new, old = statement.excluded, table.c
-    winners = {}
+    winners: dict[str, ColumnElement[Any]] = {}
     for column in table.c:
         if (register := column.info.get("register")) is None:
             continue
@@ -60,16 +44,26 @@ def _winners(table: Table, statement: Insert) -> dict[str, Case[Any]]:
     return winners
 
 
-def write_rows(connection: Connection, table: Table, rows: Sequence[Row], *, merge: bool) -> int:
-    """Insert rows; where a key is there already, merge its registers, or leave it. Return how many were written.
+class OnConflict(Enum):
+    """What becomes of a row whose key is there already."""
+
+    LEAVE = auto()
+    #: Each register keeps its winner.
+    MERGE = auto()
+    REPLACE = auto()
+
+
+def write_rows(connection: Connection, table: Table, rows: Sequence[Row], on_conflict: OnConflict) -> int:
+    """Insert rows, or do with those that are there what is asked for. Return how many were written.
 
     PostgreSQL takes rows as one array for each column, one statement however many; in either database a few hundred
     at a time, because what SQLAlchemy prepares for thousands is larger than the thousands.
     """
-    return sum(_write(connection, table, rows[at : at + _AT_ONCE], merge=merge) for at in range(0, len(rows), _AT_ONCE))
+    starts = range(0, len(rows), _AT_ONCE)
+    return sum(_write(connection, table, rows[start : start + _AT_ONCE], on_conflict) for start in starts)
 
 
-def _write(connection: Connection, table: Table, rows: Sequence[Row], *, merge: bool) -> int:
+def _write(connection: Connection, table: Table, rows: Sequence[Row], on_conflict: OnConflict) -> int:
     names = list(rows[0])
     statement = insert_into(table, connection.dialect.name)
     parameters: Row | Sequence[Row] = rows
@@ -77,16 +71,25 @@ def _write(connection: Connection, table: Table, rows: Sequence[Row], *, merge: 
         arrays = [bindparam(f"all_{name}", type_=ARRAY(table.c[name].type)) for name in names]
         statement = statement.from_select(names, select(*(func.unnest(array) for array in arrays)))
         parameters = {f"all_{name}": [row[name] for row in rows] for name in names}
-    winners = _winners(table, statement) if merge else {}
-    if winners:
-        statement = statement.on_conflict_do_update(index_elements=list(table.primary_key), set_=winners)
+    set_: dict[str, ColumnElement[Any]] = {}
+    if on_conflict is OnConflict.MERGE:
+        set_ = _winners(table, statement)
+    elif on_conflict is OnConflict.REPLACE:
+        set_ = {name: statement.excluded[name] for name in names if not table.c[name].primary_key}
+    if set_:
+        if "revision" in names:
+            set_["revision"] = statement.excluded.revision
+        statement = statement.on_conflict_do_update(index_elements=list(table.primary_key), set_=set_)
     else:
         statement = statement.on_conflict_do_nothing()
     return connection.execute(statement, parameters, execution_options={"preserve_rowcount": True}).rowcount
 
 
-def rows_of(facts: Facts) -> dict[Table, list[Row]]:
-    """Return the rows that hold facts, sorted by key so that two writers lock them in one order."""
+def rows_of(facts: Facts, revisions: Mapping[str, int]) -> dict[Table, list[Row]]:
+    """Return the rows that hold facts, of the revisions that their programmes have now.
+
+    They are sorted by key so that two writers lock them in one order.
+    """
     return {
         tables.programmes: [
             {
@@ -99,6 +102,7 @@ def rows_of(facts: Facts) -> dict[Table, list[Row]]:
         tables.projects: [
             {
                 **key._asdict(),
+                "revision": revisions[key.programme],
                 "registered_stamp": project.registered,
                 "withdrawn_stamp": project.withdrawn,
                 **_registers(project, "name", "kind", "site", "investment", "jobs"),
@@ -106,12 +110,13 @@ def rows_of(facts: Facts) -> dict[Table, list[Row]]:
             for key, project in sorted(facts.projects.items())
         ],
         tables.sites: [
-            {"programme": programme, "project": project, "site": site}
+            {"programme": programme, "project": project, "site": site, "revision": revisions[programme]}
             for programme, project, site in sorted(facts.sites)
         ],
         tables.milestones: [
             {
                 **key._asdict(),
+                "revision": revisions[key.programme],
                 **_claim("baseline", milestone.baseline, amount=False),
                 **_claim("planned", milestone.planned),
                 **_claim("estimated", milestone.estimated),
@@ -123,6 +128,7 @@ def rows_of(facts: Facts) -> dict[Table, list[Row]]:
         tables.dependencies: [
             {
                 **key._asdict(),
+                "revision": revisions[key.programme],
                 "lag_days": dependency.declared.value if dependency.declared else None,
                 "declared_stamp": dependency.declared.stamp if dependency.declared else None,
                 "withdrawn_stamp": dependency.withdrawn,
@@ -145,57 +151,3 @@ def _claim(name: str, claim: Claim | None, *, amount: bool = True) -> Row:
     if amount:
         row[f"{name}_amount"] = claim.amount if claim else None
     return row
-
-
-def read_facts(connection: Connection, programmes: Sequence[str] | None = None) -> Facts:
-    """Return the facts of some programmes, or of all."""
-
-    def rows(table: Table) -> MappingResult:
-        query = select(table)
-        if programmes is not None:
-            query = query.where(table.c.programme.in_(programmes))
-        return connection.execute(query).mappings()
-
-    facts = Facts()
-    for row in rows(tables.programmes):
-        programme = Programme(registered=row["registered_stamp"])
-        _read_registers(programme, row, "name", "investment", "jobs")
-        # The row is there from the first event on; only a registration names the programme by itself.
-        if programme.registered is not None:
-            facts.programmes[row["programme"]] = programme
-    for row in rows(tables.projects):
-        project = Project(registered=row["registered_stamp"], withdrawn=row["withdrawn_stamp"])
-        _read_registers(project, row, "name", "kind", "site", "investment", "jobs")
-        facts.projects[ProjectKey(row["programme"], row["project"])] = project
-    for row in rows(tables.sites):
-        facts.sites.add(SiteKey(row["programme"], row["project"], row["site"]))
-    for row in rows(tables.milestones):
-        facts.milestones[MilestoneKey(row["programme"], row["project"], row["milestone"])] = Milestone(
-            baseline=_read_claim(row, "baseline"),
-            planned=_read_claim(row, "planned"),
-            estimated=_read_claim(row, "estimated"),
-            actual=_read_claim(row, "actual"),
-            cancelled=row["cancelled_stamp"],
-        )
-    for row in rows(tables.dependencies):
-        declared: Stamp | None = row["declared_stamp"]
-        facts.dependencies[DependencyKey(*(row[name] for name in DependencyKey._fields))] = Dependency(
-            declared=None if declared is None else Register(declared, row["lag_days"]),
-            withdrawn=row["withdrawn_stamp"],
-        )
-    return facts
-
-
-def _read_registers(known: Project | Programme, row: RowMapping, *names: str) -> None:
-    for name in names:
-        if (stamp := row[f"{name}_stamp"]) is not None:
-            value = msgspec.convert(row[name], Money) if name == "investment" else row[name]
-            setattr(known, name, Register(stamp, value))
-
-
-def _read_claim(row: RowMapping, name: str) -> Claim | None:
-    stamp = row[f"{name}_stamp"]
-    if stamp is None:
-        return None
-    amount = row.get(f"{name}_amount")
-    return Claim(stamp, row[name], None if amount is None else msgspec.convert(amount, Money))

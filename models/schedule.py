@@ -1,16 +1,30 @@
-"""The winning claims and a data date to the picture of that day: forecast, slip, float, state.
+"""The winning claims and a data date to the picture of that day: forecast, driver, slip, float, state.
 
-Pure: the same facts and the same day give the same picture. A milestone's forecast is its own date here;
-dependencies are held as facts and move nothing yet.
+Contract, section 2. Pure: the same facts and the same day give the same picture. One walk along the network gives the
+forecasts and what drives them; one walk back gives the floats, another who waits. A picture drawn after another takes
+over what cannot have changed: the network when no dependency did, who waits when nothing was achieved or cancelled,
+and the standing of every milestone for which all numbers are as they were.
+
+Days are ordinals here (1 is the first of January of the year 1) and 0 is none: arithmetic on dates would be half of
+the time. No forecast lies beyond the last day that a date can name.
 """
 
+from collections.abc import Sequence
 from datetime import date
 from enum import StrEnum
-from typing import NamedTuple
+from functools import lru_cache
+from itertools import compress, count
+from operator import is_not, ne
+from typing import Final, NamedTuple
 
 from models.events import Money
 from models.instants import Stamp
-from models.milestones import Facts, Milestone, MilestoneKey, Project, ProjectKey
+from models.milestones import DependencyKey, Facts, Milestone, MilestoneKey
+from models.network import Network, network
+
+_LAST_DAY: Final = date.max.toordinal()
+_NEVER: Final = 1 << 60
+_NOTHING: Final = Milestone()
 
 
 class State(StrEnum):
@@ -23,6 +37,20 @@ class State(StrEnum):
     BLOCKED = "blocked"
     SLIPPING = "slipping"
     PLANNED = "planned"
+
+
+_CLOSED: Final = (State.ACHIEVED, State.CANCELLED)
+
+
+class Driver(NamedTuple):
+    """The predecessor that sets a forecast, of the same programme."""
+
+    project: str
+    milestone: str
+
+    def __str__(self) -> str:
+        """Return it as it is shown everywhere."""
+        return f"{self.project}/{self.milestone}"
 
 
 class Standing(NamedTuple):
@@ -39,56 +67,218 @@ class Standing(NamedTuple):
     slip_days: int | None
     float_days: int | None
     state: State
-    driver: str | None
+    driver: Driver | None
+    #: How many open milestones wait for it, directly or through others.
+    dependents: int
     #: The newest claim about it.
     last: Stamp | None
     amount: Money | None
 
+    @property
+    def key(self) -> MilestoneKey:
+        """Which milestone."""
+        return MilestoneKey(*self[:3])
 
-def picture(facts: Facts, data_date: date) -> list[Standing]:
-    """Return how every milestone stands on a day, sorted by programme, project, milestone."""
-    nothing, unregistered = Milestone(), Project()
-    standings = []
-    for key in sorted(facts.existing_milestones()):
-        project = facts.projects.get(ProjectKey(key.programme, key.project), unregistered)
-        standings.append(_standing(key, facts.milestones.get(key, nothing), project, data_date))
-    return standings
+    @property
+    def is_open(self) -> bool:
+        """Whether it is still to come."""
+        return self.state not in _CLOSED
 
 
-def _standing(key: MilestoneKey, milestone: Milestone, project: Project, data_date: date) -> Standing:
-    own = milestone.own
-    cancelled = milestone.is_cancelled or project.is_withdrawn
-    if milestone.actual is not None:
-        forecast: date | None = milestone.actual.date
+class _Inputs(NamedTuple):
+    """What is known of each place of a network before the walks."""
+
+    claims: list[Milestone]
+    own: list[int]
+    planned: list[int]
+    actual: list[int]
+    cancelled: list[bool]
+
+
+class _Outcome(NamedTuple):
+    """What the walks find out of each place."""
+
+    forecasts: list[int]
+    #: Places; -1 is none.
+    drivers: list[int]
+    #: `_NEVER` is none.
+    floats: list[int]
+    dependents: list[int]
+
+
+class Picture(NamedTuple):
+    """How everything stands on one day."""
+
+    #: Sorted by programme, project, milestone.
+    standings: list[Standing]
+    day: date
+    network: Network
+    inputs: _Inputs
+    outcome: _Outcome
+
+    @property
+    def set_aside(self) -> Sequence[DependencyKey]:
+        """Dependencies that hold, and are left out because they close a cycle; in the order of their stamps."""
+        return self.network.set_aside
+
+
+def picture(facts: Facts, data_date: date, before: Picture | None = None) -> Picture:
+    """Return how every milestone stands on a day, of one programme or of many.
+
+    `before`, any earlier picture of the same programmes, makes it faster and changes nothing.
+    """
+    known = before if before is not None and before.network.fits(facts) else None
+    net = network(facts) if known is None else known.network
+    inputs = _inputs(facts, net)
+    forecasts, drivers = _forward(net, inputs, data_date.toordinal())
+    if known is not None and (known.inputs.actual, known.inputs.cancelled) == (inputs.actual, inputs.cancelled):
+        dependents = known.outcome.dependents
     else:
-        forecast = max(own.date, data_date) if own else None
-    baseline, planned = milestone.baseline, milestone.planned
-    open_ = milestone.actual is None and not cancelled
-    return Standing(
-        *key,
-        baseline=baseline.date if baseline else None,
-        planned=planned.date if planned else None,
-        estimated=milestone.estimated.date if milestone.estimated else None,
-        actual=milestone.actual.date if milestone.actual else None,
-        forecast=forecast,
-        slip_days=(forecast - baseline.date).days if forecast and baseline else None,
-        float_days=(planned.date - forecast).days if open_ and forecast and planned else None,
-        state=_state(milestone, forecast, data_date, cancelled=cancelled),
-        driver=None,
-        last=milestone.last,
-        amount=milestone.amount,
+        dependents = _dependents(net, inputs)
+    outcome = _Outcome(forecasts, drivers, _floats(net, inputs, forecasts), dependents)
+    if known is None or known.day != data_date:
+        standings = [_standing(net, inputs, outcome, place, data_date) for place in range(len(net.order))]
+    else:
+        standings = known.standings.copy()
+        for place in _differing(known, inputs, outcome):
+            standings[place] = _standing(net, inputs, outcome, place, data_date)
+    return Picture(standings, data_date, net, inputs, outcome)
+
+
+def _differing(known: Picture, inputs: _Inputs, outcome: _Outcome) -> set[int]:
+    """Return the places that do not stand as they did on the same day in the same network."""
+    differing = set(compress(count(), map(is_not, known.inputs.claims, inputs.claims)))
+    then: Sequence[Sequence[object]] = (known.inputs.cancelled, *known.outcome)
+    now: Sequence[Sequence[object]] = (inputs.cancelled, *outcome)
+    return differing.union(*(compress(count(), map(ne, was, is_now)) for was, is_now in zip(then, now, strict=True)))
+
+
+def _inputs(facts: Facts, net: Network) -> _Inputs:
+    withdrawn = {key for key, project in facts.projects.items() if project.is_withdrawn}
+    claims = [claim or _NOTHING for claim in map(facts.milestones.get, net.milestones)]
+    owns = [claim.own for claim in claims]
+    return _Inputs(
+        claims,
+        own=[own.date.toordinal() if own else 0 for own in owns],
+        planned=[planned.date.toordinal() if (planned := claim.planned) else 0 for claim in claims],
+        actual=[actual.date.toordinal() if (actual := claim.actual) else 0 for claim in claims],
+        cancelled=[
+            (claim.cancelled is not None and claim.is_cancelled) or (bool(withdrawn) and key[:2] in withdrawn)
+            for key, claim in zip(net.milestones, claims, strict=True)
+        ],
     )
 
 
-def _state(milestone: Milestone, forecast: date | None, data_date: date, *, cancelled: bool) -> State:
-    if cancelled:
-        return State.CANCELLED
-    if milestone.actual is not None:
-        return State.ACHIEVED
-    if forecast is None or milestone.own is None:
-        return State.UNKNOWN
-    if milestone.own.date < data_date:
-        return State.OVERDUE
-    if milestone.baseline is not None and forecast > milestone.baseline.date:
-        return State.SLIPPING
-    return State.PLANNED
+def _forward(net: Network, inputs: _Inputs, today: int) -> tuple[list[int], list[int]]:
+    """Return of each place the forecast, and the place of its driver."""
+    before, own, actual, cancelled = net.before, inputs.own, inputs.actual, inputs.cancelled
+    forecasts, drivers = [0] * len(net.order), [-1] * len(net.order)
+    # What a place tells those that wait for it: nothing when it is cancelled or has no forecast.
+    told = [0] * len(net.order)
+    for place in net.order:
+        if forecast := actual[place]:
+            forecasts[place] = forecast
+        else:
+            known, driver = own[place], -1
+            forecast = max(known, today)
+            for gate, lag_days in before[place]:
+                if after := told[gate]:
+                    known = 1
+                    after += lag_days
+                    if after > forecast or (after == forecast and gate < driver):
+                        forecast, driver = after, gate
+            if not known:
+                continue
+            forecasts[place] = forecast = min(forecast, _LAST_DAY)
+            drivers[place] = driver
+        if not cancelled[place]:
+            told[place] = forecast
+    return forecasts, drivers
+
+
+def _floats(net: Network, inputs: _Inputs, forecasts: list[int]) -> list[int]:
+    """Return of each place by how many days it may still move."""
+    after, planned = net.after, inputs.planned
+    closed = [actual > 0 or cancelled for actual, cancelled in zip(inputs.actual, inputs.cancelled, strict=True)]
+    floats = [_NEVER] * len(net.order)
+    # By when a place has to be reached; a closed one holds up nothing before it.
+    latest = [_NEVER] * len(net.order)
+    for place in reversed(net.order):
+        if closed[place]:
+            continue
+        by = planned[place] or _NEVER
+        for waiting, lag_days in after[place]:
+            if (its := latest[waiting]) != _NEVER and its - lag_days < by:
+                by = its - lag_days
+        if by != _NEVER:
+            latest[place] = by
+            if forecast := forecasts[place]:
+                floats[place] = by - forecast
+    return floats
+
+
+def _dependents(net: Network, inputs: _Inputs) -> list[int]:
+    """Return of each place how many open milestones wait for it; nothing waits through a cancelled one."""
+    after, actual, cancelled = net.after, inputs.actual, inputs.cancelled
+    dependents = [0] * len(net.order)
+    # The set of open places from each place on: a bit for each, numbered from the end, so that a set is no longer than
+    # what can be in it.
+    waiting, bit = [0] * len(net.order), 1
+    for place in reversed(net.order):
+        if cancelled[place]:
+            continue
+        behind = 0
+        for later, _ in after[place]:
+            behind |= waiting[later]
+        if behind:
+            dependents[place] = behind.bit_count()
+        if not actual[place]:
+            behind |= bit
+            bit <<= 1
+        waiting[place] = behind
+    return dependents
+
+
+@lru_cache(maxsize=4096)
+def _day(ordinal: int) -> date:
+    return date.fromordinal(ordinal)
+
+
+def _standing(net: Network, inputs: _Inputs, outcome: _Outcome, place: int, data_date: date) -> Standing:
+    claims = inputs.claims[place]
+    first, planned, estimated, actual = claims.baseline, claims.planned, claims.estimated, claims.actual
+    forecast, driver, float_days = outcome.forecasts[place], outcome.drivers[place], outcome.floats[place]
+    slip = forecast - first.date.toordinal() if forecast and first else None
+    # The first that applies: contract, section 2.
+    if inputs.cancelled[place]:
+        state = State.CANCELLED
+    elif actual:
+        state = State.ACHIEVED
+    elif not forecast:
+        state = State.UNKNOWN
+    elif 0 < inputs.own[place] < data_date.toordinal():
+        state = State.OVERDUE
+    elif driver >= 0:
+        state = State.BLOCKED
+    elif slip is not None and slip > 0:
+        state = State.SLIPPING
+    else:
+        state = State.PLANNED
+    programme, project, milestone = net.milestones[place]
+    return Standing(
+        programme,
+        project,
+        milestone,
+        first.date if first else None,
+        planned.date if planned else None,
+        estimated.date if estimated else None,
+        actual.date if actual else None,
+        _day(forecast) if forecast else None,
+        slip,
+        None if float_days == _NEVER else float_days,
+        state,
+        Driver(*net.milestones[driver][1:]) if driver >= 0 else None,
+        outcome.dependents[place],
+        claims.last,
+        claims.amount,
+    )

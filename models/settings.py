@@ -53,6 +53,8 @@ class Settings(BaseSettings):
     batch: Annotated[int, Field(ge=1, le=100_000)] = 2000
     #: How many milestone series one worker shows, at most.
     max_series: Annotated[int, Field(ge=0)] = 200_000
+    #: How many days a milestone is shown after it was achieved or cancelled.
+    keep_days: Annotated[int, Field(ge=0)] = 90
     #: How often a worker looks for programmes that changed without a signal.
     sweep_seconds: Seconds = 30
     #: How often the ends of the log are asked of the broker.

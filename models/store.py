@@ -14,10 +14,11 @@ from sqlalchemy.exc import DBAPIError
 from models import positions, tables
 from models.database import Fate, fate_of, one_line, reading, writing
 from models.events import Event, Reason, Rejection
-from models.ledger import Entered, Entry, Rejected, enter, read_subject_events
+from models.ledger import Entry, Rejected, Sorted, read_subject_events, sort_out
 from models.milestones import Facts, fold
 from models.positions import Span, TakenUp
-from models.rows import insert_into, read_facts, rows_of, write_rows
+from models.recall import read_facts
+from models.rows import OnConflict, insert_into, rows_of, write_rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,7 @@ Reject = Callable[[Sequence[Rejected]], None]
 class _Tally:
     """What happened in a transaction so far."""
 
-    entered: Entered = field(default_factory=Entered)
+    sorted: Sorted = field(default_factory=lambda: Sorted((), {}))
     rejected: list[Rejected] = field(default_factory=list)
     changes: list[Change] = field(default_factory=list)
     stale: list[tuple[str, int]] = field(default_factory=list)
@@ -105,31 +106,34 @@ class Store:
             positions.move(connection, [span for span in batch.spans if (span.topic, span.partition) in ahead])
         # 6. Committed: whoever is told now, is told of something that stays.
         return Recorded(
-            accepted=[*tally.entered.accepted, *tally.entered.stillborn],
-            duplicates=tally.entered.duplicates,
+            accepted=[*tally.sorted.accepted, *tally.sorted.stillborn],
+            duplicates=tally.sorted.duplicates,
             rejected=tally.rejected,
             changes=tally.changes,
             stale=tally.stale,
         )
 
     def _apply(self, connection: Connection, entries: Sequence[Entry], tally: _Tally) -> None:
-        tally.entered = entered = enter(connection, entries)
+        tally.sorted = found = sort_out(connection, entries)
         tally.rejected = [
             Rejected(entry, entry.outcome) for entry in entries if isinstance(entry.outcome, Rejection)
-        ] + entered.conflicts
+        ] + found.conflicts
         appended: dict[str, int] = {}
-        for entry in (*entered.accepted, *entered.stillborn):
+        for entry in (*found.accepted, *found.stillborn):
             if isinstance(event := entry.outcome, Event):
                 appended[event.programme] = min(entry.appended_ms, appended.get(event.programme, entry.appended_ms))
-        for (programme, _), appended_ms in entered.struck.items():
+        for (programme, _), appended_ms in found.struck.items():
             appended[programme] = min(appended_ms, appended.get(programme, appended_ms))
-        # The revision is raised before anything of a programme is read or written: its row is the lock that keeps
-        # a second fold of the same programme, in another worker, waiting for this one.
+        # The revision is raised before anything of a programme is written: its row is the lock that keeps a second
+        # fold of the same programme, in another worker, waiting for this one, and every row says which revision it is
+        # of.
         revisions = self._raise(connection, sorted(appended)) if appended else {}
         tally.changes = [Change(name, revisions[name], appended[name]) for name in sorted(appended)]
-        self._merge(connection, fold(entry.outcome for entry in entered.accepted if isinstance(entry.outcome, Event)))
-        for programme, project in sorted(entered.struck):
-            self._fold_again(connection, programme, project)
+        found.enter(connection, revisions)
+        accepted = fold(entry.outcome for entry in found.accepted if isinstance(entry.outcome, Event))
+        self._merge(connection, accepted, revisions)
+        for programme, project in sorted(found.struck):
+            self._fold_again(connection, programme, project, revisions)
 
     def _raise(self, connection: Connection, names: Sequence[str]) -> dict[str, int]:
         table = tables.programmes
@@ -139,11 +143,11 @@ class Store:
         rows = [{"programme": name, "revision": 1} for name in names]
         return dict(connection.execute(raised.returning(table.c.programme, table.c.revision), rows).all())
 
-    def _merge(self, connection: Connection, facts: Facts) -> None:
-        for table, rows in rows_of(facts).items():
-            write_rows(connection, table, rows, merge=True)
+    def _merge(self, connection: Connection, facts: Facts, revisions: Mapping[str, int]) -> None:
+        for table, rows in rows_of(facts, revisions).items():
+            write_rows(connection, table, rows, OnConflict.MERGE)
 
-    def _fold_again(self, connection: Connection, programme: str, project: str) -> None:
+    def _fold_again(self, connection: Connection, programme: str, project: str, revisions: Mapping[str, int]) -> None:
         """Fold a subject from the ledger: what a retraction needs, since the next best claim is not in the winners."""
         for table in tables.FACTS:
             connection.execute(delete(table).where(table.c.programme == programme, table.c.project == project))
@@ -154,7 +158,7 @@ class Store:
                 .where(tables.programmes.c.programme == programme)
                 .values(dict.fromkeys(registers))
             )
-        self._merge(connection, fold(read_subject_events(connection, programme, project)))
+        self._merge(connection, fold(read_subject_events(connection, programme, [project])), revisions)
 
     def _refused(self, entries: Sequence[Entry], error: DBAPIError) -> dict[tuple[str, int, int], Entry]:
         """Find the records that the database refuses, by halving, each try rolled back."""

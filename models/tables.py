@@ -27,7 +27,7 @@ from sqlalchemy import (
     text,
 )
 
-SCHEMA: Final = "0001"
+SCHEMA: Final = "0002"
 
 metadata = MetaData(
     naming_convention={
@@ -70,8 +70,14 @@ def _register(name: str, *values: Column[Any], oldest: bool = False) -> list[Col
     return [*values, Column(stamp, NAME, info={"register": (stamp, oldest)})]
 
 
+def _revision() -> Column[int]:
+    """Return the column that says at which revision of its programme a row was last written."""
+    return Column("revision", BigInteger, nullable=False, server_default="0")
+
+
 #: Every event that was accepted, as it came. A row without a digest holds the place of an event that was retracted
-#: before it arrived.
+#: before it arrived. The revisions are those of the event's own programme: at which it came, and at which a retraction
+#: that came later struck it.
 ledger = Table(
     "ledger",
     metadata,
@@ -82,6 +88,8 @@ ledger = Table(
     _name("instant"),
     _name("retracts"),
     Column("retracted", Boolean, nullable=False, server_default=false()),
+    Column("revision", BigInteger),
+    Column("struck_revision", BigInteger),
     Column("digest", LargeBinary),
     _name("topic"),
     Column("partition", Integer),
@@ -95,6 +103,12 @@ ledger = Table(
         "retracts",
         postgresql_where=text("retracts IS NOT NULL"),
         sqlite_where=text("retracts IS NOT NULL"),
+    ),
+    Index(
+        "ix_ledger_struck",
+        "programme",
+        postgresql_where=text("struck_revision IS NOT NULL"),
+        sqlite_where=text("struck_revision IS NOT NULL"),
     ),
 )
 
@@ -112,7 +126,7 @@ programmes = Table(
     "programmes",
     metadata,
     *_key("programme"),
-    Column("revision", BigInteger, nullable=False, server_default="0"),
+    _revision(),
     *_register("registered"),
     *_register("name", Column("name", JsonText)),
     *_register("investment", Column("investment", JsonText)),
@@ -123,6 +137,7 @@ projects = Table(
     "projects",
     metadata,
     *_key("programme", "project"),
+    _revision(),
     *_register("registered"),
     *_register("withdrawn"),
     *_register("name", Column("name", JsonText)),
@@ -133,12 +148,13 @@ projects = Table(
 )
 
 #: Every site that an unretracted registration names: being named is enough to exist.
-sites = Table("sites", metadata, *_key("programme", "project", "site"))
+sites = Table("sites", metadata, *_key("programme", "project", "site"), _revision())
 
 milestones = Table(
     "milestones",
     metadata,
     *_key("programme", "project", "milestone"),
+    _revision(),
     *_register("baseline", Column("baseline", Date), oldest=True),
     *_register("planned", Column("planned", Date), Column("planned_amount", JsonText)),
     *_register("estimated", Column("estimated", Date), Column("estimated_amount", JsonText)),
@@ -150,9 +166,62 @@ dependencies = Table(
     "dependencies",
     metadata,
     *_key("programme", "project", "milestone", "after_project", "after_milestone"),
+    _revision(),
     *_register("declared", Column("lag_days", Integer)),
     *_register("withdrawn"),
 )
 
 #: What the winning claims of a subject (programme, project) are kept in, in the order in which rows are written.
 FACTS: Final = (projects, sites, milestones, dependencies)
+
+#: Of which revision and day each programme's forecasts are, how many rows its history has, and up to which of them the
+#: changes were published. Whoever draws a programme moves this row from what it read to what it did, so that of two
+#: that draw the same one begins again.
+pictures = Table(
+    "pictures",
+    metadata,
+    *_key("programme"),
+    _revision(),
+    Column("day", Date, nullable=False),
+    Column("history", BigInteger, nullable=False),
+    Column("published", BigInteger, nullable=False),
+)
+
+#: How every milestone stands on its picture's day.
+forecasts = Table(
+    "forecasts",
+    metadata,
+    *_key("programme", "project", "milestone"),
+    Column("forecast", Date),
+    Column("slip_days", Integer),
+    Column("float_days", Integer),
+    _name("state", nullable=False),
+    _name("driver_project"),
+    _name("driver_milestone"),
+    Column("dependents", Integer, nullable=False),
+)
+
+#: Every forecast that an event moved, and every milestone that one achieved, numbered by programme.
+history = Table(
+    "history",
+    metadata,
+    *_key("programme"),
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    _name("project", nullable=False),
+    _name("milestone", nullable=False),
+    _revision(),
+    Column("noted_ms", BigInteger, nullable=False),
+    Column("was", Date),
+    Column("becomes", Date),
+    Column("slip_days", Integer),
+    _name("state", nullable=False),
+    _name("driver_project"),
+    _name("driver_milestone"),
+    #: Only where the milestone was achieved: how many open ones waited for it.
+    Column("dependents", Integer),
+    #: The event behind it.
+    _name("cause_source", nullable=False),
+    _name("cause_id", nullable=False),
+    Column("correlationid", JsonText),
+    Index("ix_history_milestone", "programme", "project", "milestone"),
+)

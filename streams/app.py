@@ -29,6 +29,7 @@ from streams.patience import GivenUpError, until_done
 from streams.producing import producer_of
 from streams.record import Recorder
 from streams.shelf import Shelf
+from streams.telling import Teller
 from streams.transport import Delivery, MicroBatchTransport, consumer_of
 from streams.web import Web
 
@@ -83,6 +84,7 @@ class Milepost:
     shelf: Shelf
     health: Health
     forecaster: Forecaster
+    teller: Teller
     #: To be started beside the application, in this order.
     services: tuple[Service, ...]
 
@@ -120,27 +122,29 @@ def create_app(settings: Settings, store: Store, listening: socket.socket, refus
         key_serializer="raw",
         stream_wait_empty=True,
     )
-    metrics, shelf, health = Metrics(faust.__version__), Shelf(settings.max_series), Health(app)
+    metrics, shelf, health = Metrics(faust.__version__), Shelf(settings.max_series, settings.keep_days), Health(app)
     metrics.database_up.set_function(lambda: bool(health.database_answers))
     metrics.kafka_up.set_function(lambda: bool(health.kafka_answers))
     metrics.series_dropped.labels(DROPPED_BY_CAP).set_function(lambda: shelf.left_out)
     metrics.know_partitions(settings.events_topic, range(settings.partitions))
     recording, drawing = ThreadPoolExecutor(1, "record"), ThreadPoolExecutor(2, "forecast")
+    telling = ThreadPoolExecutor(1, "tell")
 
     def is_ours(delivery: Delivery) -> bool:
         return consumer_of(app).is_current(delivery.generation)
 
+    teller = Teller(store.engine, settings.changes_topic, producer_of(app), telling)
     forecaster = Forecaster(
         store,
         metrics,
         shelf,
-        settings.programmes_topic,
+        settings,
         drawing,
-        partitions=settings.partitions,
         clock=time.time,  # noqa: TID251 - as above
         today=_today,
         is_ours=is_ours,
         is_catching_up=lambda: recorder.is_catching_up,
+        tell=teller.tell,
     )
     sweeper = Sweeper(forecaster, health, every=settings.sweep_seconds)
     recorder = Recorder(
@@ -204,8 +208,9 @@ def create_app(settings: Settings, store: Store, listening: socket.socket, refus
             connection=client_options(settings),
         ),
         sweeper,
+        teller,
     )
-    return Milepost(app, metrics, shelf, health, forecaster, services)
+    return Milepost(app, metrics, shelf, health, forecaster, teller, services)
 
 
 def _today() -> date:

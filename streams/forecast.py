@@ -1,18 +1,22 @@
-"""The `forecast` agent: a programme that changed is drawn anew and shown in `/metrics/milestones`.
+"""The `forecast` agent: a programme that changed is drawn anew, shown in `/metrics/milestones`, and told of.
 
-A backlog of signals collapses to one pass a programme. A programme belongs to the worker that has its partition of
-`programmes`, whatever key its events came under, so its series stand on one worker. Signals are hints: a *sweep*
-on every assignment and every half minute finds what changed without one (a worker that died between commit and
-signal), and what is of yesterday.
+1. A backlog of signals collapses to one drawing a programme: `models.forecasts` reads, schedules, writes what differs.
+2. What was drawn is rendered and put on the shelf.
+3. If its history has changes that are not published yet, `streams.telling` is told so.
+
+A programme belongs to the worker that has its partition of `programmes`, whatever key its events came under, so its
+series stand on one worker. Signals are hints: a *sweep* on every assignment and every half minute finds what changed
+without one (a worker that died between commit and signal), and what is of yesterday.
 """
 
 import asyncio
+import gc
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor
 from contextlib import suppress
 from datetime import date
-from typing import Any, Final, cast
+from typing import Any, Final, TypeVar, cast
 
 import msgspec
 from aiokafka.partitioner import murmur2
@@ -20,15 +24,14 @@ from faust import Stream
 from faust.types import TP, StreamT
 from mode import Service
 
-from models.milestones import Facts
-from models.schedule import picture
+from models.forecasts import Drawn, Forecasts
+from models.settings import Settings
 from models.store import Store
-from streams.exposition import Rendered, render
 from streams.health import Health
 from streams.metrics import Metrics
 from streams.patience import GivenUpError, until_done, wait_while
 from streams.record import Signal
-from streams.shelf import Shelf
+from streams.shelf import Shelf, Shown
 from streams.transport import Delivery
 
 logger = logging.getLogger("milepost.forecast")
@@ -37,6 +40,8 @@ logger = logging.getLogger("milepost.forecast")
 _AT_ONCE: Final = 10
 #: How old a picture may become, at most, for the sake of a backlog of events.
 LONGEST_REST_SECONDS: Final = 5.0
+
+T = TypeVar("T")
 
 _read_signal = msgspec.json.Decoder(Signal).decode
 
@@ -55,29 +60,32 @@ class Forecaster:
         store: Store,
         metrics: Metrics,
         shelf: Shelf,
-        topic: str,
+        settings: Settings,
         executor: Executor,
         *,
-        partitions: int,
         clock: Callable[[], float],
         today: Callable[[], date],
         is_ours: Callable[[Delivery], bool],
         is_catching_up: Callable[[], bool],
+        tell: Callable[[Sequence[str]], None],
     ) -> None:
-        self._store, self._metrics, self._shelf, self._topic = store, metrics, shelf, topic
-        self._executor, self._partitions, self._clock, self._today = executor, partitions, clock, today
-        self._is_ours, self._is_catching_up = is_ours, is_catching_up
+        self._store, self._forecasts = store, Forecasts(store.engine)
+        self._metrics, self._shelf, self._settings = metrics, shelf, settings
+        self._executor, self._clock, self._today = executor, clock, today
+        self._is_ours, self._is_catching_up, self._tell = is_ours, is_catching_up, tell
         self._owned: frozenset[int] = frozenset()
+        # The agent and the sweep take turns, so that neither draws what the other is about to.
         self._drawing = asyncio.Lock()
         self._last_draw_seconds = 0.0
 
     def owns(self, programme: str) -> bool:
         """Return whether a programme's partition is assigned to this worker."""
-        return partition_of(programme, self._partitions) in self._owned
+        return partition_of(programme, self._settings.partitions) in self._owned
 
     def own(self, assigned: Iterable[TP]) -> None:
         """Take over the programmes of the assigned partitions, and take down all others."""
-        self._owned = frozenset(tp.partition for tp in assigned if tp.topic == self._topic)
+        topic = self._settings.programmes_topic
+        self._owned = frozenset(tp.partition for tp in assigned if tp.topic == topic)
         self._shelf.keep(self.owns)
 
     async def agent(self, stream: StreamT[Delivery]) -> None:
@@ -118,31 +126,31 @@ class Forecaster:
 
     async def sweep(self) -> None:
         """Draw every programme of ours that is not shown as it is today."""
-        loop = asyncio.get_running_loop()
-        revisions = await loop.run_in_executor(self._executor, self._store.revisions)
+        revisions = await self._run(self._store.revisions)
         ours = {name: revision for name, revision in revisions.items() if self.owns(name)}
         await self._draw(self._shelf.behind(ours, self._today()))
 
     async def _draw(self, names: Sequence[str]) -> None:
         """Draw programmes, off the event loop, a few at a time."""
-        loop = asyncio.get_running_loop()
         async with self._drawing:
             for start in range(0, len(names), _AT_ONCE):
                 chunk = [name for name in names[start : start + _AT_ONCE] if self.owns(name)]
                 if not chunk:
                     continue
-                began, day = self._clock(), self._today()
-                facts, revisions = await loop.run_in_executor(self._executor, self._store.facts, chunk)
-                for name, of_one in split(facts, revisions):
-                    room = self._shelf.room_for(name)
-                    rendered = await loop.run_in_executor(self._executor, _render, name, of_one, day, room)
-                    if self.owns(name):  # it may have gone to another worker meanwhile
-                        self._shelf.put(name, revisions[name], day, rendered)
+                began = self._clock()
+                done = await self._run(self._draw_now, chunk, self._today(), int(began * 1000))
+                for drawn, shown in done:
+                    if self.owns(drawn.programme):  # it may have gone to another worker meanwhile
+                        self._shelf.put(drawn.programme, shown)
                 self._metrics.forecast_seconds.observe(self._clock() - began)
+                self._tell([drawn.programme for drawn, _ in done if drawn.is_untold])
 
+    def _draw_now(self, names: Sequence[str], day: date, now_ms: int) -> list[tuple[Drawn, Shown]]:
+        self._forecasts.forget(self.owns)
+        return [(drawn, self._shelf.render(drawn)) for drawn in self._forecasts.draw(names, day, now_ms)]
 
-def _render(name: str, facts: Facts, day: date, room: int) -> Rendered:
-    return render(name, facts, picture(facts, day), room)
+    async def _run(self, work: Callable[..., T], *args: object) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._executor, work, *args)
 
 
 class Sweeper(Service):
@@ -180,20 +188,7 @@ class Sweeper(Service):
 
         with suppress(GivenUpError):
             await until_done("sweeping the programmes", self._forecaster.sweep, is_ours)
-            self._health.drawn = True
-
-
-def split(facts: Facts, names: Iterable[str]) -> Iterator[tuple[str, Facts]]:
-    """Split the facts of several programmes into those of each."""
-    of: dict[str, Facts] = {name: Facts() for name in names}
-    for name, programme in facts.programmes.items():
-        of[name].programmes[name] = programme
-    for project, known in facts.projects.items():
-        of[project.programme].projects[project] = known
-    for site in facts.sites:
-        of[site.programme].sites.add(site)
-    for milestone, claims in facts.milestones.items():
-        of[milestone.programme].milestones[milestone] = claims
-    for dependency, said in facts.dependencies.items():
-        of[dependency.programme].dependencies[dependency] = said
-    yield from of.items()
+            if not self._health.drawn:
+                self._health.drawn = True
+                # What was drawn stays: the collector need not look at all of it again and again.
+                gc.freeze()

@@ -1,37 +1,97 @@
-"""The rendered programmes of one worker, and which of them are out of date."""
+"""The rendered programmes of one worker, ready to be scraped, and which of them are out of date."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date
-from typing import NamedTuple
+from typing import Any, Final, NamedTuple
 
-from streams.exposition import FAMILIES, Rendered
+from models.forecasts import Drawn
+from models.milestones import Programme
+from streams.exposition import (
+    MILESTONE_FAMILIES,
+    WHOLE_FAMILIES,
+    Family,
+    Lines,
+    Whole,
+    count_series,
+    render_milestone,
+    render_whole,
+    whole,
+)
+from streams.room import Room, allot, fitting, lasting, rank
 
 
-class _Shown(NamedTuple):
+class Shown(NamedTuple):
+    """A programme as it is shown."""
+
     revision: int
     day: date
-    rendered: Rendered
-    room: int
+    #: What it would need to be shown whole, and what it was given.
+    wanted: Room
+    room: Room
+    milestones: Mapping[tuple[str, ...], Lines]
+    whole: Whole
+    #: Of the whole, of each family, in the order of `WHOLE_FAMILIES`.
+    lines: tuple[bytes, ...]
+    #: How many milestones there was no room for.
+    left_out: int
+    #: The milestones' lines of each family in one piece, once they were asked for.
+    pieces: dict[int, bytes]
+
+    def piece(self, place: int) -> bytes:
+        """Return the milestones' lines of one family, by its place in `MILESTONE_FAMILIES`."""
+        if place not in self.pieces:
+            self.pieces[place] = b"".join(lines.lines[place] for lines in self.milestones.values())
+        return self.pieces[place]
+
+
+_NOT_SHOWN: Final = Shown(-1, date.min, Room(), Room(), {}, Whole("", Programme(), (), 0), (), 0, {})
 
 
 @dataclass(slots=True)
 class Shelf:
-    """The rendered programmes of one worker, ready to be scraped."""
+    """The rendered programmes of one worker."""
 
     #: How many milestone series may stand here, at most.
     max_series: int
-    _shown: dict[str, _Shown] = field(default_factory=dict)
+    #: How long a milestone stays after it was achieved or cancelled.
+    keep_days: int
+    _shown: dict[str, Shown] = field(default_factory=dict)
 
-    def room_for(self, name: str) -> int:
-        """Return how many series a programme may have beside the others."""
-        return self.max_series - sum(shown.rendered.series for other, shown in self._shown.items() if other != name)
+    def render(self, drawn: Drawn) -> Shown:
+        """Return a programme as it is to be shown; what did not change since it was shown last is not rendered again.
 
-    def put(self, name: str, revision: int, day: date, rendered: Rendered) -> None:
-        """Show a programme as of a revision and a day; an older picture never replaces a newer one."""
-        before = self._shown.get(name)
-        if before is None or (before.revision, before.day) <= (revision, day):
-            self._shown[name] = _Shown(revision, day, rendered, self.room_for(name))
+        It only looks at what stands here, so that it may run in another thread.
+        """
+        before = self._shown.get(drawn.programme, _NOT_SHOWN)
+        day = drawn.picture.day
+        sized = []
+        wanted = [0] * len(Room._fields)
+        for standing in lasting(drawn.picture.standings, drawn.facts, day, self.keep_days):
+            known = before.milestones.get(standing[:3])
+            series = known.series if known is not None and known.standing is standing else count_series(standing)
+            sized.append((standing, series))
+            wanted[rank(standing)] += series
+        room = self._rooms({drawn.programme: Room(*wanted)})[drawn.programme]
+        milestones: dict[tuple[str, ...], Lines] = {}
+        for standing in fitting(sized, room):
+            known = before.milestones.get(standing[:3])
+            if known is None or known.standing is not standing:
+                known = render_milestone(standing)
+            milestones[standing[:3]] = known
+        its = whole(drawn.programme, drawn.facts, drawn.picture)
+        lines = before.lines if its == before.whole else render_whole(its)
+        left_out = len(sized) - len(milestones)
+        return Shown(drawn.revision, day, Room(*wanted), room, milestones, its, lines, left_out, {})
+
+    def _rooms(self, wanted: Mapping[str, Room]) -> dict[str, Room]:
+        """Return the room of each programme, some of which want other room than they did."""
+        all_wanted = {name: shown.wanted for name, shown in self._shown.copy().items()}
+        return allot(all_wanted | dict(wanted), self.max_series)
+
+    def put(self, name: str, shown: Shown) -> None:
+        """Show a programme."""
+        self._shown[name] = shown
 
     def keep(self, wanted: Callable[[str], bool]) -> None:
         """Take down every programme that is not wanted."""
@@ -39,13 +99,12 @@ class Shelf:
             del self._shown[name]
 
     def behind(self, revisions: Mapping[str, int], day: date) -> list[str]:
-        """Return the programmes that are not shown as of their revision and this day, or might show more."""
-        return [name for name, revision in sorted(revisions.items()) if self._is_behind(name, revision, day)]
-
-    def _is_behind(self, name: str, revision: int, day: date) -> bool:
-        if (shown := self._shown.get(name)) is None or shown.revision < revision or shown.day != day:
-            return True
-        return shown.rendered.left_out > 0 and self.room_for(name) > shown.room
+        """Return the programmes that are not shown as of their revision and this day, or not in the room they have."""
+        rooms = self._rooms({})
+        now = {name: (shown.revision, shown.day, shown.room) for name, shown in self._shown.items()}
+        return [
+            name for name, revision in sorted(revisions.items()) if now.get(name) != (revision, day, rooms.get(name))
+        ]
 
     @property
     def names(self) -> frozenset[str]:
@@ -55,10 +114,23 @@ class Shelf:
     @property
     def left_out(self) -> int:
         """How many milestones there was no room for."""
-        return sum(shown.rendered.left_out for shown in self._shown.values())
+        return sum(shown.left_out for shown in self._shown.values())
 
     def pages(self) -> Iterator[bytes]:
-        """Return the whole exposition, a family at a time: a second copy of everything would double the memory."""
-        for place, family in enumerate(FAMILIES):
-            header = f"# HELP {family.name} {family.help}\n# TYPE {family.name} gauge\n".encode()
-            yield b"".join((header, *(shown.rendered.lines[place] for shown in self._shown.values())))
+        """Return the whole exposition of this moment, a family at a time.
+
+        What changed since it was asked for last is put together as the pages are read; that may be in another thread.
+        """
+        return _pages(list(self._shown.values()))
+
+
+def _pages(shown: list[Shown]) -> Iterator[bytes]:
+    for place, family in enumerate(MILESTONE_FAMILIES):
+        yield _page(family, (one.piece(place) for one in shown))
+    for place, other in enumerate(WHOLE_FAMILIES):
+        yield _page(other, (one.lines[place] for one in shown))
+
+
+def _page(family: Family[Any], lines: Iterable[bytes]) -> bytes:
+    header = f"# HELP {family.name} {family.help}\n# TYPE {family.name} gauge\n".encode()
+    return b"".join((header, *lines))

@@ -1,8 +1,8 @@
 """An independent reading of the contract's section 2, for tests to hold the product against.
 
 It shares no code with the product and has one aim, to be obviously right: it looks at the whole set of
-accepted events every time, and says each rule once, in the words of the contract. Dependencies make
-milestones and projects exist, but do not move dates here.
+accepted events every time, and says each rule once, in the words of the contract. Days are counted as
+`date.toordinal` counts them, so that no lag leads out of the calendar before it is asked how late that is.
 """
 
 import re
@@ -10,11 +10,14 @@ from collections import defaultdict
 from collections.abc import Iterable
 from datetime import date
 from fractions import Fraction
+from graphlib import TopologicalSorter
 from typing import Any, NamedTuple
 
 Event = dict[str, Any]
 Row = dict[str, Any]
 Stamp = tuple[Fraction, str, str]
+Key = tuple[str, str, str]  # programme, project, milestone
+DependencyKey = tuple[str, str, str, str, str]  # the milestone that waits, then project and milestone it comes after
 
 PROGRAMME_REGISTERED = "milepost.programme.registered.v1"
 PROJECT_REGISTERED = "milepost.project.registered.v1"
@@ -36,6 +39,32 @@ class Claim(NamedTuple):
     programme: str
     project: str
     data: dict[str, Any]
+
+
+class Milestone(NamedTuple):
+    """What the claims about one milestone say of it alone."""
+
+    baseline: int | None
+    planned: int | None
+    estimated: int | None
+    actual: int | None
+    own: int | None
+    cancelled: bool
+
+    @property
+    def open(self) -> bool:
+        """Tell whether it is still to come."""
+        return not self.cancelled and self.actual is None
+
+
+class Dependency(NamedTuple):
+    """A dependency that holds, as its newest declaration has it."""
+
+    stamp: Stamp
+    key: DependencyKey
+    milestone: Key
+    after: Key
+    lag: int
 
 
 def instant(text: str) -> Fraction:
@@ -83,58 +112,123 @@ def newest(said: list[Claim], field: str) -> Any:  # noqa: ANN401 - a field of J
 
 
 def read_milestones(events: Iterable[Event], data_date: date, as_of: str | None = None) -> list[Row]:
-    """Give the rows of `milepost status --json`, without `revision`, as if dependencies moved no date."""
+    """Give the rows of `milepost status --json`, without `revision`."""
     said = claims(events, as_of)
+    milestones = _milestones(said)
+    today = data_date.toordinal()
+    before: dict[Key, list[Dependency]] = {key: [] for key in milestones}
+    behind: dict[Key, list[Dependency]] = {key: [] for key in milestones}
+    for dependency in _sort_out(said)[0]:
+        before[dependency.milestone].append(dependency)
+        behind[dependency.after].append(dependency)
+    order = [*TopologicalSorter({key: [each.after for each in before[key]] for key in milestones}).static_order()]
+
+    forecasts: dict[Key, int | None] = {}
+    drivers: dict[Key, Key | None] = {}
+    for key in order:
+        set_by_others = {
+            each.after: min(forecast + each.lag, date.max.toordinal())
+            for each in before[key]
+            for forecast in [forecasts[each.after]]
+            if forecast is not None and not milestones[each.after].cancelled
+        }
+        forecasts[key], drivers[key] = _forecast(milestones[key], set_by_others, today)
+
+    limits: dict[Key, int | None] = {}  # the smallest planned - lags over paths of open milestones from here on
+    for key in reversed(order):
+        ends = [(milestones[key].planned, 0), *((limits[each.milestone], each.lag) for each in behind[key])]
+        reached = [planned - lag for planned, lag in ends if planned is not None]
+        limits[key] = min(reached, default=None) if milestones[key].open else None
+
+    return [
+        {
+            **dict(zip(("programme", "project", "milestone"), key, strict=True)),
+            **{name: _iso(getattr(milestone, name)) for name in ("baseline", "planned", "estimated", "actual")},
+            "forecast": _iso(forecasts[key]),
+            "slip_days": _days(forecasts[key], milestone.baseline),
+            "float_days": _days(limits[key], forecasts[key]),
+            "state": _state(milestone, forecasts[key], drivers[key], today),
+            "driver": "/".join(driver[1:]) if (driver := drivers[key]) else None,
+        }
+        for key, milestone in milestones.items()
+    ]
+
+
+def _forecast(milestone: Milestone, set_by_others: dict[Key, int], today: int) -> tuple[int | None, Key | None]:
+    """Give forecast and driver, from the day that each predecessor which counts sets."""
+    if milestone.actual is not None:
+        return milestone.actual, None
+    if milestone.own is None and not set_by_others:
+        return None, None
+    by_itself = today if milestone.own is None else max(milestone.own, today)
+    forecast = max([by_itself, *set_by_others.values()])
+    setters = [key for key, day in set_by_others.items() if day == forecast > by_itself]
+    return forecast, min(setters, default=None)
+
+
+def _state(milestone: Milestone, forecast: int | None, driver: Key | None, today: int) -> str:
+    states = {
+        "cancelled": milestone.cancelled,
+        "achieved": milestone.actual is not None,
+        "unknown": forecast is None,
+        "overdue": milestone.own is not None and milestone.own < today,
+        "blocked": driver is not None,
+        "slipping": (_days(forecast, milestone.baseline) or 0) > 0,
+        "planned": True,
+    }
+    return next(state for state, applies in states.items() if applies)
+
+
+def _days(later: int | None, earlier: int | None) -> int | None:
+    return None if later is None or earlier is None else later - earlier
+
+
+def _iso(day: int | None) -> str | None:
+    return None if day is None else date.fromordinal(day).isoformat()
+
+
+def read_dependents(events: Iterable[Event], as_of: str | None = None) -> dict[Key, int]:
+    """Give of every milestone how many open ones are downstream, where no way leads through a cancelled one."""
+    said = claims(events, as_of)
+    milestones = _milestones(said)
+    followers: dict[Key, set[Key]] = defaultdict(set)
+    for dependency in _sort_out(said)[0]:
+        if not milestones[dependency.after].cancelled and not milestones[dependency.milestone].cancelled:
+            followers[dependency.after].add(dependency.milestone)
+    return {key: sum(milestones[each].open for each in downstream(key, followers) - {key}) for key in milestones}
+
+
+def downstream(start: Key, followers: dict[Key, set[Key]]) -> set[Key]:
+    """Give the milestone itself and all that follow from it."""
+    reached, to_visit = {start}, [start]
+    while to_visit:
+        new = followers.get(to_visit.pop(), set()) - reached
+        reached |= new
+        to_visit += new
+    return reached
+
+
+def _milestones(said: list[Claim]) -> dict[Key, Milestone]:
     withdrawn = {key for key, project in _projects(said).items() if project["withdrawn"]}
-    about: dict[tuple[str, str, str], list[Claim]] = defaultdict(list)
+    about: dict[Key, list[Claim]] = defaultdict(list)
     for claim in of(said, REPORTED, CANCELLED, DEPENDENCY_DECLARED, DEPENDENCY_WITHDRAWN):
         about[claim.programme, claim.project, claim.data["milestone"]].append(claim)
     for claim in of(said, DEPENDENCY_DECLARED, DEPENDENCY_WITHDRAWN):
         after = claim.data["after"]
         about.setdefault((claim.programme, after["project"], after["milestone"]), [])
-    return [_milestone(key, about[key], data_date, project_withdrawn=key[:2] in withdrawn) for key in sorted(about)]
+    return {key: _milestone(about[key], project_withdrawn=key[:2] in withdrawn) for key in sorted(about)}
 
 
-def _milestone(key: tuple[str, str, str], said: list[Claim], data_date: date, *, project_withdrawn: bool) -> Row:
+def _milestone(said: list[Claim], *, project_withdrawn: bool) -> Milestone:
     reports = of(said, REPORTED)
-    dates = [(claim.data["classifier"], date.fromisoformat(claim.data["date"])) for claim in reports]
+    dates = [(claim.data["classifier"], date.fromisoformat(claim.data["date"]).toordinal()) for claim in reports]
     plans = [day for classifier, day in dates if classifier == "PLN"]
     estimates = [day for classifier, day in dates if classifier == "EST"]
     actuals = [day for classifier, day in dates if classifier == "ACT"]
     owns = [day for classifier, day in dates if classifier in {"PLN", "EST"}]
-    baseline, planned = (plans[0], plans[-1]) if plans else (None, None)
-    estimated, actual, own = ((days[-1] if days else None) for days in (estimates, actuals, owns))
-    forecast = actual or (max(own, data_date) if own else None)
-
-    if project_withdrawn or overrules(of(said, CANCELLED), reports):
-        state = "cancelled"
-    elif actual:
-        state = "achieved"
-    elif not forecast:
-        state = "unknown"
-    elif own and own < data_date:
-        state = "overdue"
-    elif baseline and forecast > baseline:
-        state = "slipping"
-    else:
-        state = "planned"
-
-    dated = {
-        "baseline": baseline,
-        "planned": planned,
-        "estimated": estimated,
-        "actual": actual,
-        "forecast": forecast,
-    }
-    open_ = state not in {"cancelled", "achieved"}
-    return {
-        **dict(zip(("programme", "project", "milestone"), key, strict=True)),
-        **{name: day.isoformat() if day else None for name, day in dated.items()},
-        "slip_days": (forecast - baseline).days if forecast and baseline else None,
-        "float_days": (planned - forecast).days if open_ and planned and forecast else None,
-        "state": state,
-        "driver": None,
-    }
+    planned, estimated, actual, own = ((days[-1] if days else None) for days in (plans, estimates, actuals, owns))
+    cancelled = project_withdrawn or overrules(of(said, CANCELLED), reports)
+    return Milestone(plans[0] if plans else None, planned, estimated, actual, own, cancelled)
 
 
 def read_projects(events: Iterable[Event], as_of: str | None = None) -> dict[tuple[str, str], Row]:
@@ -173,16 +267,43 @@ def read_programmes(events: Iterable[Event], as_of: str | None = None) -> dict[s
     }
 
 
-def read_dependencies(events: Iterable[Event], as_of: str | None = None) -> dict[tuple[str, str, str, str, str], int]:
+def read_dependencies(events: Iterable[Event], as_of: str | None = None) -> dict[DependencyKey, int]:
     """Give the lag in days of every dependency that holds, cycles included: nothing is set aside here."""
-    about: dict[tuple[str, str, str, str, str], list[Claim]] = defaultdict(list)
-    for claim in of(claims(events, as_of), DEPENDENCY_DECLARED, DEPENDENCY_WITHDRAWN):
-        after = claim.data["after"]
-        milestone = claim.programme, claim.project, claim.data["milestone"]
-        about[(*milestone, after["project"], after["milestone"])].append(claim)
-    return {
-        key: declared[-1].data.get("lag_days") or 0
+    return {dependency.key: dependency.lag for dependency in _holding(claims(events, as_of))}
+
+
+def read_set_aside(events: Iterable[Event], as_of: str | None = None) -> dict[str, list[DependencyKey]]:
+    """Give of every programme the dependencies that are set aside because they would close a cycle."""
+    said = claims(events, as_of)
+    set_aside: dict[str, list[DependencyKey]] = {name: [] for name in sorted({claim.programme for claim in said})}
+    for dependency in _sort_out(said)[1]:
+        set_aside[dependency.milestone[0]].append(dependency.key)
+    return {programme: sorted(keys) for programme, keys in set_aside.items()}
+
+
+def _sort_out(said: list[Claim]) -> tuple[list[Dependency], list[Dependency]]:
+    """Give the dependencies that count and those set aside, both the oldest first."""
+    taken: list[Dependency] = []
+    set_aside: list[Dependency] = []
+    followers: dict[Key, set[Key]] = defaultdict(set)
+    for dependency in sorted(_holding(said), key=lambda each: each.stamp):
+        if dependency.after in downstream(dependency.milestone, followers):
+            set_aside.append(dependency)
+        else:
+            taken.append(dependency)
+            followers[dependency.after].add(dependency.milestone)
+    return taken, set_aside
+
+
+def _holding(said: list[Claim]) -> list[Dependency]:
+    about: dict[DependencyKey, list[Claim]] = defaultdict(list)
+    for claim in of(said, DEPENDENCY_DECLARED, DEPENDENCY_WITHDRAWN):
+        milestone, after = claim.data["milestone"], claim.data["after"]
+        about[claim.programme, claim.project, milestone, after["project"], after["milestone"]].append(claim)
+    return [
+        Dependency(last.stamp, key, key[:3], (key[0], *key[3:]), last.data.get("lag_days") or 0)
         for key, mine in sorted(about.items())
         for declared in [of(mine, DEPENDENCY_DECLARED)]
         if overrules(declared, of(mine, DEPENDENCY_WITHDRAWN))
-    }
+        for last in declared[-1:]
+    ]

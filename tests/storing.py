@@ -27,7 +27,7 @@ DECIDED = {
     programmes: [column for column in programmes.c if column.name != "revision"],
     ledger: [ledger.c[name] for name in ("source", "id", "type", "programme", "project", "instant", "retracts")]
     + [ledger.c.retracted, ledger.c.digest],
-    **{table: list(table.c) for table in FACTS},
+    **{table: [column for column in table.c if column.name != "revision"] for table in FACTS},
 }
 
 
@@ -104,14 +104,22 @@ def decided(engine: Engine) -> dict[str, set[str]]:
         }
 
 
-Told = tuple[list[Row], dict[tuple[str, str], Row], dict[str, Row], dict[tuple[str, str, str, str, str], int]]
+Told = tuple[
+    list[Row],
+    dict[tuple[str, str], Row],
+    dict[str, Row],
+    dict[tuple[str, str, str, str, str], int],
+    dict[tuple[str, ...], int],
+    list[tuple[str, ...]],
+]
 
 
 def as_told(facts: Facts, data_date: date) -> Told:
     """Give what facts say, in the form of the independent reading."""
     registers = ("name", "kind", "site", "investment", "jobs")
+    drawn = picture(facts, data_date)
     return (
-        [_row(standing) for standing in picture(facts, data_date)],
+        [row_of(standing) for standing in drawn.standings],
         {
             key: {
                 **{name: _value(facts.projects.get(key), name) for name in registers},
@@ -128,6 +136,8 @@ def as_told(facts: Facts, data_date: date) -> Told:
             for key, dependency in sorted(facts.dependencies.items())
             if dependency.declared is not None and dependency.holds
         },
+        {tuple(standing.key): standing.dependents for standing in drawn.standings},
+        sorted(drawn.set_aside),
     )
 
 
@@ -139,15 +149,19 @@ def as_read(events: Iterable[Event], data_date: date, as_of: str | None = None) 
         oracle.read_projects(events, as_of),
         oracle.read_programmes(events, as_of),
         oracle.read_dependencies(events, as_of),
+        {tuple(key): count for key, count in oracle.read_dependents(events, as_of).items()},
+        sorted(key for keys in oracle.read_set_aside(events, as_of).values() for key in keys),
     )
 
 
-def _row(standing: Standing) -> Row:
+def row_of(standing: Standing) -> Row:
+    """Give a standing as `status --json` prints it, without the revision."""
     row = standing._asdict()
-    del row["last"], row["amount"]
+    del row["last"], row["amount"], row["dependents"]
     return {
         **row,
         "state": standing.state.value,
+        "driver": str(standing.driver) if standing.driver else None,
         **{name: value.isoformat() for name, value in row.items() if isinstance(value, date)},
     }
 

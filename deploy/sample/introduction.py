@@ -11,6 +11,8 @@ from deploy.sample.plans import PROGRAMME
 from deploy.sample.telling import MILESTONES
 from models.settings import Settings
 
+#: A launch that waits for the park that slips.
+TENANT_LAUNCH: Final = f"{PROGRAMME}/tomographic-scanners/production-launched"
 #: Settings by which other commands reach what the demo runs.
 _SHARED: Final = ("kafka", "kafka_security", "database", "web")
 
@@ -29,6 +31,8 @@ def introduction(settings: Settings, theirs: Settings, example: Path) -> Iterato
     yield "To look at it, in this folder:"
     yield f"  curl -s {milestones} | grep 'actual.*tomographic-scanners.*agreement-signed'"
     yield f"  {milepost} status {PROGRAMME}"
+    yield f"  {milepost} explain {TENANT_LAUNCH}"
+    yield f"  {milepost} history {TENANT_LAUNCH}"
     yield f"  {milepost} dead-letters list"
     yield f"  {milepost} publish {example}"
     yield ""

@@ -127,9 +127,13 @@ class Teller:
             for other in self._story.opening
             if isinstance(other.data, DependencyDeclared) and _Place(*_after(other.data)) == gate
         }
-        moved = [place for place in waiting if before.day("forecast", place) != after.day("forecast", place)]
+        moved = [place for place in sorted(waiting) if before.day("forecast", place) != after.day("forecast", place)]
         line = f"{_named(gate)} slips: forecast {after.day('forecast', gate)}, was {before.day('forecast', gate)}"
-        self._say(f"{line}; {len(waiting)} milestones wait for it{f', {len(moved)} of them move' if moved else ''}")
+        self._say(f"{line}; {len(waiting)} milestones wait for it, {len(moved)} of them move with it:")
+        for place in moved:
+            was, becomes = before.day("forecast", place), after.day("forecast", place)
+            later = f", {(becomes - was).days:+d} days" if was and becomes else ""
+            self._say(f"- {_named(place)}: {was} becomes {becomes}{later}")
 
     def _mistake(self, event: Event) -> None:
         place = _place(event)

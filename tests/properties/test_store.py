@@ -137,11 +137,13 @@ def test_what_was_believed_at_any_moment_is_what_the_contract_says_of_the_claims
                 north = believe(connection, parse_instant(as_of), "north")
             expected = as_read(said, DAY, as_of)
             assert as_told(facts, DAY) == expected
-            rows, projects, programmes, dependencies = as_told(north, DAY)
+            rows, projects, programmes, dependencies, dependents, set_aside = as_told(north, DAY)
             assert rows == [row for row in expected[0] if row["programme"] == "north"]
             assert projects == {key: row for key, row in expected[1].items() if key[0] == "north"}
             assert programmes == {key: row for key, row in expected[2].items() if key == "north"}
             assert dependencies == {key: lag for key, lag in expected[3].items() if key[0] == "north"}
+            assert dependents == {key: count for key, count in expected[4].items() if key[0] == "north"}
+            assert set_aside == [key for key in expected[5] if key[0] == "north"]
 
         hold()
 

@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import IO, Any
@@ -19,7 +19,7 @@ import psutil
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from deploy.sample.plans import PROGRAMME, SEZ_PARK
+from deploy.sample.plans import PROGRAMME, SEZ_PARK, TENANTS
 from deploy.sample.story import story
 from models.events import Classifier, MilestoneReported
 
@@ -221,6 +221,16 @@ def test_its_story_comes_true(demo: Demo, place: Place) -> None:
     assert isinstance(told.slip.data, MilestoneReported)
     gate = (SEZ_PARK, "park-commissioned")
     assert demo.dates("milepost_milestone_forecast_timestamp_seconds")[gate] == told.slip.data.date
+    forecasts = demo.dates("milepost_milestone_forecast_timestamp_seconds")
+    tenants = [tenant for tenant in TENANTS if tenant.park == SEZ_PARK]
+    for tenant in tenants:
+        assert forecasts[tenant.project, "production-launched"] == told.slip.data.date + timedelta(days=tenant.lag)
+    drivers = [labels for name, labels, _ in demo.page() if name == "milepost_milestone_driver_info"]
+    gated = [labels["project"] for labels in drivers if (labels["driver_project"], labels["driver_milestone"]) == gate]
+    assert sorted(gated) == sorted(tenant.project for tenant in tenants)
+    assert sorted(line.split("/")[0] for line in demo.lines if line.startswith("- ")) == sorted(
+        f"- {tenant.project}" for tenant in tenants
+    )
     assert ("participant-02", "production-launched") not in demo.dates(), "what was retracted was never said"
     listed = place.run("dead-letters", "list", "--json")
     assert [letter["reason"] for letter in json.loads(listed.stdout)] == ["malformed"]
@@ -229,7 +239,7 @@ def test_its_story_comes_true(demo: Demo, place: Place) -> None:
 
 def test_every_command_it_shows_works(demo: Demo, place: Place) -> None:
     shown = [line.split() for line in demo.lines if line.startswith("  ") and "curl" not in line]
-    assert [command[1] for command in shown] == ["status", "dead-letters", "publish"]
+    assert [command[1] for command in shown] == ["status", "explain", "history", "dead-letters", "publish"]
     for command in shown:
         assert Path(command[0]).name == "milepost"
         done = place.run(*command[1:])

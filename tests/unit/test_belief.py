@@ -21,6 +21,7 @@ from models.store import Batch, Store
 from models.tables import metadata
 from tests.publisher import PROGRAMMES, TIMES, binary, event_sets, random_events, structured
 from tests.reading import REPORTED, RETRACTED, Event, Row, read_milestones, read_projects
+from tests.storing import row_of
 
 TODAY = date(2026, 3, 10)
 
@@ -54,14 +55,7 @@ def believed(engine: Engine, as_of: str, programme: str | None = None) -> Facts:
 
 
 def rows(facts: Facts) -> list[Row]:
-    return [
-        {
-            name: value.isoformat() if isinstance(value, date) else value
-            for name, value in standing._asdict().items()
-            if name not in {"last", "amount"}
-        }
-        for standing in picture(facts, TODAY)
-    ]
+    return [row_of(standing) for standing in picture(facts, TODAY).standings]
 
 
 def said(called: str, time: str, subject: str = "north/wharf", **data: str) -> Event:

@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import re
 import subprocess
 import sys
 import time
@@ -13,11 +14,11 @@ from typer.testing import CliRunner, Result
 from consumers.dead_letters import DeadLetter
 from deploy import cli
 from deploy.letters import print_letter, print_list
-from deploy.printing import Column, print_rows, printable
+from deploy.printing import Column, Line, print_lines, print_rows, printable
 from models.database import connect
 from models.schema import migrate
 
-COMMANDS = ["demo", "kafka", "init", "worker", "publish", "check", "status", "dead-letters"]
+COMMANDS = ["demo", "kafka", "init", "worker", "publish", "check", "status", "explain", "history", "dead-letters"]
 NOBODY = "127.0.0.1:1"
 EVENT = {
     "specversion": "1.0",
@@ -88,6 +89,11 @@ def test_help_loads_nothing_heavy_and_answers_at_once() -> None:
         ["status", "a", "b"],
         ["status", "--data-date", "2026-1-1"],
         ["status", "--as-of", "yesterday"],
+        ["explain"],
+        ["explain", "a/b/c", "--data-date", "2026-1-1"],
+        ["explain", "a/b/c", "--as-of", "yesterday"],
+        ["history"],
+        ["history", "a/b/c", "--data-date", "2026-01-01"],
         ["publish"],
         ["check"],
         ["publish", "--mode", "batched", "x"],
@@ -128,6 +134,8 @@ def test_a_database_that_cannot_be_used_is_one_line_without_its_password() -> No
     line = the_line(milepost("status", "--database", "postgresql://ann:secret@127.0.0.1:1/x"))
     assert "does not answer" in line
     assert "secret" not in line
+    for command in ("explain", "history"):
+        assert "run `milepost init`" in the_line(milepost(command, "north/quay/opened"))
     assert "neither sqlite nor postgresql" in the_line(milepost("status", "--database", "mysql://x"))
 
 
@@ -254,6 +262,10 @@ def is_harmless(text: str) -> bool:
     return all(character.isprintable() or character == "\n" for character in text)
 
 
+def without_styles(text: str) -> str:
+    return re.sub(r"\x1b\[[0-9;]*m", "", text)
+
+
 def test_what_is_not_printable_is_spelled_out_and_the_rest_stays() -> None:
     assert printable(HOSTILE) == r"\x1b[31mred\x9b2J\r\n\t\x7f\u202e"
     assert printable("é 中 🏗\n\t", lines=True) == "é 中 🏗\n\t"
@@ -312,3 +324,42 @@ def test_a_narrow_terminal_leaves_out_what_can_be_spared_and_says_so(
     narrow = capsys.readouterr().out
     assert "not shown, the terminal is narrow: note" in narrow
     assert "b" * 20 in narrow
+
+
+def test_in_a_terminal_what_rows_share_stands_above_them_and_a_narrow_one_breaks_long_cells(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    columns = [Column("project", heads=True), Column("milestone"), Column("driver", breaks="/"), Column("n", spare=1)]
+    rows = [["quay", "opened", f"{'d' * 20}/{'m' * 20}", "1"], ["quay", "built", "", "2"], ["dock", "built", "", "3"]]
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+
+    def lines(columns_there_are: int) -> list[list[str]]:
+        monkeypatch.setenv("COLUMNS", str(columns_there_are))
+        print_rows(columns, rows)
+        return [line.split() for line in without_styles(capsys.readouterr().out).splitlines() if line.strip()]
+
+    narrow, wide = lines(40), lines(80)
+    assert narrow[:1] == wide[:1] == [["milestone", "driver", "n"]]
+    assert wide[2:] == [["quay"], ["opened", rows[0][2], "1"], ["built", "2"], ["dock"], ["built", "3"]]
+    assert narrow[2:5] == [["quay"], ["opened", f"{'d' * 20}/", "1"], ["m" * 20]]
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: False)
+    assert lines(40)[1] == rows[0]
+
+
+def test_lines_wrap_below_where_they_begin_in_a_terminal_and_not_at_all_in_a_pipe(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = [Line("first", style="bold"), Line(""), Line(f"[b]{HOSTILE} " + "word " * 6, indent=3)]
+    print_lines(lines)
+    pipe = capsys.readouterr().out
+    assert pipe.splitlines() == ["first", "", f"   [b]{printable(HOSTILE)} word word word word word word"]
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "40")
+    print_lines(lines)
+    terminal = without_styles(capsys.readouterr().out)
+    assert is_harmless(terminal)
+    wrapped = terminal.splitlines()
+    assert wrapped[:2] == ["first", ""]
+    assert len(wrapped) > 3
+    assert all(line.startswith("   ") and len(line) <= 40 for line in wrapped[2:])
+    assert "".join(wrapped[2:]).replace(" ", "") == pipe.splitlines()[2].replace(" ", "")

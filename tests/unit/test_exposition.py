@@ -11,11 +11,23 @@ from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
 from models.events import Money
+from models.forecasts import Drawn
 from models.instants import make_stamp, parse_instant
-from models.milestones import Claim, Facts, Milestone, MilestoneKey, Programme, Project, ProjectKey, Register
+from models.milestones import (
+    Claim,
+    Dependency,
+    DependencyKey,
+    Facts,
+    Milestone,
+    MilestoneKey,
+    Programme,
+    Project,
+    ProjectKey,
+    Register,
+)
 from models.schedule import picture
-from streams.exposition import FAMILIES, labels, render
-from streams.shelf import Shelf
+from streams.exposition import MILESTONE_FAMILIES, WHOLE_FAMILIES, labels
+from streams.shelf import Shelf, Shown
 
 DAY = date(2026, 11, 23)
 STAMP = make_stamp(parse_instant("2026-01-02T00:00:00.5Z"), "//office.example", "1")
@@ -37,9 +49,16 @@ def facts_of(name: str = "Plant", **milestones: Milestone) -> Facts:
 
 def page_of(facts: Facts, max_series: int = 1000) -> str:
     """Return the whole page of one programme."""
-    shelf = Shelf(max_series)
-    shelf.put("north", 1, DAY, render("north", facts, picture(facts, DAY), shelf.room_for("north")))
+    shelf = Shelf(max_series, keep_days=1000)
+    show(shelf, facts)
     return b"".join(shelf.pages()).decode()
+
+
+def show(shelf: Shelf, facts: Facts, name: str = "north", revision: int = 1, day: date = DAY) -> Shown:
+    """Draw a programme and put it on a shelf."""
+    shown = shelf.render(Drawn(name, revision, facts, picture(facts, day), is_untold=False))
+    shelf.put(name, shown)
+    return shown
 
 
 def samples_of(page: str, name: str) -> list[str]:
@@ -81,6 +100,39 @@ def test_an_amount_carries_its_currency() -> None:
     ]
 
 
+def test_the_driver_the_dependents_and_the_float_of_a_milestone_that_waits() -> None:
+    facts = facts_of(gate=Milestone(planned=claimed("2027-02-01")), launch=Milestone(planned=claimed("2027-01-01")))
+    waiting = DependencyKey("north", "plant", "launch", "plant", "gate")
+    facts.dependencies[waiting] = Dependency(declared=Register(STAMP, 5))
+    page = page_of(facts)
+    gate, launch = (f'{{programme="north",project="plant",milestone="{slug}"' for slug in ("gate", "launch"))
+
+    assert samples_of(page, "milepost_milestone_driver_info") == [
+        f'milepost_milestone_driver_info{launch},driver_project="plant",driver_milestone="gate"}} 1'
+    ]
+    assert samples_of(page, "milepost_milestone_dependents") == [
+        f"milepost_milestone_dependents{gate}}} 1",
+        f"milepost_milestone_dependents{launch}}} 0",
+    ]
+    # Planned for the first of January, forecast for the sixth of February: 36 days too late, and so is the gate.
+    assert samples_of(page, "milepost_milestone_float_seconds") == [
+        f"milepost_milestone_float_seconds{gate}}} -3110400",
+        f"milepost_milestone_float_seconds{launch}}} -3110400",
+    ]
+
+
+def test_dependencies_that_close_a_cycle_are_counted_by_programme() -> None:
+    facts = facts_of(gate=Milestone(planned=claimed("2027-02-01")))
+    own = DependencyKey("north", "plant", "gate", "plant", "gate")
+    assert samples_of(page_of(facts), "milepost_programme_dependencies_set_aside") == [
+        'milepost_programme_dependencies_set_aside{programme="north"} 0'
+    ]
+    facts.dependencies[own] = Dependency(declared=Register(STAMP, 5))
+    assert samples_of(page_of(facts), "milepost_programme_dependencies_set_aside") == [
+        'milepost_programme_dependencies_set_aside{programme="north"} 1'
+    ]
+
+
 def test_what_is_not_known_of_a_project_is_an_empty_label() -> None:
     page = page_of(facts_of("Plant 1"))
 
@@ -113,7 +165,7 @@ def test_hostile_names_stay_inside_their_label(name: str) -> None:
     page = page_of(facts_of(name))
     families = {family.name: family for family in text_string_to_metric_families(page)}
 
-    assert set(families) <= {family.name for family in FAMILIES}
+    assert set(families) <= {family.name for family in MILESTONE_FAMILIES} | {family.name for family in WHOLE_FAMILIES}
     [info] = families["milepost_programme_info"].samples
     assert info.labels["programme"] == "north"
     assert info.labels["name"] == cleaned(name)
@@ -150,56 +202,3 @@ def test_prometheus_own_parser_finds_nothing_wrong() -> None:
     )
 
     assert (checked.returncode, checked.stdout, checked.stderr) == (0, b"", b"")
-
-
-class TestRoom:
-    def crowd(self, count: int, actual: int = 0) -> Facts:
-        """Return the facts of a programme with many milestones, some of them achieved."""
-        facts = facts_of()
-        facts.milestones = {
-            MilestoneKey("north", "plant", f"m{number:03d}"): Milestone(
-                planned=claimed("2027-01-01"), actual=claimed("2026-01-01") if number < actual else None
-            )
-            for number in range(count)
-        }
-        return facts
-
-    def test_open_milestones_are_kept_first_and_the_rest_is_counted(self) -> None:
-        facts = self.crowd(20, actual=10)
-        # Planned, forecast, float, last event and seven states: eleven series an open milestone.
-        rendered = render("north", facts, picture(facts, DAY), 11 * 10 + 5)
-
-        assert rendered.series == 110
-        assert rendered.left_out == 10
-        assert b"m009" not in b"".join(rendered.lines)
-        assert b"m010" in b"".join(rendered.lines)
-
-    def test_everything_is_shown_when_there_is_room(self) -> None:
-        facts = self.crowd(20)
-        rendered = render("north", facts, picture(facts, DAY), 220)
-
-        assert (rendered.series, rendered.left_out) == (220, 0)
-
-    def test_a_programme_that_was_cut_is_behind_once_another_leaves_room(self) -> None:
-        facts = self.crowd(20)
-        shelf = Shelf(330)
-        for name in ("east", "north"):
-            shelf.put(name, 1, DAY, render(name, facts, picture(facts, DAY), shelf.room_for(name)))
-
-        assert shelf.left_out == 10
-        assert shelf.behind({"east": 1, "north": 1}, DAY) == []
-
-        shelf.keep(lambda name: name != "east")
-
-        assert shelf.behind({"north": 1}, DAY) == ["north"]
-
-    def test_an_older_picture_never_replaces_a_newer_one(self) -> None:
-        shelf = Shelf(1000)
-        newer, older = self.crowd(1), self.crowd(0)
-        shelf.put("north", 2, DAY, render("north", newer, picture(newer, DAY), 1000))
-        shelf.put("north", 1, DAY, render("north", older, picture(older, DAY), 1000))
-
-        assert b"m000" in b"".join(shelf.pages())
-        assert shelf.behind({"north": 2}, DAY) == []
-        assert shelf.behind({"north": 3}, DAY) == ["north"]
-        assert shelf.behind({"north": 2}, date(2026, 11, 24)) == ["north"]

@@ -37,7 +37,10 @@ def imported(module: str) -> dict[str, Any]:
     return told
 
 
-PURE = ["admission", "catalogue", "envelope", "events", "instants", "milestones", "schedule"]
+PURE = [
+    *("admission", "catalogue", "changes", "envelope", "events", "explanation", "instants", "milestones"),
+    *("movements", "network", "schedule"),
+]
 HEAVY = {"sqlalchemy", "alembic", "pydantic", "pydantic_settings", "psycopg", "faust", "aiokafka", "kafka", "asyncio"}
 
 

@@ -2,7 +2,7 @@
 
 import json
 from datetime import date
-from itertools import count, permutations
+from itertools import count, pairwise, permutations
 from typing import Any
 
 import pytest
@@ -23,9 +23,11 @@ from tests.reading import (
     Row,
     instant,
     read_dependencies,
+    read_dependents,
     read_milestones,
     read_programmes,
     read_projects,
+    read_set_aside,
 )
 
 TODAY = date(2026, 3, 10)
@@ -252,6 +254,362 @@ def test_a_dependency_holds_with_the_newest_lag_when_declared_after_it_was_withd
     assert list(read_projects([withdrawn])) == [("north", "quay"), ("north", "wharf")]
 
 
+def dated(name: str, classifier: str, day: str, time: str = "01") -> Event:
+    """Give a report on `project/milestone`."""
+    project, _, milestone = name.partition("/")
+    return said(REPORTED, time, on=f"north/{project}", milestone=milestone, classifier=classifier, date=day)
+
+
+def waits(name: str, after: str, time: str = "01", *, type_: str = DEPENDENCY_DECLARED, **more: Any) -> Event:  # noqa: ANN401 - fields of JSON
+    """Give a dependency of `project/milestone` on another one."""
+    project, _, milestone = name.partition("/")
+    other = dict(zip(("project", "milestone"), after.split("/"), strict=True))
+    return said(type_, time, on=f"north/{project}", milestone=milestone, after=other, **more)
+
+
+def cancelled(name: str, time: str = "02") -> Event:
+    project, _, milestone = name.partition("/")
+    return said(CANCELLED, time, on=f"north/{project}", milestone=milestone)
+
+
+def told(*events: Event, data_date: date = TODAY, fields: str = "forecast driver state") -> dict[str, Any]:
+    """Give of each milestone these fields, or the field when it is one."""
+    return {
+        f"{row['project']}/{row['milestone']}": values[0] if len(values) == 1 else values
+        for row in read_milestones(events, data_date)
+        for values in [tuple(row[field] for field in fields.split())]
+    }
+
+
+def floats(*events: Event) -> dict[str, int | None]:
+    return told(*events, fields="float_days")
+
+
+def test_a_predecessor_sets_the_forecast_and_drives_it_when_it_is_strictly_later_with_its_lag() -> None:
+    plans = [dated("wharf/a", "PLN", "2026-06-10"), dated("wharf/b", "PLN", "2026-06-12")]
+    # 10 June and five days is 15 June: three days after b's own date, and b is the end of the only path.
+    a, b = read_milestones([*plans, waits("wharf/b", "wharf/a", lag_days=5)], TODAY)
+    assert (a["forecast"], a["slip_days"], a["float_days"], a["state"], a["driver"]) == (
+        "2026-06-10",
+        0,
+        -3,
+        "planned",
+        None,
+    )
+    assert (b["forecast"], b["slip_days"], b["float_days"], b["state"], b["driver"]) == (
+        "2026-06-15",
+        3,
+        -3,
+        "blocked",
+        "wharf/a",
+    )
+    # Exactly its own date, and earlier than it: nobody drives.
+    for lag in (2, 1, -30):
+        a, b = read_milestones([*plans, waits("wharf/b", "wharf/a", lag_days=lag)], TODAY)
+        assert (a["float_days"], b["forecast"], b["driver"], b["state"]) == (0, "2026-06-12", None, "planned")
+    # A negative lag lets b come before a, and still drive it: 10 July less 10 days is 30 June.
+    later = dated("wharf/a", "EST", "2026-07-10", "02")
+    assert told(*plans, later, waits("wharf/b", "wharf/a", lag_days=-10))["wharf/b"] == (
+        "2026-06-30",
+        "wharf/a",
+        "blocked",
+    )
+
+
+def test_a_milestone_without_an_own_date_takes_the_one_its_predecessors_set_but_never_one_in_the_past() -> None:
+    estimate = dated("wharf/a", "EST", "2026-03-09")
+    with_lag = [estimate, waits("wharf/b", "wharf/a", lag_days=4)]
+    assert told(*with_lag, data_date=date(2026, 3, 9)) == {
+        "wharf/a": ("2026-03-09", None, "planned"),
+        "wharf/b": ("2026-03-13", "wharf/a", "blocked"),
+    }
+    # An overdue gate pushes what waits for it, day by day.
+    assert told(*with_lag, data_date=date(2026, 3, 10)) == {
+        "wharf/a": ("2026-03-10", None, "overdue"),
+        "wharf/b": ("2026-03-14", "wharf/a", "blocked"),
+    }
+    # A gate that was passed pushes no more: 9 March and four days, then it is the data date that counts.
+    passed = [*with_lag, dated("wharf/a", "ACT", "2026-03-09", "05")]
+    for day, told_of_b in (
+        (date(2026, 3, 12), ("2026-03-13", "wharf/a", "blocked")),
+        (date(2026, 3, 13), ("2026-03-13", None, "planned")),
+        (date(2026, 3, 14), ("2026-03-14", None, "planned")),
+    ):
+        assert told(*passed, data_date=day)["wharf/b"] == told_of_b
+    # Without a baseline there is no slip, without a plan no float.
+    [_, b] = read_milestones(with_lag, TODAY)
+    assert (b["slip_days"], b["float_days"]) == (None, None)
+
+
+def test_predecessors_without_a_forecast_do_not_count_and_neither_date_nor_predecessor_is_unknown() -> None:
+    chain = [waits("wharf/b", "wharf/a"), waits("wharf/c", "wharf/b"), waits("wharf/c", "wharf/x")]
+    unknown = (None, None, "unknown")
+    assert told(*chain) == dict.fromkeys(("wharf/a", "wharf/b", "wharf/c", "wharf/x"), unknown)
+    assert told(*chain, dated("wharf/b", "PLN", "2026-06-01")) == {
+        "wharf/a": unknown,
+        "wharf/b": ("2026-06-01", None, "planned"),
+        "wharf/c": ("2026-06-01", "wharf/b", "blocked"),
+        "wharf/x": unknown,
+    }
+
+
+def test_an_achieved_milestone_has_no_driver_however_late_its_predecessor_is() -> None:
+    events = [
+        dated("wharf/a", "PLN", "2026-06-01"),
+        waits("wharf/b", "wharf/a"),
+        dated("wharf/b", "ACT", "2026-01-02", "03"),
+        waits("wharf/c", "wharf/b", lag_days=100),
+    ]
+    # 2 January and 100 days: 29 to the end of January, 28 of February, 31 of March, and 12 of April.
+    assert told(*events) == {
+        "wharf/a": ("2026-06-01", None, "planned"),
+        "wharf/b": ("2026-01-02", None, "achieved"),
+        "wharf/c": ("2026-04-12", "wharf/b", "blocked"),
+    }
+
+
+def test_cancelled_predecessors_do_not_count_nor_those_of_withdrawn_projects_until_they_are_back() -> None:
+    events = [
+        dated("quay/a", "PLN", "2026-08-01"),
+        dated("wharf/a", "PLN", "2026-07-01"),
+        dated("wharf/b", "PLN", "2026-06-01"),
+        waits("wharf/b", "quay/a"),
+        waits("wharf/b", "wharf/a"),
+    ]
+    withdrawn = said(PROJECT_WITHDRAWN, "02", on="north/quay")
+    assert told(*events)["wharf/b"] == ("2026-08-01", "quay/a", "blocked")
+    assert told(*events, withdrawn)["wharf/b"] == ("2026-07-01", "wharf/a", "blocked")
+    assert told(*events, withdrawn, cancelled("wharf/a"))["wharf/b"] == ("2026-06-01", None, "planned")
+    back = [said(PROJECT_REGISTERED, "03", on="north/quay"), dated("wharf/a", "EST", "2026-09-01", "03")]
+    assert told(*events, withdrawn, cancelled("wharf/a"), *back)["wharf/b"] == ("2026-09-01", "wharf/a", "blocked")
+    # Cancelled comes before achieved.
+    done = dated("wharf/a", "ACT", "2026-01-01")
+    assert told(done, cancelled("wharf/a"), waits("wharf/b", "wharf/a"))["wharf/b"] == (None, None, "unknown")
+
+
+def test_a_cancelled_milestone_keeps_forecast_driver_and_slip_by_the_same_rule_but_has_no_float() -> None:
+    events = [
+        dated("wharf/a", "PLN", "2026-06-10"),
+        dated("wharf/b", "PLN", "2026-06-01"),
+        waits("wharf/b", "wharf/a"),
+        dated("wharf/c", "PLN", "2026-06-05"),
+        waits("wharf/c", "wharf/b"),
+        cancelled("wharf/b"),
+    ]
+    assert told(*events, fields="forecast driver slip_days float_days state") == {
+        "wharf/a": ("2026-06-10", None, 0, 0, "planned"),
+        "wharf/b": ("2026-06-10", "wharf/a", 9, None, "cancelled"),
+        "wharf/c": ("2026-06-05", None, 0, 0, "planned"),
+    }
+
+
+def test_of_predecessors_that_set_the_same_date_the_first_by_project_then_milestone_drives() -> None:
+    names = ("a-z/x", "a.b/x", "a/y", "a/z", "b/a")
+    equal = [event for name in names for event in (dated(name, "PLN", "2026-06-01"), waits("wharf/b", name))]
+    # As one text "a-z/x" would come before "a/y".
+    assert told(*equal)["wharf/b"] == ("2026-06-01", "a/y", "blocked")
+    assert told(*equal, cancelled("a/y"))["wharf/b"] == ("2026-06-01", "a/z", "blocked")
+    assert told(*equal, cancelled("a/y"), cancelled("a/z"))["wharf/b"] == ("2026-06-01", "a-z/x", "blocked")
+    # It is the date with the lag that is equal, and a later one comes before the first.
+    lag = waits("wharf/b", "b/a", "02", lag_days=1)
+    assert told(*equal, lag)["wharf/b"] == ("2026-06-02", "b/a", "blocked")
+    assert told(*equal, lag, waits("wharf/b", "a.b/x", "02", lag_days=1))["wharf/b"] == (
+        "2026-06-02",
+        "a.b/x",
+        "blocked",
+    )
+
+
+def test_an_own_date_in_the_past_is_overdue_even_with_a_driver_and_a_driver_comes_before_a_slip() -> None:
+    events = [
+        dated("wharf/a", "PLN", "2026-03-12"),
+        dated("wharf/b", "PLN", "2026-03-09"),
+        dated("wharf/b", "PLN", "2026-03-11", "02"),
+        waits("wharf/b", "wharf/a"),
+    ]
+    assert told(*events, data_date=date(2026, 3, 11))["wharf/b"] == ("2026-03-12", "wharf/a", "blocked")
+    assert told(*events, data_date=date(2026, 3, 12))["wharf/b"] == ("2026-03-12", None, "overdue")
+    lag = waits("wharf/b", "wharf/a", "02", lag_days=1)
+    assert told(*events, lag, data_date=date(2026, 3, 12))["wharf/b"] == ("2026-03-13", "wharf/a", "overdue")
+    assert told(*events, cancelled("wharf/a"))["wharf/b"] == ("2026-03-11", None, "slipping")
+
+
+def test_float_is_the_smallest_over_the_paths_that_begin_at_an_open_milestone() -> None:
+    estimates = [dated(name, "EST", "2026-06-01") for name in ("wharf/a", "wharf/b", "wharf/c")]
+    diamond = [
+        *estimates,
+        dated("wharf/d", "PLN", "2026-06-30"),
+        waits("wharf/b", "wharf/a", lag_days=2),
+        waits("wharf/d", "wharf/b", lag_days=3),
+        waits("wharf/c", "wharf/a", lag_days=10),
+        waits("wharf/d", "wharf/c", lag_days=-1),
+    ]
+    # a is forecast for 1 June, b for the 3rd, c for the 11th, d for the 30th. a may be as late as 25 June for
+    # the sake of b, as 21 June for the sake of c; b as 27 June, c as 1 July.
+    assert floats(*diamond) == {"wharf/a": 20, "wharf/b": 24, "wharf/c": 20, "wharf/d": 0}
+    # Its own plan counts, and that of every milestone on the way, though the estimate is what was said last.
+    before = "2025-12-31T12:00:00Z"
+    assert floats(*diamond, dated("wharf/a", "PLN", "2026-05-31", before))["wharf/a"] == -1
+    on_the_way = dated("wharf/b", "PLN", "2026-06-05", before)
+    # b, forecast for the 3rd, has two days to its plan of the 5th, and so has a, two days ahead of it.
+    assert floats(*diamond, on_the_way) == {"wharf/a": 2, "wharf/b": 2, "wharf/c": 20, "wharf/d": 0}
+
+
+def test_no_path_of_float_goes_through_what_is_achieved_or_cancelled() -> None:
+    events = [
+        dated("wharf/a", "EST", "2026-06-01"),
+        dated("wharf/b", "PLN", "2026-06-11"),
+        waits("wharf/b", "wharf/a"),
+        dated("wharf/c", "PLN", "2026-06-06"),
+        waits("wharf/c", "wharf/b"),
+    ]
+    # c is forecast for 11 June with b, five days after its plan; a has five days to 6 June.
+    assert floats(*events) == {"wharf/a": 5, "wharf/b": -5, "wharf/c": -5}
+    assert floats(*events, cancelled("wharf/c")) == {"wharf/a": 10, "wharf/b": 0, "wharf/c": None}
+    assert floats(*events, cancelled("wharf/b")) == {"wharf/a": None, "wharf/b": None, "wharf/c": 0}
+    done = dated("wharf/b", "ACT", "2026-01-02", "03")
+    assert floats(*events, done) == {"wharf/a": None, "wharf/b": None, "wharf/c": 0}
+
+
+def test_without_a_forecast_there_is_no_float_and_without_a_planned_date_downstream_neither() -> None:
+    follows = waits("wharf/b", "wharf/a")
+    assert floats(follows, dated("wharf/b", "PLN", "2026-06-01")) == {"wharf/a": None, "wharf/b": 0}
+    assert floats(follows, dated("wharf/a", "EST", "2026-06-01")) == {"wharf/a": None, "wharf/b": None}
+    assert floats(follows, dated("wharf/a", "PLN", "2026-06-01")) == {"wharf/a": 0, "wharf/b": None}
+
+
+def test_a_dependency_that_would_close_a_cycle_is_set_aside_and_the_one_declared_last_is_it() -> None:
+    plans = [dated("wharf/a", "PLN", "2026-06-01"), dated("wharf/b", "PLN", "2026-06-11")]
+    a_first, b_first = ("north", "wharf", "b", "wharf", "a"), ("north", "wharf", "a", "wharf", "b")
+    older, newer = waits("wharf/b", "wharf/a", "02", lag_days=20), waits("wharf/a", "wharf/b", "03", lag_days=20)
+    for order in permutations([older, newer, *plans]):
+        assert read_set_aside(order) == {"north": [b_first]}
+        assert told(*order) == {
+            "wharf/a": ("2026-06-01", None, "planned"),
+            "wharf/b": ("2026-06-21", "wharf/a", "blocked"),
+        }
+    assert set(read_dependencies([older, newer])) == {a_first, b_first}
+    # A declaration said again is the newer one, even with the same content.
+    again = waits("wharf/b", "wharf/a", "04", lag_days=20)
+    events = [again, older, newer, *plans]
+    assert read_set_aside(events) == {"north": [a_first]}
+    assert told(*events)["wharf/a"] == ("2026-07-01", "wharf/b", "blocked")
+    assert read_set_aside(events, "2026-01-03T12:00:00Z") == {"north": [b_first]}
+    assert read_set_aside(events, "2026-01-02T12:00:00Z") == {"north": []}
+    # With the older one taken back the newer one counts.
+    taken_back = waits("wharf/b", "wharf/a", "04", type_=DEPENDENCY_WITHDRAWN)
+    assert read_set_aside([older, newer, taken_back, *plans]) == {"north": []}
+    assert told(older, newer, taken_back, *plans)["wharf/a"] == ("2026-07-01", "wharf/b", "blocked")
+
+
+def test_at_one_instant_source_then_id_decide_which_dependency_is_set_aside() -> None:
+    there, back = waits("wharf/b", "wharf/a"), waits("wharf/a", "wharf/b")
+    there_last, back_last = ("north", "wharf", "b", "wharf", "a"), ("north", "wharf", "a", "wharf", "b")
+    named = [{**there, "source": "b", "id": "1"}, {**back, "source": "b", "id": "2"}]
+    assert read_set_aside(named) == {"north": [back_last]}
+    named = [{**there, "source": "b", "id": "1"}, {**back, "source": "a", "id": "2"}]
+    assert read_set_aside(named) == {"north": [there_last]}
+
+
+def test_a_milestone_that_waits_for_itself_closes_a_cycle_and_is_otherwise_read_as_ever() -> None:
+    events = [dated("wharf/a", "PLN", "2026-06-01"), waits("wharf/a", "wharf/a", lag_days=5)]
+    assert read_set_aside(events) == {"north": [("north", "wharf", "a", "wharf", "a")]}
+    assert told(*events) == {"wharf/a": ("2026-06-01", None, "planned")}
+    assert read_dependents(events) == {("north", "wharf", "a"): 0}
+
+
+def test_longer_cycles_count_and_those_over_cancelled_milestones_but_none_over_what_is_set_aside() -> None:
+    ring = [
+        waits("wharf/b", "wharf/a", "02"),
+        waits("quay/c", "wharf/b", "03"),
+        waits("wharf/a", "quay/c", "04"),
+        # Only the one set aside would make a ring of these.
+        waits("wharf/x", "wharf/a", "05"),
+        waits("quay/c", "wharf/x", "06"),
+    ]
+    closing = ("north", "wharf", "a", "quay", "c")
+    assert read_set_aside(ring) == {"north": [closing]}
+    assert read_set_aside([*ring, cancelled("wharf/b", "09")]) == {"north": [closing]}
+    assert read_set_aside([*ring, said(PROJECT_WITHDRAWN, "09", on="north/quay")]) == {"north": [closing]}
+    # Two that each close a cycle, and a programme where there is none.
+    events = [*ring, waits("wharf/a", "wharf/b", "07"), said(PROGRAMME_REGISTERED, "01", on="east")]
+    assert read_set_aside(events) == {"east": [], "north": [closing, ("north", "wharf", "a", "wharf", "b")]}
+    # What is named alike in another programme is another milestone.
+    elsewhere = said(
+        DEPENDENCY_DECLARED, "01", on="east/wharf", milestone="a", after={"project": "wharf", "milestone": "b"}
+    )
+    assert read_set_aside([ring[0], elsewhere]) == {"east": [], "north": []}
+
+
+def test_dependents_are_the_open_milestones_downstream_each_counted_once_and_none_past_a_cancelled_one() -> None:
+    events = [
+        waits("wharf/b", "wharf/a"),
+        waits("wharf/c", "wharf/a"),
+        waits("wharf/d", "wharf/b"),
+        waits("wharf/d", "wharf/c"),
+        waits("quay/e", "wharf/d"),
+        waits("wharf/a", "quay/e", "02"),
+    ]
+
+    def dependents(*more: Event) -> dict[str, int]:
+        counted = read_dependents([*events, *more])
+        assert {programme for programme, _, _ in counted} == {"north"}
+        return {f"{project}/{milestone}": number for (_, project, milestone), number in counted.items()}
+
+    assert dependents() == {"quay/e": 0, "wharf/a": 4, "wharf/b": 2, "wharf/c": 2, "wharf/d": 1}
+    # What is achieved is not counted, what waits for it still is.
+    done = dated("wharf/d", "ACT", "2026-01-02", "03")
+    assert dependents(done) == {"quay/e": 0, "wharf/a": 3, "wharf/b": 1, "wharf/c": 1, "wharf/d": 1}
+    assert dependents(cancelled("wharf/b")) == {"quay/e": 0, "wharf/a": 3, "wharf/b": 0, "wharf/c": 2, "wharf/d": 1}
+    assert dependents(cancelled("wharf/d")) == {"quay/e": 0, "wharf/a": 2, "wharf/b": 0, "wharf/c": 0, "wharf/d": 0}
+    gone = said(PROJECT_WITHDRAWN, "03", on="north/quay")
+    assert dependents(gone) == {"quay/e": 0, "wharf/a": 3, "wharf/b": 1, "wharf/c": 1, "wharf/d": 0}
+    alone = dated("quay/z", "PLN", "2026-06-01")
+    assert dependents(alone)["quay/z"] == 0
+    freed = waits("wharf/b", "wharf/a", "02", type_=DEPENDENCY_WITHDRAWN)
+    assert dependents(freed)["wharf/a"] == 3
+
+
+def test_a_chain_of_two_thousand_is_read_to_its_end() -> None:
+    names = [f"wharf/m{number:04}" for number in range(2000)]
+    ends = [dated(names[0], "EST", "2026-06-01"), dated(names[-1], "PLN", "2026-06-01")]
+
+    def chain(lag: int) -> list[Event]:
+        return [*ends, *(waits(later, earlier, lag_days=lag) for earlier, later in pairwise(names))]
+
+    # 1999 days after 1 June 2026: five years with one leap day are 1826, 173 more lead past 30 days of June, 31 of
+    # July and of August, 30 of September and 31 of October (153) to 21 November.
+    last = read_milestones(chain(1), TODAY)[-1]
+    assert (last["forecast"], last["slip_days"], last["float_days"]) == ("2031-11-21", 1999, -1999)
+    assert (last["state"], last["driver"]) == ("blocked", "wharf/m1998")
+    dependents = read_dependents(chain(1))
+    assert list(dependents.values()) == list(range(1999, -1, -1))
+    # From the last back to the first it closes a cycle, and from the first to the last it does not.
+    closing = waits(names[0], names[-1], "02")
+    assert read_set_aside([*chain(1), closing]) == {"north": [("north", "wharf", "m0000", "wharf", "m1999")]}
+    assert read_set_aside([*chain(1), waits(names[-1], names[0], "02")]) == {"north": []}
+    # Ten years each lead out of the calendar: nothing is forecast later than its end.
+    rows = read_milestones(chain(3650), TODAY)
+    assert (rows[1]["forecast"], rows[1]["float_days"]) == ("2036-05-29", -1999 * 3650)
+    assert (rows[-2]["forecast"], rows[-1]["forecast"], rows[-1]["driver"]) == (
+        "9999-12-31",
+        "9999-12-31",
+        "wharf/m1998",
+    )
+
+
+def test_nothing_is_later_than_the_last_day_of_the_calendar_nor_set_later_than_it() -> None:
+    events = [dated("wharf/a", "PLN", "2026-06-01"), waits("wharf/b", "wharf/a", lag_days=3)]
+    assert told(*events, data_date=date(9999, 12, 30)) == {
+        "wharf/a": ("9999-12-30", None, "overdue"),
+        "wharf/b": ("9999-12-31", "wharf/a", "blocked"),
+    }
+    assert told(*events, data_date=date.max) == {
+        "wharf/a": ("9999-12-31", None, "overdue"),
+        "wharf/b": ("9999-12-31", None, "planned"),
+    }
+
+
 @given(event_sets(), st.randoms(use_true_random=False))
 def test_the_reading_knows_no_order_and_no_repetition(published: list[Event], chance: Any) -> None:  # noqa: ANN401 - random.Random, or what Hypothesis has for it
     delivered = published + published[: len(published) // 2]
@@ -259,6 +617,8 @@ def test_the_reading_knows_no_order_and_no_repetition(published: list[Event], ch
     assert read_milestones(delivered, TODAY) == read_milestones(published, TODAY)
     assert read_projects(delivered) == read_projects(published)
     assert read_dependencies(delivered) == read_dependencies(published)
+    assert read_set_aside(delivered) == read_set_aside(published)
+    assert read_dependents(delivered) == read_dependents(published)
 
 
 @given(events())
@@ -294,12 +654,14 @@ def test_the_same_seed_gives_the_same_events_with_every_rule_at_work() -> None:
     rows = read_milestones(delivered, date(2026, 11, 1))
     assert {row["state"] for row in rows} == {
         "achieved",
+        "blocked",
         "cancelled",
         "overdue",
         "planned",
         "slipping",
         "unknown",
     }
+    assert any(read_set_aside(published).values())
     assert rows == read_milestones(published, date(2026, 11, 1))
     assert read_dependencies(published)
     assert not read_dependencies(random_events(1, 3000))

@@ -38,7 +38,7 @@ def planned(days: int) -> Milestone:
 
 def gate(milestone: Milestone, project: Project | None = None, on: date = TODAY) -> Standing:
     projects = {} if project is None else {ProjectKey("north", "wharf"): project}
-    [standing] = picture(Facts(milestones={GATE: milestone}, projects=projects), on)
+    [standing] = picture(Facts(milestones={GATE: milestone}, projects=projects), on).standings
     return standing
 
 
@@ -49,7 +49,7 @@ def numbers(standing: Standing) -> tuple[int | None, int | None, int | None, Sta
 
 
 def test_of_nothing_there_is_an_empty_picture() -> None:
-    assert picture(Facts(), TODAY) == []
+    assert picture(Facts(), TODAY).standings == []
 
 
 def test_what_is_planned_stands_as_planned() -> None:
@@ -66,6 +66,7 @@ def test_what_is_planned_stands_as_planned() -> None:
         float_days=0,
         state=State.PLANNED,
         driver=None,
+        dependents=0,
         last=stamp(2),
         amount=None,
     )
@@ -142,7 +143,7 @@ def test_another_projects_withdrawal_is_its_own_business() -> None:
             ProjectKey("south", "wharf"): Project(withdrawn=stamp(9)),
         },
     )
-    assert [standing.state for standing in picture(facts, TODAY)] == [State.PLANNED]
+    assert [standing.state for standing in picture(facts, TODAY).standings] == [State.PLANNED]
 
 
 def test_a_milestone_that_is_only_waited_for_is_unknown() -> None:
@@ -152,12 +153,12 @@ def test_a_milestone_that_is_only_waited_for_is_unknown() -> None:
         dependencies={key: Dependency(declared=Register(stamp(1), 0), withdrawn=stamp(2))},
         projects={ProjectKey("north", "basin"): Project(withdrawn=stamp(3))},
     )
-    assert [(standing[:3], standing.state, standing.last) for standing in picture(facts, TODAY)] == [
+    assert [(standing[:3], standing.state, standing.last) for standing in picture(facts, TODAY).standings] == [
         (("north", "basin", "site-leased"), State.CANCELLED, None),
         (GATE, State.PLANNED, stamp(2)),
     ]
     facts.projects.clear()
-    assert [standing.state for standing in picture(facts, TODAY)] == [State.UNKNOWN, State.PLANNED]
+    assert [standing.state for standing in picture(facts, TODAY).standings] == [State.UNKNOWN, State.PLANNED]
 
 
 def test_a_picture_is_sorted_by_programme_project_and_milestone() -> None:
@@ -169,7 +170,7 @@ def test_a_picture_is_sorted_by_programme_project_and_milestone() -> None:
         ("n.2", "a-z", "y"),
     ]
     facts = Facts(milestones={MilestoneKey(*name): planned(1) for name in names})
-    assert [standing[:3] for standing in picture(facts, TODAY)] == sorted(names)
+    assert [standing[:3] for standing in picture(facts, TODAY).standings] == sorted(names)
 
 
 def test_the_newest_claims_stamp_and_amount_are_told() -> None:

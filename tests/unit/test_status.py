@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
-from deploy.status import Question, Row, StatusError, as_json, print_status, read_as_of, read_day, read_status
+from deploy.question import Question, QuestionError, read_as_of, read_day, read_name
+from deploy.status import Row, as_json, print_status, read_status, told_set_aside
 from models.database import DatabaseError, connect
 from models.envelope import decode
 from models.ledger import Entry
@@ -47,6 +48,10 @@ def report(called: str, subject: str, milestone: str, classifier: str, day: str)
     return said(called, subject, milestone=milestone, classifier=classifier, date=day)
 
 
+def rows_of(engine: Engine, question: Question) -> Sequence[Row]:
+    return read_status(engine, question).rows
+
+
 def test_json_has_the_contracts_keys_in_the_contracts_order(engine: Engine) -> None:
     keep(
         engine,
@@ -56,7 +61,7 @@ def test_json_has_the_contracts_keys_in_the_contracts_order(engine: Engine) -> N
             said("3", "north/wharf", milestone="x", after={"project": "wharf", "milestone": "permit-approved"}),
         ],
     )
-    first, second = json.loads(as_json(read_status(engine, Question(TODAY))))
+    first, second = json.loads(as_json(rows_of(engine, Question(TODAY))))
     assert list(first.items()) == [
         ("programme", "north"),
         ("project", "wharf"),
@@ -83,7 +88,7 @@ def test_milestones_stand_in_the_catalogues_order_and_the_unknown_behind_them(en
     slugs = ["zoning", "permit-approved", "production-launched", "agreement-signed", "a-party"]
     events = [report(slug, "north/a", slug, "PLN", "2026-06-01") for slug in slugs]
     keep(engine, [report("first", "south/b", "zoning", "PLN", "2026-06-01"), *events])
-    found = [(row.programme, row.project, row.milestone) for row in read_status(engine, Question(TODAY))]
+    found = [(row.programme, row.project, row.milestone) for row in rows_of(engine, Question(TODAY))]
     assert found == [
         ("north", "a", "agreement-signed"),
         ("north", "a", "permit-approved"),
@@ -98,7 +103,7 @@ def test_status_agrees_with_the_independent_reading_now_and_for_any_past(engine:
     events = random_events(5, 600, with_dependencies=True)
     keep(engine, events)
     for as_of in (None, "2025-12-31T23:59:59Z"):
-        rows = read_status(engine, Question(TODAY, as_of=None if as_of is None else read_as_of(as_of)))
+        rows = rows_of(engine, Question(TODAY, as_of=None if as_of is None else read_as_of(as_of)))
         shown = json.loads(as_json(rows))
         for row in shown:
             del row["revision"]
@@ -112,7 +117,7 @@ def test_a_programme_and_a_project_can_be_asked_for_alone(engine: Engine) -> Non
     keep(engine, [report(subject, subject, "x", "PLN", "2026-06-01") for subject in subjects])
 
     def asked(programme: str | None = None, project: str | None = None) -> list[str]:
-        rows = read_status(engine, Question(TODAY, programme, project))
+        rows = rows_of(engine, Question(TODAY, programme, project))
         return [f"{row.programme}/{row.project}" for row in rows]
 
     assert asked() == list(subjects)
@@ -123,14 +128,14 @@ def test_a_programme_and_a_project_can_be_asked_for_alone(engine: Engine) -> Non
 
 def test_what_nobody_named_is_told_in_one_line_but_a_project_without_milestones_is_none_of_that(engine: Engine) -> None:
     keep(engine, [said("1", "north/wharf", name="Wharf")])
-    assert read_status(engine, Question(TODAY, "north", "wharf")) == []
+    assert rows_of(engine, Question(TODAY, "north", "wharf")) == []
     for question, told in (
         (Question(TODAY, "west"), "no programme 'west'"),
         (Question(TODAY, "north", "quay"), "no project 'quay' in programme 'north'"),
         (Question(TODAY, None, "quay"), "no project 'quay' in any programme"),
         (Question(TODAY, "north", None, read_as_of("2025-12-31")), "no programme 'north' as of 2025-12-31T23:59:59Z"),
     ):
-        with pytest.raises(StatusError, match=told) as raised:
+        with pytest.raises(QuestionError, match=told) as raised:
             read_status(engine, question)
         assert "\n" not in str(raised.value)
 
@@ -149,7 +154,7 @@ def test_a_bare_day_means_its_end_in_utc_whatever_fraction_a_claim_has(engine: E
             said("2", "north/a", next_, milestone="x", classifier="PLN", date="2026-07-01"),
         ],
     )
-    [row] = read_status(engine, Question(TODAY, as_of=read_as_of("2026-01-01")))
+    [row] = rows_of(engine, Question(TODAY, as_of=read_as_of("2026-01-01")))
     assert row.planned == date(2026, 6, 1)
     assert read_as_of("2026-01-01T12:00:00+05:00") == "2026-01-01T07:00:00"
 
@@ -183,6 +188,41 @@ def test_a_pipe_gets_one_line_a_milestone_with_a_word_in_every_column(
     )
     assert [line.split() for line in lines] == [line.split() for line in words]
     assert lines[0].index("2026-06-08") == header.index("estimated")
+
+
+def test_a_dependency_that_closes_a_cycle_is_told_of_whoever_is_at_either_end(engine: Engine) -> None:
+    waits = {"milestone": "permit-approved", "after": {"project": "dock", "milestone": "site-leased"}}
+    closes = {"milestone": "site-leased", "after": {"project": "quay", "milestone": "permit-approved"}}
+    keep(
+        engine,
+        [
+            said("1", "north/dock", "2026-01-01T12:00:00Z", **closes),
+            said("2", "north/quay", "2026-01-02T12:00:00Z", **waits),
+            said("3", "south/quay", "2026-01-02T12:00:00Z", milestone="x", after={"project": "quay", "milestone": "x"}),
+            report("4", "north/yard", "site-leased", "PLN", "2026-06-01"),
+        ],
+    )
+    north = (
+        "north/quay/permit-approved does not wait for north/dock/site-leased: that would close a cycle, "
+        "so the dependency is set aside"
+    )
+    south = "south/quay/x does not wait for south/quay/x: that would close a cycle, so the dependency is set aside"
+
+    def told(programme: str | None = None, project: str | None = None) -> list[str]:
+        return list(map(told_set_aside, read_status(engine, Question(TODAY, programme, project)).set_aside))
+
+    assert told() == [north, south]
+    assert told("north") == told("north", "quay") == told("north", "dock") == told(project="dock") == [north]
+    assert told("south") == [south]
+    assert told("north", "yard") == []
+
+
+def test_a_milestones_name_has_three_parts() -> None:
+    assert read_name("north/quay/permit-approved") == ("north", "quay", "permit-approved")
+    for text in ("", "north", "north/quay", "north/quay/x/y", "North/quay/x", "north//x", "north/quay/x\n", "n/q/-"):
+        with pytest.raises(QuestionError, match="say PROGRAMME/PROJECT/MILESTONE") as raised:
+            read_name(text)
+        assert "\n" not in str(raised.value)
 
 
 def test_a_row_is_what_the_contract_names() -> None:

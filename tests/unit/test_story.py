@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from deploy.sample.__main__ import main
-from deploy.sample.plans import NTM_PARK, PROGRAMME, SEZ_PARK
+from deploy.sample.plans import NTM_PARK, PROGRAMME, SEZ_PARK, TENANTS
 from deploy.sample.story import Story, story
 from models.admission import admit
 from models.envelope import STRUCTURED, decode, encode_structured
@@ -25,7 +25,7 @@ from models.events import (
 )
 from models.instants import day_of, parse_instant
 from models.milestones import MilestoneKey, ProjectKey, fold, unretracted
-from models.schedule import State, picture
+from models.schedule import Driver, State, picture
 
 FROZEN = date(2026, 11, 23)
 FROZEN_COPY = Path(__file__).parents[1] / "data" / "sample.jsonl"
@@ -173,13 +173,13 @@ def test_every_tenant_of_a_park_waits_for_it(told: Story) -> None:
 
 
 def test_the_picture_of_the_day_shows_every_kind_of_state(told: Story) -> None:
-    states = Counter(standing.state for standing in picture(fold(told.opening), told.day))
+    states = Counter(standing.state for standing in picture(fold(told.opening), told.day).standings)
     for state in (State.ACHIEVED, State.PLANNED, State.SLIPPING, State.OVERDUE):
         assert states[state] >= 2, state
     assert not states[State.UNKNOWN]
     gate = next(
         standing
-        for standing in picture(fold(told.opening), told.day)
+        for standing in picture(fold(told.opening), told.day).standings
         if (standing.project, standing.milestone) == (SEZ_PARK, "park-commissioned")
     )
     assert gate.state is State.PLANNED
@@ -200,6 +200,9 @@ def test_today_the_gate_slips_past_what_every_tenant_has_to_spare_and_the_mistak
             assert launch.planned is not None
             pushed = estimated.date + timedelta(days=event.data.lag_days or 0)
             assert pushed > launch.planned.date
+    blocked = [standing for standing in picture(after, told.day).standings if standing.state is State.BLOCKED]
+    held_up = {standing.project for standing in blocked if standing.driver == Driver(SEZ_PARK, "park-commissioned")}
+    assert held_up == {tenant.project for tenant in TENANTS if tenant.park == SEZ_PARK}
     wrong = MilestoneKey(PROGRAMME, "participant-02", "production-launched")
     assert fold(told.events).milestones[wrong].actual is not None
     assert after.milestones[wrong] == before.milestones[wrong]

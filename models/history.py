@@ -1,0 +1,79 @@
+"""The rows of `history`: every forecast that an event moved, every milestone that one achieved, what was published."""
+
+from collections.abc import Mapping, Sequence
+
+from sqlalchemy import Connection, select, update
+
+from models.instants import read_stamp
+from models.ledger import Name
+from models.milestones import MilestoneKey
+from models.movements import Movement, Noted
+from models.rows import OnConflict, write_rows
+from models.tables import history, pictures
+
+_COLUMNS = tuple(history.c[name] for name in Noted._fields)
+
+
+def cause_of(movement: Movement) -> Name:
+    """Return the name of the event behind a movement."""
+    stamp = read_stamp(movement.cause)
+    return Name(stamp.source, stamp.id)
+
+
+def note(  # noqa: PLR0913 - the columns of a row
+    connection: Connection,
+    moved: Sequence[Movement],
+    *,
+    noted: int,
+    revision: int,
+    correlations: Mapping[Name, str],
+    now_ms: int,
+) -> None:
+    """Write what moved in one drawing of a programme that has so many rows already."""
+    rows = []
+    for number, movement in enumerate(moved, start=noted + 1):
+        cause, (driver_project, driver_milestone) = cause_of(movement), movement.driver or (None, None)
+        row = Noted(
+            movement.milestone.programme,
+            number,
+            movement.milestone.project,
+            movement.milestone.milestone,
+            revision,
+            now_ms,
+            movement.was,
+            movement.becomes,
+            movement.slip_days,
+            movement.state.value,
+            driver_project,
+            driver_milestone,
+            movement.dependents,
+            cause.source,
+            cause.id,
+            correlations.get(cause),
+        )
+        rows.append(row._asdict())
+    write_rows(connection, history, rows, OnConflict.LEAVE)
+
+
+def read_history(connection: Connection, key: MilestoneKey) -> list[Noted]:
+    """Return the history of one milestone, the oldest first."""
+    its = [history.c[name] == part for name, part in key._asdict().items()]
+    rows = connection.execute(select(*_COLUMNS).where(*its).order_by(history.c.number))
+    return [Noted._make(row) for row in rows]
+
+
+def read_untold(connection: Connection, names: Sequence[str], most: int) -> list[Noted]:
+    """Return what is to be published of some programmes, at most so many, each programme's in order."""
+    untold = pictures.join(
+        history, (history.c.programme == pictures.c.programme) & (history.c.number > pictures.c.published)
+    )
+    query = select(*_COLUMNS).select_from(untold).where(pictures.c.programme.in_(names))
+    rows = connection.execute(query.order_by(history.c.programme, history.c.number).limit(most))
+    return [Noted._make(row) for row in rows]
+
+
+def note_published(connection: Connection, published: Mapping[str, int]) -> None:
+    """Note up to which number the history of each programme was published."""
+    for name, number in sorted(published.items()):
+        its = (pictures.c.programme == name) & (pictures.c.published < number)
+        connection.execute(update(pictures).where(its).values(published=number))

@@ -1,0 +1,188 @@
+"""Laws of one picture drawn after another, and of what moved between the two."""
+
+from collections.abc import Mapping, Sequence
+from datetime import date
+from typing import TypeVar
+
+import networkx as nx
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from models.events import Event, EventRetracted
+from models.instants import Stamp
+from models.milestones import DependencyKey, Facts, MilestoneKey, ProjectKey, unretracted
+from models.movements import Movement, movements
+from models.schedule import Picture, State, picture
+from tests.networks import days, facts_of, histories
+
+Key = TypeVar("Key", ProjectKey, MilestoneKey, DependencyKey)
+Value = TypeVar("Value")
+
+#: What was said, and how many events of it lie between two pictures.
+told = histories(min_size=1, max_size=35)
+between = st.integers(1, 6)
+
+
+def taken_back(before: Sequence[Event], new: Sequence[Event]) -> dict[Stamp, Stamp]:
+    """Give the claims that counted and are now retracted, each with the retraction."""
+    counting = {(event.source, event.id): event.stamp for event in unretracted(before)}
+    return {
+        counting[event.source, event.data.retracts]: event.stamp
+        for event in new
+        if isinstance(event.data, EventRetracted) and (event.source, event.data.retracts) in counting
+    }
+
+
+def stepped(then: Facts, before: Sequence[Event], new: Sequence[Event]) -> Facts:
+    """Give the facts that new events make of those before, as a reader of rows that changed comes to know them."""
+    struck = taken_back(before, new)
+    gone = {(event.programme, event.project) for event in before if event.stamp in struck}
+    now = facts_of(*before, *new)
+
+    def changed(was: Mapping[Key, Value], becomes: Mapping[Key, Value]) -> dict[Key, Value]:
+        return {key: value for key, value in becomes.items() if key[:2] in gone or was.get(key) != value}
+
+    rows = Facts(
+        now.programmes,
+        changed(then.projects, now.projects),
+        changed(then.milestones, now.milestones),
+        changed(then.dependencies, now.dependencies),
+        now.sites,
+    )
+    return then.replaced(rows, gone)
+
+
+def moved(before: Sequence[Event], new: Sequence[Event], day: date) -> tuple[Picture, Picture, list[Movement]]:
+    then = facts_of(*before)
+    now = stepped(then, before, new)
+    shown_then = picture(then, day)
+    shown_now = picture(now, day, shown_then)
+    return shown_then, shown_now, movements((then, shown_then), (now, shown_now), taken_back(before, new))
+
+
+def winning(known: Facts) -> set[Stamp]:
+    """Give the stamps of all claims that win."""
+    stamps: set[Stamp | None] = set()
+    for claims in known.milestones.values():
+        stamps |= {claims.cancelled}
+        stamps |= {claim.stamp for claim in (claims.baseline, claims.planned, claims.estimated, claims.actual) if claim}
+    for project in known.projects.values():
+        stamps |= {project.registered, project.withdrawn}
+    for said in known.dependencies.values():
+        stamps |= {said.withdrawn, said.declared.stamp if said.declared else None}
+    return {stamp for stamp in stamps if stamp is not None}
+
+
+@settings(max_examples=200)
+@given(told, st.lists(st.tuples(st.integers(1, 4), days), max_size=8))
+def test_a_picture_drawn_after_another_is_the_picture(events: list[Event], steps: list[tuple[int, date]]) -> None:
+    known, last, at = Facts(), picture(Facts(), date(2026, 3, 10)), 0
+    for count, day in steps:
+        known, at = stepped(known, events[:at], events[at : at + count]), at + count
+        assert known == facts_of(*events[:at])
+        last, afresh = picture(known, day, before=last), picture(known, day)
+        assert last._replace(network=afresh.network) == afresh
+        assert last.network._replace(of=known) == afresh.network
+
+
+@settings(max_examples=300)
+@given(told, between, days)
+def test_what_moved_makes_the_forecasts_that_were_those_that_are(events: list[Event], new: int, day: date) -> None:
+    then, now, between = moved(events[:-new], events[-new:], day)
+    forecasts = {standing.key: standing.forecast for standing in then.standings if standing.forecast}
+    assert len({movement.milestone for movement in between}) == len(between)
+    for movement in between:
+        assert forecasts.pop(movement.milestone, None) == movement.was
+        if movement.becomes is not None:
+            forecasts[movement.milestone] = movement.becomes
+    assert forecasts == {standing.key: standing.forecast for standing in now.standings if standing.forecast}
+
+
+@settings(max_examples=300)
+@given(told, between, days)
+def test_a_movement_tells_how_its_milestone_stands(events: list[Event], new: int, day: date) -> None:
+    then, now, between = moved(events[:-new], events[-new:], day)
+    was = {standing.key: standing.state for standing in then.standings}
+    stands = {standing.key: standing for standing in now.standings}
+    achieved = set()
+    for movement in between:
+        if movement.milestone not in stands:
+            assert movement[2:7] == (None, None, State.UNKNOWN, None, None)
+            continue
+        standing = stands[movement.milestone]
+        assert movement[3:6] == (standing.slip_days, standing.state, standing.driver)
+        if movement.dependents is not None:
+            assert movement.dependents == standing.dependents
+            achieved.add(movement.milestone)
+        else:
+            assert movement.was != movement.becomes
+    assert achieved == {
+        key for key, standing in stands.items() if standing.state == State.ACHIEVED and was.get(key) != State.ACHIEVED
+    }
+
+
+@settings(max_examples=300)
+@given(told, between, days)
+def test_every_gate_moves_before_what_waits_for_it(events: list[Event], new: int, day: date) -> None:
+    _, now, between = moved(events[:-new], events[-new:], day)
+    turns = {movement.milestone: turn for turn, movement in enumerate(between)}
+    for place, links in enumerate(now.network.before):
+        for gate, _ in links:
+            waiting, gate_key = now.network.milestones[place], now.network.milestones[gate]
+            assert turns.get(gate_key, -1) < turns.get(waiting, len(turns))
+
+
+@settings(max_examples=400)
+@given(told, days)
+def test_what_a_single_event_moved_it_is_the_cause_of(events: list[Event], day: date) -> None:
+    *before, event = events
+    assert {movement.cause for movement in moved(before, [event], day)[2]} <= {event.stamp}
+
+
+@settings(max_examples=400)
+@given(told, between, days)
+def test_a_cause_is_a_claim_that_wins_now_or_a_retraction(events: list[Event], new: int, day: date) -> None:
+    before, since = events[:-new], events[-new:]
+    differs = winning(facts_of(*events)) - winning(facts_of(*before))
+    said = {event.stamp for event in since} & (differs | set(taken_back(before, since).values()))
+    assert {movement.cause for movement in moved(before, since, day)[2]} <= said
+
+
+@settings(max_examples=400)
+@given(told, between, days)
+def test_a_cause_is_about_something_upstream(events: list[Event], new: int, day: date) -> None:
+    before, since = events[:-new], events[-new:]
+    # All that was ever waited for, in circles or not.
+    ways: nx.DiGraph[MilestoneKey] = nx.DiGraph()
+    for known in (facts_of(*before), facts_of(*events)):
+        ways.add_nodes_from(known.existing_milestones())
+        for name, said in known.dependencies.items():
+            if said.holds:
+                ways.add_edge(MilestoneKey(name.programme, *name[3:]), MilestoneKey(*name[:3]))
+    struck = {by: claim for claim, by in taken_back(before, since).items()}
+    stamped = {event.stamp: event for event in events}
+    for movement in moved(before, since, day)[2]:
+        event = stamped[struck.get(movement.cause, movement.cause)]
+        upstream = nx.ancestors(ways, movement.milestone) | {movement.milestone}
+        milestone = getattr(event.data, "milestone", None)
+        assert any(
+            name[:2] == (event.programme, event.project) and milestone in (None, name.milestone) for name in upstream
+        )
+
+
+@settings(max_examples=100)
+@given(told, days, days)
+def test_another_day_alone_moves_nothing(events: list[Event], day: date, next_day: date) -> None:
+    known = facts_of(*events)
+    drawn_then, drawn_now = picture(known, day), picture(known, next_day)
+    same_day = picture(known, next_day, drawn_then)
+    assert movements((known, drawn_now), (known, same_day), {}) == []
+
+
+@settings(max_examples=200)
+@given(told, between, days)
+def test_what_moved_does_not_depend_on_how_it_was_drawn(events: list[Event], new: int, day: date) -> None:
+    before, since = events[:-new], events[-new:]
+    then, now = facts_of(*before), facts_of(*events)
+    afresh = movements((then, picture(then, day)), (now, picture(now, day)), taken_back(before, since))
+    assert sorted(afresh) == sorted(moved(before, since, day)[2])
