@@ -1,0 +1,58 @@
+"""`python -m tests.benchmarks [name ...]`: run benchmarks, print what they measured, and write it as JSON if asked."""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Final
+
+from tests.benchmarks import latency_large, latency_small, record, schedule, scrape
+from tests.benchmarks.effort import Effort
+from tests.benchmarks.figures import Figure
+from tests.benchmarks.ground import Ground
+from tests.benchmarks.outcome import as_json, machine, print_table
+
+BENCHMARKS: Final[Mapping[str, Callable[[Ground, Effort], Iterator[Figure]]]] = {
+    "schedule": schedule.measure,
+    "latency-large": latency_large.measure,
+    "latency-small": latency_small.measure,
+    "scrape": scrape.measure,
+    "record": record.measure,
+}
+
+
+def main() -> None:
+    """Run what the command line names, or all."""
+    reading = argparse.ArgumentParser(prog="python -m tests.benchmarks", description="How fast Milepost is here.")
+    reading.add_argument("name", nargs="*", help=f"which: {', '.join(BENCHMARKS)}; all of them unless named")
+    reading.add_argument("--runs", type=int, default=3, help="how often each is run (default 3)")
+    reading.add_argument("--scale", type=float, default=1.0, help="sizes, of what targets speak of (default 1)")
+    reading.add_argument("--json", type=Path, metavar="FILE", help="where to write the results, too")
+    told = reading.parse_args()
+    if unknown := [name for name in told.name if name not in BENCHMARKS]:
+        reading.error(f"no such benchmark: {', '.join(unknown)}; there are {', '.join(BENCHMARKS)}")
+    # Whoever runs this may have a worker's settings around: they are not meant for these.
+    for name in [name for name in os.environ if name.startswith("MILEPOST_") and name != "MILEPOST_TEST_DATABASE"]:
+        del os.environ[name]
+    effort, load_before = Effort(told.scale, told.runs), os.getloadavg()[0]
+    with ExitStack() as ending:
+        ground = Ground(ending, _say)
+        outcome = {}
+        for name in told.name or BENCHMARKS:
+            _say(f"{name}:")
+            outcome[name] = list(BENCHMARKS[name](ground, effort))
+        on = machine(ground, load_before)
+    print_table(outcome, effort, on)
+    if told.json is not None:
+        told.json.write_text(json.dumps(as_json(outcome, effort, on), indent=1) + "\n")
+
+
+def _say(line: str) -> None:
+    sys.stderr.write(f"{line}\n")
+
+
+if __name__ == "__main__":
+    main()

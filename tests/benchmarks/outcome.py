@@ -1,0 +1,97 @@
+"""What came of the benchmarks, on which machine: as a table for people, as JSON for programs."""
+
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import faust
+from rich.console import Console
+from rich.table import Table
+
+from deploy.broker import KAFKA_VERSION
+from tests.benchmarks.effort import Effort
+from tests.benchmarks.figures import Figure, Target, shown
+from tests.benchmarks.ground import Ground
+
+#: Where output goes to no terminal, there is nobody to say how wide it may be.
+_WIDTH: Final = 160
+
+Outcome = Mapping[str, Sequence[Figure]]
+
+
+def machine(ground: Ground, load_before: float) -> dict[str, str]:
+    """Return on what it was measured; the load is that of others, before anything was begun."""
+    return {
+        "cores": str(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()),
+        "system": platform.platform(),
+        "Python": platform.python_version(),
+        "Kafka": KAFKA_VERSION,
+        "PostgreSQL": ground.postgresql_version or "not used",
+        "faust-streaming": faust.__version__,
+        "load before": f"{load_before:.2f}",
+    }
+
+
+def print_table(outcome: Outcome, effort: Effort, on: Mapping[str, str]) -> None:
+    """Print what was measured, and whether it is what it should be."""
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=_WIDTH)
+    table = Table(caption=", ".join(f"{name} {value}" for name, value in on.items()), caption_justify="left")
+    table.add_column("what")
+    for name in ("values", "median", "p99", "least", "most"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("target")
+    table.add_column("")
+    for name, figures in outcome.items():
+        table.add_section()
+        table.add_row(f"[bold]{name}[/bold]")
+        for figure in figures:
+            numbers = (figure.median, figure.p99, figure.least, figure.most)
+            table.add_row(
+                figure.what,
+                f"{len(figure.values):,}",
+                *(shown(value, figure.unit) for value in numbers),
+                "\n".join(f"{target.statistic} ≤ {shown(target.limit, figure.unit)}" for target in figure.targets),
+                "\n".join(_verdict(figure, target, effort) for target in figure.targets),
+            )
+    console.print(table)
+    if effort.scale != 1:
+        console.print(f"The targets speak of scale 1, this was {effort.scale:g}: they say nothing here.")
+
+
+def _verdict(figure: Figure, target: Target, effort: Effort) -> str:
+    if effort.scale != 1:
+        return ""
+    return "[green]met[/green]" if figure.meets(target) else "[bold red]missed[/bold red]"
+
+
+def as_json(outcome: Outcome, effort: Effort, on: Mapping[str, str]) -> dict[str, Any]:
+    """Return all of it, every single value included; seconds are seconds."""
+    return {
+        "machine": dict(on),
+        "scale": effort.scale,
+        "runs": effort.runs,
+        "benchmarks": {name: [_figure(figure, effort) for figure in figures] for name, figures in outcome.items()},
+    }
+
+
+def _figure(figure: Figure, effort: Effort) -> dict[str, Any]:
+    return {
+        "what": figure.what,
+        "unit": figure.unit,
+        "median": figure.median,
+        "p99": figure.p99,
+        "least": figure.least,
+        "most": figure.most,
+        "targets": [
+            {
+                "statistic": target.statistic,
+                "limit": target.limit,
+                "met": figure.meets(target) if effort.scale == 1 else None,
+            }
+            for target in figure.targets
+        ],
+        "values": list(figure.values),
+    }

@@ -1,0 +1,92 @@
+"""Working off a backlog, with drawing and without: what drawing costs."""
+
+from collections.abc import Iterator, Sequence
+from itertools import chain, zip_longest
+from typing import Final, NamedTuple
+
+from tests.benchmarks.effort import Effort
+from tests.benchmarks.figures import Figure, Target, pooled
+from tests.benchmarks.ground import Ground
+from tests.benchmarks.programmes import Live, realistic, said_of
+from tests.benchmarks.sights import Recorded, Shown, Started
+from tests.reading import Event
+
+_PROGRAMMES: Final = 100
+_MILESTONES: Final = 100
+_EVENTS: Final = 60_000
+_MOST_PERCENT: Final = 10.0
+
+
+class _Pace(NamedTuple):
+    """How a backlog was worked off."""
+
+    #: Events a second, from the start of the application, and from when it began to decode the first batch.
+    from_start: float
+    from_first: float
+    #: From the start until all of it was shown, where anything was.
+    shown_seconds: float | None
+
+
+def measure(ground: Ground, effort: Effort) -> Iterator[Figure]:
+    """Work off a backlog as often as asked for, each way."""
+    yield from pooled(_run(ground, effort, number) for number in range(effort.runs))
+
+
+def _run(ground: Ground, effort: Effort, number: int) -> list[Figure]:
+    events = _backlog(ground, effort)
+    # In turns: what is warm by then should not always be to the good of the same.
+    first = number % 2 == 0
+    paces = {draws: _work_off(ground, events, number, draws=draws) for draws in (first, not first)}
+    drawing, still = paces[True], paces[False]
+    title = f"{len(events):,} events of {effort.of(_PROGRAMMES)} programmes"
+    return [
+        Figure(f"{title}, with drawing: events/s from the start", "number", [drawing.from_start]),
+        Figure(f"{title}, without: events/s from the start", "number", [still.from_start]),
+        Figure(f"{title}, with drawing: events/s from the first batch", "number", [drawing.from_first]),
+        Figure(f"{title}, without: events/s from the first batch", "number", [still.from_first]),
+        Figure(f"{title}: from the start until all is shown", "s", [drawing.shown_seconds or 0.0]),
+        Figure(
+            "drawing costs, from the start",
+            "%",
+            [100 * (1 - drawing.from_start / still.from_start)],
+            [Target("median", _MOST_PERCENT)],
+        ),
+        Figure(
+            "drawing costs, from the first batch",
+            "%",
+            [100 * (1 - drawing.from_first / still.from_first)],
+            [Target("median", _MOST_PERCENT)],
+        ),
+    ]
+
+
+def _backlog(ground: Ground, effort: Effort) -> Sequence[Event]:
+    """Return the events of all programmes, the first of each, the second of each, and so on."""
+    programmes = effort.of(_PROGRAMMES)
+    plans = [realistic(f"programme-{number}", _MILESTONES, ground.day, number) for number in range(programmes)]
+    said = [list(said_of(plan)) for plan in plans]
+    left = effort.of(_EVENTS, multiple_of=_EVENTS // _PROGRAMMES) - sum(map(len, said))
+    shares = [left // programmes + (number < left % programmes) for number in range(programmes)]
+    for plan, its, share in zip(plans, said, shares, strict=True):
+        its.extend(Live(plan, 0).moved(share, (7, 2, 1)))
+    return [event for event in chain.from_iterable(zip_longest(*said)) if event is not None]
+
+
+def _work_off(ground: Ground, events: Sequence[Event], number: int, *, draws: bool) -> _Pace:
+    ground.say(f"run {number + 1}: {len(events):,} events wait, {'with' if draws else 'without'} drawing")
+    with ground.place() as place:
+        loaded = place.load(events)
+        with place.worker(draws=draws) as worker:
+            worker.wait_until_recorded(loaded)
+            if draws:
+                worker.wait_until_shown(place.store.revisions())
+            [started] = worker.sights(Started)
+            batches = worker.sights(Recorded)
+            began, ended = batches[0].at - batches[0].seconds, batches[-1].at
+            shown = worker.sights(Shown)
+        assert place.store.count_events() == loaded
+    return _Pace(
+        len(events) / (ended - started.at),
+        len(events) / (ended - began),
+        shown[-1].at - started.at if shown else None,
+    )
