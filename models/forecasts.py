@@ -18,12 +18,12 @@ from typing import Final, NamedTuple
 from sqlalchemy import Connection, Engine, select
 
 from models.database import reading, writing
-from models.history import cause_of, note
+from models.history import Moved, cause_of, note
 from models.instants import Stamp
 from models.ledger import Strike, read_correlations, read_strikes, read_subject_events
 from models.milestones import Facts, fold
 from models.movements import Movement, movements
-from models.pictures import NEVER_DRAWN, Mark, Stored, move_mark, read_marks, read_stored, write_forecasts
+from models.pictures import Drawing, Mark, Move, Stored, move_marks, read_marks, read_stored, write_forecasts
 from models.recall import NEVER_READ, Recalled, recall
 from models.schedule import Picture, picture
 from models.tables import programmes
@@ -67,6 +67,11 @@ class _Pass:
     def is_behind(self) -> bool:
         """Whether events came since the last drawing."""
         return self.mark is None or self.mark.revision < self.revision
+
+    @property
+    def noted(self) -> int:
+        """How many rows its history has already."""
+        return 0 if self.mark is None else self.mark.history
 
     def is_as_marked(self, day: date) -> bool:
         """Return whether the database holds this drawing already; a mark may be ahead where rows were made anew."""
@@ -158,21 +163,25 @@ class Forecasts:
         done = [(one, now, moved) for one, now, moved in done if not one.is_as_marked(day)]
         if not done:
             return
-        names = {cause_of(movement) for _, _, moved in done for movement in moved}
+        moves = [
+            Move(one.programme, one.mark, Mark(one.revision, day, one.noted + len(moved), 0)) for one, _, moved in done
+        ]
+        drawings = [Drawing(one.programme, one.last.picture if one.last else one.stored, now) for one, now, _ in done]
+        history = [
+            Moved(one.noted + number, one.revision, movement)
+            for one, _, moved in done
+            for number, movement in enumerate(moved, start=1)
+        ]
+        names = sorted({cause_of(movement) for _, _, movement in history})
         with writing(self._engine) as connection:
-            for one, _, moved in done:
-                was = one.mark or NEVER_DRAWN
-                move_mark(connection, one.programme, one.mark, Mark(one.revision, day, was.history + len(moved), 0))
-            correlations = read_correlations(connection, sorted(names)) if names else {}
-            for one, now, moved in done:
-                write_forecasts(connection, one.programme, one.last.picture if one.last else one.stored, now)
-                noted = (one.mark or NEVER_DRAWN).history
-                note(connection, moved, noted=noted, revision=one.revision, correlations=correlations, now_ms=now_ms)
+            move_marks(connection, moves)
+            write_forecasts(connection, drawings)
+            note(connection, history, read_correlations(connection, names) if names else {}, now_ms)
 
     def _keep(self, one: _Pass, now: Picture, moved: Sequence[Movement]) -> Drawn:
         """Remember what was drawn, and let go of what was drawn longest ago when that is too much."""
-        mark = one.mark or NEVER_DRAWN
-        drawn = Drawn(one.programme, one.revision, one.after, now, mark.history + len(moved) > mark.published)
+        published = 0 if one.mark is None else one.mark.published
+        drawn = Drawn(one.programme, one.revision, one.after, now, one.noted + len(moved) > published)
         self._drawn[one.programme] = drawn
         self._drawn.move_to_end(one.programme)
         size = sum(drawn.size for drawn in self._drawn.values())
@@ -183,7 +192,8 @@ class Forecasts:
 
 def _fold_before(connection: Connection, one: _Pass, recalled: Recalled, strikes: Sequence[Strike]) -> Facts:
     """Return the facts as they stood at the last drawing."""
-    then = (one.mark or NEVER_DRAWN).revision
+    assert one.mark is not None  # noqa: S101 - narrows for mypy: without one there is no before
+    then = one.mark.revision
     touched = {strike.project for strike in strikes} | {
         project
         for (programme, project), revision in recalled.revisions.items()

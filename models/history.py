@@ -1,6 +1,7 @@
 """The rows of `history`: every forecast that an event moved, every milestone that one achieved, what was published."""
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from sqlalchemy import Connection, select, update
 
@@ -14,24 +15,24 @@ from models.tables import history, pictures
 _COLUMNS = tuple(history.c[name] for name in Noted._fields)
 
 
+class Moved(NamedTuple):
+    """A movement, its number in the history of its programme, and of which revision that is."""
+
+    number: int
+    revision: int
+    movement: Movement
+
+
 def cause_of(movement: Movement) -> Name:
     """Return the name of the event behind a movement."""
     stamp = read_stamp(movement.cause)
     return Name(stamp.source, stamp.id)
 
 
-def note(  # noqa: PLR0913 - the columns of a row
-    connection: Connection,
-    moved: Sequence[Movement],
-    *,
-    noted: int,
-    revision: int,
-    correlations: Mapping[Name, str],
-    now_ms: int,
-) -> None:
-    """Write what moved in one drawing of a programme that has so many rows already."""
+def note(connection: Connection, moved: Sequence[Moved], correlations: Mapping[Name, str], now_ms: int) -> None:
+    """Write what moved."""
     rows = []
-    for number, movement in enumerate(moved, start=noted + 1):
+    for number, revision, movement in moved:
         cause, (driver_project, driver_milestone) = cause_of(movement), movement.driver or (None, None)
         row = Noted(
             movement.milestone.programme,

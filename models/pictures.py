@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import date
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
-from sqlalchemy import Connection, delete, select, tuple_, update
+from sqlalchemy import BindParameter, Connection, bindparam, delete, select, tuple_, update
 
 from models.database import RacedError
 from models.milestones import MilestoneKey
-from models.rows import OnConflict, insert_into, write_rows
+from models.rows import OnConflict, Row, insert_into, write_rows
 from models.schedule import Picture, Standing
 from models.tables import forecasts, pictures
 
@@ -23,9 +23,6 @@ class Mark(NamedTuple):
     #: How many rows the programme's history has, and up to which of them changes were published.
     history: int
     published: int
-
-
-NEVER_DRAWN: Final = Mark(-1, date.min, 0, 0)
 
 
 class Stored(NamedTuple):
@@ -47,22 +44,42 @@ def read_marks(connection: Connection, names: Sequence[str]) -> dict[str, Mark]:
     return {name: Mark(*mark) for name, *mark in rows}
 
 
-def move_mark(connection: Connection, name: str, as_read: Mark | None, done: Mark) -> None:
-    """Move a mark from what was read to what is done, whatever was published meanwhile.
+class Move(NamedTuple):
+    """A mark as it was read (None: there was none), and as it is to be."""
 
-    It is the first thing that a drawing writes; raises `RacedError` when another drawing was faster.
+    programme: str
+    as_read: Mark | None
+    done: Mark
+
+
+def move_marks(connection: Connection, moves: Sequence[Move]) -> None:
+    """Move marks from what was read to what is done, whatever was published meanwhile.
+
+    It is the first thing that a drawing writes; raises `RacedError` when another drawing was faster with one of them.
     """
-    if as_read is None:
-        made = insert_into(pictures, connection.dialect.name).values(programme=name, **done._asdict())
-        options = {"preserve_rowcount": True}
-        count = connection.execute(made.on_conflict_do_nothing(), execution_options=options).rowcount
-    else:
-        unmoved = (pictures.c.revision == as_read.revision) & (pictures.c.day == as_read.day)
-        moving = update(pictures).where(pictures.c.programme == name, unmoved)
-        values = {"revision": done.revision, "day": done.day, "history": done.history}
-        count = connection.execute(moving.values(values)).rowcount
-    if count != 1:
-        raise RacedError(f"another worker drew programme {name} at the same moment")
+    first = [{"programme": move.programme, **move.done._asdict()} for move in moves if move.as_read is None]
+    further = [
+        {
+            "its_programme": move.programme,
+            **{f"read_{name}": getattr(move.as_read, name) for name in ("revision", "day")},
+            **{name: getattr(move.done, name) for name in ("revision", "day", "history")},
+        }
+        for move in moves
+        if move.as_read is not None
+    ]
+    options = {"preserve_rowcount": True}
+    moved = 0
+    if first:
+        made = insert_into(pictures, connection.dialect.name).on_conflict_do_nothing()
+        moved += connection.execute(made, first, execution_options=options).rowcount
+    if further:
+        unmoved = [pictures.c[name] == bindparam(f"read_{name}") for name in ("revision", "day")]
+        values: dict[str, BindParameter[Any]] = {name: bindparam(name) for name in ("revision", "day", "history")}
+        moving = update(pictures).where(pictures.c.programme == bindparam("its_programme"), *unmoved).values(values)
+        moved += connection.execute(moving, further, execution_options=options).rowcount
+    if moved != len(moves):
+        names = ", ".join(move.programme for move in moves)
+        raise RacedError(f"another worker drew one of these programmes at the same moment: {names}")
 
 
 def read_stored(connection: Connection, name: str) -> dict[tuple[str, ...], Stored]:
@@ -85,21 +102,31 @@ def _stored(standing: Standing) -> Stored:
     )
 
 
-def write_forecasts(
-    connection: Connection, name: str, there: Picture | Mapping[tuple[str, ...], Stored], now: Picture
-) -> None:
-    """Write the forecasts of a programme that differ from what is there, and remove those that are there no longer."""
-    gone: list[tuple[str, ...]] = []
-    if isinstance(there, Picture) and there.network is now.network:
-        # What stands as it stood is the same object.
-        pairs = zip(there.standings, now.standings, strict=True)
-        differing = [new for old, new in pairs if old is not new and _stored(old) != _stored(new)]
-    else:
-        stored = {old[:3]: _stored(old) for old in there.standings} if isinstance(there, Picture) else there
-        differing = [new for new in now.standings if stored.get(new[:3]) != _stored(new)]
-        gone = sorted(stored.keys() - now.network.places.keys())
-    rows = [{**new.key._asdict(), **_stored(new)._asdict()} for new in differing]
+class Drawing(NamedTuple):
+    """A programme whose forecasts are to be written: what is there, and what is to be."""
+
+    programme: str
+    there: Picture | Mapping[tuple[str, ...], Stored]
+    now: Picture
+
+
+def write_forecasts(connection: Connection, drawings: Sequence[Drawing]) -> None:
+    """Write the forecasts of programmes that differ from what is there, and remove those that are there no longer."""
+    rows: list[Row] = []
+    for name, there, now in drawings:
+        if isinstance(there, Picture) and there.network is now.network:
+            # What stands as it stood is the same object.
+            pairs = zip(there.standings, now.standings, strict=True)
+            differing = [new for old, new in pairs if old is not new and _stored(old) != _stored(new)]
+        else:
+            stored = {old[:3]: _stored(old) for old in there.standings} if isinstance(there, Picture) else there
+            differing = [new for new in now.standings if stored.get(new[:3]) != _stored(new)]
+            _remove(connection, name, sorted(stored.keys() - now.network.places.keys()))
+        rows.extend({**new.key._asdict(), **_stored(new)._asdict()} for new in differing)
     write_rows(connection, forecasts, rows, OnConflict.REPLACE)
+
+
+def _remove(connection: Connection, name: str, gone: Sequence[tuple[str, ...]]) -> None:
     for start in range(0, len(gone), _AT_ONCE):
         which = tuple_(forecasts.c.project, forecasts.c.milestone).in_(
             [(project, milestone) for _, project, milestone in gone[start : start + _AT_ONCE]]

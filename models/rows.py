@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from enum import Enum, auto
+from functools import lru_cache
 from typing import Any, Final
 
 from sqlalchemy import (
@@ -64,25 +65,31 @@ def write_rows(connection: Connection, table: Table, rows: Sequence[Row], on_con
 
 
 def _write(connection: Connection, table: Table, rows: Sequence[Row], on_conflict: OnConflict) -> int:
-    names = list(rows[0])
-    statement = insert_into(table, connection.dialect.name)
+    names = tuple(rows[0])
+    statement = _statement(table, connection.dialect.name, names, on_conflict)
     parameters: Row | Sequence[Row] = rows
     if connection.dialect.name == "postgresql":
-        arrays = [bindparam(f"all_{name}", type_=ARRAY(table.c[name].type)) for name in names]
-        statement = statement.from_select(names, select(*(func.unnest(array) for array in arrays)))
         parameters = {f"all_{name}": [row[name] for row in rows] for name in names}
+    return connection.execute(statement, parameters, execution_options={"preserve_rowcount": True}).rowcount
+
+
+@lru_cache(maxsize=64)
+def _statement(table: Table, dialect: str, names: Sequence[str], on_conflict: OnConflict) -> Insert:
+    """Return the INSERT of such rows; to put one together costs more than to execute it for a few."""
+    statement = insert_into(table, dialect)
+    if dialect == "postgresql":
+        arrays = [bindparam(f"all_{name}", type_=ARRAY(table.c[name].type)) for name in names]
+        statement = statement.from_select(list(names), select(*(func.unnest(array) for array in arrays)))
     set_: dict[str, ColumnElement[Any]] = {}
     if on_conflict is OnConflict.MERGE:
         set_ = _winners(table, statement)
     elif on_conflict is OnConflict.REPLACE:
         set_ = {name: statement.excluded[name] for name in names if not table.c[name].primary_key}
-    if set_:
-        if "revision" in names:
-            set_["revision"] = statement.excluded.revision
-        statement = statement.on_conflict_do_update(index_elements=list(table.primary_key), set_=set_)
-    else:
-        statement = statement.on_conflict_do_nothing()
-    return connection.execute(statement, parameters, execution_options={"preserve_rowcount": True}).rowcount
+    if not set_:
+        return statement.on_conflict_do_nothing()
+    if "revision" in names:
+        set_["revision"] = statement.excluded.revision
+    return statement.on_conflict_do_update(index_elements=list(table.primary_key), set_=set_)
 
 
 def rows_of(facts: Facts, revisions: Mapping[str, int]) -> dict[Table, list[Row]]:

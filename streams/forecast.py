@@ -39,7 +39,7 @@ logger = logging.getLogger("milepost.forecast")
 #: How many programmes are read at once: bounds memory when thousands changed.
 _AT_ONCE: Final = 10
 #: How old a picture may become, at most, for the sake of a backlog of events.
-LONGEST_REST_SECONDS: Final = 5.0
+LONGEST_REST_SECONDS: Final = 10.0
 
 T = TypeVar("T")
 

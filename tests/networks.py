@@ -26,6 +26,7 @@ from models.events import (
 )
 from models.instants import Instant, Stamp
 from models.milestones import DependencyKey, Facts, Milestone, MilestoneKey, Project, ProjectKey, fold, unretracted
+from models.schedule import Standing, picture
 
 TODAY = date(2026, 3, 10)
 SOURCE = "office"
@@ -101,6 +102,16 @@ def retracted(number: int, claim: int) -> Event:
 def facts_of(*events: Event) -> Facts:
     """Give what was said."""
     return fold(unretracted(events))
+
+
+def standings(*events: Event, on: date = TODAY) -> dict[str, Standing]:
+    """Give how everything in the north stands by `project/milestone`."""
+    return {"/".join(standing[1:3]): standing for standing in picture(facts_of(*events), on).standings}
+
+
+def ahead(day: date | None) -> int | None:
+    """Give by how many days something lies after today."""
+    return None if day is None else (day - TODAY).days
 
 
 def _reported(number: int, name: str, classifier: Classifier, days: int) -> Event:

@@ -1,0 +1,274 @@
+"""What waits for something else, by hand: forecasts through dependencies, what drives them, and the states they give."""
+
+from collections.abc import Mapping
+from datetime import date, timedelta
+
+import pytest
+
+from models.events import Event
+from models.schedule import Driver, Standing, State, picture
+from tests.networks import (
+    TODAY,
+    achieved,
+    ahead,
+    cancelled,
+    dependency,
+    estimated,
+    facts_of,
+    planned,
+    registered,
+    retracted,
+    standings,
+    waits,
+    waits_no_more,
+    withdrawn,
+)
+
+Told = tuple[int | None, str | None, State]
+
+
+def told(standing: Standing) -> Told:
+    """Give forecast (days from today), driver and state."""
+    return ahead(standing.forecast), str(standing.driver) if standing.driver else None, standing.state
+
+
+def all_told(shown: Mapping[str, Standing]) -> dict[str, Told]:
+    return {name: told(standing) for name, standing in shown.items()}
+
+
+@pytest.mark.parametrize(
+    ("lag_days", "expected"),
+    [
+        (0, (10, "park/gate", State.BLOCKED)),
+        (3, (13, "park/gate", State.BLOCKED)),
+        (3650, (3660, "park/gate", State.BLOCKED)),
+        (-4, (6, "park/gate", State.BLOCKED)),
+        # What comes no later than one's own date drives nothing.
+        (-5, (5, None, State.PLANNED)),
+        (-6, (5, None, State.PLANNED)),
+        (-3650, (5, None, State.PLANNED)),
+    ],
+)
+def test_a_milestone_comes_no_earlier_than_so_many_days_after_its_gate(lag_days: int, expected: Told) -> None:
+    shown = standings(planned(1, "park/gate", 10), planned(2, "wharf/x", 5), waits(3, "wharf/x", "park/gate", lag_days))
+    assert told(shown["park/gate"]) == (10, None, State.PLANNED)
+    assert told(shown["wharf/x"]) == expected
+
+
+def test_a_slip_goes_down_a_chain_and_every_link_names_the_one_before() -> None:
+    plan = [planned(1, "a/x", 2), planned(2, "b/x", 5), planned(3, "c/x", 9)]
+    chain = [waits(4, "b/x", "a/x", 3), waits(5, "c/x", "b/x", 4)]
+    # As planned everything fits, with nothing to spare.
+    assert all_told(standings(*plan, *chain)) == {
+        "a/x": (2, None, State.PLANNED),
+        "b/x": (5, None, State.PLANNED),
+        "c/x": (9, None, State.PLANNED),
+    }
+    late = standings(*plan, *chain, estimated(6, "a/x", 10))
+    assert all_told(late) == {
+        "a/x": (10, None, State.SLIPPING),
+        "b/x": (13, "a/x", State.BLOCKED),
+        "c/x": (17, "b/x", State.BLOCKED),
+    }
+    assert [standing.slip_days for standing in late.values()] == [8, 8, 8]
+    # What has room takes up a part of it.
+    roomy = standings(*plan, *chain, estimated(6, "a/x", 10), estimated(7, "c/x", 16))
+    assert (told(roomy["c/x"]), roomy["c/x"].slip_days) == ((17, "b/x", State.BLOCKED), 8)
+    roomy = standings(*plan, *chain, estimated(6, "a/x", 10), estimated(7, "c/x", 18))
+    assert (told(roomy["c/x"]), roomy["c/x"].slip_days) == ((18, None, State.SLIPPING), 9)
+
+
+def test_of_several_gates_the_latest_drives() -> None:
+    shown = standings(
+        *(planned(1, "a/x", 8), waits(2, "d/x", "a/x", 1)),
+        *(planned(3, "b/x", 5), waits(4, "d/x", "b/x", 5)),
+        *(planned(5, "c/x", 20), waits(6, "d/x", "c/x", -11)),
+        planned(7, "d/x", 2),
+    )
+    assert told(shown["d/x"]) == (10, "b/x", State.BLOCKED)
+
+
+def test_of_gates_that_set_the_same_date_the_first_by_project_and_milestone_drives() -> None:
+    shown = standings(
+        *(planned(1, "ab/a", 10), waits(2, "d/x", "ab/a")),
+        *(planned(3, "a.b/y", 7), waits(4, "d/x", "a.b/y", 3)),
+        *(planned(5, "a.b/x", 12), waits(6, "d/x", "a.b/x", -2)),
+        planned(7, "d/x", 2),
+    )
+    assert told(shown["d/x"]) == (10, "a.b/x", State.BLOCKED)
+    assert shown["d/x"].driver == Driver("a.b", "x")
+
+
+def test_nothing_drives_a_forecast_that_is_the_data_date_anyway() -> None:
+    gate, follower = achieved(1, "a/x", -3), waits(2, "b/x", "a/x", 3)
+    assert told(standings(gate, follower)["b/x"]) == (0, None, State.PLANNED)
+    assert told(standings(gate, follower, planned(3, "b/x", -1))["b/x"]) == (0, None, State.OVERDUE)
+    a_day_before = TODAY - timedelta(days=1)
+    assert told(standings(gate, follower, on=a_day_before)["b/x"]) == (0, "a/x", State.BLOCKED)
+
+
+GATE, HALL = planned(1, "a/x", 10), [planned(2, "b/x", 5), waits(3, "b/x", "a/x")]
+
+
+@pytest.mark.parametrize(
+    ("why", "events", "expected"),
+    [
+        ("it is cancelled", [cancelled(4, "a/x")], (5, None, State.PLANNED)),
+        ("it is cancelled and planned anew", [cancelled(4, "a/x"), planned(5, "a/x", 8)], (8, "a/x", State.BLOCKED)),
+        ("its project is withdrawn", [withdrawn(4, "a")], (5, None, State.PLANNED)),
+        ("its project is back", [withdrawn(4, "a"), registered(5, "a")], (10, "a/x", State.BLOCKED)),
+        (
+            "it was done, and is cancelled all the same",
+            [achieved(4, "a/x", 9), cancelled(5, "a/x")],
+            (5, None, "planned"),
+        ),
+        ("it has no forecast", [retracted(4, 1)], (5, None, State.PLANNED)),
+        ("it is waited for no more", [waits_no_more(4, "b/x", "a/x")], (5, None, State.PLANNED)),
+        ("it was never said to be waited for", [retracted(4, 3)], (5, None, State.PLANNED)),
+        ("what waits is done", [achieved(4, "b/x", -1)], (-1, None, State.ACHIEVED)),
+        ("what waits is done tomorrow", [achieved(4, "b/x", 1)], (1, None, State.ACHIEVED)),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_gate_has_no_say_or_again_one_when(why: str, events: list[Event], expected: Told) -> None:
+    assert told(standings(GATE, *HALL)["b/x"]) == (10, "a/x", State.BLOCKED)
+    assert told(standings(GATE, *HALL, *events)["b/x"]) == expected, why
+
+
+def test_without_the_gate_that_drove_it_the_next_does() -> None:
+    other = [planned(4, "c/x", 7), waits(5, "b/x", "c/x")]
+    assert told(standings(GATE, *HALL, *other)["b/x"]) == (10, "a/x", State.BLOCKED)
+    assert told(standings(GATE, *HALL, *other, cancelled(6, "a/x"))["b/x"]) == (7, "c/x", State.BLOCKED)
+
+
+def test_what_is_cancelled_still_has_a_forecast_and_hands_none_on() -> None:
+    shown = standings(GATE, *HALL, planned(4, "c/x", 6), waits(5, "c/x", "b/x"), cancelled(6, "b/x"))
+    assert told(shown["b/x"]) == (10, "a/x", State.CANCELLED)
+    assert told(shown["c/x"]) == (6, None, State.PLANNED)
+
+
+class TestWithoutADateOfItsOwn:
+    """A milestone that nobody gave a date to."""
+
+    def test_comes_when_its_gates_let_it(self) -> None:
+        shown = standings(planned(1, "a/x", 10), waits(2, "b/x", "a/x", 2), waits(3, "c/x", "b/x", -1))
+        assert told(shown["b/x"]) == (12, "a/x", State.BLOCKED)
+        assert told(shown["c/x"]) == (11, "b/x", State.BLOCKED)
+        assert (shown["b/x"].slip_days, shown["b/x"].float_days) == (None, None)
+
+    def test_comes_today_when_they_let_it_earlier(self) -> None:
+        shown = standings(achieved(1, "a/x", -30), waits(2, "b/x", "a/x", 2))
+        assert told(shown["b/x"]) == (0, None, State.PLANNED)
+
+    def test_is_unknown_when_they_are(self) -> None:
+        shown = standings(waits(1, "b/x", "a/x", 2), waits(2, "c/x", "b/x"))
+        assert set(all_told(shown).values()) == {(None, None, State.UNKNOWN)}
+
+    def test_is_unknown_when_all_that_are_known_are_cancelled(self) -> None:
+        shown = standings(planned(1, "a/x", 10), waits(2, "b/x", "a/x"), cancelled(3, "a/x"))
+        assert told(shown["b/x"]) == (None, None, State.UNKNOWN)
+
+    def test_one_gate_of_which_something_is_known_is_enough(self) -> None:
+        shown = standings(planned(1, "a/x", 10), waits(2, "c/x", "a/x"), waits(3, "c/x", "b/x", 3650))
+        assert told(shown["c/x"]) == (10, "a/x", State.BLOCKED)
+
+
+def test_what_is_done_hands_on_the_day_when_it_was() -> None:
+    follower = [planned(2, "b/x", 5), waits(3, "b/x", "a/x", 30)]
+    shown = standings(achieved(1, "a/x", -20), *follower)
+    assert told(shown["b/x"]) == (10, "a/x", State.BLOCKED)
+    shown = standings(achieved(1, "a/x", -25), *follower)
+    assert told(shown["b/x"]) == (5, None, State.PLANNED)
+
+
+def test_an_overdue_gate_pushes_what_waits_for_it_day_by_day() -> None:
+    events = planned(1, "a/x", 2), planned(2, "b/x", 5), waits(3, "b/x", "a/x", 2)
+    days = [standings(*events, on=TODAY + timedelta(days=day)) for day in range(7)]
+    assert [told(shown["a/x"]) for shown in days] == [
+        (2, None, State.PLANNED),
+        (2, None, State.PLANNED),
+        (2, None, State.PLANNED),
+        (3, None, State.OVERDUE),
+        (4, None, State.OVERDUE),
+        (5, None, State.OVERDUE),
+        (6, None, State.OVERDUE),
+    ]
+    assert [told(shown["b/x"]) for shown in days] == [
+        (5, None, State.PLANNED),
+        (5, None, State.PLANNED),
+        (5, None, State.PLANNED),
+        (5, None, State.PLANNED),
+        (6, "a/x", State.BLOCKED),
+        (7, "a/x", State.BLOCKED),
+        # Overdue comes before blocked, driven as it is.
+        (8, "a/x", State.OVERDUE),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("why", "events", "expected", "slip_days"),
+    [
+        ("cancelled before all", [planned(4, "b/x", -3), cancelled(5, "b/x")], (10, "a/x", State.CANCELLED), 5),
+        ("overdue before blocked", [planned(4, "b/x", -3)], (10, "a/x", State.OVERDUE), 5),
+        ("blocked before slipping", [planned(4, "b/x", 9)], (10, "a/x", State.BLOCKED), 5),
+        (
+            "blocked, and earlier than at first",
+            [estimated(4, "a/x", 4), estimated(5, "b/x", 1)],
+            (4, "a/x", "blocked"),
+            -1,
+        ),
+        ("slipping of its own", [planned(4, "b/x", 10)], (10, None, State.SLIPPING), 5),
+        ("planned, since earlier", [estimated(4, "a/x", 0), estimated(5, "b/x", 1)], (1, None, State.PLANNED), -4),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_of_the_states_that_apply_the_first_is_told(
+    why: str, events: list[Event], expected: Told, slip_days: int
+) -> None:
+    standing = standings(GATE, *HALL, *events)["b/x"]
+    assert (told(standing), standing.slip_days) == (expected, slip_days), why
+
+
+def test_a_cycle_moves_nothing_beyond_what_counts_and_is_told() -> None:
+    events = planned(1, "a/x", 5), planned(2, "b/x", 9), waits(3, "a/x", "b/x", 1), waits(4, "b/x", "a/x", 100)
+    assert all_told(standings(*events)) == {
+        "a/x": (10, "b/x", State.BLOCKED),
+        "b/x": (9, None, State.PLANNED),
+    }
+    assert picture(facts_of(*events), TODAY).set_aside == [dependency("b/x", "a/x")]
+    assert told(standings(planned(1, "a/x", 5), waits(2, "a/x", "a/x", 7))["a/x"]) == (5, None, State.PLANNED)
+
+
+def test_the_same_names_in_another_programme_are_others() -> None:
+    shown = picture(
+        facts_of(planned(1, "a/x", 10), planned(2, "south/a/x", 5), planned(3, "south/b/x", 1), waits(4, "b/x", "a/x")),
+        TODAY,
+    ).standings
+    assert {standing.key: told(standing) for standing in shown} == {
+        ("north", "a", "x"): (10, None, State.PLANNED),
+        ("north", "b", "x"): (10, "a/x", State.BLOCKED),
+        ("south", "a", "x"): (5, None, State.PLANNED),
+        ("south", "b", "x"): (1, None, State.PLANNED),
+    }
+
+
+def test_no_forecast_lies_beyond_the_last_day_of_the_calendar() -> None:
+    last = date(2100, 12, 31)
+    names = [f"p/m{number:03}" for number in range(801)]
+    chain = [waits(number, names[number], names[number - 1], 3650) for number in range(1, 801)]
+    shown = standings(
+        *chain,
+        planned(900, names[0], (last - TODAY).days),
+        planned(901, names[800], (last - TODAY).days),
+        *(waits(902, "q/early", names[800], -3650), planned(903, "q/early", 1)),
+    )
+    forecasts = [shown[name].forecast for name in names]
+    # 2,885,032 days lie between the two: 790 times 3650, and 1532 more.
+    assert (date.max - last).days == 2_885_032
+    assert forecasts[:791] == [last + timedelta(days=3650 * number) for number in range(791)]
+    assert forecasts[791:] == [date.max] * 10
+    assert (shown[names[800]].slip_days, shown[names[800]].driver) == (2_885_032, Driver("p", "m799"))
+    # What comes before such a day has a date again.
+    assert shown["q/early"].forecast == date(9990, 1, 3)
+    # Floats have no calendar to keep to.
+    assert shown[names[0]].float_days == -800 * 3650
