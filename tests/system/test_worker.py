@@ -24,6 +24,7 @@ from tests.conftest import prepared
 from tests.integration.test_streams import report
 from tests.publisher import random_events, shuffled_with_duplicates
 from tests.reading import read_milestones
+from tests.storing import row_of
 from tests.workers import WorkerProcess, free_port, publish, publish_records, wait_until, worker_process
 
 PIPELINE = {
@@ -226,7 +227,7 @@ class TestTwoWorkers:
         self, postgresql_settings: Settings, tmp_path: Path
     ) -> None:
         settings = postgresql_settings
-        events = random_events(5, 3_000, programmes=12, projects=10)
+        events = random_events(5, 3_000, programmes=12, projects=10, with_dependencies=True)
         with worker_process(settings, tmp_path) as one, worker_process(settings, tmp_path) as other:
             one.wait_until_ready()
             other.wait_until_ready()
@@ -247,8 +248,16 @@ class TestTwoWorkers:
             took = wait_until(lambda: shown_by(other) == everything, "the other one takes over")
             assert took < 15
 
+            with worker_process(settings, tmp_path) as third:
+                third.wait_until_ready()
+                wait_until(lambda: bool(shown_by(third)), "a third one joins and shows its share")
+                wait_until(lambda: shown_by(other) | shown_by(third) == everything, "every programme is shown")
+                wait_until(lambda: shown_by(other).isdisjoint(shown_by(third)), "each on one")
+
         facts, _ = store.facts()
-        assert len(picture(facts, fresh_day()).standings) == len(read_milestones(events, fresh_day()))
+        assert [row_of(standing) for standing in picture(facts, fresh_day()).standings] == read_milestones(
+            events, fresh_day()
+        )
 
 
 def shown_by(worker: WorkerProcess) -> set[str]:
