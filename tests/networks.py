@@ -4,7 +4,7 @@ By hand and by chance alike a claim has a number, which is its event's id, and i
 that a higher number is a newer claim. Milestones are written `project/milestone`, or `programme/project/milestone`.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date, timedelta
 from itertools import permutations
 
@@ -26,10 +26,14 @@ from models.events import (
 )
 from models.instants import Instant, Stamp
 from models.milestones import DependencyKey, Facts, Milestone, MilestoneKey, Project, ProjectKey, fold, unretracted
+from models.movements import Movement, movements
 from models.schedule import Standing, picture
 
 TODAY = date(2026, 3, 10)
 SOURCE = "office"
+
+#: Milestone, forecast then and now (days from today), and the number of the claim behind it.
+Moved = tuple[str, int | None, int | None, int]
 
 
 def moment(number: int) -> Instant:
@@ -112,6 +116,27 @@ def standings(*events: Event, on: date = TODAY) -> dict[str, Standing]:
 def ahead(day: date | None) -> int | None:
     """Give by how many days something lies after today."""
     return None if day is None else (day - TODAY).days
+
+
+def taken_back(before: Sequence[Event], new: Sequence[Event]) -> dict[Stamp, Stamp]:
+    """Give the claims that counted and that new events retract, each with the retraction."""
+    counted = {event.id: event.stamp for event in unretracted(before)}
+    retractions = [(event.stamp, event.data.retracts) for event in new if isinstance(event.data, EventRetracted)]
+    return {counted[name]: by for by, name in retractions if name in counted}
+
+
+def movements_by(before: Sequence[Event], new: Sequence[Event], on: date = TODAY) -> list[Movement]:
+    """Give what new events move."""
+    then, now = facts_of(*before), facts_of(*before, *new)
+    return movements((then, picture(then, on)), (now, picture(now, on)), taken_back(before, new))
+
+
+def moved(before: Sequence[Event], new: Sequence[Event], on: date = TODAY) -> list[Moved]:
+    """Give what new events move, in short."""
+    return [
+        ("/".join(each.milestone[1:]), ahead(each.was), ahead(each.becomes), int(each.cause.rpartition("-")[2]))
+        for each in movements_by(before, new, on)
+    ]
 
 
 def _reported(number: int, name: str, classifier: Classifier, days: int) -> Event:

@@ -93,5 +93,5 @@ def _figure(figure: Figure, effort: Effort) -> dict[str, Any]:
             }
             for target in figure.targets
         ],
-        "values": list(figure.values),
+        "values": [round(value, 6) for value in figure.values],
     }

@@ -4,6 +4,8 @@ from collections.abc import Iterator, Sequence
 from itertools import chain, zip_longest
 from typing import Final, NamedTuple
 
+import psutil
+
 from tests.benchmarks.effort import Effort
 from tests.benchmarks.figures import Figure, Target, pooled
 from tests.benchmarks.ground import Ground
@@ -23,6 +25,8 @@ class _Pace(NamedTuple):
     #: Events a second, from the start of the application, and from when it began to decode the first batch.
     from_start: float
     from_first: float
+    #: Of the worker's process: what others do on the machine shows less in it than in the rest.
+    cpu_seconds: float
     #: From the start until all of it was shown, where anything was.
     shown_seconds: float | None
 
@@ -44,6 +48,8 @@ def _run(ground: Ground, effort: Effort, number: int) -> list[Figure]:
         Figure(f"{title}, without: events/s from the start", "number", [still.from_start]),
         Figure(f"{title}, with drawing: events/s from the first batch", "number", [drawing.from_first]),
         Figure(f"{title}, without: events/s from the first batch", "number", [still.from_first]),
+        Figure(f"{title}, with drawing: CPU until all is recorded", "s", [drawing.cpu_seconds]),
+        Figure(f"{title}, without: CPU until all is recorded", "s", [still.cpu_seconds]),
         Figure(f"{title}: from the start until all is shown", "s", [drawing.shown_seconds or 0.0]),
         Figure(
             "drawing costs, from the start",
@@ -77,7 +83,11 @@ def _work_off(ground: Ground, events: Sequence[Event], number: int, *, draws: bo
     with ground.place() as place:
         loaded = place.load(events)
         with place.worker(draws=draws) as worker:
+            worker.wait_for(lambda: bool(worker.told), "the application is put together")
+            process = psutil.Process(worker.pid)
+            idle = sum(process.cpu_times()[:2])
             worker.wait_until_recorded(loaded)
+            busy = sum(process.cpu_times()[:2])
             if draws:
                 worker.wait_until_shown(place.store.revisions())
             [started] = worker.sights(Started)
@@ -88,5 +98,6 @@ def _work_off(ground: Ground, events: Sequence[Event], number: int, *, draws: bo
     return _Pace(
         len(events) / (ended - started.at),
         len(events) / (ended - began),
+        busy - idle,
         shown[-1].at - started.at if shown else None,
     )

@@ -8,12 +8,12 @@ import networkx as nx
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.events import Event, EventRetracted
+from models.events import Event
 from models.instants import Stamp
-from models.milestones import DependencyKey, Facts, MilestoneKey, ProjectKey, unretracted
+from models.milestones import DependencyKey, Facts, MilestoneKey, ProjectKey
 from models.movements import Movement, movements
 from models.schedule import Picture, State, picture
-from tests.networks import days, facts_of, histories
+from tests.networks import days, facts_of, histories, movements_by, taken_back
 
 Key = TypeVar("Key", ProjectKey, MilestoneKey, DependencyKey)
 Value = TypeVar("Value")
@@ -21,16 +21,6 @@ Value = TypeVar("Value")
 #: What was said, and how many events of it lie between two pictures.
 told = histories(min_size=1, max_size=35)
 between = st.integers(1, 6)
-
-
-def taken_back(before: Sequence[Event], new: Sequence[Event]) -> dict[Stamp, Stamp]:
-    """Give the claims that counted and are now retracted, each with the retraction."""
-    counting = {(event.source, event.id): event.stamp for event in unretracted(before)}
-    return {
-        counting[event.source, event.data.retracts]: event.stamp
-        for event in new
-        if isinstance(event.data, EventRetracted) and (event.source, event.data.retracts) in counting
-    }
 
 
 def stepped(then: Facts, before: Sequence[Event], new: Sequence[Event]) -> Facts:
@@ -183,6 +173,4 @@ def test_another_day_alone_moves_nothing(events: list[Event], day: date, next_da
 @given(told, between, days)
 def test_what_moved_does_not_depend_on_how_it_was_drawn(events: list[Event], new: int, day: date) -> None:
     before, since = events[:-new], events[-new:]
-    then, now = facts_of(*before), facts_of(*events)
-    afresh = movements((then, picture(then, day)), (now, picture(now, day)), taken_back(before, since))
-    assert sorted(afresh) == sorted(moved(before, since, day)[2])
+    assert sorted(movements_by(before, since, day)) == sorted(moved(before, since, day)[2])
