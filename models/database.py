@@ -1,6 +1,7 @@
 """How the database is reached, which of its errors pass, and whether its schema is ours."""
 
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import Enum, auto
@@ -122,6 +123,20 @@ def connect(url: str) -> Engine:
         raise DatabaseError(f"MILEPOST_DATABASE: {error}") from None
 
 
+def _switch_to_wal(cursor: sqlite3.Cursor) -> None:
+    """Switch a file to WAL, as soon as nobody else is just doing that: SQLite does not wait for this lock by itself."""
+    patience = time.monotonic() + LOCK_TIMEOUT_MS / 1000
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > patience:
+                raise
+            time.sleep(0.01)
+        else:
+            return
+
+
 def _sqlite(url: URL) -> Engine:
     if url.database and url.database != ":memory:":
         Path(url.database).parent.mkdir(parents=True, exist_ok=True)
@@ -131,7 +146,7 @@ def _sqlite(url: URL) -> Engine:
     def _prepare(connection: Any, _record: object) -> None:  # noqa: ANN401 - a DBAPI connection has no common type
         connection.isolation_level = None  # BEGIN is ours: see below
         cursor = connection.cursor()
-        cursor.execute("PRAGMA journal_mode=WAL")
+        _switch_to_wal(cursor)
         # With WAL, NORMAL loses at most the last transactions in a power cut, whole, with their positions:
         # they are read from Kafka again.
         cursor.execute("PRAGMA synchronous=NORMAL")

@@ -2,8 +2,9 @@
 
 An event moves a forecast when the pictures with and without it differ; that only the day changed moves nothing here,
 because both pictures are drawn for the same day. Several events may lie between two pictures. The one behind a
-movement is then the newest that was said about what decides the forecast: its driver (how it moved itself, how long
-after it), the milestone's own dates, the driver that was, and whatever else it waits for, in this order.
+movement is then the newest that was said about what decides the forecast: an actual date, which waits for nothing; its
+driver (how it moved itself, how long after it), the milestone's own dates, the driver that was, and whatever else it
+waits for, in this order.
 """
 
 from collections import defaultdict
@@ -170,16 +171,14 @@ class _Causes:
         """Return what made a milestone count no longer, or again."""
         if _cancelled(self._then, key) == _cancelled(self._now, key):
             return None
+        both, project = (self._before, self._after), ProjectKey(key.programme, key.project)
+        claims = [facts.milestones.get(key, _NOTHING) for facts in both]
+        projects = [facts.projects.get(project, _UNHEARD_OF) for facts in both]
         about = []
-        milestone, of_then = (facts.milestones.get(key, _NOTHING) for facts in (self._after, self._before))
-        if milestone.is_cancelled != of_then.is_cancelled:
-            stamps = ((of.cancelled, of.reported) for of in (of_then, milestone))
-            about.append(self._said(*stamps))
-        named = ProjectKey(key.programme, key.project)
-        project, then = (facts.projects.get(named, _UNHEARD_OF) for facts in (self._after, self._before))
-        if project.is_withdrawn != then.is_withdrawn:
-            stamps = ((of.registered, of.withdrawn) for of in (then, project))
-            about.append(self._said(*stamps))
+        if claims[0].is_cancelled != claims[1].is_cancelled:
+            about.append(self._said(*((of.cancelled, of.reported) for of in claims)))
+        if projects[0].is_withdrawn != projects[1].is_withdrawn:
+            about.append(self._said(*((of.registered, of.withdrawn) for of in projects)))
         return max(filter(None, about), default=None)
 
     def _about_circle(self, key: MilestoneKey) -> Stamp | None:

@@ -88,8 +88,6 @@ ledger = Table(
     _name("instant"),
     _name("retracts"),
     Column("retracted", Boolean, nullable=False, server_default=false()),
-    Column("revision", BigInteger),
-    Column("struck_revision", BigInteger),
     Column("digest", LargeBinary),
     _name("topic"),
     Column("partition", Integer),
@@ -97,6 +95,8 @@ ledger = Table(
     Column("appended_ms", BigInteger),
     Column("headers", LargeBinary),
     Column("payload", LargeBinary),
+    Column("revision", BigInteger),
+    Column("struck_revision", BigInteger),
     Index("ix_ledger_subject", "programme", "project"),
     Index(
         "ix_ledger_retracts",
@@ -137,7 +137,6 @@ projects = Table(
     "projects",
     metadata,
     *_key("programme", "project"),
-    _revision(),
     *_register("registered"),
     *_register("withdrawn"),
     *_register("name", Column("name", JsonText)),
@@ -145,6 +144,7 @@ projects = Table(
     *_register("site", _name("site")),
     *_register("investment", Column("investment", JsonText)),
     *_register("jobs", Column("jobs", JsonText)),
+    _revision(),
 )
 
 #: Every site that an unretracted registration names: being named is enough to exist.
@@ -154,21 +154,21 @@ milestones = Table(
     "milestones",
     metadata,
     *_key("programme", "project", "milestone"),
-    _revision(),
     *_register("baseline", Column("baseline", Date), oldest=True),
     *_register("planned", Column("planned", Date), Column("planned_amount", JsonText)),
     *_register("estimated", Column("estimated", Date), Column("estimated_amount", JsonText)),
     *_register("actual", Column("actual", Date), Column("actual_amount", JsonText)),
     *_register("cancelled"),
+    _revision(),
 )
 
 dependencies = Table(
     "dependencies",
     metadata,
     *_key("programme", "project", "milestone", "after_project", "after_milestone"),
-    _revision(),
     *_register("declared", Column("lag_days", Integer)),
     *_register("withdrawn"),
+    _revision(),
 )
 
 #: What the winning claims of a subject (programme, project) are kept in, in the order in which rows are written.
