@@ -21,8 +21,8 @@ from models.database import reading, writing
 from models.history import Moved, cause_of, note
 from models.instants import Stamp
 from models.ledger import Strike, read_correlations, read_strikes, read_subject_events
-from models.milestones import Facts, fold
-from models.movements import Movement, movements
+from models.milestones import Facts, MilestoneKey, fold
+from models.movements import Movements, movements
 from models.pictures import Drawing, Mark, Move, Stored, move_marks, read_marks, read_stored, write_forecasts
 from models.recall import NEVER_READ, Recalled, recall
 from models.schedule import Picture, picture
@@ -41,6 +41,8 @@ class Drawn(NamedTuple):
     picture: Picture
     #: Whether its history has changes that are not published.
     is_untold: bool
+    #: What moved since it was drawn before, although no event moved it: its rows were changed past the events.
+    unexplained: Sequence[MilestoneKey] = ()
 
     @property
     def size(self) -> int:
@@ -150,27 +152,28 @@ class Forecasts:
             return None
         return drawn
 
-    def _draw(self, one: _Pass, day: date) -> tuple[_Pass, Picture, Sequence[Movement]]:
+    def _draw(self, one: _Pass, day: date) -> tuple[_Pass, Picture, Movements]:
         last = None if one.last is None else one.last.picture
         now = picture(one.after, day, last)
         if not one.is_behind:
-            return one, now, ()
+            return one, now, Movements([], [])
         # Both for the same day: what moved because another day has come is no event's doing.
         then = last if last is not None and last.day == day else picture(one.before, day, last)
         return one, now, movements((one.before, then), (one.after, now), one.taken_back)
 
-    def _write(self, done: Sequence[tuple[_Pass, Picture, Sequence[Movement]]], day: date, now_ms: int) -> None:
+    def _write(self, done: Sequence[tuple[_Pass, Picture, Movements]], day: date, now_ms: int) -> None:
         done = [(one, now, moved) for one, now, moved in done if not one.is_as_marked(day)]
         if not done:
             return
         moves = [
-            Move(one.programme, one.mark, Mark(one.revision, day, one.noted + len(moved), 0)) for one, _, moved in done
+            Move(one.programme, one.mark, Mark(one.revision, day, one.noted + len(moved.explained), 0))
+            for one, _, moved in done
         ]
         drawings = [Drawing(one.programme, one.last.picture if one.last else one.stored, now) for one, now, _ in done]
         history = [
             Moved(one.noted + number, one.revision, movement)
             for one, _, moved in done
-            for number, movement in enumerate(moved, start=1)
+            for number, movement in enumerate(moved.explained, start=1)
         ]
         names = sorted({cause_of(movement) for _, _, movement in history})
         with writing(self._engine) as connection:
@@ -178,10 +181,11 @@ class Forecasts:
             write_forecasts(connection, drawings)
             note(connection, history, read_correlations(connection, names) if names else {}, now_ms)
 
-    def _keep(self, one: _Pass, now: Picture, moved: Sequence[Movement]) -> Drawn:
+    def _keep(self, one: _Pass, now: Picture, moved: Movements) -> Drawn:
         """Remember what was drawn, and let go of what was drawn longest ago when that is too much."""
         published = 0 if one.mark is None else one.mark.published
-        drawn = Drawn(one.programme, one.revision, one.after, now, one.noted + len(moved) > published)
+        is_untold = one.noted + len(moved.explained) > published
+        drawn = Drawn(one.programme, one.revision, one.after, now, is_untold, moved.unexplained)
         self._drawn[one.programme] = drawn
         self._drawn.move_to_end(one.programme)
         size = sum(drawn.size for drawn in self._drawn.values())

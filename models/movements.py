@@ -62,20 +62,31 @@ class Noted(NamedTuple):
         return None if self.driver_project is None else f"{self.driver_project}/{self.driver_milestone}"
 
 
+class Movements(NamedTuple):
+    """What moved between two pictures."""
+
+    explained: list[Movement]
+    #: What moved although nothing was said that moves it: rows were changed past the events.
+    unexplained: list[MilestoneKey]
+
+
 def movements(
     before: tuple[Facts, Picture], after: tuple[Facts, Picture], taken_back: Mapping[Stamp, Stamp]
-) -> list[Movement]:
+) -> Movements:
     """Return what moved, every gate before those that wait for it.
 
     `taken_back` gives, for the stamp of every claim that a retraction took back between the two, the retraction's.
     """
     then, now = before[1], after[1]
     search = _Causes(before[0], then, after[0], now, taken_back)
-    moved = []
+    moved = Movements([], [])
     for key, was, becomes in _moved(then, now):
         cause = search.cause(key)
+        if cause is None:
+            moved.unexplained.append(key)
+            continue
         becomes_achieved = becomes is not None and _achieved(becomes) and not (was is not None and _achieved(was))
-        moved.append(
+        moved.explained.append(
             Movement(
                 key,
                 was.forecast if was else None,
@@ -124,13 +135,13 @@ class _Causes:
         self._found: dict[MilestoneKey, Stamp] = {}
         self._circles: dict[MilestoneKey, Stamp | None] = {}
 
-    def cause(self, key: MilestoneKey) -> Stamp:
-        """Return the stamp of the event behind the movement of a milestone."""
+    def cause(self, key: MilestoneKey) -> Stamp | None:
+        """Return the stamp of the event behind the movement of a milestone; None: nothing was said that moves it."""
         for said in self._candidates(key):
             if said is not None:
                 self._found[key] = said
                 return said
-        raise LookupError(f"{'/'.join(key)} moved, and nothing was said that moves it")
+        return None
 
     def _candidates(self, key: MilestoneKey) -> Iterator[Stamp | None]:
         was, becomes = (facts.milestones.get(key, _NOTHING) for facts in (self._before, self._after))

@@ -147,7 +147,11 @@ class Forecaster:
 
     def _draw_now(self, names: Sequence[str], day: date, now_ms: int) -> list[tuple[Drawn, Shown]]:
         self._forecasts.forget(self.owns)
-        return [(drawn, self._shelf.render(drawn)) for drawn in self._forecasts.draw(names, day, now_ms)]
+        done = self._forecasts.draw(names, day, now_ms)
+        for drawn in done:
+            for key in drawn.unexplained:
+                logger.error("%s moved, and no event moves it: `milepost rebuild --diff` shows why", "/".join(key))
+        return [(drawn, self._shelf.render(drawn)) for drawn in done]
 
     async def _run(self, work: Callable[..., T], *args: object) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._executor, work, *args)

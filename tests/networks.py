@@ -128,7 +128,9 @@ def taken_back(before: Sequence[Event], new: Sequence[Event]) -> dict[Stamp, Sta
 def movements_by(before: Sequence[Event], new: Sequence[Event], on: date = TODAY) -> list[Movement]:
     """Give what new events move."""
     then, now = facts_of(*before), facts_of(*before, *new)
-    return movements((then, picture(then, on)), (now, picture(now, on)), taken_back(before, new))
+    explained, unexplained = movements((then, picture(then, on)), (now, picture(now, on)), taken_back(before, new))
+    assert unexplained == []
+    return explained
 
 
 def moved(before: Sequence[Event], new: Sequence[Event], on: date = TODAY) -> list[Moved]:

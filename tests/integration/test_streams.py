@@ -416,13 +416,16 @@ class TestTrouble:
 
         assert asyncio.run(run()) == [None, None, 20, 30]
 
-    def test_a_signal_that_was_lost_is_made_up_for_by_the_sweep(self, sqlite_settings: Settings) -> None:
+    def test_a_signal_that_was_lost_is_made_up_for_by_the_sweep(
+        self, sqlite_settings: Settings, caplog: pytest.LogCaptureFixture
+    ) -> None:
         settings = sqlite_settings.model_copy(update={"sweep_seconds": 0.2})
         publish(settings, [report(1)])
 
         async def run() -> None:
             async with running_app(settings) as milepost:
                 await all_recorded(milepost, 1)
+                await until(lambda: "north" in milepost.shelf.names, "it is drawn")
                 store = Store(connect(settings.database))
                 with writing(store.engine) as connection:
                     connection.execute(update(tables.programmes).values(revision=tables.programmes.c.revision + 1))
@@ -440,6 +443,8 @@ class TestTrouble:
                 )
 
         asyncio.run(run())
+        # Neither did any event tell it: that is said, and is no history.
+        assert "north/plant/permit-approved moved, and no event moves it" in caplog.text
 
     def test_records_that_are_no_signals_do_no_harm(self, sqlite_settings: Settings) -> None:
         async def run() -> None:
