@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Final, NamedTuple
 
-from sqlalchemy import Connection, Engine, select
+from sqlalchemy import Connection, Engine
 
 from models.database import reading, writing
 from models.history import Moved, cause_of, note
@@ -23,10 +23,9 @@ from models.instants import Stamp
 from models.ledger import Strike, read_correlations, read_strikes, read_subject_events
 from models.milestones import Facts, MilestoneKey, fold
 from models.movements import Movements, movements
-from models.pictures import Drawing, Mark, Move, Stored, move_marks, read_marks, read_stored, write_forecasts
+from models.pictures import Drawing, Mark, Move, Stored, move_marks, read_known, read_stored, write_forecasts
 from models.recall import NEVER_READ, Recalled, recall
 from models.schedule import Picture, picture
-from models.tables import programmes
 
 #: How many milestones and dependencies are kept in memory, at most; a thousand are about a megabyte.
 KEPT: Final = 50_000
@@ -111,9 +110,9 @@ class Forecasts:
 
     def _look(self, connection: Connection, names: Sequence[str]) -> list[_Pass]:
         """Read what is needed of each programme, all of one moment."""
-        columns = programmes.c.programme, programmes.c.revision
-        revisions = dict(connection.execute(select(*columns).where(programmes.c.programme.in_(names))).all())
-        marks = read_marks(connection, names)
+        known = read_known(connection, names)
+        revisions = {name: its.revision for name, its in known.items()}
+        marks = {name: its.mark for name, its in known.items() if its.mark is not None}
         last = {
             name: drawn
             for name, revision in revisions.items()

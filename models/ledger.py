@@ -7,16 +7,18 @@ finds it.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 import msgspec
-from sqlalchemy import ARRAY, ColumnElement, Connection, Result, Text, bindparam, func, or_, select, tuple_, update
+from sqlalchemy import ARRAY, ColumnElement, Connection, Result, Select, Text, bindparam, func, select, tuple_, update
 
 from models.database import RacedError
 from models.envelope import Headers, decode
 from models.events import Event, EventRetracted, Reason, Rejection
 from models.instants import Stamp, make_stamp
 from models.rows import OnConflict, write_rows
+from models.since import parameters, written_since
 from models.tables import ledger
 
 #: How many projects one query names, at most.
@@ -232,17 +234,25 @@ def read_correlations(connection: Connection, names: Sequence[Name]) -> dict[Nam
 
 
 def _read_named(connection: Connection, names: Sequence[Name], fields: Sequence[str]) -> Result[*tuple[Any, ...]]:
-    columns = [ledger.c[name] for name in (*Name._fields, *fields)]
-    if connection.dialect.name == "postgresql":
+    dialect = connection.dialect.name
+    if dialect == "postgresql":
+        parameters: dict[str, Any] = {"sources": [name.source for name in names], "ids": [name.id for name in names]}
+    else:
+        parameters = {"names": msgspec.json.encode(names).decode()}
+    return connection.execute(_named(dialect, tuple(fields)), parameters)
+
+
+@lru_cache(maxsize=8)
+def _named(dialect: str, fields: Sequence[str]) -> Select[Any]:
+    """Return the query for events by name; to put it together costs more than to execute it for a few."""
+    if dialect == "postgresql":
         sources, ids = (bindparam(name, type_=ARRAY(Text)) for name in ("sources", "ids"))
         asked = select(func.unnest(sources), func.unnest(ids))
-        parameters: dict[str, Any] = {"sources": [name.source for name in names], "ids": [name.id for name in names]}
     else:
         each = func.json_each(bindparam("names", type_=Text)).table_valued("value")
         asked = select(func.json_extract(each.c.value, "$[0]"), func.json_extract(each.c.value, "$[1]"))
-        parameters = {"names": msgspec.json.encode(names).decode()}
-    query = select(*columns).where(tuple_(ledger.c.source, ledger.c.id).in_(asked))
-    return connection.execute(query, parameters)
+    columns = [ledger.c[name] for name in (*Name._fields, *fields)]
+    return select(*columns).where(tuple_(ledger.c.source, ledger.c.id).in_(asked))
 
 
 def read_subject_events(
@@ -268,8 +278,21 @@ def read_strikes(connection: Connection, since: Mapping[str, int]) -> list[Strik
     """Return what retractions struck of some programmes after a revision of each."""
     if not since:
         return []
+    return [
+        Strike(
+            row.programme,
+            row.project,
+            make_stamp(row.instant, row.source, row.id),
+            make_stamp(row.taken_instant, row.source, row.taken_id),
+        )
+        for row in connection.execute(_struck_since(len(since)), parameters(since))
+    ]
+
+
+@lru_cache(maxsize=64)
+def _struck_since(count: int) -> Select[Any]:
     taking = ledger.alias("taking")
-    query = (
+    return (
         select(
             *(ledger.c[name] for name in ("programme", "project", "instant", "source", "id")),
             taking.c.instant.label("taken_instant"),
@@ -278,18 +301,9 @@ def read_strikes(connection: Connection, since: Mapping[str, int]) -> list[Strik
         .join(taking, (taking.c.source == ledger.c.source) & (taking.c.retracts == ledger.c.id))
         .where(
             ledger.c.struck_revision.is_not(None),
-            or_(*((ledger.c.programme == name) & (ledger.c.struck_revision > then) for name, then in since.items())),
+            written_since(ledger.c.programme, ledger.c.struck_revision, count),
         )
     )
-    return [
-        Strike(
-            row.programme,
-            row.project,
-            make_stamp(row.instant, row.source, row.id),
-            make_stamp(row.taken_instant, row.source, row.taken_id),
-        )
-        for row in connection.execute(query)
-    ]
 
 
 def restore(headers: bytes | None, payload: bytes) -> Event:

@@ -10,7 +10,7 @@ from models.database import RacedError
 from models.milestones import MilestoneKey
 from models.rows import OnConflict, Row, insert_into, write_rows
 from models.schedule import Picture, Standing
-from models.tables import forecasts, pictures
+from models.tables import forecasts, pictures, programmes
 
 _AT_ONCE: Final = 500
 
@@ -37,11 +37,26 @@ class Stored(NamedTuple):
     dependents: int
 
 
-def read_marks(connection: Connection, names: Sequence[str]) -> dict[str, Mark]:
-    """Return the marks of those of some programmes that were drawn."""
-    columns = (pictures.c[name] for name in ("programme", *Mark._fields))
-    rows = connection.execute(select(*columns).where(pictures.c.programme.in_(names)))
-    return {name: Mark(*mark) for name, *mark in rows}
+class Known(NamedTuple):
+    """A programme: its revision, and of what it is drawn (None: it never was)."""
+
+    revision: int
+    mark: Mark | None
+
+
+def read_known(connection: Connection, names: Sequence[str]) -> dict[str, Known]:
+    """Return those of some programmes that an event names."""
+    return {
+        name: Known(revision, None if mark[0] is None else Mark(*mark))
+        for name, revision, *mark in connection.execute(_KNOWN, {"names": names})
+    }
+
+
+_KNOWN: Final = (
+    select(programmes.c.programme, programmes.c.revision, *(pictures.c[name] for name in Mark._fields))
+    .select_from(programmes.outerjoin(pictures, pictures.c.programme == programmes.c.programme))
+    .where(programmes.c.programme.in_(bindparam("names", expanding=True)))
+)
 
 
 class Move(NamedTuple):
@@ -73,13 +88,15 @@ def move_marks(connection: Connection, moves: Sequence[Move]) -> None:
         made = insert_into(pictures, connection.dialect.name).on_conflict_do_nothing()
         moved += connection.execute(made, first, execution_options=options).rowcount
     if further:
-        unmoved = [pictures.c[name] == bindparam(f"read_{name}") for name in ("revision", "day")]
-        values: dict[str, BindParameter[Any]] = {name: bindparam(name) for name in ("revision", "day", "history")}
-        moving = update(pictures).where(pictures.c.programme == bindparam("its_programme"), *unmoved).values(values)
-        moved += connection.execute(moving, further, execution_options=options).rowcount
+        moved += connection.execute(_MOVE, further, execution_options=options).rowcount
     if moved != len(moves):
         names = ", ".join(move.programme for move in moves)
         raise RacedError(f"another worker drew one of these programmes at the same moment: {names}")
+
+
+_AS_READ: Final = [pictures.c[name] == bindparam(f"read_{name}") for name in ("revision", "day")]
+_DONE: Final[dict[str, BindParameter[Any]]] = {name: bindparam(name) for name in ("revision", "day", "history")}
+_MOVE: Final = update(pictures).where(pictures.c.programme == bindparam("its_programme"), *_AS_READ).values(_DONE)
 
 
 def read_stored(connection: Connection, name: str) -> dict[tuple[str, ...], Stored]:

@@ -7,9 +7,9 @@ its position behind what the worker thinks, and the worker reads again from ther
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, select, update
+from sqlalchemy import ColumnElement, Connection, bindparam, select, update
 
 from models.rows import insert_into
 from models.tables import positions
@@ -47,9 +47,13 @@ def claim(connection: Connection, spans: Sequence[Span]) -> tuple[dict[tuple[str
     position lies before the span, so the database knows less than the reader thinks.
     """
     ahead, stale = {}, []
-    for span in sorted(spans):
-        row = _of(span.topic, span.partition)
-        position = connection.scalar(select(positions.c.next_offset).where(row).with_for_update())
+    stands: dict[tuple[str, int], int] = {}
+    for topic in sorted({span.topic for span in spans}):
+        partitions = [span.partition for span in spans if span.topic == topic]
+        rows = connection.execute(_CLAIM, {"topic": topic, "partitions": partitions})
+        stands.update({(topic, partition): position for partition, position in rows})
+    for span in spans:
+        position = stands.get((span.topic, span.partition))
         if position is None or position < span.start:
             stale.append((span.topic, span.partition))
         elif position < span.end:
@@ -59,9 +63,24 @@ def claim(connection: Connection, spans: Sequence[Span]) -> tuple[dict[tuple[str
 
 def move(connection: Connection, spans: Sequence[Span]) -> None:
     """Move claimed positions to the ends of their spans."""
-    for span in spans:
-        row = _of(span.topic, span.partition)
-        connection.execute(update(positions).where(row).values(next_offset=span.end))
+    if spans:
+        connection.execute(
+            _MOVE, [{"its_topic": span.topic, "its_partition": span.partition, "end": span.end} for span in spans]
+        )
+
+
+# Locked in one order, whoever locks them.
+_CLAIM: Final = (
+    select(positions.c.partition, positions.c.next_offset)
+    .where(positions.c.topic == bindparam("topic"), positions.c.partition.in_(bindparam("partitions", expanding=True)))
+    .order_by(positions.c.partition)
+    .with_for_update()
+)
+_MOVE: Final = (
+    update(positions)
+    .where(positions.c.topic == bindparam("its_topic"), positions.c.partition == bindparam("its_partition"))
+    .values(next_offset=bindparam("end"))
+)
 
 
 def take_up(connection: Connection, topic: str, logs: Mapping[int, tuple[int, int]]) -> dict[int, TakenUp]:

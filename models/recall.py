@@ -1,11 +1,13 @@
 """Rows to facts: of all that there is, or of what was written after a revision."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, Table, or_, select
+from sqlalchemy import Connection, Select, Table, select
 
+from models import since as since_revisions
 from models import tables
 from models.events import Money
 from models.instants import Stamp
@@ -23,8 +25,8 @@ from models.milestones import (
     SiteKey,
 )
 
-#: Says which rows of a table are wanted; None: all.
-_Wanted = Callable[[Table], ColumnElement[bool] | None]
+#: Returns the wanted rows of a table, of its columns by name.
+_Rows = Callable[..., Sequence[Any]]
 
 #: Everything, where a revision is asked for.
 NEVER_READ: Final = -1
@@ -40,7 +42,12 @@ class Recalled(NamedTuple):
 
 def read_facts(connection: Connection, programmes: Sequence[str] | None = None) -> Facts:
     """Return the facts of some programmes, or of all."""
-    return _read(connection, lambda table: None if programmes is None else table.c.programme.in_(programmes), {})
+
+    def rows(table: Table, *names: str) -> Sequence[Any]:
+        query = select(*(table.c[name] for name in names))
+        return connection.execute(query if programmes is None else query.where(table.c.programme.in_(programmes))).all()
+
+    return _read(rows, {})
 
 
 def recall(connection: Connection, since: Mapping[str, int]) -> Recalled:
@@ -51,22 +58,25 @@ def recall(connection: Connection, since: Mapping[str, int]) -> Recalled:
     revisions: dict[tuple[str, ...], int] = {}
     if not since:
         return Recalled(Facts(), revisions)
-
-    def wanted(table: Table) -> ColumnElement[bool]:
-        if table is tables.programmes:
-            return table.c.programme.in_(since)
-        return or_(*((table.c.programme == name) & (table.c.revision > then) for name, then in since.items()))
-
-    return Recalled(_read(connection, wanted, revisions), revisions)
-
-
-def _read(connection: Connection, wanted: _Wanted, revisions: dict[tuple[str, ...], int]) -> Facts:
-    facts = Facts()
+    parameters = since_revisions.parameters(since)
 
     def rows(table: Table, *names: str) -> Sequence[Any]:
-        query = select(*(table.c[name] for name in names))
-        condition = wanted(table)
-        return connection.execute(query if condition is None else query.where(condition)).all()
+        if table is tables.programmes:
+            query = select(*(table.c[name] for name in names)).where(table.c.programme.in_(since))
+            return connection.execute(query).all()
+        return connection.execute(_written_since(table, names, len(since)), parameters).all()
+
+    return Recalled(_read(rows, revisions), revisions)
+
+
+@lru_cache(maxsize=64)
+def _written_since(table: Table, names: Sequence[str], count: int) -> Select[Any]:
+    written = since_revisions.written_since(table.c.programme, table.c.revision, count)
+    return select(*(table.c[name] for name in names)).where(written)
+
+
+def _read(rows: _Rows, revisions: dict[tuple[str, ...], int]) -> Facts:
+    facts = Facts()
 
     def seen(project: tuple[str, ...], revision: int) -> None:
         if revision > revisions.get(project, NEVER_READ):

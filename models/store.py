@@ -6,10 +6,12 @@ offsets it covers, and the table `positions` decides what of it is still to be d
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import NamedTuple
 
 from sqlalchemy import Connection, Engine, delete, func, select, update
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.sql.dml import ReturningInsert
 
 from models import positions, tables
 from models.database import Fate, fate_of, one_line, reading, writing
@@ -136,12 +138,8 @@ class Store:
             self._fold_again(connection, programme, project, revisions)
 
     def _raise(self, connection: Connection, names: Sequence[str]) -> dict[str, int]:
-        table = tables.programmes
-        raised = insert_into(table, connection.dialect.name).on_conflict_do_update(
-            index_elements=[table.c.programme], set_={"revision": table.c.revision + 1}
-        )
         rows = [{"programme": name, "revision": 1} for name in names]
-        return dict(connection.execute(raised.returning(table.c.programme, table.c.revision), rows).all())
+        return dict(connection.execute(_raising(connection.dialect.name), rows).all())
 
     def _merge(self, connection: Connection, facts: Facts, revisions: Mapping[str, int]) -> None:
         for table, rows in rows_of(facts, revisions).items():
@@ -218,3 +216,12 @@ class Store:
         query = select(func.count()).select_from(tables.ledger).where(tables.ledger.c.digest.is_not(None))
         with reading(self.engine) as connection:
             return connection.scalar(query) or 0
+
+
+@lru_cache(maxsize=2)
+def _raising(dialect: str) -> ReturningInsert[str, int]:
+    table = tables.programmes
+    raised = insert_into(table, dialect).on_conflict_do_update(
+        index_elements=[table.c.programme], set_={"revision": table.c.revision + 1}
+    )
+    return raised.returning(table.c.programme, table.c.revision)

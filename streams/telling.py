@@ -22,6 +22,9 @@ from streams.producing import Produce
 
 #: How many rows are read and published at once: bounds memory when a backlog moved tens of thousands.
 _AT_ONCE: Final = 1000
+#: How long a change may wait for others to be told with it: under a steady flow, telling each by itself would cost
+#: as much as drawing it.
+REST_SECONDS: Final = 0.1
 
 T = TypeVar("T")
 
@@ -51,6 +54,7 @@ class Teller(Service):
                 await until_done("publishing changes", lambda: self._publish(names), lambda: not self.should_stop)  # noqa: B023 - awaited here and now
             except GivenUpError:
                 return
+            await self.sleep(REST_SECONDS)
 
     async def _publish(self, names: Sequence[str]) -> None:
         while noted := await self._run(self._read, names):
