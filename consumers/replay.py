@@ -6,7 +6,7 @@ stops in between leaves the letter where it is. It can be replayed again then, f
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from kafka import KafkaProducer
 from kafka.errors import KafkaError
@@ -14,6 +14,7 @@ from kafka.producer.future import FutureRecordMetadata
 
 from consumers.connection import KafkaUnreachableError, need_topic, reaching
 from consumers.dead_letters import DeadLetter, NoSuchLetterError, read_dead_letters
+from consumers.null_headers import NullableHeaders, TrueHeaders
 from consumers.publish import PATIENCE_S, make_producer
 from models.events import Reason
 from models.settings import Settings
@@ -115,7 +116,9 @@ def _settle(settings: Settings, letters: Sequence[DeadLetter], tell: Tell, send_
 def _producing(settings: Settings) -> Iterator[KafkaProducer]:
     with reaching(settings) as options:
         # A batch each: the broker takes or refuses batches, and what it refuses is to be that letter alone.
-        producer = make_producer(options, max_request_size=_MAX_REQUEST_BYTES, batch_size=0)
+        producer = make_producer(
+            options, max_request_size=_MAX_REQUEST_BYTES, batch_size=0, value_serializer=TrueHeaders()
+        )
         try:
             yield producer
         finally:
@@ -125,7 +128,7 @@ def _producing(settings: Settings) -> Iterator[KafkaProducer]:
 
 
 def _send_back(producer: KafkaProducer, letter: DeadLetter) -> FutureRecordMetadata:
-    headers: list[Any] = list(letter.headers)
+    headers = NullableHeaders(letter.headers)
     # A letter does not keep the key, on which nothing depends; kafka-python sends no record without key and value.
     key = b"" if letter.value is None else None
     return producer.send(letter.topic, key=key, value=letter.value, headers=headers, partition=letter.partition)

@@ -8,11 +8,12 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 import pytest
-from kafka import KafkaAdminClient
+from kafka import KafkaAdminClient, KafkaProducer
 from kafka.admin import ConfigResource, ConfigResourceType
 from typer.testing import CliRunner, Result
 
 from consumers.dead_letters import DeadLetter, read_dead_letters
+from consumers.null_headers import NullableHeaders, TrueHeaders
 from deploy import cli
 from models.database import connect
 from models.schedule import picture
@@ -168,6 +169,19 @@ class TestReplay:
 
         [letter] = letters_of(sqlite_settings)
         assert (letter.offset, letter.value, letter.headers) == (1, None, (("ce_id", b"1"),))
+
+    def test_a_header_without_a_value_is_replayed_without_one(self, sqlite_settings: Settings) -> None:
+        headers = [("ce_id", None), ("empty", b""), ("trace", b"x")]
+        with closing(
+            KafkaProducer(bootstrap_servers=sqlite_settings.kafka, value_serializer=TrueHeaders())
+        ) as producer:
+            producer.send(sqlite_settings.events_topic, b"no JSON", headers=NullableHeaders(headers)).get(timeout=60)
+        work(sqlite_settings)
+
+        lines(sqlite_settings, "dead-letters", "replay", "--all")
+
+        sent = read_topic(sqlite_settings, sqlite_settings.events_topic)
+        assert [list(record.headers) for record in sent] == [headers, headers]
 
     def test_only_what_is_chosen_is_replayed(self, sqlite_settings: Settings) -> None:
         publish_records(sqlite_settings, [(b"north", [], b"no JSON")])
