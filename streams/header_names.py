@@ -27,16 +27,20 @@ class _KeptRecords:
 
     def __init__(self, fetched: bytes) -> None:
         self.fetched = fetched
-        records = _CompiledBatches(fetched)
-        self.has_next, self.next_batch, self.size_in_bytes = (
-            records.has_next,
-            records.next_batch,
-            records.size_in_bytes,
-        )
+        #: How many batches were begun.
+        self.begun = 0
+        self._records = _CompiledBatches(fetched)
+        self.has_next, self.size_in_bytes = self._records.has_next, self._records.size_in_bytes
+
+    def next_batch(self) -> Any:  # noqa: ANN401 - aiokafka has no types
+        """Return the next batch."""
+        batch = self._records.next_batch()
+        self.begun += 1
+        return batch
 
 
 class _PatientRecords(fetcher.PartitionRecords):  # type: ignore[misc]  # aiokafka has no types
-    """The records of a partition; from the first that cannot be read on, they are read by the patient parser."""
+    """The records of a partition; from the batch on that holds one that cannot be read, the patient parser reads."""
 
     _records: Any
 
@@ -44,8 +48,13 @@ class _PatientRecords(fetcher.PartitionRecords):  # type: ignore[misc]  # aiokaf
         try:
             yield from super()._unpack_records()
         except (UnicodeDecodeError, CorruptRecordException):
-            # What is corrupt indeed raises once more. What was handed out already is passed over by its offset.
-            self._records = _PatientBatches(self._records.fetched)
+            # What is corrupt indeed raises once more. Batches that were read to their end are passed over here: each
+            # sets the offset to go on from to its own end, and what follows would be handed out again. What was
+            # handed out of the last one begun lies before that offset.
+            patient = _PatientBatches(self._records.fetched)
+            for _ in range(self._records.begun - 1):
+                patient.next_batch()
+            self._records = patient
             yield from super()._unpack_records()
 
 

@@ -36,25 +36,32 @@ def read(fetched: bytes, start: int = 0) -> list[tuple[int, str]]:
     """Return the offsets and header names that a consumer reads of what was fetched."""
     read_any_names()
     records: Any = fetcher.PartitionRecords(
-        TopicPartition("t", 0), fetcher.MemoryRecords(fetched), None, start, None, None, True, 0
+        TopicPartition("t", 0),
+        fetcher.MemoryRecords(fetched),
+        aborted_transactions=None,
+        fetch_offset=start,
+        key_deserializer=None,
+        value_deserializer=None,
+        check_crcs=True,
+        isolation_level=fetcher.READ_UNCOMMITTED,
     )
     return [(record.offset, record.headers[0][0]) for record in records]
 
 
 @pytest.mark.parametrize("compression", [0, 1, 3], ids=["plain", "gzip", "lz4"])
 def test_what_lies_before_and_behind_a_strange_name_is_read_once(compression: int) -> None:
-    batches = [[PLAIN, PLAIN], [PLAIN], [PLAIN, STRANGE, PLAIN], [PLAIN, PLAIN], [STRANGE], [PLAIN]]
+    batches: list[list[str]] = [[PLAIN, PLAIN], [PLAIN], [PLAIN, STRANGE, PLAIN], [PLAIN, PLAIN], [STRANGE], [PLAIN]]
     names = [name for batch in batches for name in batch]
-    fetched, first = b"", 0
+    logged, first = list[bytes](), 0
     for batch in batches:
-        fetched += batch_of(first, batch, compression)
+        logged.append(batch_of(first, batch, compression))
         first += len(batch)
 
     spelled = [(offset, r"caf\xe9" if name == STRANGE else PLAIN) for offset, name in enumerate(names)]
-    assert read(fetched) == spelled
+    assert read(b"".join(logged)) == spelled
     # A fetch begins with the batch that holds the offset asked for.
-    assert read(fetched, start=1) == spelled[1:]
-    assert read(fetched, start=4) == spelled[4:]
+    assert read(b"".join(logged[2:]), start=4) == spelled[4:]
+    assert read(b"".join(logged[2:]), start=5) == spelled[5:]
 
 
 def test_what_is_corrupt_is_still_said() -> None:
