@@ -182,7 +182,7 @@ def _account(settings: Settings, error: KafkaError, logged: Exception | None) ->
 def _plain(error: Exception) -> str:
     """Return what an error says, on one line, without the names of classes."""
     if isinstance(error, KafkaError):
-        text = " ".join(str(part) for part in error.args)
+        text = " ".join(str(part) for part in error.args if part is not None)
         # The library prefixes what the broker said with the name of its own class.
         text = text.removeprefix(f"{type(error).__name__}: ")
         text = text or getattr(error, "description", None) or type(error).__name__

@@ -12,8 +12,8 @@ from kafka.errors import KafkaTimeoutError
 from consumers.connection import REQUEST_MS, client, need_topic, reaching
 from models.settings import Settings
 
-#: The headers that Milepost adds; all others are the rejected record's own.
-OURS: Final = "milepost-"
+#: The headers that Milepost adds: contract, section 3. All others are the rejected record's own, whatever their names.
+OURS: Final = frozenset(f"milepost-{name}" for name in ("reason", "detail", "topic", "partition", "offset", "source"))
 _REASON: Final = "milepost-reason"
 _POLL_MS: Final = 500
 
@@ -100,7 +100,7 @@ def _letter(record: ConsumerRecord) -> DeadLetter | None:
     ours: dict[str, str] = {}
     theirs: list[tuple[str, bytes | None]] = []
     for name, value in record.headers:
-        if name.startswith(OURS):
+        if name in OURS:
             ours[name] = (value or b"").decode("utf-8", "backslashreplace")
         else:
             theirs.append((name, value))
@@ -108,7 +108,8 @@ def _letter(record: ConsumerRecord) -> DeadLetter | None:
     if record.value is None and _REASON not in ours:
         return None
     return DeadLetter(
-        key=(record.key or b"").decode("utf-8", "backslashreplace"),
+        # A stranger's key may be any bytes, and has to be found again by them.
+        key=(record.key or b"").decode("utf-8", "surrogateescape"),
         reason=ours.get(_REASON, "unknown"),
         detail=ours.get("milepost-detail", ""),
         topic=ours.get("milepost-topic", ""),

@@ -24,7 +24,7 @@ _ON_THE_WAY: Final = 16 * 1024 * 1024
 #: How long a record may take to be acknowledged, everything tried.
 _DELIVERY_MS: Final = 2 * REQUEST_MS
 #: How long to wait for that verdict, and then for those of the records sent just after.
-_PATIENCE_S: Final = _DELIVERY_MS / 1000 + 5
+PATIENCE_S: Final = _DELIVERY_MS / 1000 + 5
 _LAST_S: Final = 5
 
 
@@ -72,7 +72,7 @@ def publish(settings: Settings, written: Iterable[Written], mode: Mode) -> int:
     """Send events and wait until the broker has acknowledged all; return how many. Raises `PublishError`."""
     need_topic(settings, settings.events_topic)
     with reaching(settings) as options:
-        sending = _Sending(_producer(options), settings.events_topic)
+        sending = _Sending(make_producer(options), settings.events_topic)
     try:
         with reaching(settings):
             for place in written:
@@ -99,18 +99,18 @@ class _Producer(KafkaProducer):  # type: ignore[misc]  # kafka-python has no typ
         """Leave it to `close`."""
 
 
-def _producer(options: dict[str, Any]) -> KafkaProducer:
-    return client(
-        _Producer,
-        **options,
-        acks="all",
-        delivery_timeout_ms=_DELIVERY_MS,
-        max_block_ms=REQUEST_MS,
+def make_producer(options: dict[str, Any], **more: Any) -> KafkaProducer:  # noqa: ANN401 - kafka-python's options
+    """Return a producer whose records are there once they are acknowledged; the caller closes it."""
+    chosen = {
+        "acks": "all",
+        "delivery_timeout_ms": _DELIVERY_MS,
+        "max_block_ms": REQUEST_MS,
         # More than the default of 16 KiB, so that a long file goes in fewer requests.
-        batch_size=256 * 1024,
-        linger_ms=5,
-        allow_auto_create_topics=False,
-    )
+        "batch_size": 256 * 1024,
+        "linger_ms": 5,
+        "allow_auto_create_topics": False,
+    }
+    return client(_Producer, **options, **(chosen | more))
 
 
 class _Sending:
@@ -140,7 +140,7 @@ class _Sending:
             where, future, size = self._waiting.popleft()
             self._bytes -= size
             try:
-                future.get(timeout=_PATIENCE_S)
+                future.get(timeout=PATIENCE_S)
             except KafkaError:
                 self.where = where
                 raise

@@ -10,8 +10,8 @@ from typing import Annotated, Any, Final, Literal
 import typer
 from typer.core import TyperGroup
 
-from deploy import cli_milestones
-from deploy.cli_options import Database, Files, Json, Kafka, Web, complain, now_ms
+from deploy import cli_letters, cli_milestones
+from deploy.cli_options import Database, Files, Kafka, Web, complain, now_ms
 
 #: Errors whose message is a line for people: where they are defined, so that telling one needs no import of its module.
 ONE_LINE_ERRORS: Final = frozenset(
@@ -24,6 +24,7 @@ ONE_LINE_ERRORS: Final = frozenset(
         ("consumers.event_files", "EventFileError"),
         ("consumers.publish", "PublishError"),
         ("consumers.dead_letters", "NoSuchLetterError"),
+        ("consumers.replay", "ReplayError"),
         ("deploy.broker_error", "BrokerError"),
         ("deploy.question", "QuestionError"),
         ("deploy.worker", "WorkerError"),
@@ -65,8 +66,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-letters_app = typer.Typer(help="The rejected events.", no_args_is_help=True, rich_markup_mode=None)
-app.add_typer(letters_app, name="dead-letters")
+app.add_typer(cli_letters.app, name="dead-letters")
 
 
 def main() -> None:
@@ -165,28 +165,3 @@ def check(files: Files) -> None:
 app.command()(cli_milestones.status)
 app.command()(cli_milestones.explain)
 app.command()(cli_milestones.history)
-
-
-@letters_app.command("list")
-def list_letters(*, kafka: Kafka = None, as_json: Json = False) -> None:
-    """List the rejected events, one line each."""
-    from consumers.dead_letters import read_dead_letters  # noqa: PLC0415 - heavy
-    from deploy.letters import print_list  # noqa: PLC0415 - heavy
-    from models.settings import read_settings  # noqa: PLC0415 - heavy
-
-    print_list(read_dead_letters(read_settings(kafka=kafka)), as_json=as_json)
-
-
-@letters_app.command("show")
-def show_letter(
-    key: Annotated[str, typer.Argument(help="As `milepost dead-letters list` prints it.")],
-    *,
-    kafka: Kafka = None,
-    as_json: Json = False,
-) -> None:
-    """Show why one event was rejected, and all of it."""
-    from consumers.dead_letters import find_dead_letter  # noqa: PLC0415 - heavy
-    from deploy.letters import print_letter  # noqa: PLC0415 - heavy
-    from models.settings import read_settings  # noqa: PLC0415 - heavy
-
-    print_letter(find_dead_letter(read_settings(kafka=kafka), key), as_json=as_json)

@@ -13,7 +13,7 @@ from deploy.printing import Column, print_rows, printable
 def print_list(letters: Sequence[DeadLetter], *, as_json: bool) -> None:
     """Print one line for each letter."""
     if as_json:
-        rows = [_described(letter) for letter in letters]
+        rows = [described(letter) for letter in letters]
         # ASCII alone: control characters beyond it are not escaped otherwise.
         sys.stdout.write("[" + ",\n ".join(map(json.dumps, rows)) + "]\n")
         return
@@ -25,7 +25,7 @@ def print_letter(letter: DeadLetter, *, as_json: bool) -> None:
     """Print all there is of one letter."""
     if as_json:
         headers = [{"name": name, **_bytes("value", value)} for name, value in letter.headers]
-        sys.stdout.write(json.dumps({**_described(letter), "headers": headers, **_bytes("value", letter.value)}) + "\n")
+        sys.stdout.write(json.dumps({**described(letter), "headers": headers, **_bytes("value", letter.value)}) + "\n")
         return
     lines = [
         ("reason", letter.reason),
@@ -41,7 +41,8 @@ def print_letter(letter: DeadLetter, *, as_json: bool) -> None:
     sys.stdout.write(f"\n{printable(_text(letter.value), lines=True)}\n")
 
 
-def _described(letter: DeadLetter) -> dict[str, Any]:
+def described(letter: DeadLetter) -> dict[str, Any]:
+    """Return what is known of a letter as the members of a JSON object, all but what it carries."""
     names = ("key", "reason", "detail", "topic", "partition", "offset", "source")
     return {name: getattr(letter, name) for name in names}
 

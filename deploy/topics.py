@@ -47,8 +47,16 @@ def topics_of(settings: Settings) -> list[Topic]:
         # A record that the events topic took may be as large as the broker allows (1 MiB unless it says otherwise), and
         # its dead letter carries our headers on top. One that did not fit could never be rejected, and its partition
         # would stand still before it for ever.
+        # To Kafka a null value is a tombstone, which compaction drops after a day; here it may be a letter, of a record
+        # whose value was null. And as long as tombstones stay, a letter that was discarded can be told from a lost one.
         Topic(
-            settings.dead_letters_topic, 1, {"cleanup.policy": "compact", "max.message.bytes": str(16 * 1024 * 1024)}
+            settings.dead_letters_topic,
+            1,
+            {
+                "cleanup.policy": "compact",
+                "max.message.bytes": str(16 * 1024 * 1024),
+                "delete.retention.ms": str(10 * 365 * _DAY_MS),
+            },
         ),
     ]
 

@@ -15,6 +15,8 @@ from aiokafka.errors import KafkaError
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
+from streams.header_names import read_any_names
+
 logger = logging.getLogger("milepost.transport")
 
 #: How long one fetch may wait for records; bounds how long a rebalance waits for it to come back.
@@ -42,6 +44,7 @@ class MicroBatchConsumerThread(driver.AIOKafkaConsumerThread):
     """The thread that owns the aiokafka consumer, and sends heartbeats while the main thread works."""
 
     def _create_worker_consumer(self, transport: driver.Transport) -> aiokafka.AIOKafkaConsumer:
+        read_any_names()
         consumer = super()._create_worker_consumer(transport)
         # Not a parameter in Faust; read by aiokafka when the consumer starts.
         consumer._fetch_max_wait_ms = BROKER_WAIT_MS  # noqa: SLF001

@@ -14,6 +14,7 @@ from prometheus_client.metrics_core import HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from models.events import DATA_TYPES, UNKNOWN_TYPE, Oddity, Reason
+from streams.flooding import RecentOutcomes
 
 OUTCOMES: Final = ("accepted", "duplicate", "rejected")
 #: More sources than this share the label value `other`: a label from outside must not grow without bound.
@@ -86,6 +87,13 @@ class Metrics:
             registry=registry,
         )
         self._sources: dict[str, float] = {}
+        self._source_flooding = Gauge(
+            "milepost_source_flooding",
+            "Whether more than half of the newest events of a source were rejected.",
+            ["source"],
+            registry=registry,
+        )
+        self._recent: dict[str, RecentOutcomes] = {}
         self.event_delay = BulkHistogram(
             "milepost_event_delay_seconds", "Broker append to committed in the database.", DELAY_BUCKETS, registry
         )
@@ -133,3 +141,19 @@ class Metrics:
         newest = max(appended_seconds, self._sources.get(name, appended_seconds))
         self._sources[name] = newest
         self._source_last_event.labels(name).set(newest)
+
+    def judged(self, outcomes: Iterable[tuple[str | None, bool]]) -> None:
+        """Note of each event, in order, its source and whether it was rejected; what names no source is `other`."""
+        touched = set()
+        for source, rejected in outcomes:
+            name = self._judged_name(source)
+            self._recent.setdefault(name, RecentOutcomes()).note(rejected=rejected)
+            touched.add(name)
+        for name in touched:
+            self._source_flooding.labels(name).set(self._recent[name].is_flood)
+
+    def _judged_name(self, source: str | None) -> str:
+        # Names that nothing was ever accepted of may be made up: they cannot use up those of the others.
+        if source is None or not (source in self._recent or source in self._sources or len(self._recent) < MAX_SOURCES):
+            return OTHER
+        return source

@@ -130,7 +130,7 @@ class Recorder:
         began = self._clock()
         entries = [self._read(record) for record in delivery.records]
         recorded = self._store.record(Batch(delivery.spans, entries), reject)
-        loop.call_soon_threadsafe(self._count, recorded, len(entries), began, self._clock())
+        loop.call_soon_threadsafe(self._count, recorded, entries, began, self._clock())
         return recorded
 
     def _read(self, record: Record) -> Entry:
@@ -156,12 +156,12 @@ class Recorder:
             ],
         )
 
-    def _count(self, recorded: Recorded, size: int, began: float, committed: float) -> None:
+    def _count(self, recorded: Recorded, entries: Sequence[Entry], began: float, committed: float) -> None:
         metrics = self._metrics
         metrics.batch_seconds.observe(committed - began)
-        metrics.batch_events.observe(size)
-        for outcome, entries in (("accepted", recorded.accepted), ("duplicate", recorded.duplicates)):
-            for entry in entries:
+        metrics.batch_events.observe(len(entries))
+        for outcome, some in (("accepted", recorded.accepted), ("duplicate", recorded.duplicates)):
+            for entry in some:
                 metrics.events.labels(outcome, entry.outcome.type).inc()
                 metrics.heard(entry.outcome.source or "", entry.appended_ms / 1000)
                 for oddity in () if isinstance(entry.outcome, Rejection) else entry.outcome.oddities:
@@ -170,6 +170,11 @@ class Recorder:
             metrics.events.labels("rejected", why.type).inc()
             metrics.rejected.labels(why.reason.value).inc()
             logger.warning("rejected %s: %s: %s", dead_letter_key(entry).decode(), why.reason.value, why.detail)
+        if not recorded.stale:
+            refused = {(entry.topic, entry.partition, entry.offset) for entry, _ in recorded.rejected}
+            metrics.judged(
+                (entry.outcome.source, (entry.topic, entry.partition, entry.offset) in refused) for entry in entries
+            )
         metrics.event_delay.observe_all(committed - entry.appended_ms / 1000 for entry in recorded.accepted)
 
 

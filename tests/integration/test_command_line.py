@@ -110,7 +110,11 @@ def test_init_makes_tables_and_topics_and_may_be_repeated(prefix: str, admin: Ka
         "events": {"cleanup.policy": "delete", "retention.ms": "-1", "message.timestamp.type": "LogAppendTime"},
         "programmes": {"cleanup.policy": "compact"},
         "changes": {"cleanup.policy": "delete", "retention.ms": "2592000000"},
-        "dead-letters": {"cleanup.policy": "compact", "max.message.bytes": "16777216"},
+        "dead-letters": {
+            "cleanup.policy": "compact",
+            "max.message.bytes": "16777216",
+            "delete.retention.ms": "315360000000",
+        },
     }
     for name, config in expected.items():
         assert {key: _config(admin, f"{prefix}.{name}")[key] for key in config} == config
@@ -119,6 +123,14 @@ def test_init_makes_tables_and_topics_and_may_be_repeated(prefix: str, admin: Ka
 def _config(admin: KafkaAdminClient, topic: str) -> dict[str, str]:
     described = admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, topic)])["topic"][topic]
     return {name: entry["value"] for name, entry in described.items()}
+
+
+def test_a_topic_that_is_there_keeps_its_configuration(prefix: str, admin: KafkaAdminClient) -> None:
+    letters = f"{prefix}.dead-letters"
+    admin.create_topics({letters: {"num_partitions": 1, "configs": {"delete.retention.ms": "5"}}})
+    admin.wait_for_topics([letters])
+    assert f"topic {letters}: 1 partition, found" in lines("init")
+    assert _config(admin, letters)["delete.retention.ms"] == "5"
 
 
 def test_topics_made_for_another_number_of_partitions_are_left_and_told(

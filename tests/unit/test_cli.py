@@ -55,7 +55,8 @@ def the_line(result: Result) -> str:
 
 
 @pytest.mark.parametrize(
-    "command", [[], *([name] for name in COMMANDS), *(["dead-letters", c] for c in ("list", "show"))]
+    "command",
+    [[], *([name] for name in COMMANDS), *(["dead-letters", c] for c in ("list", "show", "replay", "discard"))],
 )
 def test_every_command_explains_itself(command: list[str]) -> None:
     result = milepost(*command, "--help")
@@ -99,6 +100,11 @@ def test_help_loads_nothing_heavy_and_answers_at_once() -> None:
         ["publish", "--mode", "batched", "x"],
         ["kafka", "--port", "0"],
         ["dead-letters", "show"],
+        *(
+            ["dead-letters", command, *choice]
+            for command in ("replay", "discard")
+            for choice in ([], ["--all", "key"], ["--reason", "malformed", "key"], ["--reason", "malformed", "--all"])
+        ),
     ],
 )
 def test_wrong_usage_is_told_with_exit_code_2(arguments: list[str]) -> None:
