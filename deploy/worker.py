@@ -14,8 +14,11 @@ from sqlalchemy import Engine
 
 from deploy.topics import check_topics
 from models.database import check_schema, connect
+from models.failpoints import arm, read_failpoint
 from models.settings import Settings
 from models.store import Store
+
+logger = logging.getLogger("milepost.worker")
 
 _BACKLOG: Final = 128
 
@@ -30,6 +33,9 @@ def run_worker(settings: Settings) -> int:
     Raises `WorkerError`, and what the checks raise, before anything is started.
     """
     set_up_logging()
+    if settings.failpoint:
+        logger.warning("failpoint %s is set: this worker is under test", settings.failpoint)
+    arm(read_failpoint(settings.failpoint))
     engine = connect(settings.database)
     check_schema(engine)
     with only_worker_on(engine), listening_on(settings) as listening:

@@ -14,6 +14,7 @@ from sqlalchemy.exc import DBAPIError
 from models import positions, tables
 from models.database import Fate, fate_of, one_line, reading, writing
 from models.events import Event, Reason, Rejection
+from models.failpoints import failpoint
 from models.ledger import Entry, Rejected, Sorted, read_subject_events, sort_out
 from models.milestones import Facts, fold
 from models.positions import Span, TakenUp
@@ -104,6 +105,8 @@ class Store:
                 reject(tally.rejected)
             # 5. The positions move, in the same transaction.
             positions.move(connection, [span for span in batch.spans if (span.topic, span.partition) in ahead])
+            failpoint("before-commit")
+        failpoint("after-commit")
         # 6. Committed: whoever is told now, is told of something that stays.
         return Recorded(
             accepted=[*tally.sorted.accepted, *tally.sorted.stillborn],

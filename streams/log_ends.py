@@ -16,6 +16,7 @@ from mode import Service
 from sqlalchemy.exc import SQLAlchemyError
 
 from models.database import one_line
+from models.failpoints import failpoint
 from models.store import Store
 from streams.health import Health
 from streams.metrics import Metrics
@@ -56,6 +57,7 @@ class LogEnds(Service):
     async def _ask_again_and_again(self) -> None:
         while not self.should_stop:
             await self.ask()
+            failpoint("block-loop")
             await self.sleep(self._every)
 
     async def on_stop(self) -> None:

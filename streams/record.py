@@ -24,6 +24,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from models.admission import admit
 from models.envelope import decode
 from models.events import Rejection
+from models.failpoints import failpoint
 from models.ledger import Entry, Rejected
 from models.settings import Settings
 from models.store import Batch, Change, Recorded, Store
@@ -100,6 +101,7 @@ class Recorder:
 
         async def tell() -> None:
             await self._signal(recorded.changes)
+            failpoint("after-signal")
 
         self.is_catching_up = len(delivery.records) >= self._settings.batch
         try:
@@ -126,6 +128,7 @@ class Recorder:
                 sending.result(DEAD_LETTER_SECONDS)
             finally:
                 sending.cancel()
+            failpoint("after-dead-letter")
 
         began = self._clock()
         entries = [self._read(record) for record in delivery.records]
