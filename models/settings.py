@@ -63,6 +63,8 @@ class Settings(BaseSettings):
     log_end_seconds: Seconds = 3
     #: How long a worker may take to stop before it ends itself.
     stop_seconds: Seconds = 4
+    #: How long what ought to move may stand still, while Kafka and the database answer, before a worker ends itself.
+    stuck_seconds: Seconds = 60
     #: Where a worker under test dies, hangs or fails; see `models.failpoints`.
     failpoint: str = ""
 

@@ -44,11 +44,14 @@ class LogEnds(Service):
         every: float,
         clock: Callable[[], float],
         connection: Mapping[str, Any],
+        seen: Callable[[Mapping[int, int] | None], None],
         **options: Any,  # noqa: ANN401 - mode's own
     ) -> None:
         self._store, self._metrics, self._health = store, metrics, health
         self._topic, self._executor = topic, executor
         self._every, self._clock, self._connection = every, clock, dict(connection)
+        #: Told where the partitions stand that have something to read; None when one of both does not answer.
+        self._seen = seen
         self._partitions = [TopicPartition(topic, partition) for partition in range(partitions)]
         self._consumer: AIOKafkaConsumer | None = None
         super().__init__(**options)
@@ -75,15 +78,18 @@ class LogEnds(Service):
         self._health.database_answers = positions is not None
         try:
             async with asyncio.timeout(PATIENCE_SECONDS):
-                await self._compare(positions or {})
+                waiting = await self._compare(positions or {})
         except (KafkaError, TimeoutError) as error:
             self._health.kafka_answers = False
             logger.warning("Kafka does not tell the ends of %s: %r", self._topic, error)
             await self._hang_up()
+            self._seen(None)
         else:
             self._health.kafka_answers = True
+            self._seen(None if positions is None else waiting)
 
-    async def _compare(self, positions: Mapping[int, int]) -> None:
+    async def _compare(self, positions: Mapping[int, int]) -> Mapping[int, int]:
+        """Show the lags; return the positions of the partitions that have a record to read."""
         consumer = await self._connected()
         ends: dict[TopicPartition, int] = await consumer.end_offsets(self._partitions)
         waiting = {}
@@ -97,10 +103,15 @@ class LogEnds(Service):
                 waiting[tp] = position
             else:
                 self._metrics.lag_seconds.labels(*at).set(0)
+        unread = {}
         for tp, position in waiting.items():
             appended = await self._append_time(consumer, tp, position)
+            # What ends with the marker of a transaction has nothing to read before its end.
             lag = 0.0 if appended is None else max(0.0, self._clock() - appended)
+            if appended is not None:
+                unread[tp.partition] = position
             self._metrics.lag_seconds.labels(tp.topic, str(tp.partition)).set(lag)
+        return unread
 
     async def _append_time(self, consumer: AIOKafkaConsumer, tp: TopicPartition, offset: int) -> float | None:
         """Return when the first record from an offset on was appended; None when there is none (any more)."""

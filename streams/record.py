@@ -64,10 +64,11 @@ class Recorder:
         is_ours: Callable[[Delivery], bool],
         read_again: Callable[[], None],
         sweep: Callable[[], None],
+        alive: Callable[[], None],
     ) -> None:
         self._store, self._metrics, self._health, self._settings = store, metrics, health, settings
         self._produce, self._executor, self._clock = produce, executor, clock
-        self._is_ours, self._read_again, self._sweep = is_ours, read_again, sweep
+        self._is_ours, self._read_again, self._sweep, self._alive = is_ours, read_again, sweep, alive
         #: Whether the last delivery was as large as they get: more is waiting than one transaction may hold.
         self.is_catching_up = False
 
@@ -93,8 +94,10 @@ class Recorder:
             try:
                 recorded = await loop.run_in_executor(self._executor, self._write, delivery, loop)
             except Exception as error:
-                if isinstance(error, SQLAlchemyError) and passes(error):
-                    self._health.database_answers = False
+                if passes(error):
+                    self._alive()
+                    if isinstance(error, SQLAlchemyError):
+                        self._health.database_answers = False
                 raise
             self._health.database_answers = True
             return recorded
