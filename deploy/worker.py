@@ -12,7 +12,7 @@ from typing import Final
 
 from sqlalchemy import Engine
 
-from deploy.topics import check_topics
+from deploy.topics import check_topics, read_topic_id
 from models.database import check_schema, connect
 from models.failpoints import arm, read_failpoint
 from models.settings import Settings
@@ -41,11 +41,14 @@ def run_worker(settings: Settings) -> int:
     with only_worker_on(engine), listening_on(settings) as listening:
         # The topics decide how many partitions there are; the setting only says how many to make.
         there = settings.model_copy(update={"partitions": check_topics(settings)[settings.events_topic]})
+        store = Store(engine)
+        if (topic_id := read_topic_id(settings)) is not None:
+            store.know_topic(settings.events_topic, topic_id)
         # Faust takes a third of the start; what cannot start should say so first.
         from streams.worker import RefusedError, run  # noqa: PLC0415
 
         try:
-            return run(there, Store(engine), listening)
+            return run(there, store, listening)
         except RefusedError as refused:
             raise WorkerError(str(refused)) from None
 

@@ -195,6 +195,11 @@ class Store:
         with writing(self.engine) as connection:
             return positions.take_up(connection, topic, logs)
 
+    def know_topic(self, topic: str, topic_id: str) -> None:
+        """Remember which topic is read; see `models.positions.know_topic`."""
+        with writing(self.engine) as connection:
+            positions.know_topic(connection, topic, topic_id)
+
     def positions(self, topic: str) -> dict[int, int]:
         """Return the next offset of every partition of a topic that was ever taken up."""
         with reading(self.engine) as connection:

@@ -26,7 +26,7 @@ from models.database import DatabaseError, Fate, RacedError, check_schema, conne
 from models.events import Money, Reason
 from models.ledger import Entry, Rejected, restore
 from models.milestones import MilestoneKey, ProjectKey
-from models.positions import LogMadeAnewError, Span, TakenUp
+from models.positions import LogMadeAnewError, SetBack, Span, TakenUp, accept_topic
 from models.schema import migrate
 from models.store import Batch, Change, Recorded, Store
 from tests.publisher import binary, random_events, structured
@@ -1286,3 +1286,41 @@ def test_a_projects_facts_are_read_for_the_programmes_that_are_asked_for(store: 
     facts, revisions = store.facts(["north", "n.2", "nowhere"])
     assert revisions == {"north": 1, "n.2": 1}
     assert facts.existing_projects() == {ProjectKey("north", "wharf"), ProjectKey("n.2", "wharf")}
+
+
+# A topic made anew.
+
+
+def test_a_topic_is_known_by_the_id_it_had_when_it_was_read_first(engine: Engine) -> None:
+    store = Store(engine)
+    for _ in range(2):
+        store.know_topic(TOPIC, "one")
+    with pytest.raises(LogMadeAnewError) as error:
+        store.know_topic(TOPIC, "other")
+
+    assert str(error.value).startswith("milepost.events has the id other, but the database has read one: ")
+    assert "milepost init --accept-new-topic" in str(error.value)
+    store.know_topic("another", "other")
+
+
+def test_accepting_a_topic_without_an_id_sets_back_what_lies_beyond_the_end(engine: Engine) -> None:
+    store = Store(engine)
+    store.take_up(TOPIC, {0: (5, 9), 1: (8, 9), 2: (3, 3)})
+    with writing(engine) as connection:
+        assert accept_topic(connection, TOPIC, None, {0: (0, 9), 1: (2, 7), 3: (0, 0)}) == [SetBack(1, 8, 2)]
+
+    assert store.positions(TOPIC) == {0: 5, 1: 2, 2: 3}
+
+
+def test_accepting_a_topic_of_another_id_sets_back_every_position(engine: Engine) -> None:
+    store = Store(engine)
+    store.take_up(TOPIC, {0: (5, 9), 1: (8, 9), 2: (0, 3)})
+    store.know_topic(TOPIC, "one")
+    logs = {0: (0, 90), 1: (2, 7), 2: (0, 3)}
+    with writing(engine) as connection:
+        assert accept_topic(connection, TOPIC, "other", logs) == [SetBack(0, 5, 0), SetBack(1, 8, 2)]
+    with writing(engine) as connection:
+        assert accept_topic(connection, TOPIC, "other", logs) == []
+
+    store.know_topic(TOPIC, "other")
+    assert store.positions(TOPIC) == {0: 0, 1: 2, 2: 0}
