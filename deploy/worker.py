@@ -13,7 +13,7 @@ from typing import Final
 from sqlalchemy import Engine
 
 from deploy.topics import check_topics, read_topic_id
-from models.database import check_schema, connect
+from models.database import DatabaseError, check_schema, connect
 from models.failpoints import arm, read_failpoint
 from models.settings import Settings
 from models.store import Store
@@ -63,6 +63,8 @@ class Sparing(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Return whether to say it: always what is ours, of libraries what was not said lately."""
+        if record.exc_info and isinstance(record.exc_info[1], DatabaseError):
+            return False  # said in one line, as the worker ends
         if record.name.startswith("milepost") or record.exc_info:
             return True
         said = record.name, str(record.msg)

@@ -232,6 +232,8 @@ def create_app(settings: Settings, store: Store, listening: socket.socket, refus
             every=settings.log_end_seconds,
             clock=time.time,  # noqa: TID251 - as above
             connection=client_options(settings),
+            read_again=lambda: consumer_of(app).read_again(),
+            refuse=refuse,
             seen=lambda waiting: watchdog.look(health.ought_to_move(settings.events_topic, waiting)),
         ),
         sweeper,

@@ -23,6 +23,7 @@ import uvloop
 from mode import Service, ServiceT
 from prometheus_client import disable_created_metrics
 
+from models.database import DatabaseError
 from models.settings import Settings
 from models.store import Store
 from streams.app import create_app
@@ -145,7 +146,9 @@ async def _run(settings: Settings, store: Store, listening: socket.socket, deadl
             task.cancel()
     milepost.watchdog.stop()
     deadline.arm()
-    if reason is not None:
+    if isinstance(reason, DatabaseError):
+        refusals.append(str(reason))
+    elif reason is not None:
         logger.critical(
             "the worker stops because of a bug; the positions in the database say where to go on", exc_info=reason
         )
