@@ -1324,3 +1324,24 @@ def test_accepting_a_topic_of_another_id_sets_back_every_position(engine: Engine
 
     store.know_topic(TOPIC, "other")
     assert store.positions(TOPIC) == {0: 0, 1: 2, 2: 0}
+
+
+def test_a_sqlite_file_that_was_removed_or_replaced_takes_no_more_writes(tmp_path: Path) -> None:
+    file = tmp_path / "milepost.db"
+    for what in ("removed", "replaced"):
+        engine = connect(f"sqlite:///{file}")
+        migrate(engine)
+        store = Store(engine)
+        store.take_up(TOPIC, {0: (0, 0)})
+        # Kept elsewhere, so that a new file cannot come to the same place on the disk.
+        file.rename(tmp_path / f"{what}.db")
+        if what == "replaced":
+            file.touch()
+        with pytest.raises(DatabaseError) as error:
+            store.take_up(TOPIC, {0: (0, 0)})
+
+        assert str(error.value) == (
+            f"database sqlite:///{file} was {what} while it was in use: run `milepost init`, then start again"
+        )
+        engine.dispose()
+        file.unlink(missing_ok=True)
