@@ -206,6 +206,13 @@ def count_partitions(admin: KafkaAdminClient, topics: Sequence[str]) -> dict[str
     return counts
 
 
+def id_of(admin: KafkaAdminClient, topic: str) -> str | None:
+    """Return the id by which a broker tells a topic from one of the same name before it; None before Kafka 2.8."""
+    [found] = admin.describe_topics([topic])
+    topic_id = found.get("topic_id")
+    return str(topic_id) if topic_id else None
+
+
 def need_topic(settings: Settings, topic: str) -> None:
     """Raise `TopicError` when a topic is not there, before a client waits for it or makes it by asking."""
     with reaching(settings) as options, closing(client(KafkaAdminClient, **options)) as admin:

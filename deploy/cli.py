@@ -98,12 +98,22 @@ def run_kafka(
 
 
 @app.command()
-def init(*, kafka: Kafka = None, database: Database = None) -> None:
+def init(
+    *,
+    accept_new_topic: Annotated[
+        bool, typer.Option("--accept-new-topic", help="Read an events topic that was made anew from its start.")
+    ] = False,
+    kafka: Kafka = None,
+    database: Database = None,
+) -> None:
     """Make the tables and topics; safe to repeat."""
-    from deploy.prepare import prepare  # noqa: PLC0415 - heavy
+    from deploy import prepare  # noqa: PLC0415 - heavy
     from models.settings import read_settings  # noqa: PLC0415 - heavy
 
-    for line in prepare(read_settings(kafka=kafka, database=database)):
+    settings = read_settings(kafka=kafka, database=database)
+    for line in prepare.prepare(settings):
+        typer.echo(line)
+    for line in prepare.accept_new_topic(settings) if accept_new_topic else ():
         typer.echo(line)
 
 

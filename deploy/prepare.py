@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator
 
-from deploy.topics import make_topics
-from models.database import DatabaseError, check_schema, connect, shown
+from deploy.topics import make_topics, read_logs, read_topic_id
+from models.database import DatabaseError, check_schema, connect, shown, writing
+from models.positions import accept_topic
 from models.schema import migrate
 from models.settings import Settings
 from models.tables import SCHEMA
@@ -26,3 +27,21 @@ def prepare(settings: Settings) -> Iterator[str]:
     for topic in make_topics(settings):
         partitions = "1 partition" if topic.partitions == 1 else f"{topic.partitions} partitions"
         yield f"topic {topic.name}: {partitions}, {'found' if topic.found else 'made'}"
+
+
+def accept_new_topic(settings: Settings) -> Iterator[str]:
+    """Set back, in one transaction, the positions that are of an events topic that is gone; give one line for each.
+
+    A worker must not be running: it would go on where it was.
+    """
+    topic_id, logs = read_topic_id(settings), read_logs(settings)
+    engine = connect(settings.database)
+    try:
+        with writing(engine) as connection:
+            done = accept_topic(connection, settings.events_topic, topic_id, logs)
+    finally:
+        engine.dispose()
+    for partition, was, position in done:
+        yield f"position {settings.events_topic}:{partition}: set back from {was} to {position}"
+    if not done:
+        yield f"positions of {settings.events_topic}: nothing to set back"

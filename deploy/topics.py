@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from contextlib import closing
 from typing import Final, NamedTuple
 
-from kafka import KafkaAdminClient
+from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 from kafka.errors import NoError, TopicAlreadyExistsError, for_code
 
-from consumers.connection import TopicError, client, count_partitions, missing, reaching
+from consumers.connection import TopicError, client, count_partitions, id_of, missing, reaching
 from models.settings import Settings
 
 _DAY_MS: Final = 24 * 60 * 60 * 1000
@@ -129,3 +129,18 @@ def check_topics(settings: Settings) -> dict[str, int]:
             " delete it and run `milepost init`"
         )
     return there
+
+
+def read_topic_id(settings: Settings) -> str | None:
+    """Return the id of the events topic, where the broker has ids."""
+    with reaching(settings) as options, closing(client(KafkaAdminClient, **options)) as admin:
+        return id_of(admin, settings.events_topic)
+
+
+def read_logs(settings: Settings) -> dict[int, tuple[int, int]]:
+    """Return the first and the end offset of every partition of the events topic."""
+    topic = settings.events_topic
+    with reaching(settings) as options, closing(client(KafkaConsumer, **options)) as consumer:
+        partitions = [TopicPartition(topic, number) for number in consumer.partitions_for_topic(topic) or ()]
+        first, end = consumer.beginning_offsets(partitions), consumer.end_offsets(partitions)
+        return {tp.partition: (first[tp], end[tp]) for tp in partitions}

@@ -12,10 +12,13 @@ from typing import Final
 
 from sqlalchemy import Engine
 
-from deploy.topics import check_topics
-from models.database import check_schema, connect
+from deploy.topics import check_topics, read_topic_id
+from models.database import DatabaseError, check_schema, connect
+from models.failpoints import arm, read_failpoint
 from models.settings import Settings
 from models.store import Store
+
+logger = logging.getLogger("milepost.worker")
 
 _BACKLOG: Final = 128
 
@@ -30,16 +33,22 @@ def run_worker(settings: Settings) -> int:
     Raises `WorkerError`, and what the checks raise, before anything is started.
     """
     set_up_logging()
+    if settings.failpoint:
+        logger.warning("failpoint %s is set: this worker is under test", settings.failpoint)
+    arm(read_failpoint(settings.failpoint))
     engine = connect(settings.database)
     check_schema(engine)
     with only_worker_on(engine), listening_on(settings) as listening:
         # The topics decide how many partitions there are; the setting only says how many to make.
         there = settings.model_copy(update={"partitions": check_topics(settings)[settings.events_topic]})
+        store = Store(engine)
+        if (topic_id := read_topic_id(settings)) is not None:
+            store.know_topic(settings.events_topic, topic_id)
         # Faust takes a third of the start; what cannot start should say so first.
         from streams.worker import RefusedError, run  # noqa: PLC0415
 
         try:
-            return run(there, Store(engine), listening)
+            return run(there, store, listening)
         except RefusedError as refused:
             raise WorkerError(str(refused)) from None
 
@@ -54,6 +63,8 @@ class Sparing(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Return whether to say it: always what is ours, of libraries what was not said lately."""
+        if record.exc_info and isinstance(record.exc_info[1], DatabaseError):
+            return False  # said in one line, as the worker ends
         if record.name.startswith("milepost") or record.exc_info:
             return True
         said = record.name, str(record.msg)

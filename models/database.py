@@ -19,6 +19,8 @@ from models import tables
 LOCK_TIMEOUT_MS: Final = 30_000
 CONNECT_TIMEOUT_S: Final = 5
 
+_GONE: Final = "database {where} {what} while it was in use: run `milepost init`, then start again"
+
 _ALEMBIC_VERSION = table("alembic_version", column("version_num", String))
 
 
@@ -137,10 +139,34 @@ def _switch_to_wal(cursor: sqlite3.Cursor) -> None:
             return
 
 
+def _keep_to_one_file(engine: Engine) -> None:
+    """Refuse to go on with a file that is gone from its place, or with another in its place.
+
+    An open file that was removed takes writes as before, and nobody will ever read them.
+    """
+    database = engine.url.database
+    if not database or database == ":memory:" or "uri" in engine.url.query:
+        return
+    opened: list[tuple[int, int]] = []
+
+    @event.listens_for(engine, "checkout")
+    def _compare(_connection: object, _record: object, _proxy: object) -> None:
+        try:
+            found = Path(database).stat()
+        except FileNotFoundError:
+            raise DatabaseError(_GONE.format(where=shown(engine), what="was removed")) from None
+        there = found.st_dev, found.st_ino
+        if not opened:
+            opened.append(there)
+        if opened != [there]:
+            raise DatabaseError(_GONE.format(where=shown(engine), what="was replaced"))
+
+
 def _sqlite(url: URL) -> Engine:
     if url.database and url.database != ":memory:":
         Path(url.database).parent.mkdir(parents=True, exist_ok=True)
     engine = create_engine(url, connect_args={"timeout": LOCK_TIMEOUT_MS / 1000})
+    _keep_to_one_file(engine)
 
     @event.listens_for(engine, "connect")
     def _prepare(connection: Any, _record: object) -> None:  # noqa: ANN401 - a DBAPI connection has no common type
@@ -162,16 +188,31 @@ def _sqlite(url: URL) -> Engine:
 
 
 @contextmanager
+def _expecting_tables(engine: Engine) -> Iterator[None]:
+    """Say in one line when a statement failed because the tables are not there (any more), or are another program's."""
+    try:
+        yield
+    except DBAPIError as error:
+        if fate_of(error) is Fate.BUG:
+            check_schema(engine)
+        raise
+
+
+@contextmanager
 def writing(engine: Engine) -> Iterator[Connection]:
     """Open a transaction that writes; it commits when the block ends and rolls back when it raises."""
-    with engine.connect().execution_options(writes=True) as connection, connection.begin():
+    with (
+        _expecting_tables(engine),
+        engine.connect().execution_options(writes=True) as connection,
+        connection.begin(),
+    ):
         yield connection
 
 
 @contextmanager
 def reading(engine: Engine) -> Iterator[Connection]:
     """Open a transaction in which every query sees the same moment."""
-    with engine.connect() as connection:
+    with _expecting_tables(engine), engine.connect() as connection:
         if engine.dialect.name == "postgresql":
             connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
         yield connection

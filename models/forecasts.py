@@ -18,6 +18,7 @@ from typing import Final, NamedTuple
 from sqlalchemy import Connection, Engine
 
 from models.database import reading, writing
+from models.failpoints import failpoint
 from models.history import Moved, cause_of, note
 from models.instants import Stamp
 from models.ledger import Strike, read_correlations, read_strikes, read_subject_events
@@ -179,6 +180,8 @@ class Forecasts:
             move_marks(connection, moves)
             write_forecasts(connection, drawings)
             note(connection, history, read_correlations(connection, names) if names else {}, now_ms)
+            failpoint("before-forecast-commit")
+        failpoint("after-forecast-commit")
 
     def _keep(self, one: _Pass, now: Picture, moved: Movements) -> Drawn:
         """Remember what was drawn, and let go of what was drawn longest ago when that is too much."""

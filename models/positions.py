@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 from sqlalchemy import ColumnElement, Connection, bindparam, select, update
 
 from models.rows import insert_into
-from models.tables import positions
+from models.tables import positions, topics
 
 
 class Span(NamedTuple):
@@ -34,6 +34,12 @@ class TakenUp:
 
 class LogMadeAnewError(Exception):
     """A position lies beyond the end of the log: the topic is not the one that was read."""
+
+
+_MADE_ANEW: Final = (
+    "the topic was made anew, or this is another cluster's database; name the right database, or accept the topic with"
+    " `milepost init --accept-new-topic`, which keeps what is recorded and reads the topic from its start"
+)
 
 
 def _of(topic: str, partition: int) -> ColumnElement[bool]:
@@ -98,9 +104,7 @@ def take_up(connection: Connection, topic: str, logs: Mapping[int, tuple[int, in
             taken[partition] = TakenUp(first)
         elif position > end:
             raise LogMadeAnewError(
-                f"{topic}:{partition} ends at offset {end}, but the database has read up to {position}:"
-                " the topic was made anew, or this is another cluster's database; name the right database, or start"
-                " with a fresh one"
+                f"{topic}:{partition} ends at offset {end}, but the database has read up to {position}: {_MADE_ANEW}"
             )
         elif position < first:
             connection.execute(update(positions).where(row).values(next_offset=first))
@@ -114,3 +118,44 @@ def read(connection: Connection, topic: str) -> dict[int, int]:
     """Return the next offset of every partition of a topic that was ever taken up."""
     query = select(positions.c.partition, positions.c.next_offset).where(positions.c.topic == topic)
     return dict(connection.execute(query).all())
+
+
+def know_topic(connection: Connection, topic: str, topic_id: str) -> None:
+    """Remember which topic is read, the first time; raises `LogMadeAnewError` when it was another one before."""
+    values = {"topic": topic, "topic_id": topic_id}
+    connection.execute(insert_into(topics, connection.dialect.name).values(values).on_conflict_do_nothing())
+    known = connection.scalar(select(topics.c.topic_id).where(topics.c.topic == topic))
+    if known != topic_id:
+        raise LogMadeAnewError(f"{topic} has the id {topic_id}, but the database has read {known}: {_MADE_ANEW}")
+
+
+class SetBack(NamedTuple):
+    """A position that was set back to the start of its log."""
+
+    partition: int
+    was: int
+    position: int
+
+
+def accept_topic(
+    connection: Connection, topic: str, topic_id: str | None, logs: Mapping[int, tuple[int, int]]
+) -> list[SetBack]:
+    """Set back to the start of their log the positions that cannot be of this topic; return them.
+
+    Given the first and the end offset of each log. Without an id, or with the one that is known, those are the
+    positions beyond the end; with another id, all of them.
+    """
+    known = connection.scalar(select(topics.c.topic_id).where(topics.c.topic == topic))
+    is_other = None not in {known, topic_id} and known != topic_id
+    if topic_id is not None:
+        values = {"topic": topic, "topic_id": topic_id}
+        setting = insert_into(topics, connection.dialect.name).values(values)
+        connection.execute(setting.on_conflict_do_update(index_elements=[topics.c.topic], set_={"topic_id": topic_id}))
+    done = []
+    for partition, (first, end) in sorted(logs.items()):
+        row = _of(topic, partition)
+        was = connection.scalar(select(positions.c.next_offset).where(row).with_for_update())
+        if was is not None and was != first and (is_other or was > end):
+            connection.execute(update(positions).where(row).values(next_offset=first))
+            done.append(SetBack(partition, was, first))
+    return done

@@ -14,6 +14,8 @@ from pydantic_settings import (
 )
 from pydantic_settings import SettingsError as UnreadableError
 
+from models.failpoints import read_failpoint
+
 CONFIG_FILE: Final = "milepost.toml"
 MAX_PORT: Final = 65535
 
@@ -61,6 +63,10 @@ class Settings(BaseSettings):
     log_end_seconds: Seconds = 3
     #: How long a worker may take to stop before it ends itself.
     stop_seconds: Seconds = 4
+    #: How long what ought to move may stand still, while Kafka and the database answer, before a worker ends itself.
+    stuck_seconds: Seconds = 60
+    #: Where a worker under test dies, hangs or fails; see `models.failpoints`.
+    failpoint: str = ""
 
     @field_validator("web")
     @classmethod
@@ -68,6 +74,12 @@ class Settings(BaseSettings):
         host, _, port = value.rpartition(":")
         if not host or not port.isdecimal() or int(port) > MAX_PORT:
             raise ValueError("say host:port, e.g. 127.0.0.1:8090")
+        return value
+
+    @field_validator("failpoint")
+    @classmethod
+    def _place_and_action(cls, value: str) -> str:
+        read_failpoint(value)
         return value
 
     @field_validator("kafka")

@@ -16,6 +16,7 @@ from sqlalchemy.sql.dml import ReturningInsert
 from models import positions, tables
 from models.database import Fate, fate_of, one_line, reading, writing
 from models.events import Event, Reason, Rejection
+from models.failpoints import failpoint
 from models.ledger import Entry, Rejected, Sorted, read_subject_events, sort_out
 from models.milestones import Facts, fold
 from models.positions import Span, TakenUp
@@ -106,6 +107,8 @@ class Store:
                 reject(tally.rejected)
             # 5. The positions move, in the same transaction.
             positions.move(connection, [span for span in batch.spans if (span.topic, span.partition) in ahead])
+            failpoint("before-commit")
+        failpoint("after-commit")
         # 6. Committed: whoever is told now, is told of something that stays.
         return Recorded(
             accepted=[*tally.sorted.accepted, *tally.sorted.stillborn],
@@ -189,6 +192,11 @@ class Store:
         """Say where to read each partition from; see `models.positions.take_up`."""
         with writing(self.engine) as connection:
             return positions.take_up(connection, topic, logs)
+
+    def know_topic(self, topic: str, topic_id: str) -> None:
+        """Remember which topic is read; see `models.positions.know_topic`."""
+        with writing(self.engine) as connection:
+            positions.know_topic(connection, topic, topic_id)
 
     def positions(self, topic: str) -> dict[int, int]:
         """Return the next offset of every partition of a topic that was ever taken up."""

@@ -27,7 +27,7 @@ from sqlalchemy import (
     text,
 )
 
-SCHEMA: Final = "0002"
+SCHEMA: Final = "0003"
 
 metadata = MetaData(
     naming_convention={
@@ -120,6 +120,9 @@ positions = Table(
     Column("partition", Integer, primary_key=True, autoincrement=False),
     Column("next_offset", BigInteger, nullable=False),
 )
+
+#: Which topic the positions are of: one that was deleted and made again has its name, and another id.
+topics = Table("topics", metadata, *_key("topic"), _name("topic_id", nullable=False))
 
 #: What is announced for a programme, and how often it changed.
 programmes = Table(

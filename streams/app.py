@@ -3,6 +3,7 @@
 Settings of Faust that are chosen on purpose, and why: docs/decisions/0005-faust-settings.md.
 """
 
+import asyncio
 import logging
 import socket
 import time
@@ -17,13 +18,13 @@ from faust.tables.manager import TableManager
 from faust.types import TP, AppT, Message
 from mode import Service
 
-from models.positions import LogMadeAnewError
+from models.positions import LogMadeAnewError, TakenUp
 from models.settings import Settings
 from models.store import Store
 from streams.connection import broker_urls, client_options, credentials
 from streams.forecast import Forecaster, Sweeper
 from streams.health import Health
-from streams.log_ends import LogEnds
+from streams.log_ends import PATIENCE_SECONDS, LogEnds
 from streams.metrics import DROPPED_BY_CAP, Metrics
 from streams.patience import GivenUpError, until_done
 from streams.producing import producer_of
@@ -31,6 +32,7 @@ from streams.record import Recorder
 from streams.shelf import Shelf
 from streams.telling import Teller
 from streams.transport import Delivery, MicroBatchTransport, consumer_of
+from streams.watchdog import Watchdog
 from streams.web import Web
 
 logger = logging.getLogger("milepost.app")
@@ -85,6 +87,7 @@ class Milepost:
     health: Health
     forecaster: Forecaster
     teller: Teller
+    watchdog: Watchdog
     #: To be started beside the application, in this order.
     services: tuple[Service, ...]
 
@@ -128,7 +131,20 @@ def create_app(settings: Settings, store: Store, listening: socket.socket, refus
     metrics.series_dropped.labels(DROPPED_BY_CAP).set_function(lambda: shelf.left_out)
     metrics.know_partitions(settings.events_topic, range(settings.partitions))
     recording, drawing = ThreadPoolExecutor(1, "record"), ThreadPoolExecutor(2, "forecast")
-    telling = ThreadPoolExecutor(1, "tell")
+    telling, looking = ThreadPoolExecutor(1, "tell"), ThreadPoolExecutor(1, "look")
+
+    def loops() -> list[asyncio.AbstractEventLoop]:
+        # The thread that fetches has a loop of its own.
+        fetching = consumer_of(app)._thread.thread_loop  # noqa: SLF001 - asked only to say what it was doing
+        return [app.loop, fetching]
+
+    watchdog = Watchdog(
+        health,
+        settings.stuck_seconds,
+        longest=settings.log_end_seconds + PATIENCE_SECONDS,
+        clock=time.monotonic,
+        loops=loops,
+    )
 
     def is_ours(delivery: Delivery) -> bool:
         return consumer_of(app).is_current(delivery.generation)
@@ -158,15 +174,25 @@ def create_app(settings: Settings, store: Store, listening: socket.socket, refus
         is_ours=is_ours,
         read_again=lambda: consumer_of(app).read_again(),
         sweep=sweeper.soon,
+        alive=watchdog.alive,
     )
 
     async def take_up(logs: Mapping[TP, tuple[int, int]]) -> Mapping[TP, int]:
         generation = app.consumer_generation_id
         ends = {tp.partition: end for tp, end in logs.items()}
+
+        async def ask() -> dict[int, TakenUp]:
+            try:
+                return await app.loop.run_in_executor(recording, store.take_up, settings.events_topic, ends)
+            except Exception:
+                # What does not pass ends the worker by itself.
+                watchdog.alive()
+                raise
+
         try:
             taken = await until_done(
                 "asking the database where to read",
-                lambda: app.loop.run_in_executor(recording, store.take_up, settings.events_topic, ends),
+                ask,
                 lambda: consumer_of(app).is_current(generation),
             )
         except LogMadeAnewError as error:
@@ -202,15 +228,18 @@ def create_app(settings: Settings, store: Store, listening: socket.socket, refus
             health,
             settings.events_topic,
             settings.partitions,
-            drawing,
+            looking,
             every=settings.log_end_seconds,
             clock=time.time,  # noqa: TID251 - as above
             connection=client_options(settings),
+            read_again=lambda: consumer_of(app).read_again(),
+            refuse=refuse,
+            seen=lambda waiting: watchdog.look(health.ought_to_move(settings.events_topic, waiting)),
         ),
         sweeper,
         teller,
     )
-    return Milepost(app, metrics, shelf, health, forecaster, teller, services)
+    return Milepost(app, metrics, shelf, health, forecaster, teller, watchdog, services)
 
 
 def _today() -> date:

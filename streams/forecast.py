@@ -171,6 +171,7 @@ class Sweeper(Service):
         self._forecaster.own(assigned)
         logger.info("%d partitions are assigned to this worker", len(assigned))
         self._health.joined, self._health.drawn = True, False
+        self._health.assigned = frozenset(assigned)
         self.soon()
 
     def soon(self) -> None:

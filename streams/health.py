@@ -1,8 +1,9 @@
 """What a worker knows of its own health: the source of `/ready`, `/live` and the two `…_up` metrics."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from faust.types import AppT
+from faust.types import TP, AppT
 
 from streams.transport import consumer_of
 
@@ -19,6 +20,10 @@ class Health:
     joined: bool = False
     #: Whether the programmes of the present assignment were all drawn once.
     drawn: bool = False
+    #: What is assigned to this worker.
+    assigned: frozenset[TP] = frozenset()
+    #: What did not move for too long, in one line; see `streams.watchdog`.
+    stuck: str | None = None
 
     def not_ready(self) -> dict[str, str]:
         """Return what stands in the way of serving, by name; empty when nothing does."""
@@ -41,4 +46,20 @@ class Health:
         """Return why this process should be ended, by name. Never that Kafka or the database is away."""
         if self.app.should_stop:
             return {"worker": "is stopping"}
-        return {}
+        return {"stuck": self.stuck} if self.stuck else {}
+
+    def ought_to_move(self, topic: str, waiting: Mapping[int, int] | None) -> Mapping[str, int]:
+        """Return what this worker should be getting on with, as `streams.watchdog` takes it.
+
+        Given where the partitions of a topic stand that have something to read; None when Kafka or the database does
+        not tell, for which this worker is not to blame.
+        """
+        if waiting is None or self.app.should_stop:
+            return {}
+        if self.app.rebalancing:
+            return {"a rebalance": self.app.rebalancing_count}
+        return {
+            f"{topic}:{partition}": position
+            for partition, position in waiting.items()
+            if TP(topic, partition) in self.assigned
+        }

@@ -15,7 +15,8 @@ from aiokafka.errors import KafkaError
 from mode import Service
 from sqlalchemy.exc import SQLAlchemyError
 
-from models.database import one_line
+from models.database import DatabaseError, one_line
+from models.failpoints import failpoint
 from models.store import Store
 from streams.health import Health
 from streams.metrics import Metrics
@@ -26,6 +27,8 @@ logger = logging.getLogger("milepost.log_ends")
 PATIENCE_SECONDS: Final = 10.0
 #: How long to wait for the oldest unread record of a partition.
 _RECORD_MS: Final = 1000
+#: How soon partitions that were added are seen.
+_METADATA_MS: Final = 10_000
 
 
 class LogEnds(Service):
@@ -43,11 +46,18 @@ class LogEnds(Service):
         every: float,
         clock: Callable[[], float],
         connection: Mapping[str, Any],
+        seen: Callable[[Mapping[int, int] | None], None],
+        read_again: Callable[[], None],
+        refuse: Callable[[str], None],
         **options: Any,  # noqa: ANN401 - mode's own
     ) -> None:
         self._store, self._metrics, self._health = store, metrics, health
         self._topic, self._executor = topic, executor
         self._every, self._clock, self._connection = every, clock, dict(connection)
+        #: Told where the partitions stand that have something to read; None when one of both does not answer.
+        self._seen = seen
+        self._read_again, self._refuse = read_again, refuse
+        self._positions: Mapping[int, int] = {}
         self._partitions = [TopicPartition(topic, partition) for partition in range(partitions)]
         self._consumer: AIOKafkaConsumer | None = None
         super().__init__(**options)
@@ -56,6 +66,7 @@ class LogEnds(Service):
     async def _ask_again_and_again(self) -> None:
         while not self.should_stop:
             await self.ask()
+            failpoint("block-loop")
             await self.sleep(self._every)
 
     async def on_stop(self) -> None:
@@ -68,21 +79,50 @@ class LogEnds(Service):
         positions: dict[int, int] | None = None
         try:
             positions = await loop.run_in_executor(self._executor, self._store.positions, self._topic)
+        except DatabaseError as error:
+            self._refuse(str(error))
         except SQLAlchemyError as error:
             logger.warning("the database does not tell its positions: %s", one_line(error))
         self._health.database_answers = positions is not None
+        if positions is not None:
+            self._compare_with_before(positions)
         try:
             async with asyncio.timeout(PATIENCE_SECONDS):
-                await self._compare(positions or {})
+                waiting = await self._compare(positions or {})
         except (KafkaError, TimeoutError) as error:
             self._health.kafka_answers = False
             logger.warning("Kafka does not tell the ends of %s: %r", self._topic, error)
             await self._hang_up()
+            self._seen(None)
         else:
             self._health.kafka_answers = True
+            self._seen(None if positions is None else waiting)
 
-    async def _compare(self, positions: Mapping[int, int]) -> None:
+    def _compare_with_before(self, positions: Mapping[int, int]) -> None:
+        """Have all read again when a position went back: no worker does that, so the database is another one now."""
+        before, self._positions = self._positions, positions
+        if lost := [partition for partition, was in before.items() if positions.get(partition, -1) < was]:
+            logger.warning(
+                "the database's positions of %s went back (partitions %s): it was restored or emptied; reading again"
+                " from where it is",
+                self._topic,
+                ", ".join(map(str, sorted(lost))),
+            )
+            self._read_again()
+
+    def _check_count(self, consumer: AIOKafkaConsumer) -> None:
+        """Refuse to go on when partitions were added: nobody reads them, and programmes belong to others now."""
+        found, known = len(consumer.partitions_for_topic(self._topic) or self._partitions), len(self._partitions)
+        if found != known:
+            self._refuse(
+                f"topic {self._topic} has {found} partitions and had {known} when this worker started: give its sister"
+                f" topics as many, set MILEPOST_PARTITIONS={found}, and start the workers again"
+            )
+
+    async def _compare(self, positions: Mapping[int, int]) -> Mapping[int, int]:
+        """Show the lags; return the positions of the partitions that have a record to read."""
         consumer = await self._connected()
+        self._check_count(consumer)
         ends: dict[TopicPartition, int] = await consumer.end_offsets(self._partitions)
         waiting = {}
         for tp, end in ends.items():
@@ -95,10 +135,15 @@ class LogEnds(Service):
                 waiting[tp] = position
             else:
                 self._metrics.lag_seconds.labels(*at).set(0)
+        unread = {}
         for tp, position in waiting.items():
             appended = await self._append_time(consumer, tp, position)
+            # What ends with the marker of a transaction has nothing to read before its end.
             lag = 0.0 if appended is None else max(0.0, self._clock() - appended)
+            if appended is not None:
+                unread[tp.partition] = position
             self._metrics.lag_seconds.labels(tp.topic, str(tp.partition)).set(lag)
+        return unread
 
     async def _append_time(self, consumer: AIOKafkaConsumer, tp: TopicPartition, offset: int) -> float | None:
         """Return when the first record from an offset on was appended; None when there is none (any more)."""
@@ -112,7 +157,11 @@ class LogEnds(Service):
         if self._consumer is None:
             # No group: it must never take part in the assignment it watches.
             consumer = AIOKafkaConsumer(
-                group_id=None, enable_auto_commit=False, max_partition_fetch_bytes=1024, **self._connection
+                group_id=None,
+                enable_auto_commit=False,
+                max_partition_fetch_bytes=1024,
+                metadata_max_age_ms=_METADATA_MS,
+                **self._connection,
             )
             try:
                 await consumer.start()

@@ -24,6 +24,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from models.admission import admit
 from models.envelope import decode
 from models.events import Rejection
+from models.failpoints import failpoint
 from models.ledger import Entry, Rejected
 from models.settings import Settings
 from models.store import Batch, Change, Recorded, Store
@@ -63,10 +64,11 @@ class Recorder:
         is_ours: Callable[[Delivery], bool],
         read_again: Callable[[], None],
         sweep: Callable[[], None],
+        alive: Callable[[], None],
     ) -> None:
         self._store, self._metrics, self._health, self._settings = store, metrics, health, settings
         self._produce, self._executor, self._clock = produce, executor, clock
-        self._is_ours, self._read_again, self._sweep = is_ours, read_again, sweep
+        self._is_ours, self._read_again, self._sweep, self._alive = is_ours, read_again, sweep, alive
         #: Whether the last delivery was as large as they get: more is waiting than one transaction may hold.
         self.is_catching_up = False
 
@@ -92,14 +94,17 @@ class Recorder:
             try:
                 recorded = await loop.run_in_executor(self._executor, self._write, delivery, loop)
             except Exception as error:
-                if isinstance(error, SQLAlchemyError) and passes(error):
-                    self._health.database_answers = False
+                if passes(error):
+                    self._alive()
+                    if isinstance(error, SQLAlchemyError):
+                        self._health.database_answers = False
                 raise
             self._health.database_answers = True
             return recorded
 
         async def tell() -> None:
             await self._signal(recorded.changes)
+            failpoint("after-signal")
 
         self.is_catching_up = len(delivery.records) >= self._settings.batch
         try:
@@ -126,6 +131,7 @@ class Recorder:
                 sending.result(DEAD_LETTER_SECONDS)
             finally:
                 sending.cancel()
+            failpoint("after-dead-letter")
 
         began = self._clock()
         entries = [self._read(record) for record in delivery.records]

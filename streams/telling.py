@@ -15,6 +15,7 @@ from sqlalchemy import Engine
 
 from models.changes import HEADERS, changes
 from models.database import reading, writing
+from models.failpoints import failpoint
 from models.history import note_published, read_untold
 from models.movements import Noted
 from streams.patience import GivenUpError, until_done
@@ -59,7 +60,9 @@ class Teller(Service):
     async def _publish(self, names: Sequence[str]) -> None:
         while noted := await self._run(self._read, names):
             events = [(row.programme.encode(), event, list(HEADERS)) for row in noted for event in changes(row)]
+            failpoint("before-telling")
             await self._produce(self._topic, events)
+            failpoint("after-telling")
             await self._run(self._note, noted)
 
     def _read(self, names: Sequence[str]) -> list[Noted]:

@@ -23,6 +23,7 @@ import uvloop
 from mode import Service, ServiceT
 from prometheus_client import disable_created_metrics
 
+from models.database import DatabaseError
 from models.settings import Settings
 from models.store import Store
 from streams.app import create_app
@@ -116,6 +117,7 @@ async def _run(settings: Settings, store: Store, listening: socket.socket, deadl
     refusals: list[str] = []
 
     def stop() -> None:
+        milepost.watchdog.stop()
         deadline.arm()
         told.set()
 
@@ -123,13 +125,14 @@ async def _run(settings: Settings, store: Store, listening: socket.socket, deadl
         refusals.append(line)
         stop()
 
+    milepost = create_app(settings, store, listening, refuse)
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop)
-    milepost = create_app(settings, store, listening, refuse)
     milepost.app.in_worker = True
     root = Root([*milepost.services, milepost.app], loop=loop)
     # What is loaded by now stays: the collector need not look at it again.
     gc.freeze()
+    milepost.watchdog.start(loop)
     starting = asyncio.ensure_future(root.start())
     waiting = [asyncio.ensure_future(told.wait()), asyncio.ensure_future(root.wait_for_crash())]
     try:
@@ -141,8 +144,11 @@ async def _run(settings: Settings, store: Store, listening: socket.socket, deadl
     finally:
         for task in (starting, *waiting):
             task.cancel()
+    milepost.watchdog.stop()
     deadline.arm()
-    if reason is not None:
+    if isinstance(reason, DatabaseError):
+        refusals.append(str(reason))
+    elif reason is not None:
         logger.critical(
             "the worker stops because of a bug; the positions in the database say where to go on", exc_info=reason
         )

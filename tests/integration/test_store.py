@@ -26,7 +26,7 @@ from models.database import DatabaseError, Fate, RacedError, check_schema, conne
 from models.events import Money, Reason
 from models.ledger import Entry, Rejected, restore
 from models.milestones import MilestoneKey, ProjectKey
-from models.positions import LogMadeAnewError, Span, TakenUp
+from models.positions import LogMadeAnewError, SetBack, Span, TakenUp, accept_topic
 from models.schema import migrate
 from models.store import Batch, Change, Recorded, Store
 from tests.publisher import binary, random_events, structured
@@ -1286,3 +1286,62 @@ def test_a_projects_facts_are_read_for_the_programmes_that_are_asked_for(store: 
     facts, revisions = store.facts(["north", "n.2", "nowhere"])
     assert revisions == {"north": 1, "n.2": 1}
     assert facts.existing_projects() == {ProjectKey("north", "wharf"), ProjectKey("n.2", "wharf")}
+
+
+# A topic made anew.
+
+
+def test_a_topic_is_known_by_the_id_it_had_when_it_was_read_first(engine: Engine) -> None:
+    store = Store(engine)
+    for _ in range(2):
+        store.know_topic(TOPIC, "one")
+    with pytest.raises(LogMadeAnewError) as error:
+        store.know_topic(TOPIC, "other")
+
+    assert str(error.value).startswith("milepost.events has the id other, but the database has read one: ")
+    assert "milepost init --accept-new-topic" in str(error.value)
+    store.know_topic("another", "other")
+
+
+def test_accepting_a_topic_without_an_id_sets_back_what_lies_beyond_the_end(engine: Engine) -> None:
+    store = Store(engine)
+    store.take_up(TOPIC, {0: (5, 9), 1: (8, 9), 2: (3, 3)})
+    with writing(engine) as connection:
+        assert accept_topic(connection, TOPIC, None, {0: (0, 9), 1: (2, 7), 3: (0, 0)}) == [SetBack(1, 8, 2)]
+
+    assert store.positions(TOPIC) == {0: 5, 1: 2, 2: 3}
+
+
+def test_accepting_a_topic_of_another_id_sets_back_every_position(engine: Engine) -> None:
+    store = Store(engine)
+    store.take_up(TOPIC, {0: (5, 9), 1: (8, 9), 2: (0, 3)})
+    store.know_topic(TOPIC, "one")
+    logs = {0: (0, 90), 1: (2, 7), 2: (0, 3)}
+    with writing(engine) as connection:
+        assert accept_topic(connection, TOPIC, "other", logs) == [SetBack(0, 5, 0), SetBack(1, 8, 2)]
+    with writing(engine) as connection:
+        assert accept_topic(connection, TOPIC, "other", logs) == []
+
+    store.know_topic(TOPIC, "other")
+    assert store.positions(TOPIC) == {0: 0, 1: 2, 2: 0}
+
+
+def test_a_sqlite_file_that_was_removed_or_replaced_takes_no_more_writes(tmp_path: Path) -> None:
+    file = tmp_path / "milepost.db"
+    for what in ("removed", "replaced"):
+        engine = connect(f"sqlite:///{file}")
+        migrate(engine)
+        store = Store(engine)
+        store.take_up(TOPIC, {0: (0, 0)})
+        # Kept elsewhere, so that a new file cannot come to the same place on the disk.
+        file.rename(tmp_path / f"{what}.db")
+        if what == "replaced":
+            file.touch()
+        with pytest.raises(DatabaseError) as error:
+            store.take_up(TOPIC, {0: (0, 0)})
+
+        assert str(error.value) == (
+            f"database sqlite:///{file} was {what} while it was in use: run `milepost init`, then start again"
+        )
+        engine.dispose()
+        file.unlink(missing_ok=True)

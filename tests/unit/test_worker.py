@@ -5,6 +5,7 @@ import logging
 import pytest
 
 from deploy.worker import Sparing
+from models.database import DatabaseError
 
 
 def record(name: str, message: str, created: float) -> logging.LogRecord:
@@ -27,3 +28,10 @@ def test_different_messages_are_each_said() -> None:
     assert sparing.filter(record("aiokafka", "node %s is away", 100))
     assert sparing.filter(record("aiokafka", "metadata is old", 100))
     assert sparing.filter(record("faust", "node %s is away", 100))
+
+
+def test_what_is_said_in_one_line_at_the_end_is_not_said_with_its_traceback_before() -> None:
+    crashed = record("mode", "crashed", 100)
+    crashed.exc_info = (DatabaseError, DatabaseError("no tables"), None)
+
+    assert not Sparing(30).filter(crashed)

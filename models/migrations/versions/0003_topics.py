@@ -1,0 +1,19 @@
+"""Topics: which one the positions are of."""
+
+import sqlalchemy as sa
+from alembic import op
+
+from models.tables import NAME
+
+revision = "0003"
+down_revision = "0002"
+
+
+def upgrade() -> None:
+    """Go forward; there is no way back but a backup."""
+    op.create_table(
+        "topics",
+        sa.Column("topic", NAME, nullable=False),
+        sa.Column("topic_id", NAME, nullable=False),
+        sa.PrimaryKeyConstraint("topic", name="pk_topics"),
+    )

@@ -1,0 +1,85 @@
+"""What changes under a running worker: it catches up by itself, or stops with a line that says what to do."""
+
+from contextlib import closing
+from pathlib import Path
+
+from kafka import KafkaAdminClient
+from sqlalchemy import delete
+
+from models import tables
+from models.database import connect, writing
+from models.settings import Settings
+from models.store import Store
+from tests.integration.test_streams import report
+from tests.workers import WorkerProcess, publish, wait_until, worker_process
+
+
+def last_line(worker: WorkerProcess) -> str:
+    """Return the one line that a worker ended with by itself."""
+    worker.process.wait(60)
+    assert worker.process.returncode == 1, worker.log
+    assert "Traceback" not in worker.log
+    [line] = [line for line in worker.log.splitlines() if line.startswith("milepost:")]
+    return line
+
+
+def test_partitions_added_to_the_events_topic_stop_a_worker(sqlite_settings: Settings, tmp_path: Path) -> None:
+    settings = sqlite_settings
+    with worker_process(settings, tmp_path) as worker:
+        worker.wait_until_ready()
+        with closing(KafkaAdminClient(bootstrap_servers=settings.kafka)) as admin:
+            admin.create_partitions({settings.events_topic: 6})
+
+        line = last_line(worker)
+
+    assert f"topic {settings.events_topic} has 6 partitions and had 4 when this worker started" in line
+    assert "MILEPOST_PARTITIONS=6" in line
+
+
+def test_a_database_that_is_emptied_is_filled_again_although_nothing_new_comes(
+    fresh_settings: Settings, tmp_path: Path
+) -> None:
+    settings, store = fresh_settings, Store(connect(fresh_settings.database))
+    with worker_process(settings, tmp_path) as worker:
+        worker.wait_until_ready()
+        publish(settings, [report(number) for number in range(20)])
+        wait_until(lambda: (worker.page().value("milepost_position") or 0) == 20, "all is recorded and seen")
+        facts = store.facts()[0]
+        with writing(store.engine) as connection:
+            for table in tables.metadata.sorted_tables:
+                connection.execute(delete(table))
+        wait_until(lambda: store.count_events() == 20, "all is recorded again")
+
+        assert store.facts()[0] == facts
+        assert worker.process.poll() is None
+        assert "went back" in worker.log
+    store.engine.dispose()
+
+
+def test_a_sqlite_file_that_is_removed_stops_a_worker_before_it_writes_where_nobody_reads(
+    sqlite_settings: Settings, tmp_path: Path
+) -> None:
+    settings = sqlite_settings
+    file = Path(settings.database.removeprefix("sqlite:///"))
+    with worker_process(settings, tmp_path) as worker:
+        worker.wait_until_ready()
+        file.unlink()
+
+        line = last_line(worker)
+
+    assert f"database {settings.database} was removed while it was in use: run `milepost init`" in line
+    assert not file.exists()
+
+
+def test_tables_that_are_gone_stop_a_worker(fresh_settings: Settings, tmp_path: Path) -> None:
+    settings, engine = fresh_settings, connect(fresh_settings.database)
+    with worker_process(settings, tmp_path) as worker:
+        worker.wait_until_ready()
+        with writing(engine) as connection:
+            tables.metadata.drop_all(connection)
+            connection.exec_driver_sql("DROP TABLE alembic_version")
+
+        line = last_line(worker)
+
+    assert "has no tables yet: run `milepost init`" in line
+    engine.dispose()

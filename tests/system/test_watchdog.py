@@ -1,0 +1,124 @@
+"""A worker that is stuck ends itself and says why; one that waits for Kafka or the database does not."""
+
+import time
+from pathlib import Path
+
+import psutil
+from sqlalchemy import column, func, make_url, select, table
+
+from deploy.broker import running_broker
+from models.database import connect
+from models.settings import Settings
+from models.store import Store
+from tests.conftest import prepared
+from tests.integration.test_streams import report
+from tests.workers import WorkerProcess, publish, wait_until, worker_process
+
+#: Small enough to wait for, large enough for a slow machine to move within.
+LIMIT = 8.0
+
+
+def impatient(settings: Settings) -> Settings:
+    return settings.model_copy(update={"stuck_seconds": LIMIT})
+
+
+def test_a_blocked_loop_ends_the_worker_with_what_everything_was_doing(
+    sqlite_settings: Settings, tmp_path: Path
+) -> None:
+    with worker_process(impatient(sqlite_settings), tmp_path, MILEPOST_FAILPOINT="block-loop=hang@3") as worker:
+        worker.process.wait(60)
+
+        assert worker.process.returncode == 70
+        assert "failpoint block-loop=hang@3 is set" in worker.log
+        assert "the worker is stuck: the event loop did not move for 8 s" in worker.log
+        assert "Stack for <Task" in worker.log
+        assert "failpoints.py" in worker.log
+        assert "Thread 0x" in worker.log
+
+
+def test_a_recording_thread_that_hangs_ends_the_worker_and_the_next_one_reads_on(
+    sqlite_settings: Settings, tmp_path: Path
+) -> None:
+    settings, store = impatient(sqlite_settings), Store(connect(sqlite_settings.database))
+    with worker_process(settings, tmp_path, MILEPOST_FAILPOINT="before-commit=hang@2") as worker:
+        worker.wait_until_ready()
+        publish(settings, [report(1)])
+        wait_until(lambda: store.count_events() == 1, "the first event is recorded")
+        publish(settings, [report(2)])
+        answers: list[tuple[int, str]] = []
+
+        def says_so() -> bool:
+            answers.append(worker.get("/live"))
+            return answers[-1][0] == 503
+
+        wait_until(says_so, "the worker says that it is not alive")
+        worker.process.wait(60)
+
+        assert worker.process.returncode == 70
+        assert "did not move for 8 s" in answers[-1][1]
+        assert f"the worker is stuck: {settings.events_topic}:" in worker.log
+        assert "failpoints.py" in worker.log
+    with worker_process(settings, tmp_path) as worker:
+        wait_until(lambda: store.count_events() == 2, "the second event is read again")
+
+
+def outlives(worker: WorkerProcess, pid: int, metric: str) -> None:
+    """Stop a process for more than the limit; the worker must be there afterwards, and alive all the while."""
+    stopped = psutil.Process(pid)
+    family = [stopped, *stopped.children(recursive=True)]
+    for one in family:
+        one.suspend()
+    try:
+        away = wait_until(lambda: worker.page().value(metric) == 0, f"{metric} is 0")
+        assert away < 60
+        stays_alive(worker)
+    finally:
+        for one in reversed(family):
+            one.resume()
+
+
+def stays_alive(worker: WorkerProcess) -> None:
+    """Look for twice the limit: every answer must be that it is alive."""
+    deadline = time.monotonic() + 2 * LIMIT
+
+    def over() -> bool:
+        assert worker.process.poll() is None, worker.log
+        assert worker.get("/live")[0] == 200
+        return time.monotonic() > deadline
+
+    wait_until(over, "twice the limit is over")
+
+
+def test_a_worker_outlives_a_kafka_that_does_not_answer(tmp_path: Path) -> None:
+    folder = tmp_path / "kafka"
+    folder.mkdir()
+    with running_broker(folder, announce=lambda _: None) as broker:
+        settings = impatient(prepared(broker.bootstrap, f"sqlite:///{tmp_path}/milepost.db"))
+        store = Store(connect(settings.database))
+        with worker_process(settings, tmp_path) as worker:
+            worker.wait_until_ready()
+            outlives(worker, broker.pid, "milepost_kafka_up")
+            publish(settings, [report(1)])
+            wait_until(lambda: store.count_events() == 1, "the event is recorded")
+            assert worker.process.poll() is None
+
+
+def test_a_worker_outlives_connections_that_the_database_refuses(postgresql_settings: Settings, tmp_path: Path) -> None:
+    settings = impatient(postgresql_settings)
+    name = make_url(settings.database).database
+    store = Store(connect(settings.database))
+    admin = connect(make_url(settings.database).set(database="postgres").render_as_string(hide_password=False))
+    activity = select(column("pid")).select_from(table("pg_stat_activity")).where(column("datname") == name).subquery()
+    with worker_process(settings, tmp_path) as worker:
+        worker.wait_until_ready()
+        with admin.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.exec_driver_sql(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
+            connection.execute(select(func.pg_terminate_backend(column("pid"))).select_from(activity))
+            publish(settings, [report(1)])
+            wait_until(lambda: worker.page().value("milepost_database_up") == 0, "the database is away")
+            stays_alive(worker)
+            connection.exec_driver_sql(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
+        wait_until(lambda: store.count_events() == 1, "the event is recorded")
+        assert worker.process.poll() is None
+    admin.dispose()
+    store.engine.dispose()
