@@ -165,6 +165,7 @@ def check(files: Files) -> None:
 app.command()(cli_milestones.status)
 app.command()(cli_milestones.explain)
 app.command()(cli_milestones.history)
+app.command()(cli_audit.audit)
 app.command()(cli_audit.rebuild)
 
 

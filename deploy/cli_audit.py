@@ -1,4 +1,4 @@
-"""The command that compares the tables with the ledger: `milepost rebuild`."""
+"""The commands that compare what is kept with what was said: `milepost audit` and `milepost rebuild`."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from deploy.cli_options import Database, Json
+from deploy.cli_options import Database, Json, Kafka
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -16,6 +16,32 @@ if TYPE_CHECKING:
 
 #: How many differences are printed as lines, at most.
 _SHOWN: Final = 100
+
+
+def audit(*, kafka: Kafka = None, database: Database = None, as_json: Json = False) -> None:
+    """Read the events topic from its start, fold it, and compare with the database.
+
+    Fails when anything differs.
+    """
+    from consumers import audit as auditing  # noqa: PLC0415 - heavy
+    from models.settings import read_settings  # noqa: PLC0415 - heavy
+
+    settings = read_settings(kafka=kafka, database=database)
+    with _engine(settings.database) as engine:
+        wrong, summary = auditing.audit(settings, engine)
+    _print(wrong, as_json=as_json)
+    if not as_json:
+        if summary.not_read_yet:
+            typer.echo(f"not read yet: {summary.not_read_yet}")
+        if summary.gone:
+            typer.echo(f"{summary.gone} records are no longer in the topic; their ledger rows are taken on trust")
+        typer.echo(
+            f"{len(wrong)} differences; {summary.read} events read: {summary.accepted} accepted,"
+            f" {summary.duplicates} duplicates, {summary.rejected} rejected, {summary.settled} replayed or discarded;"
+            f" {summary.programmes} programmes, {summary.milestones} milestones"
+        )
+    if wrong:
+        raise typer.Exit(1)
 
 
 def rebuild(
