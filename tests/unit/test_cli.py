@@ -28,6 +28,7 @@ COMMANDS = [
     "status",
     "explain",
     "history",
+    "audit",
     "rebuild",
     "dead-letters",
 ]
