@@ -45,8 +45,19 @@ def read_dead_letters(settings: Settings) -> list[DeadLetter]:
 
     Of several letters with one key the last counts, and a tombstone takes it back: compaction may not have been there.
     """
+    return sorted((letter for letter in _read(settings).values() if letter is not None), key=_origin)
+
+
+def read_fates(settings: Settings) -> tuple[set[str], set[str]]:
+    """Return the keys of the dead letters there are, and of those that a tombstone took back."""
+    letters = _read(settings)
+    there = {letter.key for letter in letters.values() if letter is not None}
+    return there, {key.decode("utf-8", "backslashreplace") for key, letter in letters.items() if letter is None}
+
+
+def _read(settings: Settings) -> dict[bytes, DeadLetter | None]:
     need_topic(settings, settings.dead_letters_topic)
-    letters: dict[bytes, DeadLetter] = {}
+    letters: dict[bytes, DeadLetter | None] = {}
     with reaching(settings) as options:
         # No group: reading leaves no trace, and needs no right to any.
         consumer = client(
@@ -59,13 +70,8 @@ def read_dead_letters(settings: Settings) -> list[DeadLetter]:
         )
         with closing(consumer):
             for record in _records(consumer, settings.dead_letters_topic):
-                key = record.key or b""
-                letter = _letter(record)
-                if letter is None:
-                    letters.pop(key, None)
-                else:
-                    letters[key] = letter
-    return sorted(letters.values(), key=_origin)
+                letters[record.key or b""] = _letter(record)
+    return letters
 
 
 def find_dead_letter(settings: Settings, key: str) -> DeadLetter:

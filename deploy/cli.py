@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final, Literal
 import typer
 from typer.core import TyperGroup
 
-from deploy import cli_letters, cli_milestones
+from deploy import cli_audit, cli_letters, cli_milestones
 from deploy.cli_options import Database, Files, Kafka, Web, complain, now_ms
 
 #: Errors whose message is a line for people: where they are defined, so that telling one needs no import of its module.
@@ -175,3 +175,5 @@ def check(files: Files) -> None:
 app.command()(cli_milestones.status)
 app.command()(cli_milestones.explain)
 app.command()(cli_milestones.history)
+app.command()(cli_audit.audit)
+app.command()(cli_audit.rebuild)

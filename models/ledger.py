@@ -306,10 +306,14 @@ def _struck_since(count: int) -> Select[Any]:
     )
 
 
+def headers_of(packed: bytes | None) -> Headers:
+    """Return the headers of a ledger row."""
+    return [] if packed is None else msgspec.msgpack.decode(packed, type=list[tuple[str, bytes | None]])
+
+
 def restore(headers: bytes | None, payload: bytes) -> Event:
     """Decode the event of a ledger row; what was accepted once is accepted for ever."""
-    named = [] if headers is None else msgspec.msgpack.decode(headers, type=list[tuple[str, bytes | None]])
-    event = decode(named, payload)
+    event = decode(headers_of(headers), payload)
     if isinstance(event, Rejection):
         raise TypeError(f"the ledger holds an event that is none: {event.reason}, {event.detail}")
     return event

@@ -106,7 +106,8 @@ def read_stored(connection: Connection, name: str) -> dict[tuple[str, ...], Stor
     return {(programme, project, milestone): Stored(*its) for programme, project, milestone, *its in rows}
 
 
-def _stored(standing: Standing) -> Stored:
+def stored_of(standing: Standing) -> Stored:
+    """Return the row of `forecasts` that holds a standing."""
     driver_project, driver_milestone = standing.driver or (None, None)
     return Stored(
         standing.forecast,
@@ -134,12 +135,12 @@ def write_forecasts(connection: Connection, drawings: Sequence[Drawing]) -> None
         if isinstance(there, Picture) and there.network is now.network:
             # What stands as it stood is the same object.
             pairs = zip(there.standings, now.standings, strict=True)
-            differing = [new for old, new in pairs if old is not new and _stored(old) != _stored(new)]
+            differing = [new for old, new in pairs if old is not new and stored_of(old) != stored_of(new)]
         else:
-            stored = {old[:3]: _stored(old) for old in there.standings} if isinstance(there, Picture) else there
-            differing = [new for new in now.standings if stored.get(new[:3]) != _stored(new)]
+            stored = {old[:3]: stored_of(old) for old in there.standings} if isinstance(there, Picture) else there
+            differing = [new for new in now.standings if stored.get(new[:3]) != stored_of(new)]
             _remove(connection, name, sorted(stored.keys() - now.network.places.keys()))
-        rows.extend({**new.key._asdict(), **_stored(new)._asdict()} for new in differing)
+        rows.extend({**new.key._asdict(), **stored_of(new)._asdict()} for new in differing)
     write_rows(connection, forecasts, rows, OnConflict.REPLACE)
 
 

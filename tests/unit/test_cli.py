@@ -18,7 +18,20 @@ from deploy.printing import Column, Line, print_lines, print_rows, printable
 from models.database import connect
 from models.schema import migrate
 
-COMMANDS = ["demo", "kafka", "init", "worker", "publish", "check", "status", "explain", "history", "dead-letters"]
+COMMANDS = [
+    "demo",
+    "kafka",
+    "init",
+    "worker",
+    "publish",
+    "check",
+    "status",
+    "explain",
+    "history",
+    "audit",
+    "rebuild",
+    "dead-letters",
+]
 NOBODY = "127.0.0.1:1"
 EVENT = {
     "specversion": "1.0",
