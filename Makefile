@@ -5,7 +5,7 @@ BIN := .venv/bin
 TESTS ?= tests
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench lock clean
+.PHONY: help setup demo test check bench faults lock clean
 
 help: ## what there is
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -35,6 +35,9 @@ check: setup ## format, lint, types, layers
 
 bench: setup ## how fast it is here; BENCH="schedule record --runs 1" names some
 	@$(BIN)/python -m tests.benchmarks $(BENCH)
+
+faults: setup ## what holds when things break; FAULTS="--runs 1 --only kill" names some
+	@$(BIN)/python -m tests.faults $(FAULTS)
 
 lock: setup ## resolve pyproject.toml anew into requirements.lock
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --group dev --upgrade --no-header --output-file requirements.lock pyproject.toml

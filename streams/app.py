@@ -37,9 +37,9 @@ from streams.web import Web
 
 logger = logging.getLogger("milepost.app")
 
-#: A worker that died is noticed, and its partitions go on elsewhere, after this long.
+#: A worker that died is noticed after this long; the others learn of it with their next heartbeat, and go on.
 SESSION_SECONDS: Final = 10.0
-HEARTBEAT_SECONDS: Final = 3.0
+HEARTBEAT_SECONDS: Final = 1.0
 #: A worker whose loop hangs is put out of the group after this long (Faust: 1000 s).
 MAX_POLL_SECONDS: Final = 120.0
 REQUEST_SECONDS: Final = 20.0

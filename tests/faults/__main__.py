@@ -1,0 +1,74 @@
+"""`make faults`: every scenario again and again with other seeds; writes the table of docs/reliability.md.
+
+`python -m tests.faults [--runs N] [--seed S] [--only TEXT]`
+"""
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from statistics import median
+
+from deploy.broker import running_broker
+from tests.conftest import prepared
+from tests.databases import Databases
+from tests.faults.run import Outcome, run
+from tests.faults.scenarios import SCENARIOS
+
+_PAGE = Path("docs/reliability.md")
+_BEGIN, _END = "<!-- what `make faults` measured -->\n", "<!-- until here -->\n"
+
+
+def main() -> int:
+    """Run what is asked for; return 1 when anything was lost, doubled or wrong."""
+    reading = argparse.ArgumentParser(prog="python -m tests.faults")
+    reading.add_argument("--runs", type=int, default=5)
+    reading.add_argument("--seed", type=int, default=1)
+    reading.add_argument("--only", default="", help="scenarios whose name has this")
+    told = reading.parse_args()
+    names = [name for name in SCENARIOS if told.only in name]
+    outcomes: dict[str, list[Outcome]] = {name: [] for name in names}
+    failed = 0
+    with ExitStack() as ending:
+        folder = Path(ending.enter_context(tempfile.TemporaryDirectory(prefix="milepost-faults-")))
+        kafka = ending.enter_context(running_broker(folder / "kafka", announce=lambda _: None)).bootstrap
+        databases = Databases(ending)
+        for seed in range(told.seed, told.seed + told.runs):
+            for name in names:
+                place = folder / f"{seed}-{names.index(name)}"
+                place.mkdir()
+                try:
+                    with databases.fresh("postgresql") as url:
+                        outcome = run(name, prepared(kafka, url), place, seed)
+                except AssertionError as error:
+                    failed += 1
+                    sys.stdout.write(f"{name}, seed {seed}: {error}\n")
+                    continue
+                outcomes[name].append(outcome)
+                sys.stdout.write(f"{name}, seed {seed}: recovery {outcome.recovery_seconds:.1f} s\n")
+                sys.stdout.flush()
+    if not told.only:
+        _write(outcomes, told.runs)
+    return 1 if failed or any(o.lost or o.doubled for each in outcomes.values() for o in each) else 0
+
+
+def _write(outcomes: dict[str, list[Outcome]], runs: int) -> None:
+    lines = ["| scenario | runs | held | events | lost | doubled | recovery p50 | max | seeds |", "|---|" + "---:|" * 8]
+    lines += [_row(name, each, runs) for name, each in outcomes.items()]
+    before, _, rest = _PAGE.read_text().partition(_BEGIN)
+    after = rest.partition(_END)[2]
+    _PAGE.write_text(before + _BEGIN + "\n" + "\n".join(lines) + "\n\n" + _END + after)
+
+
+def _row(name: str, each: Sequence[Outcome], runs: int) -> str:
+    seconds = sorted(outcome.recovery_seconds for outcome in each) or [float("nan")]
+    seeds = f"{each[0].seed}-{each[-1].seed}" if each else ""
+    numbers = (runs, len(each), *(sum(getattr(o, n) for o in each) for n in ("events", "lost", "doubled")))
+    shown = " | ".join(f"{number:,}" for number in numbers)
+    return f"| {name} | {shown} | {median(seconds):.1f} s | {seconds[-1]:.1f} s | {seeds} |"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

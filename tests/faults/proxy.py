@@ -1,0 +1,118 @@
+"""A TCP proxy that can be told to misbehave: between a worker and its database."""
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+_CHUNK = 65536
+
+
+class Proxy:
+    """Passes bytes on to a server's socket, until it is told otherwise; told from any thread."""
+
+    def __init__(self, upstream: Path) -> None:
+        self._upstream = upstream
+        self._loop = asyncio.new_event_loop()
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._passing = asyncio.Event()
+        self._passing.set()
+        self._refusing = False
+        self._delay_seconds = 0.0
+        self.port = 0
+
+    def cut(self) -> None:
+        """Reset every connection there is."""
+        self._call(self._reset)
+
+    def refuse(self) -> None:
+        """Reset every connection, and every new one at once."""
+        self._refusing = True
+        self.cut()
+
+    def swallow(self) -> None:
+        """Keep every connection, and pass nothing on: half open."""
+        self._call(self._passing.clear)
+
+    def delay(self, seconds: float) -> None:
+        """Hold everything back for so long, each way."""
+        self._delay_seconds = seconds
+
+    def heal(self) -> None:
+        """Pass everything on again."""
+        self._refusing, self._delay_seconds = False, 0.0
+        self._call(self._passing.set)
+
+    def _call(self, what: Callable[[], None]) -> None:
+        done = threading.Event()
+
+        def call() -> None:
+            what()
+            done.set()
+
+        self._loop.call_soon_threadsafe(call)
+        assert done.wait(10)
+
+    def _reset(self) -> None:
+        for writer in self._writers:
+            writer.transport.abort()
+
+    def run(self, started: threading.Event) -> None:
+        """Serve until `end`, in a thread of its own."""
+        asyncio.set_event_loop(self._loop)
+        self._loop.run_until_complete(self._serve())
+        started.set()
+        self._loop.run_forever()
+        for task in self._tasks:
+            task.cancel()
+        self._loop.run_until_complete(asyncio.gather(*self._tasks, return_exceptions=True))
+        self._loop.close()
+
+    def end(self) -> None:
+        """Stop serving."""
+        self._loop.call_soon_threadsafe(self._loop.stop)
+
+    async def _serve(self) -> None:
+        server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+        self.port = server.sockets[0].getsockname()[1]
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._refusing:
+            writer.transport.abort()
+            return
+        try:
+            from_server, to_server = await asyncio.open_unix_connection(str(self._upstream))
+        except OSError:
+            writer.transport.abort()
+            return
+        for one, other in ((reader, to_server), (from_server, writer)):
+            task = asyncio.ensure_future(self._pass(one, other))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writers.add(writer)
+        with suppress(OSError):
+            while data := await reader.read(_CHUNK):
+                await asyncio.sleep(self._delay_seconds)
+                await self._passing.wait()
+                writer.write(data)
+                await writer.drain()
+        self._writers.discard(writer)
+        writer.close()
+
+
+@contextmanager
+def proxied(upstream: Path) -> Iterator[Proxy]:
+    """Run a proxy to a UNIX socket until the block ends."""
+    proxy, started = Proxy(upstream), threading.Event()
+    thread = threading.Thread(target=proxy.run, args=(started,), daemon=True)
+    thread.start()
+    assert started.wait(10)
+    try:
+        yield proxy
+    finally:
+        proxy.end()
+        thread.join(10)
