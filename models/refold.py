@@ -106,6 +106,8 @@ class Found(NamedTuple):
     rows: Mapping[str, Mapping[Key, Fields]]
     revisions: Mapping[str, int]
     days: Mapping[str, date]
+    #: Programmes that have forecasts or a history and no mark, with how many rows that history has.
+    unmarked: Mapping[str, int]
 
 
 def read_found(connection: Connection) -> Found:
@@ -113,12 +115,20 @@ def read_found(connection: Connection) -> Found:
     rows: dict[str, Mapping[Key, Fields]] = {table.name: _read_table(connection, table) for table in CLAIMS}
     query = select(tables.programmes.c.programme, tables.programmes.c.revision)
     revisions: dict[str, int] = dict(connection.execute(query).all())
-    marks = {name: its.mark for name, its in read_known(connection, sorted(revisions)).items() if its.mark is not None}
+    known = read_known(connection, sorted(revisions))
+    marks = {name: its.mark for name, its in known.items() if its.mark is not None}
     days = {name: mark.day for name, mark in marks.items() if mark.revision == revisions[name] and mark.day != NEVER}
     rows["forecasts"] = {
         key: stored._asdict() for name in sorted(days) for key, stored in read_stored(connection, name).items()
     }
-    return Found(rows, revisions, days)
+    return Found(rows, revisions, days, _read_unmarked(connection))
+
+
+def _read_unmarked(connection: Connection) -> dict[str, int]:
+    drawn, noted, marked = tables.forecasts.c.programme, tables.history.c, select(tables.pictures.c.programme)
+    unmarked = dict.fromkeys(connection.scalars(select(drawn).where(drawn.not_in(marked)).distinct()), 0)
+    histories = select(noted.programme, func.max(noted.number)).group_by(noted.programme)
+    return unmarked | dict(connection.execute(histories.where(noted.programme.not_in(marked))).all())
 
 
 def _read_table(connection: Connection, table: Table) -> dict[Key, Fields]:
@@ -157,6 +167,8 @@ def differences(facts: Facts, named: set[str], found: Found) -> Iterator[Differe
         for standing in picture(of[name], day).standings
     }
     yield from compare(tables.forecasts.name, forecasts, found.rows[tables.forecasts.name])
+    for name in sorted(found.unmarked):
+        yield Difference(f"{tables.pictures.name} {name}", "a row", "none", name)
 
 
 def compare_with_ledger(engine: Engine) -> list[Difference]:
@@ -220,6 +232,10 @@ def _replace(
         write_rows(connection, table, rows, OnConflict.REPLACE)
     marks = tables.pictures
     for name in changed:
+        if (noted := found.unmarked.get(name)) is not None:
+            # What of its history was published is not known any more: all of it is told once more, under the same ids.
+            mark = {"programme": name, "revision": revisions[name], "day": NEVER, "history": noted, "published": 0}
+            connection.execute(marks.insert().values(mark))
         its_mark = marks.c.programme == name
         connection.execute(update(marks).where(its_mark).values(day=NEVER))
         if (name,) in expected[tables.programmes.name]:

@@ -28,6 +28,7 @@ DAMAGE = [
     ("INSERT INTO programmes (programme, revision) VALUES ('ghost', 7)", "programmes"),
     ("UPDATE forecasts SET forecast = '2031-01-01'", "forecasts"),
     ("DELETE FROM forecasts", "forecasts"),
+    ("DELETE FROM pictures", "pictures"),
 ]
 
 
