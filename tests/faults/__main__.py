@@ -6,14 +6,14 @@
 import argparse
 import sys
 import tempfile
+import time
+import traceback
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
 
-from deploy.broker import running_broker
-from tests.conftest import prepared
-from tests.databases import Databases
+from tests.faults.ground import Ground
 from tests.faults.run import Outcome, run
 from tests.faults.scenarios import SCENARIOS
 
@@ -33,21 +33,28 @@ def main() -> int:
     failed = 0
     with ExitStack() as ending:
         folder = Path(ending.enter_context(tempfile.TemporaryDirectory(prefix="milepost-faults-")))
-        kafka = ending.enter_context(running_broker(folder / "kafka", announce=lambda _: None)).bootstrap
-        databases = Databases(ending)
+        ground = Ground(folder, ending)
         for seed in range(told.seed, told.seed + told.runs):
             for name in names:
                 place = folder / f"{seed}-{names.index(name)}"
                 place.mkdir()
+                began = time.monotonic()
                 try:
-                    with databases.fresh("postgresql") as url:
-                        outcome = run(name, prepared(kafka, url), place, seed)
-                except AssertionError as error:
+                    outcome = run(name, ground, place, seed)
+                except Exception as error:  # noqa: BLE001 - whatever it is, the run did not hold, and the next may
                     failed += 1
-                    sys.stdout.write(f"{name}, seed {seed}: {error}\n")
+                    where = traceback.extract_tb(error.__traceback__)[-1]
+                    sys.stdout.write(
+                        f"{name}, seed {seed}: {type(error).__name__} at {Path(where.filename).name}:{where.lineno}:"
+                        f" {error} ({time.monotonic() - began:.0f} s)\n"
+                    )
+                    sys.stdout.flush()
                     continue
                 outcomes[name].append(outcome)
-                sys.stdout.write(f"{name}, seed {seed}: recovery {outcome.recovery_seconds:.1f} s\n")
+                sys.stdout.write(
+                    f"{name}, seed {seed}: recovery {outcome.recovery_seconds:.1f} s,"
+                    f" lost {outcome.lost}, doubled {outcome.doubled}, took {outcome.seconds:.0f} s\n"
+                )
                 sys.stdout.flush()
     if not told.only:
         _write(outcomes, told.runs)

@@ -1,22 +1,15 @@
-"""The faults: each given a scene with one ready worker and a load running, each returns its recovery in seconds.
-
-Recovery counts from the moment the fault is over (a killed worker: from its death, another being there or started)
-until all that was published by then is recorded.
-"""
+"""Faults of workers: killed, ended, stopped, joining and leaving."""
 
 import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
+from typing import Final
 
-from sqlalchemy import text
-
-from models.database import writing
 from models.failpoints import PLACES
+from tests.faults.fault import Fault
 from tests.faults.scene import Scene, measured
 from tests.workers import wait_until
-
-Scenario = Callable[[Scene], float]
 
 #: Longer than a group waits for a silent member.
 _LONGER_THAN_A_SESSION = 14.0
@@ -69,98 +62,17 @@ def come_and_go(scene: Scene) -> float:
     return measured(scene)
 
 
-def cut_the_database(scene: Scene) -> float:
-    """Reset the connections to the database again and again."""
-    for _ in range(20):
-        scene.proxy.cut()
-        time.sleep(scene.rng.uniform(0, 0.4))
-    return measured(scene)
+#: A worker that died is missed by its group after 10 s.
+_TAKEOVER: Final = 12.0
 
-
-def refuse_the_database(scene: Scene) -> float:
-    """Let nobody reach the database for a while."""
-    scene.proxy.refuse()
-    time.sleep(scene.rng.uniform(5, 10))
-    assert scene.workers[0].process.poll() is None
-    scene.proxy.heal()
-    return measured(scene)
-
-
-def delay_the_database(scene: Scene) -> float:
-    """Have every byte to and from the database take two seconds longer."""
-    scene.proxy.delay(2)
-    time.sleep(10)
-    scene.proxy.heal()
-    return measured(scene)
-
-
-def half_open_database(scene: Scene) -> float:
-    """Keep the connections to the database, and let nothing through."""
-    scene.proxy.swallow()
-    time.sleep(scene.rng.uniform(5, 10))
-    scene.proxy.heal()
-    return measured(scene)
-
-
-def terminate_backends(scene: Scene) -> float:
-    """Have the database end its sessions, as a restart does."""
-    for _ in range(10):
-        with writing(scene.engine) as connection:
-            connection.execute(
-                text(
-                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-                    " WHERE datname = current_database() AND pid <> pg_backend_pid()"
-                )
-            )
-        time.sleep(scene.rng.uniform(0, 0.5))
-    return measured(scene)
-
-
-def lock_the_ledger(scene: Scene) -> float:
-    """Hold a lock that every batch needs."""
-    with writing(scene.engine) as connection:
-        connection.execute(text("LOCK TABLE ledger IN ACCESS EXCLUSIVE MODE"))
-        time.sleep(scene.rng.uniform(5, 10))
-    return measured(scene)
-
-
-def read_only_database(scene: Scene) -> float:
-    """Let the database be read but not written, for every new session."""
-    name = scene.engine.url.database
-    end_sessions = (
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-        " WHERE datname = current_database() AND pid <> pg_backend_pid()"
-    )
-    with writing(scene.engine) as connection:
-        connection.execute(text(f'ALTER DATABASE "{name}" SET default_transaction_read_only = on'))
-        connection.execute(text(end_sessions))
-    time.sleep(scene.rng.uniform(3, 6))
-    assert scene.workers[0].process.poll() is None
-    with scene.engine.connect() as connection:
-        connection.execute(text("SET SESSION CHARACTERISTICS AS TRANSACTION READ WRITE"))
-        connection.commit()
-        connection.execute(text(f'ALTER DATABASE "{name}" RESET default_transaction_read_only'))
-        connection.execute(text(end_sessions))
-        connection.commit()
-        connection.invalidate()
-    return measured(scene)
-
-
-SCENARIOS: Mapping[str, Scenario] = {
+FAULTS: Mapping[str, Fault] = {
     **{
-        f"kill -9 at {place}": partial(kill_at, place)
+        f"kill -9 at {place}": Fault(partial(kill_at, place), within=_TAKEOVER)
         for place in PLACES
         if place != "block-loop"  # for the watchdog's tests
     },
-    "kill -9, and another worker started": kill_and_start,
-    "SIGTERM in a batch, and another worker started": terminate_in_a_batch,
-    "SIGSTOP longer than the session, then SIGCONT": stop_longer_than_a_session,
-    "workers join and leave": come_and_go,
-    "connections to the database reset, 20 times": cut_the_database,
-    "the database refuses connections": refuse_the_database,
-    "2 s latency to the database": delay_the_database,
-    "the database's connections half open": half_open_database,
-    "the database ends its sessions, 10 times": terminate_backends,
-    "a lock on the ledger": lock_the_ledger,
-    "the database read-only": read_only_database,
+    "kill -9, and another worker started": Fault(kill_and_start, within=_TAKEOVER),
+    "SIGTERM in a batch, and another worker started": Fault(terminate_in_a_batch),
+    "SIGSTOP longer than the session, then SIGCONT": Fault(stop_longer_than_a_session),
+    "workers join and leave": Fault(come_and_go),
 }
