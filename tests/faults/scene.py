@@ -124,7 +124,8 @@ class Scene:
         if not self.is_missing_some:
             return list(events)
         with reading(self.engine) as connection:
-            there = {tuple(row) for row in connection.execute(select(ledger.c.source, ledger.c.id))}
+            heard = select(ledger.c.source, ledger.c.id).where(ledger.c.digest.is_not(None))
+            there = {tuple(row) for row in connection.execute(heard)}
         for record in read_topic(self.settings, self.settings.events_topic):
             try:
                 said = json.loads(record.value)
