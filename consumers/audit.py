@@ -166,7 +166,10 @@ def _take_on_trust(books: _Books, topic: str, starts: Mapping[int, int]) -> None
     for name in sorted(books.ledger.keys() - books.said.keys()):
         kept = books.ledger[name]
         its_topic, partition, offset = kept.origin
-        if its_topic == topic and kept.event is not None and offset < starts.get(partition, 0):
+        is_gone = its_topic.startswith(f"{topic}{positions.OF_ANOTHER}") or (
+            its_topic == topic and offset < starts.get(partition, 0)
+        )
+        if is_gone and kept.event is not None:
             books.said[name] = kept.event
             books.gone += 1
         else:

@@ -87,10 +87,15 @@ class MicroBatchConsumerThread(driver.AIOKafkaConsumerThread):
         first, end = await asyncio.gather(consumer.beginning_offsets(named), consumer.end_offsets(named))
         return {tp: (first[tp], end[tp]) for tp in partitions}
 
-    async def seek_all(self, offsets: Mapping[TP, int], committed: set[TP]) -> None:
-        """Seek some partitions to offsets and others to what is committed; in this thread's loop."""
+    async def seek_all(self, offsets: Mapping[TP, int], committed: Mapping[TP, tuple[int, int]]) -> None:
+        """Seek some partitions to offsets, others to what is committed; in this thread's loop.
+
+        Given the first and the end offset of the others' logs: one that has nothing committed, or what its log does not
+        hold, is read from the log's start.
+        """
         consumer = self._ensure_consumer()
         for tp, offset in offsets.items():
             consumer.seek(TopicPartition(*tp), offset)
-        if committed:
-            await consumer.seek_to_committed(*(TopicPartition(*tp) for tp in committed))
+        for tp, (first, end) in committed.items():
+            offset = await consumer.committed(TopicPartition(*tp))
+            consumer.seek(TopicPartition(*tp), offset if offset is not None and first <= offset <= end else first)

@@ -133,6 +133,9 @@ class LogEnds(Service):
             self._metrics.position.labels(*at).set(position)
             if position < end:
                 waiting[tp] = position
+            elif position > end:
+                # The topic was made anew: whoever asks where to read is told so.
+                self._read_again()
             else:
                 self._metrics.lag_seconds.labels(*at).set(0)
         unread = {}

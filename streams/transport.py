@@ -29,7 +29,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterat
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final, cast
 
-from aiokafka.errors import ConsumerStoppedError, KafkaError
+from aiokafka.errors import ConsumerStoppedError, KafkaError, OffsetOutOfRangeError
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, AppT, ConsumerMessage, Message
 from faust.types.transports import ConsumerT, TPorTopicSet
@@ -108,14 +108,16 @@ class MicroBatchConsumer(driver.Consumer):
         await self._settle()
         generation = self.app.consumer_generation_id
         assigned = self.assignment()
-        positioned = {tp for tp in assigned if tp.topic in self.transport.positioned}
+        logs: Mapping[TP, tuple[int, int]] = {}
         starts: Mapping[TP, int] = {}
-        if positioned:
-            logs = await self._thread.run(self._thread.look_up, positioned)
-            starts = await self.transport.take_up(logs)
+        if assigned:
+            logs = await self._thread.run(self._thread.look_up, assigned)
+        if positioned := {tp: log for tp, log in logs.items() if tp.topic in self.transport.positioned}:
+            starts = await self.transport.take_up(positioned)
         if not self.is_current(generation):
             return  # another rebalance began meanwhile: what was said is stale
-        await self._thread.run(self._thread.seek_all, starts, assigned - positioned)
+        committed = {tp: log for tp, log in logs.items() if tp not in positioned}
+        await self._thread.run(self._thread.seek_all, starts, committed)
         self._delivered.clear()
         self._in_flight.clear()
         self._next = {tp: starts.get(tp) for tp in assigned}
@@ -173,15 +175,25 @@ class MicroBatchConsumer(driver.Consumer):
             del self._fetches[topic]
             if self._next is not following or not self.flow_active:
                 return  # all is taken up again before the next fetch
-            try:
-                records = fetch.result()
-            except KafkaError as error:
-                logger.warning("a fetch from %s failed (%r); trying again", topic, error)
+            if (records := self._fetched(topic, fetch)) is None:
                 await self.sleep(timeout)
                 continue
             if records and (delivery := self._deliver(topic, records, following)):
                 tp = TP(topic, delivery.spans[0].partition)
                 yield tp, self._message(tp, delivery)
+
+    def _fetched(self, topic: str, fetch: asyncio.Task[dict[TP, list[Record]]]) -> dict[TP, list[Record]] | None:
+        """Return what a fetch brought; None: nothing, and the next one should wait a little."""
+        try:
+            return fetch.result()
+        except OffsetOutOfRangeError:
+            # Records were deleted in front of us, or the topic is another one. What was read before is recorded first;
+            # `take_up` then says where to go on, counts what is missed, or will not go on at all.
+            if not self._in_flight[topic]:
+                self.read_again()
+        except KafkaError as error:
+            logger.warning("a fetch from %s failed (%r); trying again", topic, error)
+        return None
 
     def _start_fetches(self, following: Mapping[TP, int | None]) -> None:
         by_topic: dict[str, set[TP]] = defaultdict(set)
