@@ -5,6 +5,7 @@ import signal
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Final
 
 import psutil
 from sqlalchemy import make_url
@@ -12,7 +13,11 @@ from sqlalchemy import make_url
 from deploy.broker import Broker, running_broker
 from tests.databases import Databases, embedded
 from tests.faults.proxy import Proxy, proxied
+from tests.faults.small_disk import small_disk
 from tests.workers import free_port, wait_until
+
+#: Several minutes of events.
+_SMALL_MEGABYTES: Final = 128
 
 
 class Kafka:
@@ -77,6 +82,11 @@ class Postgresql:
         folder = make_url(self._server.get_uri()).query["host"]
         self.proxy: Proxy = ending.enter_context(proxied(Path(str(folder)) / ".s.PGSQL.5432"))
 
+    @property
+    def folder(self) -> Path:
+        """Where its data is."""
+        return Path(self._server.pgdata)
+
     def kill(self) -> None:
         """Kill it (-9), and wait until its sessions have noticed."""
         postmaster = psutil.Process(self._server.get_pid())
@@ -100,11 +110,14 @@ class Ground:
     @contextmanager
     def database(self, kind: str) -> Iterator[str]:
         """Give the URL of a new, empty database."""
-        with self.postgresql.databases.fresh(kind) as url:
-            try:
-                yield url
-            finally:
-                self._mend()
+        with ExitStack() as ending:
+            if kind == "small":
+                disk = ending.enter_context(small_disk(_SMALL_MEGABYTES, os.getuid()))
+                url = f"sqlite:///{disk.folder}/milepost.db"
+            else:
+                url = ending.enter_context(self.postgresql.databases.fresh(kind))
+            ending.callback(self._mend)
+            yield url
 
     def _mend(self) -> None:
         """Undo what a scenario that failed may have left undone."""

@@ -3,7 +3,15 @@
 from collections.abc import Mapping
 from typing import Final
 
-from tests.faults import broker_faults, database_faults, network_faults, publisher_faults, topic_faults, worker_faults
+from tests.faults import (
+    broker_faults,
+    database_faults,
+    network_faults,
+    publisher_faults,
+    storage_faults,
+    topic_faults,
+    worker_faults,
+)
 from tests.faults.fault import Fault
 
 SCENARIOS: Final[Mapping[str, Fault]] = {
@@ -11,6 +19,7 @@ SCENARIOS: Final[Mapping[str, Fault]] = {
     **network_faults.FAULTS,
     **broker_faults.FAULTS,
     **database_faults.FAULTS,
+    **storage_faults.FAULTS,
     **topic_faults.FAULTS,
     **publisher_faults.FAULTS,
 }

@@ -77,7 +77,7 @@ def _delete(scene: Scene) -> int:
     until = {number: positions[number] + (end - positions[number]) * 2 // 3 for number, end in ends.items()}
     with closing(KafkaAdminClient(bootstrap_servers=scene.settings.kafka)) as admin:
         admin.delete_records({TopicPartition(topic, number): offset for number, offset in until.items()})
-    scene.is_missing_some = True
+    scene.is_missing_some = scene.is_log_cut = True
     return sum(offset - positions[number] for number, offset in until.items())
 
 
@@ -95,6 +95,7 @@ def make_anew(scene: Scene) -> float:
         wait_until(
             lambda: admin.describe_topics([settings.events_topic])[0]["error_code"] == 0, "the broker shows it again"
         )
+    scene.is_log_cut = True
     scene.load.go_on()
     for worker in (first, scene.start_worker()):
         assert "milepost init --accept-new-topic" in _refusal(worker)
