@@ -1,11 +1,13 @@
 """The thread that owns the aiokafka consumer: it fetches, seeks and commits, and sends heartbeats meanwhile.
 
 What it replaces of `faust.transport.drivers.aiokafka.AIOKafkaConsumerThread`: `_commit`, which ends the application on
-any error. Committed offsets are advice for lag tools here, so an error is logged and the next commit tells again.
+any error. Committed offsets are advice for lag tools here, so an error is logged and the next commit tells again. And
+`_stopped_set`, which raises when the thread's loop is closed already, and puts a traceback before a refusal's one line.
 """
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final, Protocol
 
@@ -49,6 +51,19 @@ class MicroBatchConsumerThread(driver.AIOKafkaConsumerThread):
         # Not a parameter in Faust; read by aiokafka when the consumer starts.
         consumer._fetch_max_wait_ms = BROKER_WAIT_MS  # noqa: SLF001
         return consumer
+
+    def note_poll(self) -> None:
+        """Have aiokafka count the time without a fetch from now; from any thread."""
+        if self._consumer is not None:
+            self._consumer._subscription._last_fetch_ended = time.monotonic()  # noqa: SLF001 - it has no other way
+
+    def _stopped_set(self) -> None:
+        """Say that it has stopped, to nobody where its loop has ended before: when all of it crashes at once."""
+        try:
+            super()._stopped_set()
+        except RuntimeError:
+            if not self.thread_loop.is_closed():
+                raise
 
     async def _commit(self, offsets: Mapping[TP, int]) -> bool:
         """Commit, if the broker likes: a failure is told and forgotten."""

@@ -33,7 +33,7 @@ from aiokafka.errors import ConsumerStoppedError, KafkaError, OffsetOutOfRangeEr
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, AppT, ConsumerMessage, Message
 from faust.types.transports import ConsumerT, TPorTopicSet
-from mode import ServiceT
+from mode import Service, ServiceT
 from yarl import URL
 
 from models.positions import Span
@@ -49,6 +49,9 @@ TakeUp = Callable[[Mapping[TP, tuple[int, int]]], Awaitable[Mapping[TP, int]]]
 
 #: Deliveries of a topic that may be unacknowledged: one being written, one ready.
 IN_FLIGHT: Final = 2
+
+#: Far below the shortest time that aiokafka is told to wait for a poll.
+_SEEN_EVERY_SECONDS: Final = 0.5
 
 
 @dataclass(slots=True, eq=False)
@@ -83,6 +86,17 @@ class MicroBatchConsumer(driver.Consumer):
 
     def _new_consumer_thread(self) -> MicroBatchConsumerThread:
         return MicroBatchConsumerThread(self, loop=self.loop, beacon=self.beacon)
+
+    @Service.task
+    async def _be_seen(self) -> None:
+        """Have this worker count as polling for as long as its loop turns.
+
+        One that waits for its database fetches nothing, and aiokafka puts it out of the group for that; it would never
+        come back, for aiokafka waits for a fetch before it joins again, and a fetch waits for an assignment.
+        """
+        while not self.should_stop:
+            self._thread.note_poll()
+            await self.sleep(_SEEN_EVERY_SECONDS)
 
     # Where to read.
 
