@@ -1,9 +1,11 @@
 """A publisher that goes on whatever happens, and counts what the broker acknowledged: events, repeats and garbage."""
 
+import json
 import random
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator
 from typing import Any, Final, NamedTuple
 
 from kafka import KafkaProducer
@@ -20,14 +22,23 @@ _REPEATS, _SPOILS = 5, 40
 #: How long a record may wait for the broker before it counts as not acknowledged.
 _DELIVERY_MS: Final = 300_000
 #: From how many of the last events one is taken to be said again.
-_REMEMBERED: Final = 50_000
+_REMEMBERED: Final = 20_000
+
+#: The source and the id of an event.
+Name = tuple[str, str]
 
 
 class Said(NamedTuple):
-    """What the broker acknowledged: events, each once, and how many records were garbage."""
+    """What the broker acknowledged."""
 
-    events: Sequence[Event]
+    #: Each event once, as JSON.
+    values: dict[Name, bytes]
+    #: How many records were garbage.
     garbage: int
+
+    def events(self) -> Iterator[Event]:
+        """Return the events."""
+        return map(json.loads, self.values.values())
 
 
 def shuffled(seed: int, count: int) -> list[Event]:
@@ -35,6 +46,14 @@ def shuffled(seed: int, count: int) -> list[Event]:
     events = random_events(seed, count, programmes=PROGRAMMES, projects=_PROJECTS, with_dependencies=True)
     random.Random(seed).shuffle(events)  # noqa: S311 - no secret
     return events
+
+
+class _Sent(NamedTuple):
+    """A record under way; an event, or garbage where it has no name."""
+
+    name: Name | None
+    value: bytes
+    future: Any
 
 
 class Load(threading.Thread):
@@ -46,7 +65,10 @@ class Load(threading.Thread):
         self._events = events
         self._stop_asked, self._going_on, self._resting = threading.Event(), threading.Event(), threading.Event()
         self._going_on.set()
-        self._sent: list[tuple[Event | None, Any]] = []
+        self._sent: deque[_Sent] = deque()
+        self._newest: deque[_Sent] = deque(maxlen=_REMEMBERED)
+        self._failed: list[_Sent] = []
+        self._said = Said({}, 0)
         self.failure: BaseException | None = None
 
     def run(self) -> None:
@@ -63,6 +85,7 @@ class Load(threading.Thread):
             try:
                 self._publish(producer)
                 producer.flush(_DELIVERY_MS / 1000)
+                self._count()
                 self._say_again(producer)
             finally:
                 producer.close()
@@ -77,30 +100,41 @@ class Load(threading.Thread):
                 self._resting.set()
                 self._going_on.wait()
                 due = time.monotonic()
-            self._send(producer, event)
+            self._newest.append(self._send(producer, (event["source"], event["id"]), structured(event)[1]))
             if self._rng.randrange(_REPEATS) == 0:
-                said = self._sent[-self._rng.randint(1, min(_REMEMBERED, len(self._sent)))][0]
-                self._send(producer, said)
+                again = self._newest[self._rng.randrange(len(self._newest))]
+                self._send(producer, again.name, again.value)
             if self._rng.randrange(_SPOILS) == 0:
-                self._send(producer, None)
+                self._send(producer, None, self._rng.choice(_GARBAGE))
+            self._count()
             due += self._pause
             if self._stop_asked.wait(max(0.0, due - time.monotonic())):
                 return
 
+    def _send(self, producer: KafkaProducer, name: Name | None, value: bytes) -> _Sent:
+        key = bytes(str(self._rng.randrange(1000)), "ascii")
+        headers = [] if name is None else [("content-type", b"application/cloudevents+json")]
+        future = producer.send(self._settings.events_topic, key=key, headers=headers, value=value)
+        self._sent.append(_Sent(name, value, future))
+        return self._sent[-1]
+
+    def _count(self) -> None:
+        """Count what the broker has answered for."""
+        while self._sent and self._sent[0].future.is_done:
+            sent = self._sent.popleft()
+            if not sent.future.succeeded():
+                self._failed.append(sent)
+            elif sent.name is None:
+                self._said = self._said._replace(garbage=self._said.garbage + 1)
+            else:
+                self._said.values[sent.name] = sent.value
+
     def _say_again(self, producer: KafkaProducer) -> None:
         """Say what was not acknowledged until it is: whether the log has it is not known otherwise."""
-        for place, (event, future) in enumerate(self._sent):
-            if event is not None and not future.succeeded():
-                self._send(producer, event)
-                _, again = self._sent.pop()
-                again.get(timeout=60)
-                self._sent[place] = event, again
-
-    def _send(self, producer: KafkaProducer, event: Event | None) -> None:
-        key = bytes(str(self._rng.randrange(1000)), "ascii")
-        headers, value = ([], self._rng.choice(_GARBAGE)) if event is None else structured(event)
-        future = producer.send(self._settings.events_topic, key=key, headers=headers, value=value)
-        self._sent.append((event, future))
+        for sent in self._failed:
+            if sent.name is not None:
+                self._send(producer, sent.name, sent.value).future.get(timeout=60)
+        self._count()
 
     def rest(self) -> None:
         """Publish nothing more until `go_on`; return when the broker has acknowledged what was."""
@@ -119,6 +153,5 @@ class Load(threading.Thread):
         self.join(120)
         assert not self.is_alive()
         assert self.failure is None, self.failure
-        acknowledged = [event for event, future in self._sent if future.succeeded()]
-        events = {(event["source"], event["id"]): event for event in acknowledged if event is not None}
-        return Said(list(events.values()), sum(event is None for event in acknowledged))
+        assert not self._sent
+        return self._said

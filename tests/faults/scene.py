@@ -106,7 +106,7 @@ class Scene:
         assert wrong == [], "\n".join(map(str, wrong[:20]))
         assert summary.read == records
         assert summary.rejected >= (0 if self.is_log_cut else said.garbage + self.also_rejected)
-        events = self._expected([*said.events, *self.also_said])
+        events = self._expected([*said.events(), *self.also_said])
         today = _today()
         facts, _ = self.store.facts()
         assert [row_of(standing) for standing in picture(facts, today).standings] == read_milestones(events, today)
