@@ -59,7 +59,7 @@ def publish(settings: Settings, events: Iterable[Event], *, key: Callable[[Event
 def publish_records(
     settings: Settings, records: Iterable[tuple[bytes | None, Headers, bytes | None]], topic: str | None = None
 ) -> int:
-    """Publish records as they are, to the events topic unless told otherwise, and wait for the broker; return how many."""
+    """Publish records as they are, to the events topic unless told otherwise, and wait for the broker; say how many."""
     producer = KafkaProducer(bootstrap_servers=settings.kafka, acks="all", linger_ms=5)
     try:
         sent = [
