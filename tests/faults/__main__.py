@@ -1,18 +1,22 @@
 """`make faults`: every scenario again and again with other seeds; writes the table of docs/reliability.md.
 
-`python -m tests.faults [--runs N] [--seed S] [--only TEXT]`; `--soak 30m [--rate 2000]`: one long run of many.
+`python -m tests.faults [--runs N] [--seed S] [--only TEXT] [--jobs J]`: N runs of each, four times as many of what
+takes less than 20 s. `--soak 30m [--rate 2000]`: one long run of many faults instead.
 """
 
 import argparse
+import multiprocessing
 import shutil
 import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from multiprocessing.queues import Queue
 from pathlib import Path
 from statistics import median
+from typing import NamedTuple, Self
 
 from tests.faults.ground import Ground
 from tests.faults.run import Outcome, run
@@ -21,6 +25,27 @@ from tests.faults.soak import soak
 
 _PAGE = Path("docs/reliability.md")
 _BEGIN, _END = "<!-- what `make faults` measured -->\n", "<!-- until here -->\n"
+#: A scenario that takes less is run so many times as often.
+_SHORT_SECONDS, _MORE_OFTEN = 20.0, 4
+
+
+class Task(NamedTuple):
+    """A run to be made."""
+
+    name: str
+    seed: int
+
+
+class Done(NamedTuple):
+    """A run that was made; without an outcome it did not hold."""
+
+    task: Task
+    outcome: Outcome | None
+    said: str
+
+
+Tasks = Queue[Task | None]
+Results = Queue[Done]
 
 
 def main() -> int:
@@ -29,44 +54,85 @@ def main() -> int:
     reading.add_argument("--runs", type=int, default=5)
     reading.add_argument("--seed", type=int, default=1)
     reading.add_argument("--only", default="", help="scenarios whose name has this")
+    reading.add_argument("--jobs", type=int, default=1, help="how many at once, each with a Kafka of its own")
     reading.add_argument("--soak", default="", help="faults for so long, e.g. 30m or 90s, under one load")
     reading.add_argument("--rate", type=float, default=2000.0, help="events a second of a soak")
     told = reading.parse_args()
     if told.soak:
         return _soak(told.seed, _seconds(told.soak), told.rate)
     names = [name for name in SCENARIOS if told.only in name]
-    outcomes: dict[str, list[Outcome]] = {name: [] for name in names}
-    failed = 0
+    done: dict[str, list[Done]] = {name: [] for name in names}
+    first = [Task(name, seed) for seed in range(told.seed, told.seed + told.runs) for name in names]
+    with _Crew(told.jobs) as crew:
+        for one in crew.do(first):
+            _note(done, one, write=not told.only)
+        short = [name for name, its in done.items() if 0 < median(_each(its, "seconds") or [0]) < _SHORT_SECONDS]
+        more = range(told.seed + told.runs, told.seed + told.runs * _MORE_OFTEN)
+        for one in crew.do([Task(name, seed) for seed in more for name in short]):
+            _note(done, one, write=not told.only)
+    return 1 if any(one.outcome is None for its in done.values() for one in its) else 0
+
+
+def _note(done: dict[str, list[Done]], one: Done, *, write: bool) -> None:
+    done[one.task.name].append(one)
+    sys.stdout.write(f"{one.task.name}, seed {one.task.seed}: {one.said}\n")
+    sys.stdout.flush()
+    if write:
+        # After each, so that what was measured is there whenever it is stopped.
+        _write(done)
+
+
+class _Crew:
+    """Processes that make runs."""
+
+    def __init__(self, size: int) -> None:
+        # Spawned: a fork would take along the threads of the queues as they happen to be.
+        context = multiprocessing.get_context("spawn")
+        self._tasks: Tasks = context.Queue()
+        self._results: Results = context.Queue()
+        self._processes = [context.Process(target=_work, args=(self._tasks, self._results)) for _ in range(size)]
+
+    def __enter__(self) -> Self:
+        for process in self._processes:
+            process.start()
+        return self
+
+    def do(self, tasks: Sequence[Task]) -> Iterator[Done]:
+        """Make runs; give each as it is done."""
+        for task in tasks:
+            self._tasks.put(task)
+        for _ in tasks:
+            yield self._results.get()
+
+    def __exit__(self, *_: object) -> None:
+        for _process in self._processes:
+            self._tasks.put(None)
+        for process in self._processes:
+            process.join(60)
+
+
+def _work(tasks: Tasks, results: Results) -> None:
     with ExitStack() as ending:
         folder = Path(ending.enter_context(tempfile.TemporaryDirectory(prefix="milepost-faults-")))
         ground = Ground(folder, ending)
-        for seed in range(told.seed, told.seed + told.runs):
-            for name in names:
-                place = folder / f"{seed}-{names.index(name)}"
-                place.mkdir()
-                began = time.monotonic()
-                try:
-                    outcome = run(name, ground, place, seed)
-                except Exception as error:  # noqa: BLE001 - whatever it is, the run did not hold, and the next may
-                    failed += 1
-                    where = traceback.extract_tb(error.__traceback__)[-1]
-                    kept = Path(tempfile.mkdtemp(prefix="milepost-failed-"))
-                    shutil.copytree(place, kept, dirs_exist_ok=True)
-                    sys.stdout.write(
-                        f"{name}, seed {seed}: {type(error).__name__} at {Path(where.filename).name}:{where.lineno}:"
-                        f" {error} ({time.monotonic() - began:.0f} s); what its workers said is in {kept}\n"
-                    )
-                    sys.stdout.flush()
-                    continue
-                outcomes[name].append(outcome)
-                sys.stdout.write(
-                    f"{name}, seed {seed}: recovery {outcome.recovery_seconds:.1f} s,"
-                    f" lost {outcome.lost}, doubled {outcome.doubled}, took {outcome.seconds:.0f} s\n"
-                )
-                sys.stdout.flush()
-    if not told.only:
-        _write(outcomes, told.runs)
-    return 1 if failed or any(o.lost or o.doubled for each in outcomes.values() for o in each) else 0
+        while (task := tasks.get()) is not None:
+            results.put(_run(task, ground, folder))
+
+
+def _run(task: Task, ground: Ground, folder: Path) -> Done:
+    place = folder / f"{task.seed}-{list(SCENARIOS).index(task.name)}"
+    place.mkdir()
+    began = time.monotonic()
+    try:
+        outcome = run(task.name, ground, place, task.seed)
+    except Exception as error:  # noqa: BLE001 - whatever it is, the run did not hold, and the next may
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        kept = tempfile.mkdtemp(prefix="milepost-failed-")
+        shutil.copytree(place, kept, dirs_exist_ok=True)
+        said = f"{type(error).__name__} at {Path(where.filename).name}:{where.lineno}: {error}"
+        return Done(task, None, f"{said} ({time.monotonic() - began:.0f} s); what its workers said is in {kept}")
+    took = f"took {outcome.seconds:.0f} s"
+    return Done(task, outcome, f"recovery {outcome.recovery_seconds:.1f} s, {outcome.events:,} events, {took}")
 
 
 def _seconds(text: str) -> float:
@@ -86,20 +152,25 @@ def _soak(seed: int, seconds: float, a_second: float) -> int:
     return 1 if lost or doubled else 0
 
 
-def _write(outcomes: dict[str, list[Outcome]], runs: int) -> None:
+def _each(done: Sequence[Done], name: str) -> list[float]:
+    return [getattr(one.outcome, name) for one in done if one.outcome is not None]
+
+
+def _write(done: dict[str, list[Done]]) -> None:
     lines = ["| scenario | runs | held | events | lost | doubled | recovery p50 | max | seeds |", "|---|" + "---:|" * 8]
-    lines += [_row(name, each, runs) for name, each in outcomes.items()]
+    lines += [_row(name, its) for name, its in done.items()]
     before, _, rest = _PAGE.read_text().partition(_BEGIN)
     after = rest.partition(_END)[2]
     _PAGE.write_text(before + _BEGIN + "\n" + "\n".join(lines) + "\n\n" + _END + after)
 
 
-def _row(name: str, each: Sequence[Outcome], runs: int) -> str:
-    seconds = sorted(outcome.recovery_seconds for outcome in each) or [float("nan")]
-    seeds = f"{each[0].seed}-{each[-1].seed}" if each else ""
-    numbers = (runs, len(each), *(sum(getattr(o, n) for o in each) for n in ("events", "lost", "doubled")))
-    shown = " | ".join(f"{number:,}" for number in numbers)
-    return f"| {name} | {shown} | {median(seconds):.1f} s | {seconds[-1]:.1f} s | {seeds} |"
+def _row(name: str, its: Sequence[Done]) -> str:
+    seconds = sorted(_each(its, "recovery_seconds")) or [float("nan")]
+    seeds = sorted(one.task.seed for one in its)
+    counted = [sum(_each(its, what)) for what in ("events", "lost", "doubled")]
+    shown = " | ".join(f"{number:,}" for number in (len(its), len(_each(its, "events")), *counted))
+    span = f"{seeds[0]}-{seeds[-1]}" if seeds else ""
+    return f"| {name} | {shown} | {median(seconds):.1f} s | {seconds[-1]:.1f} s | {span} |"
 
 
 if __name__ == "__main__":

@@ -41,5 +41,6 @@ def run(name: str, ground: Ground, folder: Path, seed: int) -> Outcome:
             scene.note_effort()
             recovery = fault.act(scene)
             verdict = scene.verify()
+    assert (verdict.lost, verdict.doubled) == (0, 0), verdict
     assert recovery < fault.within, f"recovery took {recovery:.1f} s"
     return Outcome(seed, *verdict, recovery, time.monotonic() - began)
