@@ -16,7 +16,7 @@ from contextlib import ExitStack
 from multiprocessing.queues import Queue
 from pathlib import Path
 from statistics import median
-from typing import NamedTuple, Self
+from typing import NamedTuple, TypeAlias, Self
 
 from tests.faults.ground import Ground
 from tests.faults.run import Outcome, run
@@ -44,8 +44,8 @@ class Done(NamedTuple):
     said: str
 
 
-Tasks = Queue[Task | None]
-Results = Queue[Done]
+Tasks: TypeAlias = "Queue[Task | None]"
+Results: TypeAlias = "Queue[Done]"
 
 
 def main() -> int:
