@@ -23,6 +23,8 @@ class Outcome(NamedTuple):
     lost: int
     doubled: int
     recovery_seconds: float
+    #: Whether that was soon enough.
+    is_in_time: bool
     seconds: float
 
 
@@ -42,5 +44,4 @@ def run(name: str, ground: Ground, folder: Path, seed: int) -> Outcome:
             recovery = fault.act(scene)
             verdict = scene.verify()
     assert (verdict.lost, verdict.doubled) == (0, 0), verdict
-    assert recovery < fault.within, f"recovery took {recovery:.1f} s"
-    return Outcome(seed, *verdict, recovery, time.monotonic() - began)
+    return Outcome(seed, *verdict, recovery, recovery < fault.within, time.monotonic() - began)

@@ -37,3 +37,4 @@ def test_what_is_tried_here_is_among_the_scenarios() -> None:
 def test_nothing_is_lost_and_nothing_doubled(name: str, ground: Ground, tmp_path: Path) -> None:
     outcome = run(name, ground, tmp_path, seed=1)
     assert (outcome.lost, outcome.doubled) == (0, 0)
+    assert outcome.is_in_time, f"recovery took {outcome.recovery_seconds:.1f} s"
