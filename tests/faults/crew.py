@@ -1,14 +1,17 @@
 """Processes that make runs, each with a Kafka and a PostgreSQL of its own."""
 
 import multiprocessing
+import os
 import shutil
+import signal
 import tempfile
 import time
 import traceback
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from multiprocessing.queues import Queue
 from pathlib import Path
+from queue import Empty
 from typing import NamedTuple, Self, TypeAlias
 
 from tests.faults.ground import Ground
@@ -57,9 +60,12 @@ class Crew:
         for _ in tasks:
             yield self._results.get()
 
-    def __exit__(self, *_: object) -> None:
-        for _process in self._processes:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        for process in self._processes:
             self._tasks.put(None)
+            if kind is not None and process.pid is not None:
+                # Stopped in the midst of it: what they run is to end too.
+                os.kill(process.pid, signal.SIGINT)
         for process in self._processes:
             process.join(60)
 
@@ -68,8 +74,17 @@ def _work(tasks: Tasks, results: Results) -> None:
     with ExitStack() as ending:
         folder = Path(ending.enter_context(tempfile.TemporaryDirectory(prefix="milepost-faults-")))
         ground = Ground(folder, ending)
-        while (task := tasks.get()) is not None:
+        while (task := _next(tasks)) is not None:
             results.put(_run(task, ground, folder))
+
+
+def _next(tasks: Tasks) -> Task | None:
+    """Return the next task; None when there will be none."""
+    parent = multiprocessing.parent_process()
+    while parent is not None and parent.is_alive():
+        with suppress(Empty):
+            return tasks.get(timeout=1)
+    return None
 
 
 def _run(task: Task, ground: Ground, folder: Path) -> Done:
