@@ -86,6 +86,8 @@ class MicroBatchConsumer(driver.Consumer):
         self._next: dict[TP, int | None] | None = None
         self._fetches: dict[str, asyncio.Task[dict[TP, list[Record]]]] = {}
         self._stirred = asyncio.Event()
+        #: Topics of which a partition is to be read from where its log has nothing.
+        self._out_of_range: set[str] = set()
 
     def _new_consumer_thread(self) -> MicroBatchConsumerThread:
         return MicroBatchConsumerThread(self, loop=self.loop, beacon=self.beacon)
@@ -137,6 +139,7 @@ class MicroBatchConsumer(driver.Consumer):
         await self._thread.run(self._thread.seek_all, starts, committed)
         self._delivered.clear()
         self._in_flight.clear()
+        self._out_of_range.clear()
         self._next = {tp: starts.get(tp) for tp in assigned}
 
     async def _settle(self) -> None:
@@ -204,10 +207,8 @@ class MicroBatchConsumer(driver.Consumer):
         try:
             return fetch.result()
         except OffsetOutOfRangeError:
-            # Records were deleted in front of us, or the topic is another one. What was read before is recorded first;
-            # `take_up` then says where to go on, counts what is missed, or will not go on at all.
-            if not self._in_flight[topic]:
-                self.read_again()
+            # Records were deleted in front of us, or the topic is another one.
+            self._out_of_range.add(topic)
         except KafkaError as error:
             logger.warning("a fetch from %s failed (%r); trying again", topic, error)
         return None
@@ -217,6 +218,12 @@ class MicroBatchConsumer(driver.Consumer):
         for tp in following:
             by_topic[tp.topic].add(tp)
         for topic, partitions in by_topic.items():
+            if topic in self._out_of_range:
+                # What was read before is recorded first; `take_up` then says where to go on, counts what is missed, or
+                # will not go on at all.
+                if not self._in_flight[topic]:
+                    self.read_again()
+                continue
             if topic not in self._fetches and len(self._in_flight[topic]) < IN_FLIGHT:
                 fetch = self._thread.run(self._thread.fetch, partitions, self.transport.max_records)
                 self._fetches[topic] = asyncio.ensure_future(fetch)
