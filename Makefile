@@ -36,7 +36,7 @@ check: setup ## format, lint, types, layers
 bench: setup ## how fast it is here; BENCH="schedule record --runs 1" names some
 	@$(BIN)/python -m tests.benchmarks $(BENCH)
 
-faults: setup ## what holds when things break; FAULTS="--runs 1 --only kill" names some
+faults: setup ## what holds when things break; FAULTS="--runs 1 --only kill" names some, "--soak 30m" all at once
 	@$(BIN)/python -m tests.faults $(FAULTS)
 
 lock: setup ## resolve pyproject.toml anew into requirements.lock

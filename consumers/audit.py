@@ -22,8 +22,9 @@ from models.comparison import Difference
 from models.database import reading
 from models.envelope import decode
 from models.events import Event, EventRetracted
+from models.found import Found, read_found
 from models.milestones import fold
-from models.refold import Found, Kept, differences, read_found, read_ledger
+from models.refold import Kept, differences, read_ledger
 from models.settings import Settings
 
 _POLL_MS: Final = 500

@@ -49,7 +49,8 @@ def main() -> int:
 
 
 def _note(done: dict[str, list[Done]], one: Done, *, write: bool) -> None:
-    done[one.task.name].append(one)
+    if one.is_tried:
+        done[one.task.name].append(one)
     sys.stdout.write(f"{one.task.name}, seed {one.task.seed}: {one.said}\n")
     sys.stdout.flush()
     if write:

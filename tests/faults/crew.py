@@ -17,6 +17,7 @@ from typing import NamedTuple, Self, TypeAlias
 from tests.faults.ground import Ground
 from tests.faults.run import Outcome, run
 from tests.faults.scenarios import SCENARIOS
+from tests.faults.small_disk import CannotMountError
 
 
 class Task(NamedTuple):
@@ -32,6 +33,8 @@ class Done(NamedTuple):
     task: Task
     outcome: Outcome | None
     said: str
+    #: Whether it could be made here at all.
+    is_tried: bool = True
 
 
 Tasks: TypeAlias = "Queue[Task | None]"
@@ -93,6 +96,8 @@ def _run(task: Task, ground: Ground, folder: Path) -> Done:
     began = time.monotonic()
     try:
         outcome = run(task.name, ground, place, task.seed)
+    except CannotMountError as error:
+        return Done(task, None, f"not tried: {error}", is_tried=False)
     except Exception as error:  # noqa: BLE001 - whatever it is, the run did not hold, and the next may
         where = traceback.extract_tb(error.__traceback__)[-1]
         kept = tempfile.mkdtemp(prefix="milepost-failed-")
