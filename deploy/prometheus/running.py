@@ -73,6 +73,11 @@ def alerts_page(address: str) -> str:
     return f"http://{address}{path}"
 
 
+def consoles_page(address: str) -> str | None:
+    """Return the URL of the first console; None when there are none."""
+    return f"http://{address}/consoles/index.html" if (CONSOLES / "index.html").exists() else None
+
+
 def _answers(address: str, path: str = "/-/ready") -> bool:
     connection = HTTPConnection(address, timeout=1)
     try:
