@@ -126,13 +126,14 @@ class Forecaster:
 
     async def sweep(self) -> None:
         """Draw every programme of ours that is not shown as it is today, and take down those that are no longer."""
-        shown = self._shelf.names
+        began, shown = self._clock(), self._shelf.names
         revisions = await self._run(self._store.revisions)
         # One that is shown only since then may be newer than the answer.
         gone = shown - revisions.keys()
         self._shelf.keep(lambda name: name not in gone)
         ours = {name: revision for name, revision in revisions.items() if self.owns(name)}
         await self._draw(self._shelf.behind(ours, self._today()))
+        self._metrics.forecasts_current.set(began)
 
     async def _draw(self, names: Sequence[str]) -> None:
         """Draw programmes, off the event loop, a few at a time."""
