@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import Sequence
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
@@ -164,10 +165,10 @@ def test_the_commands_say_what_is_wrong_and_rebuild_puts_it_right(sqlite_setting
     assert command(sqlite_settings, "rebuild", "--diff").exit_code == 0
 
 
-def test_an_audit_without_its_topic_or_its_database_is_one_line(sqlite_settings: Settings) -> None:
+def test_an_audit_without_its_topic_or_its_database_is_one_line(sqlite_settings: Settings, tmp_path: Path) -> None:
     for settings, said in (
         (sqlite_settings.model_copy(update={"prefix": "nowhere"}), "nowhere.events"),
-        (sqlite_settings.model_copy(update={"database": "sqlite:///nowhere.db"}), "milepost init"),
+        (sqlite_settings.model_copy(update={"database": f"sqlite:///{tmp_path}/nowhere.db"}), "milepost init"),
     ):
         result = command(settings, "audit")
         assert result.exit_code == 1
