@@ -64,6 +64,8 @@ class Scene:
         self.is_missing_some = False
         #: Whether the log no longer holds every record that was acknowledged.
         self.is_log_cut = False
+        #: How long the audit took.
+        self.audit_seconds = 0.0
 
     def start_worker(self, **environment: str) -> WorkerProcess:
         """Start a worker that reaches Kafka, and a PostgreSQL, through the proxies."""
@@ -102,7 +104,9 @@ class Scene:
         starts, ends = self.logs()
         records = sum(ends.values()) - sum(starts.values())
         self.wait_until_passed(ends)
+        began = time.monotonic()
         wrong, summary = audit(self.settings, self.engine)
+        self.audit_seconds = time.monotonic() - began
         assert wrong == [], "\n".join(map(str, wrong[:20]))
         assert summary.read == records
         assert summary.rejected >= (0 if self.is_log_cut else said.garbage + self.also_rejected)

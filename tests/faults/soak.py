@@ -29,6 +29,7 @@ class Soaked(NamedTuple):
     faults: Counter[str]
     #: Of each fault, in seconds.
     recoveries: list[float]
+    audit_seconds: float
     seconds: float
 
 
@@ -69,7 +70,7 @@ def soak(ground: Ground, folder: Path, seed: int, seconds: float, a_second: floa
                 _man(scene)
                 time.sleep(scene.rng.uniform(0, 5))
             verdict = scene.verify()
-    return Soaked(verdict, met, recoveries, time.monotonic() - began)
+    return Soaked(verdict, met, recoveries, scene.audit_seconds, time.monotonic() - began)
 
 
 def _man(scene: Scene) -> None:
