@@ -70,7 +70,7 @@ def _soak(seed: int, seconds: float, a_second: float) -> int:
     sys.stdout.write(
         f"{done.seconds / 60:.0f} minutes, {done.faults.total()} faults of {len(done.faults)} kinds,"
         f" {records:,} records, {events:,} events: lost {lost}, doubled {doubled};"
-        f" recovery p50 {median(done.recoveries):.1f} s, max {max(done.recoveries):.1f} s;"
+        f" recovery p50 {median(done.recoveries):.1f} s, max {max(done.recoveries):.1f} s, late {done.late};"
         f" the audit took {done.audit_seconds:.0f} s; seed {seed}\n"
     )
     return 1 if lost or doubled else 0

@@ -116,10 +116,10 @@ class Ground:
                 url = f"sqlite:///{disk.folder}/milepost.db"
             else:
                 url = ending.enter_context(self.postgresql.databases.fresh(kind))
-            ending.callback(self._mend)
+            ending.callback(self.mend)
             yield url
 
-    def _mend(self) -> None:
+    def mend(self) -> None:
         """Undo what a scenario that failed may have left undone."""
         for proxy in (self.kafka.proxy, self.postgresql.proxy):
             proxy.heal()
