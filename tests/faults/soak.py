@@ -65,7 +65,7 @@ def soak(ground: Ground, folder: Path, seed: int, seconds: float, a_second: floa
             while time.monotonic() - began < seconds:
                 name = scene.rng.choice(sorted(faults))
                 met[name] += 1
-                if name.startswith("kill -9 at"):
+                if "kill -9 at" in name or "of a worker that died" in name:
                     # The one that is to die is a second one: of so few partitions a third would get none.
                     scene.workers.pop().stop(signal.SIGTERM)
                 try:
