@@ -39,8 +39,9 @@ bench: setup ## how fast it is here; BENCH="schedule record --runs 1" names some
 faults: setup ## what holds when things break; FAULTS="--runs 1 --only kill" names some
 	@$(BIN)/python -m tests.faults $(FAULTS)
 
-generated: setup ## docs/metrics.md anew from the code
+generated: setup ## docs/metrics.md and Grafana's dashboards anew from the code
 	$(BIN)/python -m deploy.metrics_reference docs/metrics.md
+	$(BIN)/python -m deploy.grafana deploy/grafana/dashboards
 
 lock: setup ## resolve pyproject.toml anew into requirements.lock
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --group dev --upgrade --no-header --output-file requirements.lock pyproject.toml

@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -73,6 +74,10 @@ class Prometheus:
     def query(self, expression: str) -> list[dict[str, Any]]:
         """Return the series of an instant query. Fails with what Prometheus said when it does not understand it."""
         return self._data("/api/v1/query", query=expression)
+
+    def shows(self, expression: str) -> bool:
+        """Return whether an instant query returns anything."""
+        return bool(self.query(expression))
 
     def query_range(self, expression: str, seconds: int = 300, step: int = 5) -> list[dict[str, Any]]:
         """Return the series of a query over the last seconds."""
@@ -153,17 +158,19 @@ def scraped_story(settings: Settings, folder: Path) -> Iterator[Scraped]:
         _remember(worker, folder)
         with running_prometheus(folder, _configuration(worker, _hurried(RULES, folder))) as prometheus:
             gate = f'{FORECAST}{{project="{SEZ_PARK}",milestone="park-commissioned"}}'
-            wait_until(lambda: bool(prometheus.query(gate)), "Prometheus has scraped the morning")
+            counted = f'sum(milepost_events_total{{outcome="accepted"}}) == {len(morning)}'
+            for page in (gate, counted):
+                wait_until(partial(prometheus.shows, page), "Prometheus has scraped the morning, on both pages")
             publish(settings, later)
             publish_records(settings, [(None, [], told.malformed)])
             wait_until(lambda: _counted(worker) == len(morning) + len(later), "the day is recorded")
             wait_until(lambda: _shows(worker, SEZ_SLIPS_TO), "the slip is shown")
             slipped = f"{gate} - {gate.replace('forecast', 'baseline')} == {(SEZ_SLIPS_TO - SEZ_OPENS) * 86_400}"
-            wait_until(lambda: bool(prometheus.query(slipped)), "Prometheus has scraped the slip")
+            wait_until(partial(prometheus.shows, slipped), "Prometheus has scraped the slip")
             held_up = f'milestone:milepost_milestone_held_up:count{{project="{SEZ_PARK}"}} == {len(_tenants())}'
-            wait_until(lambda: bool(prometheus.query(held_up)), "the rules have seen the slip")
+            wait_until(partial(prometheus.shows, held_up), "the rules have seen the slip")
             rejected = 'milepost_rejected_total{reason="malformed"} == 1'
-            wait_until(lambda: bool(prometheus.query(rejected)), "Prometheus has scraped the rejection")
+            wait_until(partial(prometheus.shows, rejected), "Prometheus has scraped the rejection")
             yield Scraped(worker, told, prometheus)
 
 
