@@ -6,7 +6,7 @@ from grafana_foundation_sdk.builders import stat
 from grafana_foundation_sdk.builders.dashboard import Dashboard
 
 from deploy.grafana.page import fill, page, variable
-from deploy.grafana.panels import DAY_UNIT, SLIP_STEPS, bands, bars, number, states, trend
+from deploy.grafana.panels import DAY_UNIT, DAYS_UNIT, SLIP_STEPS, bands, bars, number, states, trend
 from deploy.grafana.queries import Ask
 from deploy.grafana.tables import Column, rows
 
@@ -62,7 +62,7 @@ def dashboard() -> Dashboard:
                     "Forecast less baseline.",
                     [Ask(f"{_of('slip_seconds:max')} / 86400")],
                     width=3,
-                    unit="d",
+                    unit=DAYS_UNIT,
                     steps=SLIP_STEPS,
                     empty="none",
                 ),
@@ -71,7 +71,7 @@ def dashboard() -> Dashboard:
                     "By how many days it may still move before a planned date is missed; negative: it has.",
                     [Ask(f"{_of('float_seconds:min')} / 86400")],
                     width=3,
-                    unit="d",
+                    unit=DAYS_UNIT,
                     steps=((None, "red"), (0.0, "yellow"), (14.0, "green")),
                     empty="none",
                 ),
@@ -119,7 +119,7 @@ def dashboard() -> Dashboard:
                         Column("Forecast", f"1000 * {_waiting('forecast_timestamp_seconds:max')}", DAY_UNIT),
                         Column("state", _waiting("state:current"), labels=("state",)),
                         Column("Baseline", f"1000 * {_waiting('baseline_timestamp_seconds:max')}", DAY_UNIT),
-                        Column("Slip", f"{_of('slip_seconds:max', _ITS)} / 86400 {_SAME} {_WAITS}", "d"),
+                        Column("Slip", f"{_of('slip_seconds:max', _ITS)} / 86400 {_SAME} {_WAITS}", DAYS_UNIT),
                     ],
                     width=14,
                     height=10,

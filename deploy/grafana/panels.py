@@ -12,6 +12,10 @@ from deploy.grafana.queries import SOURCE, Ask, queries
 
 #: A day, as Grafana writes it from milliseconds.
 DAY_UNIT: Final = "time:YYYY-MM-DD"
+#: Numbers of days as such; Grafana's own unit of days would make six weeks of 42.
+DAYS_UNIT: Final = "suffix: d"
+#: So many a second, whatever they are.
+RATE_UNIT: Final = "suffix:/s"
 #: The states in the order in which they ask for attention, and the colour of each.
 STATE_COLOURS: Final = {
     "overdue": "red",
@@ -152,7 +156,7 @@ def bars(  # noqa: PLR0913 - a panel with all its parts
         .targets(list(queries([ask], instant=True)))
         .height(height)
         .span(width)
-        .unit("d")
+        .unit(DAYS_UNIT)
         .min(0)
         .thresholds(_thresholds(SLIP_STEPS))
         .no_value(empty)

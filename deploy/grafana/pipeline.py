@@ -5,7 +5,7 @@ from typing import Final
 from grafana_foundation_sdk.builders.dashboard import Dashboard
 
 from deploy.grafana.page import fill, page
-from deploy.grafana.panels import lines, mapped, number
+from deploy.grafana.panels import RATE_UNIT, lines, mapped, number
 from deploy.grafana.queries import Ask
 from deploy.grafana.tables import Column, rows
 
@@ -93,14 +93,14 @@ def dashboard() -> Dashboard:
                     "Accepted, known already, rejected.",
                     [Ask("sum by (outcome) (rate(milepost_events_total[$__rate_interval]))", "{{outcome}}")],
                     width=8,
-                    unit="ops",
+                    unit=RATE_UNIT,
                 ),
                 lines(
                     "Events by type",
                     "Unknown: what could not be read.",
                     [Ask("sum by (type) (rate(milepost_events_total[$__rate_interval])) > 0", "{{type}}")],
                     width=8,
-                    unit="ops",
+                    unit=RATE_UNIT,
                     empty="Nothing comes in",
                 ),
                 lines(
@@ -157,7 +157,7 @@ def dashboard() -> Dashboard:
                     "Records a second, by the positions in the database.",
                     [Ask("deriv(partition:milepost_position:max[$__rate_interval])", "{{topic}} {{partition}}")],
                     width=8,
-                    unit="ops",
+                    unit=RATE_UNIT,
                 ),
             ],
             "How hard it works": [

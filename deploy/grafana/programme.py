@@ -5,7 +5,7 @@ from typing import Final
 from grafana_foundation_sdk.builders.dashboard import Dashboard
 
 from deploy.grafana.page import fill, page, variable
-from deploy.grafana.panels import DAY_UNIT, SLIP_STEPS, bands, bars, lines, number, states, trend
+from deploy.grafana.panels import DAY_UNIT, DAYS_UNIT, SLIP_STEPS, bands, bars, lines, number, states, trend
 from deploy.grafana.queries import Ask
 from deploy.grafana.tables import Column, rows
 
@@ -54,7 +54,7 @@ def dashboard() -> Dashboard:
                     "Of what is open: forecast less baseline, the first plan.",
                     [Ask(f"programme:milepost_milestone_slip_seconds:max{{{_ITS}}} / 86400")],
                     width=3,
-                    unit="d",
+                    unit=DAYS_UNIT,
                     steps=SLIP_STEPS,
                 ),
                 number(
@@ -62,7 +62,7 @@ def dashboard() -> Dashboard:
                     "By how many days something may still move before a planned date is missed; negative: it has.",
                     [Ask(f"programme:milepost_milestone_float_seconds:min{{{_ITS}}} / 86400")],
                     width=3,
-                    unit="d",
+                    unit=DAYS_UNIT,
                     steps=((None, "red"), (0.0, "yellow"), (14.0, "green")),
                     empty="none",
                 ),
@@ -90,7 +90,7 @@ def dashboard() -> Dashboard:
                         Column("Waiting", _GATES),
                         Column("state", f"{_STATE} {_SAME} ({_GATES})", labels=("state",)),
                         Column("Forecast", f"1000 * {_FORECAST} {_SAME} ({_GATES})", DAY_UNIT),
-                        Column("Slip", f"{_SLIP} / 86400 {_SAME} ({_GATES})", "d"),
+                        Column("Slip", f"{_SLIP} / 86400 {_SAME} ({_GATES})", DAYS_UNIT),
                         Column("Held up", f"({_HELD_UP} or 0 * {_WAITING}) {_SAME} ({_GATES})"),
                     ],
                     width=15,
@@ -124,7 +124,7 @@ def dashboard() -> Dashboard:
                     "Late",
                     "Open, and forecast after the baseline; with the milestone that sets the date, when one does.",
                     [
-                        Column("Slip", f"{_SLIP} / 86400 {_SAME} ({_LATE})", "d"),
+                        Column("Slip", f"{_SLIP} / 86400 {_SAME} ({_LATE})", DAYS_UNIT),
                         Column("state", f"{_STATE} {_SAME} ({_LATE})", labels=("state",)),
                         Column("Baseline", f"1000 * {_BASELINE} {_SAME} ({_LATE})", DAY_UNIT),
                         Column("Forecast", f"1000 * {_FORECAST} {_SAME} ({_LATE})", DAY_UNIT),
@@ -142,7 +142,7 @@ def dashboard() -> Dashboard:
                     [
                         Column("Forecast", f"1000 * {_FORECAST} {_SAME} ({_SOON})", DAY_UNIT),
                         Column("state", f"{_STATE} {_SAME} ({_SOON})", labels=("state",)),
-                        Column("Float", f"{_FLOAT} / 86400 {_SAME} ({_SOON})", "d"),
+                        Column("Float", f"{_FLOAT} / 86400 {_SAME} ({_SOON})", DAYS_UNIT),
                         Column("Last heard of", f"1000 * {_LAST} {_SAME} ({_SOON})", DAY_UNIT),
                     ],
                     width=10,
