@@ -15,7 +15,7 @@ from deploy.sample.plans import PROGRAMME, SEZ_OPENS, SEZ_PARK, SEZ_SLIPS_TO, TE
 from tests.scraped import CONSOLES, HOSTILE, HOSTILE_NAMES, Scraped, program, running_prometheus
 
 #: For whoever wants to see what was tested; not in git.
-SCREENSHOTS = Path(__file__).parents[2] / ".milepost" / "screenshots"
+SCREENSHOTS = Path(__file__).parents[3] / ".milepost" / "screenshots"
 GATE = {"programme": PROGRAMME, "project": SEZ_PARK, "milestone": "park-commissioned"}
 SCHEMES = ("light", "dark")
 
