@@ -6,11 +6,9 @@ from functools import lru_cache
 from typing import Any, Final
 
 from sqlalchemy import (
-    ARRAY,
     ColumnElement,
     Connection,
     Table,
-    bindparam,
     case,
     func,
     or_,
@@ -19,11 +17,12 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 
 from models import tables
+from models.arrays import array_of
 from models.milestones import Claim, Facts, Programme, Project, Register
 
 Row = dict[str, Any]
 Insert = postgresql.Insert | sqlite.Insert
-_AT_ONCE: Final = 500
+_AT_ONCE: Final = 2000
 
 
 def insert_into(table: Table, dialect: str) -> Insert:
@@ -78,7 +77,7 @@ def _statement(table: Table, dialect: str, names: Sequence[str], on_conflict: On
     """Return the INSERT of such rows; to put one together costs more than to execute it for a few."""
     statement = insert_into(table, dialect)
     if dialect == "postgresql":
-        arrays = [bindparam(f"all_{name}", type_=ARRAY(table.c[name].type)) for name in names]
+        arrays = [array_of(f"all_{name}", table.c[name].type) for name in names]
         statement = statement.from_select(list(names), select(*(func.unnest(array) for array in arrays)))
     set_: dict[str, ColumnElement[Any]] = {}
     if on_conflict is OnConflict.MERGE:
