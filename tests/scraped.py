@@ -12,7 +12,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
-import yaml
 
+from deploy.prometheus.placing import Places, write
 from deploy.sample.plans import PROGRAMME, SEZ_OPENS, SEZ_PARK, SEZ_SLIPS_TO, TENANTS, Tenant
 from deploy.sample.story import Story, story
 from models.envelope import encode_structured
@@ -34,7 +34,8 @@ from tests.workers import WorkerProcess, free_port, publish, publish_records, wa
 
 CHECKOUT = Path(__file__).parents[1]
 CONSOLES = CHECKOUT / "deploy" / "prometheus" / "consoles"
-RULES = CHECKOUT / "deploy" / "prometheus" / "rules"
+#: The longest wait in the files is of minutes; no wait becomes shorter than a second.
+HURRY: Final = 600
 
 HOSTILE: Final = "hostile"
 #: Names as nobody should give them: what ends an element, a script or an attribute, and what turns the text around.
@@ -114,9 +115,12 @@ def program(name: str) -> str:
 
 
 @contextmanager
-def running_prometheus(folder: Path, configuration: Mapping[str, Any]) -> Iterator[Prometheus]:
-    """Run Prometheus with Milepost's consoles on data in a folder, until the block ends."""
-    (folder / "prometheus.yml").write_text(yaml.safe_dump(dict(configuration)), encoding="utf-8")
+def running_prometheus(folder: Path, worker: str) -> Iterator[Prometheus]:
+    """Run Prometheus as it is shipped, for a worker on host and port, in a folder, until the block ends.
+
+    In a hurry: scrapes and rules take a second of waiting each. No Alertmanager listens.
+    """
+    write(folder, Places(workers=[worker], alertmanagers=[f"127.0.0.1:{free_port()}"]), hurry=HURRY)
     port, log = free_port(), folder / "prometheus.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
@@ -156,7 +160,7 @@ def scraped_story(settings: Settings, folder: Path) -> Iterator[Scraped]:
         wait_until(lambda: _counted(worker) == len(morning), "the morning is recorded")
         wait_until(lambda: _shows(worker, SEZ_OPENS), "the morning is shown")
         _remember(worker, folder)
-        with running_prometheus(folder, _configuration(worker, _hurried(RULES, folder))) as prometheus:
+        with running_prometheus(folder, f"127.0.0.1:{worker.port}") as prometheus:
             gate = f'{FORECAST}{{project="{SEZ_PARK}",milestone="park-commissioned"}}'
             counted = f'sum(milepost_events_total{{outcome="accepted"}}) == {len(morning)}'
             for page in (gate, counted):
@@ -243,28 +247,3 @@ def _remember(worker: WorkerProcess, folder: Path) -> None:
     page.write_text("\n".join([*lines, "# EOF\n"]), encoding="utf-8")
     create = [program("promtool"), "tsdb", "create-blocks-from", "openmetrics", str(page), str(folder / "data")]
     subprocess.run(create, check=True, capture_output=True)
-
-
-def _hurried(rules: Path, folder: Path) -> list[str]:
-    """Write the rules as they are, but with groups that are all evaluated every second; return where."""
-    hurried = []
-    for path in sorted(rules.glob("*.yml")):
-        groups = yaml.safe_load(path.read_text(encoding="utf-8"))["groups"]
-        for group in groups:
-            group.pop("interval", None)
-        (folder / path.name).write_text(yaml.safe_dump({"groups": groups}), encoding="utf-8")
-        hurried.append(path.name)
-    return hurried
-
-
-def _configuration(worker: WorkerProcess, rules: Sequence[str]) -> dict[str, Any]:
-    """Return what scrapes both pages and evaluates the rules, every second."""
-    targets = [{"targets": [f"127.0.0.1:{worker.port}"]}]
-    return {
-        "global": {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"},
-        "rule_files": list(rules),
-        "scrape_configs": [
-            {"job_name": "milepost", "static_configs": targets},
-            {"job_name": "milepost-milestones", "metrics_path": "/metrics/milestones", "static_configs": targets},
-        ],
-    }
