@@ -13,14 +13,20 @@ from deploy.grafana.tables import Column, rows
 _ITS: Final = 'programme="$programme"'
 _GATE: Final = f'{_ITS},project="$project",milestone="$milestone"'
 _SAME: Final = "and on (programme, project, milestone)"
+#: What is shown is chosen as things stand at the end of the time shown: a line is drawn whole, or not at all.
+_END: Final = "@ end()"
+_ITSELF: Final = f"milestone:milepost_milestone_state:current{{{_GATE}}} {_END}"
 #: What has its forecast from the gate, through however many others, or from it directly.
 _WAITS: Final = (
-    f'(milestone:milepost_milestone_gate:info{{{_ITS},gate_project="$project",gate_milestone="$milestone"}}'
-    f" unless on (programme, project, milestone) milestone:milepost_milestone_state:current{{{_GATE}}}"
+    f'(milestone:milepost_milestone_gate:info{{{_ITS},gate_project="$project",gate_milestone="$milestone"}} {_END}'
+    f" unless on (programme, project, milestone) {_ITSELF}"
     " or on (programme, project, milestone)"
-    f' milestone:milepost_milestone_driver:info{{{_ITS},driver_project="$project",driver_milestone="$milestone"}})'
+    f' milestone:milepost_milestone_driver:info{{{_ITS},driver_project="$project",driver_milestone="$milestone"}}'
+    f" {_END})"
 )
-_BOTH: Final = f"({_WAITS} or on (programme, project, milestone) milestone:milepost_milestone_state:current{{{_GATE}}})"
+_SLIPS: Final = f"milestone:milepost_milestone_slip_seconds:max{{{_ITS}}} {_END} {_SAME} {_WAITS}"
+#: The gate, and as many of those as anybody tells apart.
+_DRAWN: Final = f"(topk(20, {_SLIPS}) or on (programme, project, milestone) {_ITSELF})"
 
 
 def _of(series: str, selector: str = _GATE) -> str:
@@ -131,7 +137,7 @@ def dashboard() -> Dashboard:
                     "Slip of those",
                     "The twenty latest.",
                     Ask(
-                        f"sort_desc(topk(20, {_of('slip_seconds:max', _ITS)} / 86400 {_SAME} {_WAITS}))",
+                        f"sort_desc(topk(20, {_SLIPS}) / 86400)",
                         "{{project}}/{{milestone}}",
                     ),
                     width=10,
@@ -141,11 +147,11 @@ def dashboard() -> Dashboard:
             ],
             "How it came here": [
                 trend(
-                    "Milestone trend analysis",
-                    f"{_of('forecast_timestamp_seconds:max', _ITS)} {_SAME} {_BOTH}",
+                    "Milestone trend analysis: the gate, and the twenty latest of those",
+                    f"{_of('forecast_timestamp_seconds:max', _ITS)} {_SAME} {_DRAWN}",
                     width=14,
                 ),
-                bands("States", "Of the gate, and of those who have a date from it.", _BOTH, width=10, height=11),
+                bands("States", "Of the gate, and of the twenty latest of those.", _DRAWN, width=10, height=11),
             ],
         },
     )

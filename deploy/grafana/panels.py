@@ -128,8 +128,8 @@ TODAY: Final = Ask("1000 * vector(time())", "report date")
 def trend(title: str, forecasts: str, *, width: int, height: int = 11) -> timeseries.Panel:
     """Return a milestone trend analysis. Takes the series of the forecasts, in seconds."""
     meaning = (
-        "Forecast (upright) against the day on which it was so (across). A level line keeps its date, a rising one"
-        " slips, and a milestone is due where its line meets the diagonal."
+        "Milestone trend: forecast (upright) against the day on which it was so (across). A level line keeps its date,"
+        " a rising one slips, and a milestone is due where its line meets the diagonal."
     )
     panel = lines(
         title,

@@ -23,9 +23,18 @@ _DRIVER: Final = f"milestone:milepost_milestone_driver:info{{{_SHOWN}}}"
 _LAST: Final = f"milestone:milepost_milestone_last_event_timestamp_seconds:max{{{_SHOWN}}}"
 
 _SAME: Final = "and on (programme, project, milestone)"
-_GATES: Final = f"{_WAITING} > 0 {_SAME} {_OPEN}"
-_LATE: Final = f"{_SLIP} > 0 {_SAME} {_OPEN}"
+#: What is shown is chosen as things stand at the end of the time shown: a line is drawn whole, or not at all.
+_END: Final = "@ end()"
+#: Open milestones that others wait for, ranked by how many they hold up, then by how many wait.
+_RANKED: Final = (
+    f"((1000 * {_HELD_UP} {_END} or 0 * {_WAITING} {_END})"
+    f" + on (programme, project, milestone) ({_WAITING} {_END} {_SAME} {_OPEN} {_END})) > 0"
+)
+_GATES: Final = f"topk(50, {_RANKED})"
+_LATE: Final = f"topk(100, {_SLIP} {_END} > 0 {_SAME} {_OPEN} {_END})"
 _SOON: Final = f"{_FORECAST} < time() + 30 * 86400 {_SAME} {_OPEN}"
+#: More lines than these nobody tells apart.
+_DRAWN: Final = f"(topk(12, {_RANKED}) or on (programme, project, milestone) topk(12, {_LATE}))"
 
 
 def dashboard() -> Dashboard:
@@ -84,10 +93,10 @@ def dashboard() -> Dashboard:
             "Gates, and who waits": [
                 rows(
                     "Gates",
-                    "Open milestones that others wait for. Held up: how many have their date from it, through however"
-                    " many others.",
+                    "Open milestones that others wait for, fifty at most. Held up: how many have their date from it,"
+                    " through however many others.",
                     [
-                        Column("Waiting", _GATES),
+                        Column("Waiting", f"{_WAITING} {_SAME} ({_GATES})"),
                         Column("state", f"{_STATE} {_SAME} ({_GATES})", labels=("state",)),
                         Column("Forecast", f"1000 * {_FORECAST} {_SAME} ({_GATES})", DAY_UNIT),
                         Column("Slip", f"{_SLIP} / 86400 {_SAME} ({_GATES})", DAYS_UNIT),
@@ -113,8 +122,8 @@ def dashboard() -> Dashboard:
             ],
             "Milestone trend analysis": [
                 trend(
-                    "Forecast against report date",
-                    f"{_FORECAST} {_SAME} (({_GATES}) or ({_LATE}))",
+                    "Forecast against report date: the twelve gates that hold up the most, and the twelve latest",
+                    f"{_FORECAST} {_SAME} {_DRAWN}",
                     width=24,
                     height=12,
                 ),
@@ -122,7 +131,8 @@ def dashboard() -> Dashboard:
             "What is late, and what comes next": [
                 rows(
                     "Late",
-                    "Open, and forecast after the baseline; with the milestone that sets the date, when one does.",
+                    "Open, and forecast after the baseline, the hundred latest; with the milestone that sets"
+                    " the date, if one does.",
                     [
                         Column("Slip", f"{_SLIP} / 86400 {_SAME} ({_LATE})", DAYS_UNIT),
                         Column("state", f"{_STATE} {_SAME} ({_LATE})", labels=("state",)),
@@ -153,7 +163,9 @@ def dashboard() -> Dashboard:
                 ),
             ],
             "How it came here": [
-                bands("States of the gates", "Of what is waited for now.", _GATES, width=12, height=9),
+                bands(
+                    "States of the gates", "Of those that hold up the most.", f"topk(12, {_RANKED})", width=12, height=9
+                ),
                 lines(
                     "Milestones by state",
                     "How many there were.",

@@ -8,7 +8,7 @@ import re
 
 import pytest
 
-from deploy.sample.plans import PROGRAMME, SEZ_PARK
+from deploy.sample.plans import PROGRAMME, SEZ_OPENS, SEZ_PARK, SEZ_SLIPS_TO, TENANTS
 from tests import asked
 from tests.scraped import Scraped
 from tests.workers import wait_until
@@ -87,3 +87,20 @@ def test_every_choice_of_a_dashboard_offers_what_was_chosen(scraped: Scraped, ui
 
         assert label == variable["name"]
         assert any(re.fullmatch(wanted, one or "") for one in offered)
+
+
+@pytest.mark.parametrize("uid", ["milepost-programme", "milepost-gate"])
+def test_the_trend_shows_the_gate_that_slipped_and_everyone_it_holds_up(scraped: Scraped, uid: str) -> None:
+    shown = asked.panels(asked.dashboards()[uid])
+    [trend] = [panel for panel in shown if panel["description"].startswith("Milestone trend")]
+    asks = [chosen(asked.Asked(f"{uid} / ", target["expr"], instant=False)) for target in trend["targets"]]
+    lines = {
+        (series["metric"]["project"], series["metric"]["milestone"]): [float(value) for _, value in series["values"]]
+        for series in scraped.prometheus.query_range(asks[0], step=1)
+    }
+    gate = lines[SEZ_PARK, "park-commissioned"]
+
+    # A scrape fell into the morning, and others into the day: milliseconds, for Grafana.
+    assert gate[-1] - gate[0] == (SEZ_SLIPS_TO - SEZ_OPENS) * 86_400_000
+    assert lines.keys() >= {(one.project, "production-launched") for one in TENANTS if one.park == SEZ_PARK}
+    assert len(scraped.prometheus.query_range(asks[1])) == 1, "the report dates"
