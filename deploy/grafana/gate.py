@@ -57,7 +57,7 @@ def dashboard() -> Dashboard:
     return fill(
         empty,
         {
-            "How it stands": [
+            "$project/$milestone: how it stands": [
                 states("State", "The first that applies today.", Ask(_of("state:current"), "{{state}}"), width=3),
                 _day("Baseline", "The first plan.", "baseline"),
                 _day("Planned", "The newest plan.", "planned"),

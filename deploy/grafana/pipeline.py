@@ -193,6 +193,19 @@ def dashboard() -> Dashboard:
                     unit="s",
                 ),
             ],
+            "What fires": [
+                rows(
+                    "Alerts",
+                    "For operators, firing now.",
+                    [Column("severity", 'ALERTS{audience="operators",alertstate="firing"}', labels=("severity",))],
+                    width=24,
+                    height=6,
+                    by=("alertname",),
+                    sort="alertname",
+                    down=False,
+                    empty="Nothing",
+                ),
+            ],
             "Who speaks": [
                 rows(
                     "Sources",

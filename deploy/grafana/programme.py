@@ -174,6 +174,26 @@ def dashboard() -> Dashboard:
                     height=9,
                 ),
             ],
+            "What fires": [
+                rows(
+                    "Alerts",
+                    "Of this programme, firing now. A gate and who waits for it are one page all the same: Alertmanager"
+                    " sends the gate's.",
+                    [
+                        Column(
+                            "severity",
+                            f'ALERTS{{{_ITS},alertstate="firing"}}',
+                            labels=("severity",),
+                        )
+                    ],
+                    width=24,
+                    height=8,
+                    by=("alertname", "project", "milestone"),
+                    sort="alertname",
+                    down=False,
+                    empty="Nothing",
+                ),
+            ],
             "What was announced": [
                 number(
                     "Investment",
