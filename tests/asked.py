@@ -9,10 +9,11 @@ from typing import Any, Final, NamedTuple
 
 import yaml
 
+from deploy.prometheus.running import CONSOLES
+
 CHECKOUT = Path(__file__).parents[1]
 DASHBOARDS = CHECKOUT / "deploy" / "grafana" / "dashboards"
 RULES = CHECKOUT / "deploy" / "prometheus" / "rules"
-CONSOLES = CHECKOUT / "deploy" / "prometheus" / "consoles"
 
 #: A metric of ours, recorded (with colons) or scraped.
 _OURS: Final = re.compile(r"\b(?:[a-z]+:milepost_\w+:\w+|(?<!:)milepost_\w+)")

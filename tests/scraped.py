@@ -22,7 +22,8 @@ from typing import Any, Final
 
 import pytest
 
-from deploy.prometheus.placing import Places, write
+from deploy.prometheus.placing import Places
+from deploy.prometheus.running import running_prometheus
 from deploy.sample.plans import PROGRAMME, SEZ_OPENS, SEZ_PARK, SEZ_SLIPS_TO, TENANTS, Tenant
 from deploy.sample.story import Story, story
 from models.envelope import encode_structured
@@ -30,10 +31,8 @@ from models.events import Event
 from models.settings import Settings
 from tests.reading import PROGRAMME_REGISTERED, PROJECT_REGISTERED, REPORTED
 from tests.reading import Event as Told
-from tests.workers import WorkerProcess, free_port, publish, publish_records, wait_until, worker_process
+from tests.workers import WorkerProcess, publish, publish_records, wait_until, worker_process
 
-CHECKOUT = Path(__file__).parents[1]
-CONSOLES = CHECKOUT / "deploy" / "prometheus" / "consoles"
 #: The longest wait in the files is of minutes; no wait becomes shorter than a second.
 HURRY: Final = 600
 
@@ -59,7 +58,6 @@ class Prometheus:
 
     #: Host and port.
     address: str
-    log: Path
 
     def get(self, path: str, **parameters: str) -> tuple[int, str]:
         """Return the status and the body of a page; status 0 when nothing answers."""
@@ -89,7 +87,7 @@ class Prometheus:
 
     def _data(self, path: str, **parameters: str) -> list[dict[str, Any]]:
         status, body = self.get(path, **parameters)
-        assert status == 200, f"{parameters['query']}\n{body or self.log.read_text()}"
+        assert status == 200, f"{parameters['query']}\n{body}"
         found: list[dict[str, Any]] = json.loads(body)["data"]["result"]
         return found
 
@@ -115,37 +113,11 @@ def program(name: str) -> str:
 
 
 @contextmanager
-def running_prometheus(folder: Path, worker: str) -> Iterator[Prometheus]:
-    """Run Prometheus as it is shipped, for a worker on host and port, in a folder, until the block ends.
-
-    In a hurry: scrapes and rules take a second of waiting each. No Alertmanager listens.
-    """
-    write(folder, Places(workers=[worker], alertmanagers=[f"127.0.0.1:{free_port()}"]), hurry=HURRY)
-    port, log = free_port(), folder / "prometheus.log"
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [
-                program("prometheus"),
-                f"--config.file={folder / 'prometheus.yml'}",
-                f"--storage.tsdb.path={folder / 'data'}",
-                f"--web.listen-address=127.0.0.1:{port}",
-                f"--web.console.templates={CONSOLES}",
-                f"--web.console.libraries={CONSOLES}",
-            ],
-            cwd=folder,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        )
-        prometheus = Prometheus(f"127.0.0.1:{port}", log)
-        try:
-            wait_until(
-                lambda: prometheus.get("/-/ready")[0] == 200 or process.poll() is not None, "Prometheus is ready"
-            )
-            assert process.poll() is None, log.read_text()
-            yield prometheus
-        finally:
-            process.kill()
-            process.wait()
+def watching(worker: str, folder: Path) -> Iterator[Prometheus]:
+    """Run Prometheus as it is shipped, in a hurry, for a worker on host and port, until the block ends."""
+    places = Places(workers=[worker], alertmanagers=())
+    with running_prometheus(program("prometheus"), folder, places, hurry=HURRY) as address:
+        yield Prometheus(address)
 
 
 @contextmanager
@@ -160,7 +132,7 @@ def scraped_story(settings: Settings, folder: Path) -> Iterator[Scraped]:
         wait_until(lambda: _counted(worker) == len(morning), "the morning is recorded")
         wait_until(lambda: _shows(worker, SEZ_OPENS), "the morning is shown")
         _remember(worker, folder)
-        with running_prometheus(folder, f"127.0.0.1:{worker.port}") as prometheus:
+        with watching(f"127.0.0.1:{worker.port}", folder) as prometheus:
             gate = f'{FORECAST}{{project="{SEZ_PARK}",milestone="park-commissioned"}}'
             counted = f'sum(milepost_events_total{{outcome="accepted"}}) == {len(morning)}'
             for page in (gate, counted):

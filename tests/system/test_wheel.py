@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from deploy.prometheus.placing import FILES
 from models.database import connect
 from models.settings import Settings
 from models.store import Store
@@ -61,6 +62,7 @@ def test_the_wheel_holds_the_four_packages_and_no_tests(wheel: Path) -> None:
     assert any(name.startswith("models/migrations/versions/0001") for name in names)
     assert {"deploy/prometheus/consoles/milepost.lib", "deploy/grafana/dashboards/milepost-gate.json"} <= {*names}
     assert not any(name.startswith("deploy/grafana/") and name.endswith(".py") for name in names)
+    assert {f"deploy/prometheus/{name}" for name in FILES} <= set(names)
 
 
 def test_the_installed_worker_records_what_is_published(

@@ -11,8 +11,9 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, ConsoleMessage, Page, Request, sync_playwright
 
+from deploy.prometheus.running import CONSOLES
 from deploy.sample.plans import PROGRAMME, SEZ_OPENS, SEZ_PARK, SEZ_SLIPS_TO, TENANTS
-from tests.scraped import CONSOLES, HOSTILE, HOSTILE_NAMES, Scraped, program, running_prometheus
+from tests.scraped import HOSTILE, HOSTILE_NAMES, Scraped, program, watching
 from tests.workers import free_port
 
 #: For whoever wants to see what was tested; not in git.
@@ -176,7 +177,7 @@ def test_hostile_parameters_are_only_names(visitor: Visitor, name: str) -> None:
 
 
 def test_without_a_worker_the_consoles_say_that_nothing_is_up_to_date(tmp_path: Path, browser: Browser) -> None:
-    with running_prometheus(tmp_path, f"127.0.0.1:{free_port()}") as prometheus, browser.new_context() as context:
+    with watching(f"127.0.0.1:{free_port()}", tmp_path) as prometheus, browser.new_context() as context:
         visitor = Visitor(context.new_page(), prometheus.address)
         visitor.open("index.html")
 
