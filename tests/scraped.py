@@ -12,7 +12,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -125,7 +125,7 @@ def scraped_story(settings: Settings, folder: Path) -> Iterator[Scraped]:
     """Tell the story to a worker while Prometheus scrapes it: the morning, and once that was seen, the day."""
     told = story(datetime.now(UTC).date())
     morning = [*_written(told.opening), *hostile_events(told)]
-    later = _written([told.slip, told.mistake, told.correction])
+    later = [*_written([told.slip, told.mistake, told.correction]), moved_since(told)]
     with worker_process(settings, folder, MILEPOST_KEEP_DAYS="1000") as worker:
         worker.wait_until_ready()
         publish(settings, morning)
@@ -170,7 +170,14 @@ def hostile_events(told: Story) -> list[Told]:
     ]
 
 
-def _event(called: str, kind: str, subject: str, data: dict[str, object]) -> Told:
+def moved_since(told: Story) -> Told:
+    """Return what is said of a hostile project later: a date a month after the first."""
+    date = str(told.day + timedelta(days=21))
+    said = {"milestone": "park-commissioned", "classifier": "EST", "date": date}
+    return _event("0/estimated", REPORTED, f"{HOSTILE}/project-0", said) | {"time": "2026-01-02T12:00:00Z"}
+
+
+def _event(called: str, kind: str, subject: str, data: Mapping[str, object]) -> Told:
     return {
         "specversion": "1.0",
         "id": called,
@@ -178,7 +185,7 @@ def _event(called: str, kind: str, subject: str, data: dict[str, object]) -> Tol
         "type": kind,
         "subject": subject,
         "time": "2026-01-01T12:00:00Z",
-        "data": data,
+        "data": dict(data),
     }
 
 
@@ -207,12 +214,13 @@ def _tenants() -> list[Tenant]:
 
 
 def _remember(worker: WorkerProcess, folder: Path) -> None:
-    """Put the page into Prometheus' data as of around a week ago."""
+    """Put the programme's page into Prometheus' data as of around a week ago; the hostile one was not known then."""
     around = int(time.time()) - WEEK_SECONDS
     stamps = range(around - 2400, around + 3600, 240)
     lines = [
         dated
         for line in worker.get("/metrics/milestones")[1].splitlines()
+        if f'programme="{HOSTILE}"' not in line
         for dated in ([line] if line.startswith("#") else [f"{line} {stamp}" for stamp in stamps])
     ]
     page = folder / "morning.txt"

@@ -156,6 +156,14 @@ def test_a_console_is_whole_in_light_and_dark(
     assert visitor.page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
 
 
+def test_what_moved_is_shown_of_a_programme_that_was_not_known_a_week_ago(visitor: Visitor) -> None:
+    visitor.open("programme.html", programme=HOSTILE)
+
+    assert [row[:3] for row in visitor.table("Moved within a week")] == [
+        ["project-0/park-commissioned", "slipping", "+21 d"]
+    ]
+
+
 def test_hostile_names_are_only_text(visitor: Visitor) -> None:
     visitor.open("programme.html", programme=HOSTILE)
     shown = visitor.page.locator("h2:text-is('Late') ~ div.wide >> nth=0 >> td small").all_inner_texts()
