@@ -16,7 +16,7 @@ from sqlalchemy import ColumnElement, Connection, Result, Select, Text, bindpara
 from sqlalchemy.exc import IntegrityError
 
 from models.arrays import array_of
-from models.copying import copy_rows
+from models.copying import copy_events
 from models.database import RacedError
 from models.envelope import Headers, decode
 from models.events import Event, EventRetracted, Reason, Rejection
@@ -173,7 +173,8 @@ class Sorted:
             connection.execute(update(ledger).where(_is(name)).values(values))
 
     def _row(self, name: Name, revisions: Mapping[str, int]) -> dict[str, Any]:
-        entry, event, digest = new = self._new[name]
+        new = self._new[name]
+        entry, event, digest = new
         return {
             "source": event.source,
             "id": event.id,
@@ -199,7 +200,7 @@ def _insert(connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
     # Between the look and the insert another writer may enter one of them; then the insert waits for its commit.
     if connection.dialect.name == "postgresql":
         try:
-            copy_rows(connection, ledger, rows)
+            copy_events(connection, rows)
         except IntegrityError as error:
             if not isinstance(error.orig, UniqueViolation):
                 raise
@@ -215,8 +216,8 @@ def _insert(connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
 def sort_out(connection: Connection, entries: Sequence[Entry]) -> Sorted:
     """Return what a batch of events is to the ledger; `Sorted.enter` writes it."""
     events = [(entry, event) for entry in entries if isinstance(event := entry.outcome, Event)]
-    names = sorted({name for _, event in events for name in _names_in(event)})
-    return Sorted(events, _look_up(connection, names))
+    names = {name for _, event in events for name in _names_in(event)}
+    return Sorted(events, _look_up(connection, list(names)))
 
 
 def _names_in(event: Event) -> Iterator[Name]:

@@ -69,7 +69,7 @@ FIRING = {
     *of("MilestoneOverdue", *OVERDUE),
     *of("MilestoneSlipping", PARK, *SLIPPING),
     *of("MilestoneBlocked", *HELD_UP),
-    *of("MilestoneFloatNegative", PARK, DESIGN, *HELD_UP, *OVERDUE, *SLIPPING, *EATEN),
+    *of("MilestoneFloatNegative", PARK, DESIGN, *SLIPPING, *EATEN),
     *of("MilestoneDueSoon", *DUE),
 }
 #: What Alertmanager tells those who answer for projects, besides the gates.

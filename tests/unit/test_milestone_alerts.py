@@ -219,11 +219,13 @@ STORIES = [
         ],
     ),
     Story(
-        "one comes too late for the plan of another, one has no day to spare, and one is cancelled",
+        "one comes too late for the plan of another, one has no day to spare, and of the others more is said",
         shown(
             permit(baseline=30, forecast=30, float_days=-4),
             beside("design", baseline=30, forecast=30, float_days=0),
             beside("lease", "cancelled", baseline=30, forecast=30, float_days=-9),
+            beside("site", "overdue", baseline=30, forecast=30, float_days=-9),
+            beside("launch", "blocked", baseline=30, forecast=30, float_days=-9),
         ),
         [
             Moment("4m", "MilestoneFloatNegative"),
