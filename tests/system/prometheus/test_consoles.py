@@ -81,7 +81,7 @@ def test_the_programme_shows_which_gate_slipped_and_whom_it_holds_up(scraped: Sc
     tenants = [tenant for tenant in TENANTS if tenant.park == SEZ_PARK]
     days = SEZ_SLIPS_TO - SEZ_OPENS
 
-    assert lead == f"{SEZ_PARK}/park-commissioned has slipped by +{days} d and holds up {len(tenants)}."
+    assert lead == f"{SEZ_PARK}/park-commissioned has slipped by {days} days and holds up {len(tenants)} others."
     first = [SEZ_PARK + "/park-commissioned", "", "slipping", str(slipped), f"+{days} d"]
     assert gates[0] == [*first, str(len(tenants)), str(len(tenants))]
     assert len(visitor.table("Late")) >= len(tenants) + 1
