@@ -4,6 +4,7 @@ from typing import Final
 
 from grafana_foundation_sdk.builders import stat
 from grafana_foundation_sdk.builders.dashboard import Dashboard
+from grafana_foundation_sdk.models.common import BigValueTextMode
 
 from deploy.grafana.page import fill, page, variable
 from deploy.grafana.panels import DAY_UNIT, DAYS_UNIT, SLIP_STEPS, bands, bars, number, states, trend
@@ -58,7 +59,9 @@ def dashboard() -> Dashboard:
         empty,
         {
             "$project/$milestone: how it stands": [
-                states("State", "The first that applies today.", Ask(_of("state:current"), "{{state}}"), width=3),
+                states(
+                    "State", "The first that applies today.", Ask(_of("state:current"), "{{state}}"), width=3
+                ).text_mode(BigValueTextMode.NAME),
                 _day("Baseline", "The first plan.", "baseline"),
                 _day("Planned", "The newest plan.", "planned"),
                 _day("Estimated", "The newest estimate.", "estimated"),
