@@ -78,7 +78,7 @@ class Prometheus:
         """Return whether an instant query returns anything."""
         return bool(self.query(expression))
 
-    def query_range(self, expression: str, seconds: int = 300, step: int = 5) -> list[dict[str, Any]]:
+    def query_range(self, expression: str, seconds: int = 3000, step: int = 5) -> list[dict[str, Any]]:
         """Return the series of a query over the last seconds."""
         now = time.time()
         return self._data(
@@ -135,8 +135,9 @@ def scraped_story(settings: Settings, folder: Path) -> Iterator[Scraped]:
         with watching(f"127.0.0.1:{worker.port}", folder) as prometheus:
             gate = f'{FORECAST}{{project="{SEZ_PARK}",milestone="park-commissioned"}}'
             counted = f'sum(milepost_events_total{{outcome="accepted"}}) == {len(morning)}'
-            for page in (gate, counted):
-                wait_until(partial(prometheus.shows, page), "Prometheus has scraped the morning, on both pages")
+            recorded = f'milestone:{FORECAST}:max{{project="{SEZ_PARK}",milestone="park-commissioned"}}'
+            for seen in (gate, counted, recorded):
+                wait_until(partial(prometheus.shows, seen), f"Prometheus has seen the morning: {seen}")
             publish(settings, later)
             publish_records(settings, [(None, [], told.malformed)])
             wait_until(lambda: _counted(worker) == len(morning) + len(later), "the day is recorded")

@@ -193,6 +193,23 @@ def dashboard() -> Dashboard:
                     unit="s",
                 ),
             ],
+            "Who works": [
+                lines(
+                    "Up for",
+                    "Since each worker started.",
+                    [Ask("time() - milepost_started_timestamp_seconds", "{{instance}}")],
+                    width=12,
+                    unit="s",
+                    height=6,
+                ),
+                lines(
+                    "Partitions given anew",
+                    "How often the group gave each worker its partitions; every time, all of them wait.",
+                    [Ask("increase(milepost_assignments_total[$__rate_interval])", "{{instance}}")],
+                    width=12,
+                    height=6,
+                ),
+            ],
             "What fires": [
                 rows(
                     "Alerts",

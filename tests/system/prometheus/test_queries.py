@@ -38,6 +38,8 @@ EMPTY_BY_DESIGN = {
     "MilepostSourceSilent": "every source has just spoken",
     "MilepostClockSkew": "everybody's clock is this machine's",
     "MilepostSeriesLeftOut": "there is room for all",
+    "MilepostRestarting": "the worker started once",
+    "MilepostRebalancing": "the worker was given its partitions once",
     "MilepostShownTwice": "there is one worker",
     "DependencySetAside": "the story has no cycle",
 }
