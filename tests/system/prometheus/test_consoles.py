@@ -116,6 +116,18 @@ def test_the_gate_lists_everyone_whose_date_comes_from_it(scraped: Scraped, visi
     assert visitor.page.locator("h2:text-is('Sited here') + ul li").count() == len(waiting)
 
 
+def test_the_gate_says_how_its_date_moved(scraped: Scraped, visitor: Visitor) -> None:
+    visitor.open("gate.html", **GATE)
+    planned = scraped.story.day + timedelta(days=SEZ_OPENS)
+
+    assert visitor.table("How its date moved") == [["7 days ago", str(planned), f"+{SEZ_SLIPS_TO - SEZ_OPENS} d"]]
+
+    visitor.open("gate.html", programme=HOSTILE, project="project-0", milestone="park-commissioned")
+
+    assert visitor.table("How its date moved") == []
+    assert "Prometheus does not know it for a week yet" in visitor.page.inner_text("main")
+
+
 def test_one_comes_from_the_programmes_to_a_gate_by_keyboard_alone(visitor: Visitor) -> None:
     visitor.open("index.html")
     visitor.page.get_by_role("link", name=PROGRAMME).focus()
