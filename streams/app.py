@@ -126,6 +126,7 @@ def create_app(settings: Settings, store: Store, listening: socket.socket, refus
         stream_wait_empty=True,
     )
     metrics, shelf, health = Metrics(faust.__version__), Shelf(settings.max_series, settings.keep_days), Health(app)
+    metrics.started.set(time.time())  # noqa: TID251 - the edge is where the clock comes from
     metrics.database_up.set_function(lambda: bool(health.database_answers))
     metrics.kafka_up.set_function(lambda: bool(health.kafka_answers))
     metrics.series_dropped.labels(DROPPED_BY_CAP).set_function(lambda: shelf.left_out)
