@@ -36,7 +36,7 @@ check: setup ## format, lint, types, layers
 bench: setup ## how fast it is here, into docs/performance.md; BENCH="schedule record --runs 1" names some
 	@$(BIN)/python -m tests.benchmarks $(or $(BENCH),--write)
 
-faults: setup ## what holds when things break; FAULTS="--runs 1 --only kill" names some
+faults: setup ## what holds when things break; FAULTS="--runs 1 --only kill" names some, "--soak 30m" all at once
 	@$(BIN)/python -m tests.faults $(FAULTS)
 
 generated: setup ## docs/metrics.md and Grafana's dashboards anew from the code

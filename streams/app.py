@@ -109,7 +109,8 @@ def create_app(settings: Settings, store: Store, listening: socket.socket, refus
         broker_rebalance_timeout=SESSION_SECONDS,
         broker_request_timeout=REQUEST_SECONDS,
         broker_max_poll_interval=MAX_POLL_SECONDS,
-        consumer_auto_offset_reset="earliest",
+        # Nobody jumps over what was deleted: the transport asks where to go on, and what is missed is counted.
+        consumer_auto_offset_reset="none",
         consumer_max_fetch_size=MAX_FETCH_BYTES,
         producer_acks=-1,
         producer_max_request_size=MAX_REQUEST_BYTES,
