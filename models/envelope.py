@@ -79,18 +79,21 @@ _field_names = {name: frozenset(data.__struct_fields__) for name, data in DATA_T
 class _RejectedError(Exception):
     """Carries a rejection out of the steps below; never leaves this module."""
 
-    def __init__(self, reason: Reason, detail: str) -> None:
+    def __init__(self, reason: Reason, detail: str, envelope: _Envelope | None = None) -> None:
         super().__init__(detail)
         self.reason = reason
+        #: As far as it could be opened.
+        self.envelope = envelope
 
 
 def decode(headers: Headers, value: bytes | None) -> Event | Rejection:
     """Return the event that a Kafka record carries, in either content mode, or why it carries none."""
     envelope = _Envelope()
     try:
-        oddities = _open(envelope, headers, value)
+        envelope, oddities = _open(headers, value)
         return _read(envelope, oddities)
     except _RejectedError as rejected:
+        envelope = rejected.envelope or envelope
         known = envelope.type if envelope.type in DATA_TYPES else UNKNOWN_TYPE
         source = None if envelope.source is None else envelope.source[:_MAX_NAME]
         return Rejection(rejected.reason, _told(str(rejected)), source, known or UNKNOWN_TYPE)
@@ -101,8 +104,8 @@ def _told(detail: str) -> str:
     return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", detail[:_MAX_DETAIL])
 
 
-def _open(envelope: _Envelope, headers: Headers, value: bytes | None) -> tuple[Oddity, ...]:
-    """Fill the envelope from a record."""
+def _open(headers: Headers, value: bytes | None) -> tuple[_Envelope, tuple[Oddity, ...]]:
+    """Return the envelope of a record."""
     if value is None:
         raise _RejectedError(Reason.MALFORMED, "the value is null")
     if len(value) > MAX_VALUE_BYTES:
@@ -110,16 +113,14 @@ def _open(envelope: _Envelope, headers: Headers, value: bytes | None) -> tuple[O
     named = dict(headers)
     content_type = (named.get("content-type") or b"").decode("utf-8", "replace").strip().lower()
     if content_type.startswith("application/cloudevents"):
-        _open_structured(envelope, value)
-        return ()
+        return _open_structured(value), ()
     prefix = _binary_prefix(named)
     if not content_type and (prefix is None or _names_specversion(value)):
-        _open_structured(envelope, value)
-        return ()
+        return _open_structured(value), ()
     _check_object(value)
-    _open_binary(envelope, named, prefix or "ce_")
+    envelope = _open_binary(named, prefix or "ce_")
     envelope.data = Raw(value)
-    return (Oddity.HEADER_PREFIX,) if prefix == "ce-" else ()
+    return envelope, (Oddity.HEADER_PREFIX,) if prefix == "ce-" else ()
 
 
 def _binary_prefix(named: Mapping[str, bytes | None]) -> str | None:
@@ -138,24 +139,23 @@ def _names_specversion(value: bytes) -> bool:
         return False
 
 
-def _open_structured(envelope: _Envelope, value: bytes) -> None:
+def _open_structured(value: bytes) -> _Envelope:
     _check_text(value)
     try:
-        opened = _decode_envelope(value)
+        return _decode_envelope(value)
     except ValidationError as error:
         _check_object(value)  # what is no JSON further on is malformed first
-        fields = _decode_fields(value)
+        fields, envelope = _decode_fields(value), _Envelope()
         for name in ("source", "type"):
             with suppress(msgspec.DecodeError, KeyError):
                 setattr(envelope, name, _decode_text(fields[name]))
-        raise _RejectedError(Reason.INVALID_ENVELOPE, str(error)) from None
+        raise _RejectedError(Reason.INVALID_ENVELOPE, str(error), envelope) from None
     except msgspec.DecodeError as error:
         raise _RejectedError(Reason.MALFORMED, str(error)) from None
-    for name in (*_ATTRIBUTES, "data", "data_base64"):
-        setattr(envelope, name, getattr(opened, name))
 
 
-def _open_binary(envelope: _Envelope, named: Mapping[str, bytes | None], prefix: str) -> None:
+def _open_binary(named: Mapping[str, bytes | None], prefix: str) -> _Envelope:
+    envelope = _Envelope()
     for name in _ATTRIBUTES:
         raw = named.get(prefix + name)
         if raw is None:
@@ -163,7 +163,9 @@ def _open_binary(envelope: _Envelope, named: Mapping[str, bytes | None], prefix:
         try:
             setattr(envelope, name, raw.decode("utf-8"))
         except UnicodeDecodeError:
-            raise _RejectedError(Reason.INVALID_ENVELOPE, f"header {prefix}{name} is not UTF-8") from None
+            detail = f"header {prefix}{name} is not UTF-8"
+            raise _RejectedError(Reason.INVALID_ENVELOPE, detail, envelope) from None
+    return envelope
 
 
 def _check_text(value: bytes) -> None:
@@ -236,7 +238,8 @@ def _name(text: str | None, attribute: str) -> str:
         raise _RejectedError(
             Reason.INVALID_ENVELOPE, f"{attribute} has {len(text)} characters, allowed are {_MAX_NAME}"
         )
-    if _CONTROL.search(text):
+    # Whatever is printable is no control character, and asking for it is faster.
+    if not text.isprintable() and _CONTROL.search(text):
         raise _RejectedError(Reason.INVALID_ENVELOPE, f"{attribute} holds a control character: {_shown(text)}")
     return text
 

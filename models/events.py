@@ -7,6 +7,7 @@ Bytes become events in `models.envelope`. Everything here is immutable and pure.
 import re
 from datetime import date
 from enum import StrEnum
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Annotated, ClassVar, Final, Literal
 
@@ -257,6 +258,7 @@ class Event(Struct, frozen=True, kw_only=True):
         return blake2b(msgspec.json.encode(content), digest_size=16).digest()
 
 
+@lru_cache(maxsize=16_384)
 def read_subject(subject: str) -> tuple[str, str] | None:
     """Return (programme, project or ""), or None when a subject is not formed as the contract says."""
     match = _SUBJECT.fullmatch(subject)

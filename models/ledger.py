@@ -11,8 +11,12 @@ from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 import msgspec
-from sqlalchemy import ARRAY, ColumnElement, Connection, Result, Select, Text, bindparam, func, select, tuple_, update
+from psycopg.errors import UniqueViolation
+from sqlalchemy import ColumnElement, Connection, Result, Select, Text, bindparam, func, select, tuple_, update
+from sqlalchemy.exc import IntegrityError
 
+from models.arrays import array_of
+from models.copying import copy_events
 from models.database import RacedError
 from models.envelope import Headers, decode
 from models.events import Event, EventRetracted, Reason, Rejection
@@ -156,9 +160,8 @@ class Sorted:
             _place_of(name) if name in places else self._row(name, revisions)
             for name in sorted((self._new.keys() - self._known.keys()) | places)
         ]
-        if write_rows(connection, ledger, rows, OnConflict.LEAVE) != len(rows):
-            # Between the look and the insert another writer entered one of them; the insert waited for its commit.
-            raise RacedError("another worker entered an event of this batch at the same moment")
+        if rows:
+            _insert(connection, rows)
         for name in sorted(self._new.keys() & self._known.keys()):
             is_place = _is(name) & ledger.c.digest.is_(None)
             filled = update(ledger).where(is_place).values(self._row(name, revisions))
@@ -170,7 +173,8 @@ class Sorted:
             connection.execute(update(ledger).where(_is(name)).values(values))
 
     def _row(self, name: Name, revisions: Mapping[str, int]) -> dict[str, Any]:
-        entry, event, digest = new = self._new[name]
+        new = self._new[name]
+        entry, event, digest = new
         return {
             "source": event.source,
             "id": event.id,
@@ -192,11 +196,28 @@ class Sorted:
         }
 
 
+def _insert(connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
+    # Between the look and the insert another writer may enter one of them; then the insert waits for its commit.
+    if connection.dialect.name == "postgresql":
+        try:
+            copy_events(connection, rows)
+        except IntegrityError as error:
+            if not isinstance(error.orig, UniqueViolation):
+                raise
+            entered = 0
+        else:
+            return
+    else:
+        entered = write_rows(connection, ledger, rows, OnConflict.LEAVE)
+    if entered != len(rows):
+        raise RacedError("another worker entered an event of this batch at the same moment")
+
+
 def sort_out(connection: Connection, entries: Sequence[Entry]) -> Sorted:
     """Return what a batch of events is to the ledger; `Sorted.enter` writes it."""
     events = [(entry, event) for entry in entries if isinstance(event := entry.outcome, Event)]
-    names = sorted({name for _, event in events for name in _names_in(event)})
-    return Sorted(events, _look_up(connection, names))
+    names = {name for _, event in events for name in _names_in(event)}
+    return Sorted(events, _look_up(connection, list(names)))
 
 
 def _names_in(event: Event) -> Iterator[Name]:
@@ -246,7 +267,7 @@ def _read_named(connection: Connection, names: Sequence[Name], fields: Sequence[
 def _named(dialect: str, fields: Sequence[str]) -> Select[Any]:
     """Return the query for events by name; to put it together costs more than to execute it for a few."""
     if dialect == "postgresql":
-        sources, ids = (bindparam(name, type_=ARRAY(Text)) for name in ("sources", "ids"))
+        sources, ids = (array_of(name, Text()) for name in ("sources", "ids"))
         asked = select(func.unnest(sources), func.unnest(ids))
     else:
         each = func.json_each(bindparam("names", type_=Text)).table_valued("value")

@@ -6,11 +6,9 @@ from functools import lru_cache
 from typing import Any, Final
 
 from sqlalchemy import (
-    ARRAY,
     ColumnElement,
     Connection,
     Table,
-    bindparam,
     case,
     func,
     or_,
@@ -19,11 +17,12 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 
 from models import tables
-from models.milestones import Claim, Facts, Programme, Project, Register
+from models.arrays import array_of
+from models.milestones import Facts, Milestone, MilestoneKey, Programme, Project, Register
 
 Row = dict[str, Any]
 Insert = postgresql.Insert | sqlite.Insert
-_AT_ONCE: Final = 500
+_AT_ONCE: Final = 2000
 
 
 def insert_into(table: Table, dialect: str) -> Insert:
@@ -31,7 +30,7 @@ def insert_into(table: Table, dialect: str) -> Insert:
     return sqlite.insert(table) if dialect == "sqlite" else postgresql.insert(table)
 
 
-def _winners(table: Table, statement: Insert) -> dict[str, ColumnElement[Any]]:
+def _winners(table: Table, statement: Insert, names: Sequence[str]) -> dict[str, ColumnElement[Any]]:
     """Return what each register of a table becomes when a row meets another: the winner of both."""
     new, old = statement.excluded, table.c
     winners: dict[str, ColumnElement[Any]] = {}
@@ -39,6 +38,8 @@ def _winners(table: Table, statement: Insert) -> dict[str, ColumnElement[Any]]:
         if (register := column.info.get("register")) is None:
             continue
         stamp, oldest = register
+        if stamp not in names:
+            continue
         better = new[stamp] < old[stamp] if oldest else new[stamp] > old[stamp]
         wins = new[stamp].is_not(None) & or_(old[stamp].is_(None), better)
         winners[column.name] = case((wins, new[column.name]), else_=old[column.name])
@@ -65,7 +66,10 @@ def write_rows(connection: Connection, table: Table, rows: Sequence[Row], on_con
 
 
 def _write(connection: Connection, table: Table, rows: Sequence[Row], on_conflict: OnConflict) -> int:
-    names = tuple(rows[0])
+    names: Sequence[str] = tuple(rows[0])
+    if on_conflict is OnConflict.MERGE:
+        # What no row says anything of is left out: no value there is one of NULL, whether the column is named or not.
+        names = tuple(name for name in names if any(row[name] is not None for row in rows))
     statement = _statement(table, connection.dialect.name, names, on_conflict)
     parameters: Row | Sequence[Row] = rows
     if connection.dialect.name == "postgresql":
@@ -78,11 +82,11 @@ def _statement(table: Table, dialect: str, names: Sequence[str], on_conflict: On
     """Return the INSERT of such rows; to put one together costs more than to execute it for a few."""
     statement = insert_into(table, dialect)
     if dialect == "postgresql":
-        arrays = [bindparam(f"all_{name}", type_=ARRAY(table.c[name].type)) for name in names]
+        arrays = [array_of(f"all_{name}", table.c[name].type) for name in names]
         statement = statement.from_select(list(names), select(*(func.unnest(array) for array in arrays)))
     set_: dict[str, ColumnElement[Any]] = {}
     if on_conflict is OnConflict.MERGE:
-        set_ = _winners(table, statement)
+        set_ = _winners(table, statement, names)
     elif on_conflict is OnConflict.REPLACE:
         set_ = {name: statement.excluded[name] for name in names if not table.c[name].primary_key}
     if not set_:
@@ -121,16 +125,7 @@ def rows_of(facts: Facts, revisions: Mapping[str, int]) -> dict[Table, list[Row]
             for programme, project, site in sorted(facts.sites)
         ],
         tables.milestones: [
-            {
-                **key._asdict(),
-                "revision": revisions[key.programme],
-                **_claim("baseline", milestone.baseline, amount=False),
-                **_claim("planned", milestone.planned),
-                **_claim("estimated", milestone.estimated),
-                **_claim("actual", milestone.actual),
-                "cancelled_stamp": milestone.cancelled,
-            }
-            for key, milestone in sorted(facts.milestones.items())
+            _milestone(key, milestone, revisions[key.programme]) for key, milestone in sorted(facts.milestones.items())
         ],
         tables.dependencies: [
             {
@@ -153,8 +148,24 @@ def _registers(known: Project | Programme, *names: str) -> Row:
     return row
 
 
-def _claim(name: str, claim: Claim | None, *, amount: bool = True) -> Row:
-    row: Row = {name: claim.date if claim else None, f"{name}_stamp": claim.stamp if claim else None}
-    if amount:
-        row[f"{name}_amount"] = claim.amount if claim else None
-    return row
+def _milestone(key: MilestoneKey, milestone: Milestone, revision: int) -> Row:
+    # Written out, because this is done for nearly every event.
+    baseline, planned, estimated, actual = milestone.baseline, milestone.planned, milestone.estimated, milestone.actual
+    return {
+        "programme": key.programme,
+        "project": key.project,
+        "milestone": key.milestone,
+        "revision": revision,
+        "baseline": baseline.date if baseline else None,
+        "baseline_stamp": baseline.stamp if baseline else None,
+        "planned": planned.date if planned else None,
+        "planned_stamp": planned.stamp if planned else None,
+        "planned_amount": planned.amount if planned else None,
+        "estimated": estimated.date if estimated else None,
+        "estimated_stamp": estimated.stamp if estimated else None,
+        "estimated_amount": estimated.amount if estimated else None,
+        "actual": actual.date if actual else None,
+        "actual_stamp": actual.stamp if actual else None,
+        "actual_amount": actual.amount if actual else None,
+        "cancelled_stamp": milestone.cancelled,
+    }

@@ -25,6 +25,8 @@ from models.network import Network, network
 _LAST_DAY: Final = date.max.toordinal()
 _NEVER: Final = 1 << 60
 _NOTHING: Final = Milestone()
+#: Of more achievements at once than this, all is reckoned anew.
+_MANY: Final = 20
 
 
 class State(StrEnum):
@@ -131,10 +133,7 @@ def picture(facts: Facts, data_date: date, before: Picture | None = None) -> Pic
     net = network(facts) if known is None else known.network
     inputs = _inputs(facts, net)
     forecasts, drivers = _forward(net, inputs, data_date.toordinal())
-    if known is not None and (known.inputs.actual, known.inputs.cancelled) == (inputs.actual, inputs.cancelled):
-        dependents = known.outcome.dependents
-    else:
-        dependents = _dependents(net, inputs)
+    dependents = _dependents(net, inputs) if known is None else _dependents_since(known, inputs)
     outcome = _Outcome(forecasts, drivers, _floats(net, inputs, forecasts), dependents)
     if known is None or known.day != data_date:
         standings = [_standing(net, inputs, outcome, place, data_date) for place in range(len(net.order))]
@@ -236,6 +235,27 @@ def _dependents(net: Network, inputs: _Inputs) -> list[int]:
             behind |= bit
             bit <<= 1
         waiting[place] = behind
+    return dependents
+
+
+def _dependents_since(known: Picture, inputs: _Inputs) -> list[int]:
+    """Return of each place how many open milestones wait for it, given how many did in the same network."""
+    net, actual, cancelled = known.network, inputs.actual, inputs.cancelled
+    differing = compress(count(), map(ne, known.inputs.actual, actual))
+    turned = [place for place in differing if bool(known.inputs.actual[place]) != bool(actual[place])]
+    if known.inputs.cancelled != cancelled or len(turned) > _MANY:
+        return _dependents(net, inputs)
+    dependents = known.outcome.dependents.copy() if turned else known.outcome.dependents
+    for place in turned:
+        if cancelled[place]:
+            continue
+        step, reached, open_ = -1 if actual[place] else 1, {place}, [place]
+        while open_:
+            for gate, _ in net.before[open_.pop()]:
+                if gate not in reached and not cancelled[gate]:
+                    reached.add(gate)
+                    open_.append(gate)
+                    dependents[gate] += step
     return dependents
 
 

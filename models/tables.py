@@ -39,6 +39,11 @@ metadata = MetaData(
 NAME: Final = Text().with_variant(Text(collation="C"), "postgresql")
 
 
+def json_text(value: Any | None) -> str | None:  # noqa: ANN401 - any JSON value
+    """Return a JSON value as text; None stays None."""
+    return None if value is None else msgspec.json.encode(value).decode()
+
+
 class JsonText(TypeDecorator[Any]):
     """Any JSON value as text, escaped so that every database takes it."""
 
@@ -47,7 +52,7 @@ class JsonText(TypeDecorator[Any]):
 
     def process_bind_param(self, value: Any | None, dialect: Dialect) -> str | None:  # noqa: ARG002, ANN401 - SQLAlchemy's signature
         """Encode; None stays NULL."""
-        return None if value is None else msgspec.json.encode(value).decode()
+        return json_text(value)
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> Any | None:  # noqa: ARG002, ANN401 - as above
         """Decode."""

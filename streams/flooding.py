@@ -1,6 +1,7 @@
 """Whether a source floods: whether more than half of what it said last was rejected."""
 
 from collections import deque
+from collections.abc import Sequence
 from typing import Final
 
 #: How many of a source's newest events are judged.
@@ -16,12 +17,10 @@ class RecentOutcomes:
         self._newest: deque[bool] = deque(maxlen=WINDOW)
         self._rejected = 0
 
-    def note(self, *, rejected: bool) -> None:
-        """Take in what became of its next event."""
-        if len(self._newest) == WINDOW:
-            self._rejected -= self._newest[0]
-        self._newest.append(rejected)
-        self._rejected += rejected
+    def note(self, rejected: Sequence[bool]) -> None:
+        """Take in of its next events, in order, whether they were rejected."""
+        self._newest.extend(rejected)
+        self._rejected = sum(self._newest)
 
     @property
     def is_flood(self) -> bool:

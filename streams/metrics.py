@@ -144,13 +144,14 @@ class Metrics:
 
     def judged(self, outcomes: Iterable[tuple[str | None, bool]]) -> None:
         """Note of each event, in order, its source and whether it was rejected; what names no source is `other`."""
-        touched = set()
+        by_source: dict[str | None, list[bool]] = {}
         for source, rejected in outcomes:
+            by_source.setdefault(source, []).append(rejected)
+        for source, rejections in by_source.items():
             name = self._judged_name(source)
-            self._recent.setdefault(name, RecentOutcomes()).note(rejected=rejected)
-            touched.add(name)
-        for name in touched:
-            self._source_flooding.labels(name).set(self._recent[name].is_flood)
+            recent = self._recent.setdefault(name, RecentOutcomes())
+            recent.note(rejections)
+            self._source_flooding.labels(name).set(recent.is_flood)
 
     def _judged_name(self, source: str | None) -> str:
         # Names that nothing was ever accepted of may be made up: they cannot use up those of the others.

@@ -1,6 +1,7 @@
 """The `record` agent: a delivery of events becomes one transaction, then a signal.
 
-1. Decode every record; a record that is no event becomes a rejection, a value like any other.
+1. Decode every record, while the database has the delivery before; a record that is no event becomes a rejection, a
+   value like any other.
 2. Write it all in one transaction, `models.store`: ledger, winning claims, positions. Rejected events are
    acknowledged by the dead-letters topic before the transaction commits.
 3. Tell `programmes` which programmes changed.
@@ -12,6 +13,7 @@ Anything else is a bug: it leaves the agent and ends the process; the positions 
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from typing import Final, cast
@@ -23,7 +25,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from models.admission import admit
 from models.envelope import decode
-from models.events import Rejection
+from models.events import Oddity, Rejection
 from models.failpoints import failpoint
 from models.ledger import Entry, Rejected
 from models.settings import Settings
@@ -59,6 +61,7 @@ class Recorder:
         settings: Settings,
         produce: Produce,
         executor: Executor,
+        reading: Executor,
         *,
         clock: Callable[[], float],
         is_ours: Callable[[Delivery], bool],
@@ -67,7 +70,7 @@ class Recorder:
         alive: Callable[[], None],
     ) -> None:
         self._store, self._metrics, self._health, self._settings = store, metrics, health, settings
-        self._produce, self._executor, self._clock = produce, executor, clock
+        self._produce, self._executor, self._reading, self._clock = produce, executor, reading, clock
         self._is_ours, self._read_again, self._sweep, self._alive = is_ours, read_again, sweep, alive
         #: Whether the last delivery was as large as they get: more is waiting than one transaction may hold.
         self.is_catching_up = False
@@ -123,7 +126,7 @@ class Recorder:
         delivery.done = True
 
     def _write(self, delivery: Delivery, loop: asyncio.AbstractEventLoop) -> Recorded:
-        """Decode and commit, in a thread of its own."""
+        """Commit, in a thread of its own."""
 
         def reject(rejected: Sequence[Rejected]) -> None:
             sending = asyncio.run_coroutine_threadsafe(self._bury(rejected), loop)
@@ -134,10 +137,18 @@ class Recorder:
             failpoint("after-dead-letter")
 
         began = self._clock()
-        entries = [self._read(record) for record in delivery.records]
+        entries = self._read_all(delivery.records) if delivery.ahead is None else delivery.ahead.result()
         recorded = self._store.record(Batch(delivery.spans, entries), reject)
         loop.call_soon_threadsafe(self._count, recorded, entries, began, self._clock())
         return recorded
+
+    def begin(self, delivery: Delivery) -> None:
+        """Begin to decode a delivery, in a thread of its own, while the database has the one before it."""
+        if delivery.topic == self._settings.events_topic:
+            delivery.ahead = self._reading.submit(self._read_all, delivery.records)
+
+    def _read_all(self, records: Sequence[Record]) -> list[Entry]:
+        return [self._read(record) for record in records]
 
     def _read(self, record: Record) -> Entry:
         # A record of the oldest format has no time; it was appended before now, which is all that matters.
@@ -167,11 +178,17 @@ class Recorder:
         metrics.batch_seconds.observe(committed - began)
         metrics.batch_events.observe(len(entries))
         for outcome, some in (("accepted", recorded.accepted), ("duplicate", recorded.duplicates)):
-            for entry in some:
-                metrics.events.labels(outcome, entry.outcome.type).inc()
-                metrics.heard(entry.outcome.source or "", entry.appended_ms / 1000)
-                for oddity in () if isinstance(entry.outcome, Rejection) else entry.outcome.oddities:
-                    metrics.tolerated.labels(oddity.value).inc()
+            for event_type, count in Counter(entry.outcome.type for entry in some).items():
+                metrics.events.labels(outcome, event_type).inc(count)
+        known = [*recorded.accepted, *recorded.duplicates]
+        heard: dict[str, int] = {}
+        for entry in known:
+            source = entry.outcome.source or ""
+            heard[source] = max(entry.appended_ms, heard.get(source, entry.appended_ms))
+        for source, appended_ms in heard.items():
+            metrics.heard(source, appended_ms / 1000)
+        for oddity, count in Counter(oddity for entry in known for oddity in _oddities_of(entry)).items():
+            metrics.tolerated.labels(oddity.value).inc(count)
         for entry, why in recorded.rejected:
             metrics.events.labels("rejected", why.type).inc()
             metrics.rejected.labels(why.reason.value).inc()
@@ -182,6 +199,10 @@ class Recorder:
                 (entry.outcome.source, (entry.topic, entry.partition, entry.offset) in refused) for entry in entries
             )
         metrics.event_delay.observe_all(committed - entry.appended_ms / 1000 for entry in recorded.accepted)
+
+
+def _oddities_of(entry: Entry) -> Sequence[Oddity]:
+    return () if isinstance(entry.outcome, Rejection) else entry.outcome.oddities
 
 
 def dead_letter_key(entry: Entry) -> bytes:

@@ -6,7 +6,7 @@ from statistics import median, quantiles
 from typing import Final, Literal
 
 #: A number of something goes by its own name.
-Unit = Literal["s", "bytes", "%", "number"]
+Unit = Literal["s", "bytes", "%", "number", "ratio"]
 Statistic = Literal["median", "p99", "most"]
 
 _SECONDS_FROM: Final = 10.0
@@ -14,10 +14,16 @@ _SECONDS_FROM: Final = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What a statistic of a figure may be, at most."""
+    """What a statistic of a figure may be: at most, or at least."""
 
     statistic: Statistic
     limit: float
+    bound: Literal["most", "least"] = "most"
+
+    @property
+    def sign(self) -> str:
+        """How it is written."""
+        return "≤" if self.bound == "most" else "≥"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +58,7 @@ class Figure:
     def meets(self, target: Target) -> bool:
         """Return whether a statistic is what it should be."""
         found: float = getattr(self, target.statistic)
-        return found <= target.limit
+        return found <= target.limit if target.bound == "most" else found >= target.limit
 
 
 def pooled(runs: Iterable[Sequence[Figure]]) -> list[Figure]:
@@ -73,7 +79,7 @@ def shown(value: float, unit: Unit) -> str:
         return f"{value / 1e6:.2f} MB"
     if unit == "%":
         return f"{value:.1f} %"
-    return f"{value:,.0f}"
+    return f"{value:.2f}" if unit == "ratio" else f"{value:,.0f}"
 
 
 def _three_digits(value: float) -> str:

@@ -70,13 +70,13 @@ class Ground:
         return Databases(self._ending, os.environ.get("MILEPOST_TEST_DATABASE"))
 
     @contextmanager
-    def place(self) -> Iterator[Place]:
+    def place(self, *, partitions: int = 12) -> Iterator[Place]:
         """Give a place, with settings as they are by default; afterwards its database is gone."""
         name = f"benchmark-{uuid4().hex[:12]}"
         folder = self._folder / name
         folder.mkdir()
         with self._databases.fresh("postgresql") as database:
-            settings = Settings(kafka=self._kafka, database=database, prefix=name, group=name)
+            settings = Settings(kafka=self._kafka, database=database, prefix=name, group=name, partitions=partitions)
             make_topics(settings)
             engine = connect(database)
             try:

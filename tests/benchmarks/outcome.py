@@ -53,7 +53,9 @@ def print_table(outcome: Outcome, effort: Effort, on: Mapping[str, str]) -> None
                 figure.what,
                 f"{len(figure.values):,}",
                 *(shown(value, figure.unit) for value in numbers),
-                "\n".join(f"{target.statistic} ≤ {shown(target.limit, figure.unit)}" for target in figure.targets),
+                "\n".join(
+                    f"{target.statistic} {target.sign} {shown(target.limit, figure.unit)}" for target in figure.targets
+                ),
                 "\n".join(_verdict(figure, target, effort) for target in figure.targets),
             )
     console.print(table)
@@ -88,6 +90,7 @@ def _figure(figure: Figure, effort: Effort) -> dict[str, Any]:
         "targets": [
             {
                 "statistic": target.statistic,
+                "bound": target.bound,
                 "limit": target.limit,
                 "met": figure.meets(target) if effort.scale == 1 else None,
             }

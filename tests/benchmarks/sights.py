@@ -33,6 +33,12 @@ class Shown(Sight, frozen=True):
     revision: int
 
 
+class Committed(Sight, frozen=True):
+    """What the worker observes as `milepost_event_delay_seconds`, of every event of a batch."""
+
+    delays: list[float]
+
+
 class Visible(Sight, frozen=True):
     """What the worker observes as `milepost_forecast_delay_seconds`."""
 
@@ -52,7 +58,7 @@ class Collected(Sight, frozen=True):
     generation: int
 
 
-AnySight = Started | Assigned | Recorded | Shown | Visible | Ticked | Collected
+AnySight = Started | Assigned | Recorded | Shown | Committed | Visible | Ticked | Collected
 
 encode_sight = msgspec.json.Encoder().encode
 decode_sight = msgspec.json.Decoder(AnySight).decode

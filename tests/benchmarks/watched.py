@@ -1,7 +1,7 @@
 """A worker as it is run everywhere, that tells on standard output what it does when (see `sights`).
 
 `python -m tests.benchmarks.watched SETTINGS [--without-drawing] [--ticking]`: the settings are JSON. Nothing of the
-worker is changed but these: its shelf tells what is put there, two of its histograms tell what they observe; and where
+worker is changed but these: its shelf tells what is put there, its histograms tell what they observe; and where
 that is asked for, a ticker runs in its event loop, or nothing is drawn.
 """
 
@@ -37,6 +37,7 @@ from tests.benchmarks.sights import (
     AnySight,
     Assigned,
     Collected,
+    Committed,
     Recorded,
     Shown,
     Started,
@@ -147,6 +148,7 @@ def create_watched(
     metrics.batch_seconds = WatchedHistogram(metrics.batch_seconds, recording.took)
     metrics.batch_events = WatchedHistogram(metrics.batch_events, recording.held)
     metrics.forecast_delay = WatchedHistogram(metrics.forecast_delay, lambda delays: tell(Visible(time.time(), delays)))
+    metrics.event_delay = WatchedHistogram(metrics.event_delay, lambda delays: tell(Committed(time.time(), delays)))
     milepost.app.on_partitions_assigned.connect(_on_assigned)
     if ticking:
         gc.callbacks.append(Collections())

@@ -130,6 +130,43 @@ def test_a_batch_goes_in_with_its_positions(store: Store) -> None:
     assert (store.count_events(), store.revisions()) == (3, {"north": 1})
 
 
+#: Each means something in some spelling of rows: COPY's text, arrays as text, JSON.
+SPELLINGS = (
+    "\\N",
+    "\\.",
+    "\\",
+    "\\\\x41",
+    "NULL",
+    "null",
+    "{a,b}",
+    '"',
+    'a"b\\',
+    "'",
+    ",",
+    " ",
+    "%s",
+    ":name",
+    "\u00a0",
+    "🏗",
+)
+
+
+def test_names_come_back_as_they_were_spelled(store: Store) -> None:
+    log = Log()
+    events = [plan(name, source=source) for source in SPELLINGS for name in SPELLINGS]
+    recorded = record(store, *map(log.append, events))
+    assert len(recorded.accepted) == len(events)
+    with reading(store.engine) as connection:
+        held = connection.execute(select(tables.ledger.c.source, tables.ledger.c.id, tables.ledger.c.payload)).all()
+    assert {(row.source, row.id): restore(None, row.payload).id for row in held} == {
+        (event["source"], event["id"]): event["id"] for event in events
+    }
+    assert len(record(store, *map(log.append, events)).duplicates) == len(events)
+    taken_back = [retraction(event["id"], f"r{event['id']}", source=event["source"]) for event in events]
+    record(store, *map(log.append, taken_back))
+    assert planned(store) is None
+
+
 def test_an_empty_batch_moves_the_position_alone(store: Store) -> None:
     recorded = store.record(Batch([Span(TOPIC, 0, 0, 5)], []), refuse_none)
     assert recorded == Recorded([], [], [], [], [])

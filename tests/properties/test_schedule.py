@@ -186,3 +186,25 @@ def test_a_forecast_changes_only_when_something_upstream_did(events: list[Event]
 
 def links_to(graph: "nx.DiGraph[MilestoneKey]", name: MilestoneKey) -> dict[MilestoneKey, int]:
     return {gate: graph.edges[gate, name]["lag"] for gate in graph.predecessors(name)}
+
+
+@settings(max_examples=300)
+@given(facts, days, days, st.data())
+def test_a_picture_drawn_after_another_is_the_one_drawn_from_nothing(
+    known: Facts, day: date, next_day: date, data: st.DataObject
+) -> None:
+    names = sorted(known.milestones)
+    if not names:
+        return
+    changed, drawn = known, picture(known, day)
+    for on in (day, next_day):
+        milestones = dict(changed.milestones)
+        for name in data.draw(st.sets(st.sampled_from(names), min_size=1), label="changed"):
+            other = milestones[data.draw(st.sampled_from(names), label="as")]
+            # Achieved, cancelled, dated as another is, or no longer.
+            field = data.draw(st.sampled_from(["actual", "actual", "cancelled", "estimated"]), label="what")
+            milestones[name] = replace(milestones[name], **{field: getattr(other, field)})
+        # The very dictionary of dependencies, as whoever reads what changed keeps it.
+        changed = replace(changed, milestones=milestones)
+        drawn = picture(changed, on, drawn)
+        assert drawn.standings == picture(changed, on).standings

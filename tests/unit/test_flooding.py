@@ -17,7 +17,10 @@ REJECTED, TAKEN = True, False
 def floods(outcomes: Sequence[bool]) -> bool:
     recent = RecentOutcomes()
     for rejected in outcomes:
-        recent.note(rejected=rejected)
+        recent.note([rejected])
+    at_once = RecentOutcomes()
+    at_once.note(outcomes)
+    assert at_once.is_flood is recent.is_flood
     return recent.is_flood
 
 

@@ -1,0 +1,165 @@
+"""The job that all peers share: decode, keep every event once, keep the newest claim of each milestone."""
+
+import os
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any, Final, NamedTuple, cast
+
+import msgspec
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Engine,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    and_,
+    case,
+    create_engine,
+    or_,
+    tuple_,
+)
+from sqlalchemy.dialects.postgresql import Insert, insert
+
+REGISTERS: Final = ("planned", "estimated", "actual")
+_CLASSIFIERS: Final = {"PLN": "planned", "EST": "estimated", "ACT": "actual"}
+
+_metadata = MetaData()
+kept = Table(
+    "kept",
+    _metadata,
+    *(Column(name, Text, primary_key=True) for name in ("source", "id")),
+    *(Column(name, Text) for name in ("type", "subject", "milestone", "classifier", "date", "at")),
+    Column("payload", LargeBinary),
+)
+newest = Table(
+    "newest",
+    _metadata,
+    *(Column(name, Text, primary_key=True) for name in ("subject", "milestone")),
+    *(Column(f"{register}_{what}", Text) for register in REGISTERS for what in ("date", "at", "id")),
+)
+
+Row = dict[str, Any]
+
+
+class Arguments(NamedTuple):
+    """What a peer is told."""
+
+    kafka: str
+    database: str
+    topic: str
+    events: int
+
+    @classmethod
+    def of_command_line(cls) -> "Arguments":
+        """Read them."""
+        kafka, database, topic, events = sys.argv[1:5]
+        return cls(kafka, database, topic, int(events))
+
+
+class _Report(msgspec.Struct):
+    milestone: str
+    classifier: str
+    date: str
+
+
+class _Event(msgspec.Struct):
+    id: str
+    source: str
+    type: str
+    subject: str
+    time: str
+    data: _Report
+
+
+_decode = msgspec.json.Decoder(_Event).decode
+
+
+def row_of(value: bytes) -> Row:
+    """Return an event as the row that keeps it."""
+    event = _decode(value)
+    return {
+        "source": event.source,
+        "id": event.id,
+        "type": event.type,
+        "subject": event.subject,
+        "milestone": event.data.milestone,
+        "classifier": event.data.classifier,
+        "date": event.data.date,
+        "at": event.time,
+        "payload": value,
+    }
+
+
+def fold(rows: Iterable[Row]) -> list[Row]:
+    """Return the newest claims of each milestone among some events."""
+    found: dict[tuple[str, str], Row] = {}
+    empty = dict.fromkeys(f"{register}_{what}" for register in REGISTERS for what in ("date", "at", "id"))
+    for row in rows:
+        key = row["subject"], row["milestone"]
+        claims = found.get(key)
+        if claims is None:
+            claims = found[key] = {"subject": key[0], "milestone": key[1], **empty}
+        register = _CLASSIFIERS[row["classifier"]]
+        at, event_id = claims[f"{register}_at"], claims[f"{register}_id"]
+        if at is None or (row["at"], row["id"]) > (at, event_id):
+            claims[f"{register}_date"], claims[f"{register}_at"], claims[f"{register}_id"] = (
+                row["date"],
+                row["at"],
+                row["id"],
+            )
+    return list(found.values())
+
+
+def merging() -> Insert:
+    """Return the statement that lets the newest claims win."""
+    statement = insert(newest)
+    new, winners = statement.excluded, cast("dict[str, ColumnElement[Any]]", {})
+    for register in REGISTERS:
+        at, event_id = f"{register}_at", f"{register}_id"
+        later = tuple_(new[at], new[event_id]) > tuple_(newest.c[at], newest.c[event_id])
+        wins = and_(new[at].is_not(None), or_(newest.c[at].is_(None), later))
+        for name in (f"{register}_date", event_id, at):
+            winners[name] = case((wins, new[name]), else_=newest.c[name])
+    return statement.on_conflict_do_update(index_elements=["subject", "milestone"], set_=winners)
+
+
+_KEEPING: Final = insert(kept).on_conflict_do_nothing()
+_MERGING: Final = merging()
+
+
+def prepared(database: str) -> Engine:
+    """Return an engine on the job's tables, made anew."""
+    engine = create_engine(database)
+    _metadata.create_all(engine)
+    return engine
+
+
+def write(engine: Engine, values: Sequence[bytes]) -> None:
+    """Do the job for some events, in one transaction."""
+    rows = [row_of(value) for value in values]
+    with engine.begin() as connection:
+        connection.execute(_KEEPING, rows)
+        connection.execute(_MERGING, fold(rows))
+
+
+class Progress:
+    """Ends the program when all is done, and prints `BEGAN ENDED`, in seconds since the epoch."""
+
+    def __init__(self, events: int) -> None:
+        self._left, self._began = events, 0.0
+
+    def begin(self) -> None:
+        """Note that events came: from the first on, time counts."""
+        self._began = self._began or time.time()
+
+    def done(self, events: int) -> None:
+        """Note that so many more are committed."""
+        self._left -= events
+        if self._left <= 0:
+            sys.stdout.write(f"{self._began} {time.time()}\n")
+            sys.stdout.flush()
+            # Frameworks take their time to end, and nothing is asked of them any more.
+            os._exit(0)
