@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
 
-from tests.benchmarks import ingest, latency_large, latency_small, record, schedule, scrape
+from tests.benchmarks import board, ingest, latency_large, latency_small, record, schedule, scrape
 from tests.benchmarks.effort import Effort
 from tests.benchmarks.figures import Figure
 from tests.benchmarks.ground import Ground
@@ -21,6 +21,7 @@ BENCHMARKS: Final[Mapping[str, Callable[[Ground, Effort], Iterator[Figure]]]] = 
     "latency-small": latency_small.measure,
     "scrape": scrape.measure,
     "record": record.measure,
+    "board": board.measure,
     "ingest": ingest.measure,
 }
 

@@ -2,7 +2,7 @@
 // says the same. Words are put in as text, never as markup; styles are set as properties, as the page's policy wants.
 "use strict";
 (() => {
-  const DAY = 86400000;
+  const DAY = 86400000, NEAR = 40;
   const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
   const LINES = {
     light: ["#c2410c", "#23609e", "#7a3d9a", "#23713a", "#8a5300", "#0f7173", "#a3195b", "#57606a"],
@@ -14,24 +14,32 @@
   const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
   const at = (day) => Date.parse(`${day}T00:00:00Z`);
   const told = (ms) => { const day = new Date(ms); return `${day.getUTCDate()} ${MONTHS[day.getUTCMonth()]} ${day.getUTCFullYear()}`; };
+  const dayOf = (ms) => { const day = new Date(ms); return `${day.getUTCDate()} ${MONTHS[day.getUTCMonth()]}`; };
   const month = (ms) => { const day = new Date(ms); return `${MONTHS[day.getUTCMonth()]} ${day.getUTCFullYear()}`; };
   const font = () => getComputedStyle(document.documentElement).fontFamily;
 
   function time(name, min, max) {
-    // Firsts of months, as many as can be read.
-    const months = (max - min) / (30.4 * DAY), step = [1, 2, 3, 6, 12, 24, 60].find((one) => months / one <= 8) || 120;
+    // Firsts of months, as many as can be read; of a short time, Mondays.
+    const months = (max - min) / (30.4 * DAY), line = { lineStyle: { color: colour("line") } };
+    const axis = (ticks, formatter) => ({
+      type: "value", name, min, max, nameLocation: "end", nameTextStyle: { color: colour("soft") },
+      axisLabel: { color: colour("soft"), formatter, customValues: ticks, hideOverlap: true },
+      axisTick: { show: false, customValues: ticks }, axisLine: line, splitLine: { ...line, show: false },
+    });
+    if (months < 3) {
+      // Mondays: the epoch began on a Thursday.
+      const week = (months < 1.5 ? 7 : 14) * DAY, mondays = [];
+      for (let tick = Math.ceil((min - 4 * DAY) / week) * week + 4 * DAY; tick <= max; tick += week) mondays.push(tick);
+      return axis(mondays, name === "forecast" ? told : dayOf);
+    }
+    const step = [1, 2, 3, 6, 12, 24, 60].find((one) => months / one <= 8) || 120;
     const from = new Date(min), ticks = [];
     for (let n = from.getUTCFullYear() * 12 + from.getUTCMonth(); ; n += 1) {
       const tick = Date.UTC(Math.floor(n / 12), n % 12, 1);
       if (tick > max) break;
       if (tick >= min && n % step === 0) ticks.push(tick);
     }
-    const line = { lineStyle: { color: colour("line") } };
-    return {
-      type: "value", name, min, max, nameLocation: "end", nameTextStyle: { color: colour("soft") },
-      axisLabel: { color: colour("soft"), formatter: month, customValues: ticks, hideOverlap: true },
-      axisTick: { show: false, customValues: ticks }, axisLine: line, splitLine: { ...line, show: false },
-    };
+    return axis(ticks, month);
   }
 
   function trend(box) {
@@ -53,13 +61,16 @@
       emphasis: { focus: "series", lineStyle: { width: 3 } },
     }));
     const diagonal = [Math.max(x.min, y.min), Math.min(x.max, y.max)];
-    if (diagonal[0] < diagonal[1]) series.push(guide(diagonal.map((ms) => [ms, ms]), colour("ghost"), "dotted"));
+    if (diagonal[1] - diagonal[0] > 0.05 * (x.max - x.min)) series.push(guide(diagonal.map((ms) => [ms, ms]), colour("ghost"), "dotted"));
     series.push(guide([[today, y.min], [today, y.max]], colour("today"), "dashed"));
     keyed(box, lines, colours);
     return {
       animation: false, textStyle: { fontFamily: font() }, xAxis: x, yAxis: y, series,
       grid: { left: 12, right: 24, top: 34, bottom: 38, containLabel: true },
-      tell: ({ seriesName, value }) => `${seriesName}\nreported ${told(value[0])}\nforecast ${told(value[1])}`,
+      places: lines.flatMap((line, number) => line.points.filter(([, forecast]) => forecast).map(([day, forecast]) => ({
+        seriesIndex: number, at: [at(day), at(forecast)],
+        name: line.name, words: `reported ${told(at(day))}\nforecast ${told(at(forecast))}`,
+      }))),
     };
   }
 
@@ -93,37 +104,48 @@
         data: found.map((one) => ({ value: one.days, itemStyle: { color: colour(one.state), borderRadius: 3 } })),
         label: { show: true, position: "right", color: colour("ink"), formatter: ({ value }) => size(value) },
       }],
-      tell: ({ name, value }) => `${name}\n${size(value)} from its baseline`,
+      places: found.map((one, number) => ({ seriesIndex: 0, at: [one.days, number], name: one.name, words: `${size(one.days)} from its baseline` })),
     };
   }
 
-  function hover(box, chart, tell) {
+  // Whoever points near a value is told of it, in words.
+  function hover(box, chart, places) {
     const tip = document.createElement("div");
     tip.className = "tip";
     tip.hidden = true;
     box.append(tip);
-    chart.on("mouseover", (event) => {
-      tip.textContent = tell(event);
-      tip.hidden = false;
-      const { offsetX, offsetY } = event.event;
-      tip.style.left = `${Math.max(0, Math.min(offsetX + 12, box.clientWidth - tip.offsetWidth))}px`;
-      tip.style.top = `${Math.max(0, offsetY - tip.offsetHeight - 10)}px`;
-    });
-    chart.on("mouseout", () => { tip.hidden = true; });
+    box.onmousemove = (event) => {
+      const { left, top } = box.getBoundingClientRect(), x = event.clientX - left, y = event.clientY - top;
+      let nearest = null, least = NEAR;
+      for (const place of places) {
+        const [px, py] = chart.convertToPixel({ seriesIndex: place.seriesIndex }, place.at), far = Math.hypot(px - x, py - y);
+        if (far < least) { least = far; nearest = { place, px, py }; }
+      }
+      tip.hidden = !nearest;
+      if (!nearest) return;
+      // What lies upon one another is told together.
+      const { at: [atX, atY], words } = nearest.place;
+      const names = places.filter((place) => place.at[0] === atX && place.at[1] === atY).map((place) => place.name);
+      tip.textContent = [...new Set(names), words].join("\n");
+      tip.style.left = `${Math.max(0, Math.min(nearest.px + 12, box.clientWidth - tip.offsetWidth))}px`;
+      tip.style.top = `${Math.max(0, nearest.py - tip.offsetHeight - 10)}px`;
+    };
+    box.onmouseleave = () => { tip.hidden = true; };
   }
 
   function leave() {
     charts.forEach((chart) => chart.dispose());
+    document.querySelectorAll(".tip").forEach((tip) => tip.remove());
     charts = [];
   }
 
   function draw() {
     leave();
     document.querySelectorAll(".plot").forEach((box) => {
-      const { tell, ...option } = box.dataset.trend ? trend(box) : bars(box);
+      const { places, ...option } = box.dataset.trend ? trend(box) : bars(box);
       const chart = echarts.init(box);
       chart.setOption(option);
-      hover(box, chart, tell);
+      hover(box, chart, places);
       charts.push(chart);
     });
     document.documentElement.dataset.drawn = String(charts.length);
