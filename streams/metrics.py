@@ -113,6 +113,11 @@ class Metrics:
             DURATION_BUCKETS,
             registry,
         )
+        self.forecasts_current = Gauge(
+            "milepost_forecasts_current_timestamp_seconds",
+            "What this worker recorded of its programmes until then is drawn and shown.",
+            registry=registry,
+        )
         at = ["topic", "partition"]
         self.position = Gauge("milepost_position", "Next offset to read, in the database.", at, registry=registry)
         self.log_end = Gauge("milepost_log_end", "End of the log, as the broker says.", at, registry=registry)

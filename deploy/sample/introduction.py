@@ -3,7 +3,7 @@
 import shlex
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -17,13 +17,17 @@ TENANT_LAUNCH: Final = f"{PROGRAMME}/tomographic-scanners/production-launched"
 _SHARED: Final = ("kafka", "kafka_security", "database", "web")
 
 
-def introduction(settings: Settings, theirs: Settings, example: Path) -> Iterator[str]:
-    """Give the lines; `theirs` are the settings that other commands in this folder read by themselves."""
+def introduction(settings: Settings, theirs: Settings, pages: Sequence[str], example: Path) -> Iterator[str]:
+    """Give the lines; `theirs` are the settings that other commands in this folder read by themselves.
+
+    `pages` are lines on what watches the worker.
+    """
     milestones, milepost = f"http://{settings.web}{MILESTONES}", _command()
     yield f"kafka     {settings.kafka}"
     yield f"database  {settings.database}"
     yield f"metrics   {milestones}"
     yield f"board     http://{settings.web}/"
+    yield from pages
     for name in _SHARED:
         if (value := getattr(settings, name)) != getattr(theirs, name):
             yield f"export MILEPOST_{name.upper()}={shlex.quote(value)}"

@@ -9,7 +9,19 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
 
-from tests.benchmarks import board, ingest, latency_large, latency_small, record, schedule, scrape
+from tests.benchmarks import (
+    board,
+    decoding,
+    growth,
+    ingest,
+    latency_large,
+    latency_small,
+    pages,
+    record,
+    schedule,
+    scrape,
+)
+from tests.benchmarks.document import write
 from tests.benchmarks.effort import Effort
 from tests.benchmarks.figures import Figure
 from tests.benchmarks.ground import Ground
@@ -22,7 +34,10 @@ BENCHMARKS: Final[Mapping[str, Callable[[Ground, Effort], Iterator[Figure]]]] = 
     "scrape": scrape.measure,
     "record": record.measure,
     "board": board.measure,
+    "decoding": decoding.measure,
+    "pages": pages.measure,
     "ingest": ingest.measure,
+    "growth": growth.measure,
 }
 
 
@@ -32,8 +47,11 @@ def main() -> None:
     reading.add_argument("name", nargs="*", help=f"which: {', '.join(BENCHMARKS)}; all of them unless named")
     reading.add_argument("--runs", type=int, default=3, help="how often each is run (default 3)")
     reading.add_argument("--scale", type=float, default=1.0, help="sizes, of what targets speak of (default 1)")
+    reading.add_argument("--write", action="store_true", help="write the results into docs/performance.md, too")
     reading.add_argument("--json", type=Path, metavar="FILE", help="where to write the results, too")
     told = reading.parse_args()
+    if told.write and told.scale != 1:
+        reading.error("docs/performance.md tells of scale 1 alone")
     if unknown := [name for name in told.name if name not in BENCHMARKS]:
         reading.error(f"no such benchmark: {', '.join(unknown)}; there are {', '.join(BENCHMARKS)}")
     # Whoever runs this may have a worker's settings around: they are not meant for these.
@@ -46,6 +64,8 @@ def main() -> None:
         for name in told.name or BENCHMARKS:
             _say(f"{name}:")
             outcome[name] = list(BENCHMARKS[name](ground, effort))
+            if told.write:
+                write({name: outcome[name]}, effort, machine(ground, load_before))
         on = machine(ground, load_before)
     print_table(outcome, effort, on)
     if told.json is not None:

@@ -1,46 +1,29 @@
 """Working off a backlog beside what a user would pick instead: the same events, the same machine, in turns."""
 
-import random
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
-from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final, NamedTuple
-from uuid import UUID
 
-import msgspec
 import psutil
-from confluent_kafka import Producer
 from sqlalchemy import func, select
 
 from tests.benchmarks.effort import Effort
 from tests.benchmarks.figures import Figure, Target, pooled
-from tests.benchmarks.ground import Ground, Place
+from tests.benchmarks.ground import Ground
 from tests.benchmarks.peers.job import kept
+from tests.benchmarks.reports import publish_reports
 from tests.benchmarks.sights import Recorded
 from tests.benchmarks.watching import PATIENCE
 from tests.workers import wait_until
 
 _EVENTS: Final = 500_000
-_PROJECTS: Final = 10_000
-_PROGRAMMES: Final = 100
 _PARTITIONS: Final = 4
-_MILESTONES: Final = (
-    "agreement-signed",
-    "permit-approved",
-    "investment-permitted",
-    "site-leased",
-    "park-commissioned",
-    "construction-started",
-    "equipment-installed",
-    "production-launched",
-)
-_STRUCTURED: Final[list[tuple[str, str | bytes | None]]] = [("content-type", b"application/cloudevents+json")]
-#: When what is reported was said: within three hundred days from the first.
-_FROM: Final = datetime(2026, 1, 1)  # noqa: DTZ001 - written with its Z below
-_SECONDS: Final = 300 * 24 * 60 * 60
+#: What a peer prints at its end.
+_WORKED: Final = re.compile(rb"^worked from (\S+) to (\S+)$", re.MULTILINE)
 
 
 class _Pace(NamedTuple):
@@ -117,7 +100,7 @@ def _run(ground: Ground, effort: Effort, number: int) -> list[Figure]:
 def _peer(ground: Ground, peer: _Peer, events: int) -> Callable[[], _Pace]:
     def run() -> _Pace:
         with ground.place(partitions=_PARTITIONS) as place:
-            publish_reports(place, events)
+            publish_reports(place.settings, events)
             settings = place.settings
             said = subprocess.run(
                 [
@@ -132,7 +115,7 @@ def _peer(ground: Ground, peer: _Peer, events: int) -> Callable[[], _Pace]:
                 check=True,
                 timeout=PATIENCE,
             ).stdout
-            began, ended = map(float, said.splitlines()[-1].split())
+            [(began, ended)] = [map(float, times) for times in _WORKED.findall(said)]
             with place.store.engine.connect() as connection:
                 assert connection.scalar(select(func.count()).select_from(kept)) == events
         return _Pace(events / (ended - began), 0.0)
@@ -142,49 +125,14 @@ def _peer(ground: Ground, peer: _Peer, events: int) -> Callable[[], _Pace]:
 
 def _work_off(ground: Ground, events: int, *, workers: int, draws: bool) -> _Pace:
     with ground.place(partitions=_PARTITIONS) as place, ExitStack() as ending:
-        publish_reports(place, events)
+        publish_reports(place.settings, events)
         running = [ending.enter_context(place.worker(draws=draws)) for _ in range(workers)]
         wait_until(lambda: sum(worker.recorded for worker in running) >= events, "all is recorded", PATIENCE)
         resident = sum(psutil.Process(worker.pid).memory_info().rss for worker in running)
-        batches = [batch for worker in running for batch in worker.sights(Recorded)]
-        began = min(batch.at - batch.seconds for batch in batches)
+        told = [worker.sights(Recorded) for worker in running]
+        # With several, from when the last of them has begun: until then they join, and share out the partitions anew.
+        began = max(batches[0].at - batches[0].seconds for batches in told if batches)
+        batches = [batch for batches in told for batch in batches if batch.at - batch.seconds >= began]
         ended = max(batch.at for batch in batches)
         assert place.store.count_events() == events
-    return _Pace(events / (ended - began), resident)
-
-
-def publish_reports(place: Place, events: int, seed: int = 1) -> None:
-    """Publish reports about milestones of 10,000 projects in 100 programmes; each as large as reports are."""
-    producer = Producer(
-        {
-            "bootstrap.servers": place.settings.kafka,
-            "compression.type": "lz4",
-            "linger.ms": 20,
-            "queue.buffering.max.messages": 1_000_000,
-        }
-    )
-    chance = random.Random(seed)  # noqa: S311 - a repeatable choice, not a secret
-    for number in range(events):
-        project = chance.randrange(_PROJECTS)
-        programme = f"programme-{project % _PROGRAMMES:02d}"
-        said = _FROM + timedelta(seconds=chance.randrange(_SECONDS))
-        event = {
-            "specversion": "1.0",
-            "id": str(UUID(int=chance.getrandbits(128))),
-            "source": "https://registry.example/north",
-            "type": "milepost.milestone.reported.v1",
-            "subject": f"{programme}/project-{project:05d}",
-            "time": f"{said.isoformat(timespec='seconds')}Z",
-            "datacontenttype": "application/json",
-            "data": {
-                "milestone": chance.choice(_MILESTONES),
-                "classifier": chance.choice(("PLN", "EST")),
-                "date": (_FROM.date() + timedelta(days=chance.randrange(365, 730))).isoformat(),
-                "remark": "reported by the office of the zone",
-            },
-        }
-        value, key = msgspec.json.encode(event), programme.encode()
-        producer.produce(place.settings.events_topic, value, key, headers=_STRUCTURED.copy())
-        if number % 10_000 == 0:
-            producer.poll(0)
-    assert producer.flush(60) == 0
+    return _Pace(sum(batch.events for batch in batches) / (ended - began), resident)

@@ -14,7 +14,7 @@ from tests.benchmarks.sights import Committed
 
 _MILESTONES: Final = 100
 #: Programmes, and events a second.
-_FLOWS: Final = ((1, 500), (20, 500), (20, 1000))
+_FLOWS: Final = ((1, 500), (20, 500), (1, 1000), (20, 1000))
 _SECONDS: Final = 20
 #: Estimates and plans: if milestones were achieved, there would soon be none left.
 _WEIGHTS: Final = (7, 3, 0)

@@ -22,6 +22,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from deploy.sample.plans import PROGRAMME, SEZ_PARK, TENANTS
 from deploy.sample.story import story
 from models.events import Classifier, MilestoneReported
+from tests.alerting import needs
+from tests.notified import asked, known, read
 
 MILEPOST = Path(sys.executable).with_name("milepost")
 ACTUAL = "milepost_milestone_actual_timestamp_seconds"
@@ -235,6 +237,25 @@ def test_its_story_comes_true(demo: Demo, place: Place) -> None:
     listed = place.run("dead-letters", "list", "--json")
     assert [letter["reason"] for letter in json.loads(listed.stdout)] == ["malformed"]
     assert demo.stderr() == ""
+
+
+@needs("prometheus")
+def test_its_alerts_lead_from_the_gate_that_slips_to_the_board_and_the_runbook(demo: Demo) -> None:
+    assert demo.said("That is the story", 60), demo.stderr()
+    prometheus = demo.address("alerts").removeprefix("http://").split("/")[0]
+
+    def gates() -> list[Any]:
+        found = asked(f"http://{prometheus}/api/v1/alerts")["data"]["alerts"]
+        return [
+            alert
+            for alert in found
+            if alert["state"] == "firing" and known(alert["labels"]) == ("GateSlipping", SEZ_PARK, "park-commissioned")
+        ]
+
+    assert eventually(lambda: bool(gates()), 30)
+    [gate] = gates()
+    assert gate["annotations"]["board_url"].startswith(demo.address("board"))
+    assert read(gate["annotations"]["runbook_url"].split("#")[0])
 
 
 def test_every_command_it_shows_works(demo: Demo, place: Place) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from deploy.prometheus.placing import FILES
 from models.database import connect
 from models.settings import Settings
 from models.store import Store
@@ -68,6 +69,7 @@ def test_the_wheel_holds_the_four_packages_and_no_tests(wheel: Path) -> None:
         "static/VENDORED.md",
     ):
         assert f"deploy/board/{needed}" in names
+    assert {f"deploy/prometheus/{name}" for name in FILES} <= set(names)
 
 
 def test_the_installed_worker_records_what_is_published(

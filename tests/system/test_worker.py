@@ -36,6 +36,7 @@ PIPELINE = {
     "milepost_batch_seconds_count",
     "milepost_batch_events_count",
     "milepost_forecast_seconds_count",
+    "milepost_forecasts_current_timestamp_seconds",
     "milepost_position",
     "milepost_log_end",
     "milepost_lag_seconds",

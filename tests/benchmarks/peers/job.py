@@ -146,7 +146,7 @@ def write(engine: Engine, values: Sequence[bytes]) -> None:
 
 
 class Progress:
-    """Ends the program when all is done, and prints `BEGAN ENDED`, in seconds since the epoch."""
+    """Ends the program when all is done, and prints from when to when it worked, in seconds since the epoch."""
 
     def __init__(self, events: int) -> None:
         self._left, self._began = events, 0.0
@@ -159,7 +159,7 @@ class Progress:
         """Note that so many more are committed."""
         self._left -= events
         if self._left <= 0:
-            sys.stdout.write(f"{self._began} {time.time()}\n")
-            sys.stdout.flush()
+            # Frameworks take the standard output for their own.
+            os.write(1, f"\nworked from {self._began} to {time.time()}\n".encode())
             # Frameworks take their time to end, and nothing is asked of them any more.
             os._exit(0)

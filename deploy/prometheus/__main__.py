@@ -1,0 +1,45 @@
+"""Write what Prometheus and Alertmanager need, for your addresses: `python -m deploy.prometheus FOLDER --help`."""
+
+import sys
+from argparse import ArgumentParser
+from pathlib import Path
+
+from deploy.prometheus.placing import FILES, PlaceError, Places, write
+
+_DEFAULT = Places()
+
+
+def main(arguments: list[str]) -> int:
+    """Write the files; return the exit status."""
+    parser = ArgumentParser(
+        prog="python -m deploy.prometheus", description="Write what Prometheus and Alertmanager need."
+    )
+    parser.add_argument("folder", type=Path, help="where to")
+    parser.add_argument("--worker", action="append", metavar="HOST:PORT", help="every worker")
+    parser.add_argument("--alertmanager", action="append", metavar="HOST:PORT", help="every Alertmanager")
+    parser.add_argument("--board", metavar="URL", default=_DEFAULT.board, help="of the board, for the links in alerts")
+    parser.add_argument("--grafana", metavar="URL", default=_DEFAULT.grafana, help="of Grafana, for the same")
+    parser.add_argument("--runbook", metavar="URL", default=_DEFAULT.runbook, help="of docs/runbook.md, for the same")
+    parser.add_argument("--receiver", metavar="URL", default=_DEFAULT.receiver, help="where Alertmanager sends to")
+    told = parser.parse_args(arguments)
+    places = Places(
+        told.worker or _DEFAULT.workers,
+        told.alertmanager or _DEFAULT.alertmanagers,
+        told.board.rstrip("/"),
+        told.grafana.rstrip("/"),
+        told.runbook,
+        told.receiver.rstrip("/"),
+    )
+    try:
+        write(told.folder, places)
+    except PlaceError as error:
+        parser.error(str(error))
+    except OSError as error:
+        parser.error(f"{error.filename}: {error.strerror}")
+    for name in FILES:
+        sys.stdout.write(f"{told.folder / name}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,75 @@
+"""Reports about milestones of 10,000 projects in 100 programmes, in volume; each as large as reports are."""
+
+import random
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from typing import Final
+from uuid import UUID
+
+import msgspec
+from confluent_kafka import Producer
+
+from models.settings import Settings
+
+PROJECTS: Final = 10_000
+PROGRAMMES: Final = 100
+STRUCTURED: Final = (("content-type", b"application/cloudevents+json"),)
+_MILESTONES: Final = (
+    "agreement-signed",
+    "permit-approved",
+    "investment-permitted",
+    "site-leased",
+    "park-commissioned",
+    "construction-started",
+    "equipment-installed",
+    "production-launched",
+)
+#: When what is reported was said: within three hundred days from the first.
+_FROM: Final = datetime(2026, 1, 1)  # noqa: DTZ001 - written with its Z below
+_SECONDS: Final = 300 * 24 * 60 * 60
+
+
+def reports(count: int, seed: int = 1) -> Iterator[tuple[bytes, bytes]]:
+    """Return so many reports, of about 400 bytes, in structured mode: the name of the programme, and the value."""
+    chance = random.Random(seed)  # noqa: S311 - a repeatable choice, not a secret
+    for _ in range(count):
+        project = chance.randrange(PROJECTS)
+        programme = f"programme-{project % PROGRAMMES:02d}"
+        said = _FROM + timedelta(seconds=chance.randrange(_SECONDS))
+        event = {
+            "specversion": "1.0",
+            "id": str(UUID(int=chance.getrandbits(128))),
+            "source": "https://registry.example/north",
+            "type": "milepost.milestone.reported.v1",
+            "subject": f"{programme}/project-{project:05d}",
+            "time": f"{said.isoformat(timespec='seconds')}Z",
+            "datacontenttype": "application/json",
+            "data": {
+                "milestone": chance.choice(_MILESTONES),
+                "classifier": chance.choice(("PLN", "EST")),
+                "date": (_FROM.date() + timedelta(days=chance.randrange(365, 730))).isoformat(),
+                "remark": "reported by the office of the zone",
+            },
+        }
+        yield programme.encode(), msgspec.json.encode(event)
+
+
+def publish_reports(settings: Settings, count: int) -> None:
+    """Publish so many reports; return when the broker has them."""
+    producer = Producer(
+        {
+            "bootstrap.servers": settings.kafka,
+            "compression.type": "lz4",
+            "linger.ms": 20,
+            "queue.buffering.max.messages": 1_000_000,
+        }
+    )
+    for number, (programme, value) in enumerate(reports(count)):
+        headers: list[tuple[str, str | bytes | None]] = list(STRUCTURED)
+        if number % 10_000 == 0:
+            # Also when more are ready than may wait: the rest goes out meanwhile.
+            producer.poll(0)
+            if number % 500_000 == 0:
+                producer.flush(60)
+        producer.produce(settings.events_topic, value, programme, headers=headers)
+    assert producer.flush(60) == 0
