@@ -7,6 +7,7 @@ import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Final
 
@@ -45,10 +46,11 @@ def run_worker(settings: Settings) -> int:
         if (topic_id := read_topic_id(settings)) is not None:
             store.know_topic(settings.events_topic, topic_id)
         # Faust takes a third of the start; what cannot start should say so first.
+        from deploy.board.board import board  # noqa: PLC0415
         from streams.worker import RefusedError, run  # noqa: PLC0415
 
         try:
-            return run(there, store, listening)
+            return run(there, store, listening, board(there, _today))
         except RefusedError as refused:
             raise WorkerError(str(refused)) from None
 
@@ -56,6 +58,10 @@ def run_worker(settings: Settings) -> int:
 def lock_timeout_ms(settings: Settings) -> int:
     """Return how long a statement may wait for a lock: a worker that waits is not stuck, and must not seem so."""
     return min(LOCK_TIMEOUT_MS, round(settings.stuck_seconds * 1000 / 2))
+
+
+def _today() -> date:
+    return datetime.now(UTC).date()  # noqa: TID251 - the edge: here the clock comes in
 
 
 class Sparing(logging.Filter):

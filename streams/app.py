@@ -33,7 +33,7 @@ from streams.shelf import Shelf
 from streams.telling import Teller
 from streams.transport import Delivery, MicroBatchTransport, consumer_of
 from streams.watchdog import Watchdog
-from streams.web import Web
+from streams.web import Pages, Web
 
 logger = logging.getLogger("milepost.app")
 
@@ -92,10 +92,17 @@ class Milepost:
     services: tuple[Service, ...]
 
 
-def create_app(settings: Settings, store: Store, listening: socket.socket, refuse: Callable[[str], None]) -> Milepost:
+def create_app(
+    settings: Settings,
+    store: Store,
+    listening: socket.socket,
+    refuse: Callable[[str], None],
+    pages: Pages | None = None,
+) -> Milepost:
     """Return the application, ready to be started in the running event loop.
 
-    `refuse` is called with one line when the worker must not go on as things are, and has to be stopped.
+    `refuse` is called with one line when the worker must not go on as things are, and has to be stopped. `pages` adds
+    to what is served.
 
     The store's schema and the topics are the caller's to check; the socket is bound already, so that a taken port
     is told before anything is started.
@@ -127,6 +134,7 @@ def create_app(settings: Settings, store: Store, listening: socket.socket, refus
         stream_wait_empty=True,
     )
     metrics, shelf, health = Metrics(faust.__version__), Shelf(settings.max_series, settings.keep_days), Health(app)
+    metrics.started.set(time.time())  # noqa: TID251 - the edge is where the clock comes from
     metrics.database_up.set_function(lambda: bool(health.database_answers))
     metrics.kafka_up.set_function(lambda: bool(health.kafka_answers))
     metrics.series_dropped.labels(DROPPED_BY_CAP).set_function(lambda: shelf.left_out)
@@ -228,7 +236,7 @@ def create_app(settings: Settings, store: Store, listening: socket.socket, refus
     app.agent(app.topic(settings.programmes_topic, schema=DeliverySchema()), name="forecast")(forecaster.agent)
     app.on_partitions_assigned.connect(sweeper.on_assigned)
     services = (
-        Web(listening, metrics, shelf, alive=health.not_alive, ready=health.not_ready),
+        Web(listening, metrics, shelf, alive=health.not_alive, ready=health.not_ready, pages=pages),
         LogEnds(
             store,
             metrics,

@@ -86,6 +86,7 @@ class Forecaster:
         """Take over the programmes of the assigned partitions, and take down all others."""
         topic = self._settings.programmes_topic
         self._owned = frozenset(tp.partition for tp in assigned if tp.topic == topic)
+        self._metrics.assignments.inc()
         self._shelf.keep(self.owns)
 
     async def agent(self, stream: StreamT[Delivery]) -> None:

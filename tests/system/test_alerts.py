@@ -1,6 +1,6 @@
 """Prometheus and Alertmanager as they are, on a worker that was told the demo's story: who is told what.
 
-The committed files, with this test's addresses and every wait a sixtieth (deploy/prometheus/placing.py); thresholds
+The committed files, with this test's addresses and every wait a twentieth (deploy/prometheus/placing.py); thresholds
 are as they are.
 """
 
@@ -25,7 +25,7 @@ from tests.notified import Alert, Receiver, asked, known, read, receiving, runni
 from tests.publisher import structured
 from tests.workers import WorkerProcess, free_port, publish_records, wait_until, worker_process
 
-HURRY = 60
+HURRY = 20
 PARK, DESIGN = (SEZ_PARK, "park-commissioned"), (NTM_PARK, "design-completed")
 LAUNCHES = {(tenant.project, "production-launched") for tenant in TENANTS if tenant.park == SEZ_PARK}
 

@@ -42,6 +42,8 @@ PIPELINE = {
     "milepost_log_end",
     "milepost_lag_seconds",
     "milepost_missed_records_total",
+    "milepost_started_timestamp_seconds",
+    "milepost_assignments_total",
     "milepost_database_up",
     "milepost_kafka_up",
     "milepost_series_dropped",
