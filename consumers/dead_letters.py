@@ -48,6 +48,12 @@ def read_dead_letters(settings: Settings) -> list[DeadLetter]:
     return sorted((letter for letter in _read(settings).values() if letter is not None), key=_origin)
 
 
+def read_newest_letters(settings: Settings, offsets: int) -> list[DeadLetter]:
+    """Return what so many offsets at the end of the topic hold, the newest first."""
+    letters = _read(settings, offsets)
+    return [letter for letter in reversed(letters.values()) if letter is not None]
+
+
 def read_fates(settings: Settings) -> tuple[set[str], set[str]]:
     """Return the keys of the dead letters there are, and of those that a tombstone took back."""
     letters = _read(settings)
@@ -55,7 +61,7 @@ def read_fates(settings: Settings) -> tuple[set[str], set[str]]:
     return there, {key.decode("utf-8", "backslashreplace") for key, letter in letters.items() if letter is None}
 
 
-def _read(settings: Settings) -> dict[bytes, DeadLetter | None]:
+def _read(settings: Settings, offsets: int | None = None) -> dict[bytes, DeadLetter | None]:
     need_topic(settings, settings.dead_letters_topic)
     letters: dict[bytes, DeadLetter | None] = {}
     with reaching(settings) as options:
@@ -69,7 +75,9 @@ def _read(settings: Settings) -> dict[bytes, DeadLetter | None]:
             allow_auto_create_topics=False,
         )
         with closing(consumer):
-            for record in _records(consumer, settings.dead_letters_topic):
+            for record in _records(consumer, settings.dead_letters_topic, offsets):
+                # What is said again of a letter is the newest of it.
+                letters.pop(record.key or b"", None)
                 letters[record.key or b""] = _letter(record)
     return letters
 
@@ -85,11 +93,15 @@ def find_dead_letter(settings: Settings, key: str) -> DeadLetter:
     )
 
 
-def _records(consumer: KafkaConsumer, topic: str) -> Iterator[ConsumerRecord]:
+def _records(consumer: KafkaConsumer, topic: str, offsets: int | None) -> Iterator[ConsumerRecord]:
+    """Return the records of a topic up to its present end: all of them, or so many offsets of each partition."""
     partitions = [TopicPartition(topic, number) for number in consumer.partitions_for_topic(topic) or ()]
     ends = consumer.end_offsets(partitions)
     consumer.assign(partitions)
     consumer.seek_to_beginning(*partitions)
+    if offsets is not None:
+        for partition, start in consumer.beginning_offsets(partitions).items():
+            consumer.seek(partition, max(start, ends[partition] - offsets))
     idle_ms = 0
     # The position, not the last record, tells the end: compaction and markers leave offsets without one.
     while any(consumer.position(partition) < end for partition, end in ends.items()):

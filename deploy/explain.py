@@ -37,11 +37,12 @@ def read_explanation(engine: Engine, key: MilestoneKey, question: Question) -> E
         facts = read_answer(connection, asked)
         check_milestone(facts, key, asked.then)
         chain = explain(facts, picture(facts, asked.data_date), key)
-        names = {_name(evidence) for link in chain for evidence in link.evidence}
+        names = {name_of(evidence) for link in chain for evidence in link.evidence}
         return Explanation(asked, chain, read_events(connection, sorted(names)))
 
 
-def _name(evidence: Evidence) -> Name:
+def name_of(evidence: Evidence) -> Name:
+    """Return what names the event behind a piece of evidence."""
     return Name(*read_stamp(evidence.stamp)[1:])
 
 
@@ -72,7 +73,7 @@ def _link_as_json(link: Link, events: Mapping[Name, Event]) -> dict[str, Any]:
         "own_classifier": link.own_classifier,
         "set_by": link.set_by,
         "lag_days": link.lag_days,
-        "events": [_event_as_json(evidence, events.get(_name(evidence))) for evidence in link.evidence],
+        "events": [_event_as_json(evidence, events.get(name_of(evidence))) for evidence in link.evidence],
         "left_out": [{**left_out.gate._asdict(), "why": left_out.why} for left_out in link.left_out],
     }
 
@@ -102,11 +103,11 @@ def _lines(explanation: Explanation) -> Iterator[Line]:
         yield Line("")
         title = f"{number}. {standing.project}/{standing.milestone}: {day}, {standing.state}"
         yield Line(title, style=line_style(standing.state))
-        yield Line(" ".join(_sentences(link)), indent=3)
+        yield Line(" ".join(sentences(link)), indent=3)
         for stamp, its in groupby(link.evidence, key=lambda evidence: evidence.stamp):
             evidence = list(its)
             yield from _event_lines(
-                evidence, explanation.events.get(_name(evidence[0])), f"{read_stamp(stamp).instant}Z"
+                evidence, explanation.events.get(name_of(evidence[0])), f"{read_stamp(stamp).instant}Z"
             )
 
 
@@ -150,7 +151,7 @@ _WHY: Final = {
 }
 
 
-def _sentences(link: Link) -> Iterator[str]:
+def sentences(link: Link) -> Iterator[str]:
     """Say what set the forecast, and what did not."""
     own = "" if link.own_classifier is None else f"{link.own_date} ({_WORDS[link.own_classifier]})"
     if link.standing.state is State.CANCELLED:
@@ -184,11 +185,12 @@ def _lag(days: int) -> str:
 
 def _event_lines(evidence: Sequence[Evidence], event: Event | None, time: str) -> Iterator[Line]:
     roles = " and ".join(each.role for each in evidence)
-    yield Line(f"{time} {roles}{_what(event)}", indent=3)
-    yield from claim_lines(_name(evidence[0]), event, indent=5)
+    yield Line(f"{time} {roles}{what(event)}", indent=3)
+    yield from claim_lines(name_of(evidence[0]), event, indent=5)
 
 
-def _what(event: Event | None) -> str:
+def what(event: Event | None) -> str:
+    """Return what an event says beside its words, to stand behind its role."""
     match None if event is None else event.data:
         case MilestoneReported(date=day):
             return f" {day}"

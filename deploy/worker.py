@@ -7,13 +7,14 @@ import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Final
 
 from sqlalchemy import Engine
 
 from deploy.topics import check_topics, read_topic_id
-from models.database import DatabaseError, check_schema, connect
+from models.database import LOCK_TIMEOUT_MS, DatabaseError, check_schema, connect
 from models.failpoints import arm, read_failpoint
 from models.settings import Settings
 from models.store import Store
@@ -36,7 +37,7 @@ def run_worker(settings: Settings) -> int:
     if settings.failpoint:
         logger.warning("failpoint %s is set: this worker is under test", settings.failpoint)
     arm(read_failpoint(settings.failpoint))
-    engine = connect(settings.database)
+    engine = connect(settings.database, lock_timeout_ms(settings))
     check_schema(engine)
     with only_worker_on(engine), listening_on(settings) as listening:
         # The topics decide how many partitions there are; the setting only says how many to make.
@@ -45,12 +46,22 @@ def run_worker(settings: Settings) -> int:
         if (topic_id := read_topic_id(settings)) is not None:
             store.know_topic(settings.events_topic, topic_id)
         # Faust takes a third of the start; what cannot start should say so first.
+        from deploy.board.board import board  # noqa: PLC0415
         from streams.worker import RefusedError, run  # noqa: PLC0415
 
         try:
-            return run(there, store, listening)
+            return run(there, store, listening, board(there, _today))
         except RefusedError as refused:
             raise WorkerError(str(refused)) from None
+
+
+def lock_timeout_ms(settings: Settings) -> int:
+    """Return how long a statement may wait for a lock: a worker that waits is not stuck, and must not seem so."""
+    return min(LOCK_TIMEOUT_MS, round(settings.stuck_seconds * 1000 / 2))
+
+
+def _today() -> date:
+    return datetime.now(UTC).date()  # noqa: TID251 - the edge: here the clock comes in
 
 
 class Sparing(logging.Filter):

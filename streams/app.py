@@ -33,7 +33,7 @@ from streams.shelf import Shelf
 from streams.telling import Teller
 from streams.transport import Delivery, MicroBatchTransport, consumer_of
 from streams.watchdog import Watchdog
-from streams.web import Web
+from streams.web import Pages, Web
 
 logger = logging.getLogger("milepost.app")
 
@@ -92,10 +92,17 @@ class Milepost:
     services: tuple[Service, ...]
 
 
-def create_app(settings: Settings, store: Store, listening: socket.socket, refuse: Callable[[str], None]) -> Milepost:
+def create_app(
+    settings: Settings,
+    store: Store,
+    listening: socket.socket,
+    refuse: Callable[[str], None],
+    pages: Pages | None = None,
+) -> Milepost:
     """Return the application, ready to be started in the running event loop.
 
-    `refuse` is called with one line when the worker must not go on as things are, and has to be stopped.
+    `refuse` is called with one line when the worker must not go on as things are, and has to be stopped. `pages` adds
+    to what is served.
 
     The store's schema and the topics are the caller's to check; the socket is bound already, so that a taken port
     is told before anything is started.
@@ -109,7 +116,8 @@ def create_app(settings: Settings, store: Store, listening: socket.socket, refus
         broker_rebalance_timeout=SESSION_SECONDS,
         broker_request_timeout=REQUEST_SECONDS,
         broker_max_poll_interval=MAX_POLL_SECONDS,
-        consumer_auto_offset_reset="earliest",
+        # Nobody jumps over what was deleted: the transport asks where to go on, and what is missed is counted.
+        consumer_auto_offset_reset="none",
         consumer_max_fetch_size=MAX_FETCH_BYTES,
         producer_acks=-1,
         producer_max_request_size=MAX_REQUEST_BYTES,
@@ -228,7 +236,7 @@ def create_app(settings: Settings, store: Store, listening: socket.socket, refus
     app.agent(app.topic(settings.programmes_topic, schema=DeliverySchema()), name="forecast")(forecaster.agent)
     app.on_partitions_assigned.connect(sweeper.on_assigned)
     services = (
-        Web(listening, metrics, shelf, alive=health.not_alive, ready=health.not_ready),
+        Web(listening, metrics, shelf, alive=health.not_alive, ready=health.not_ready, pages=pages),
         LogEnds(
             store,
             metrics,

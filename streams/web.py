@@ -3,11 +3,11 @@
 import asyncio
 import socket
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from aiohttp import web
 from mode import Service
-from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
+from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4, CollectorRegistry, generate_latest
 
 from streams.exposition import CONTENT_TYPE
 from streams.metrics import Metrics
@@ -17,10 +17,22 @@ from streams.shelf import Shelf
 Reasons = Callable[[], Mapping[str, str]]
 
 
-class Web(Service):
-    """Serves `/metrics`, `/metrics/milestones`, `/live` and `/ready` on a socket that is bound already."""
+class Known(NamedTuple):
+    """What a worker knows of itself."""
 
-    def __init__(
+    registry: CollectorRegistry
+    alive: Reasons
+    ready: Reasons
+
+
+#: Adds further pages to the web service before it starts; they come and go with it.
+Pages = Callable[[web.Application, Known], None]
+
+
+class Web(Service):
+    """Serves `/metrics`, `/metrics/milestones`, `/live`, `/ready` and further pages, on a socket that is bound."""
+
+    def __init__(  # noqa: PLR0913 - everything it touches comes in as an argument
         self,
         listening: socket.socket,
         metrics: Metrics,
@@ -28,10 +40,11 @@ class Web(Service):
         *,
         alive: Reasons,
         ready: Reasons,
+        pages: Pages | None = None,
         **options: Any,  # noqa: ANN401 - mode's own
     ) -> None:
         self._listening, self._metrics, self._shelf = listening, metrics, shelf
-        self._alive, self._ready = alive, ready
+        self._alive, self._ready, self._pages = alive, ready, pages
         self._runner: web.AppRunner | None = None
         super().__init__(**options)
 
@@ -42,6 +55,8 @@ class Web(Service):
         pages.router.add_get("/metrics/milestones", self._milestones)
         pages.router.add_get("/live", self._live_page)
         pages.router.add_get("/ready", self._ready_page)
+        if self._pages is not None:
+            self._pages(pages, Known(self._metrics.registry, self._alive, self._ready))
         self._runner = web.AppRunner(pages, access_log=None, shutdown_timeout=1)
         await self._runner.setup()
         await web.SockSite(self._runner, self._listening).start()

@@ -27,6 +27,7 @@ from models.database import DatabaseError
 from models.settings import Settings
 from models.store import Store
 from streams.app import create_app
+from streams.web import Pages
 
 logger = logging.getLogger("milepost.worker")
 
@@ -99,8 +100,8 @@ def bound_the_heap() -> None:
         mallopt(_M_MMAP_THRESHOLD, 64 * 1024)
 
 
-def run(settings: Settings, store: Store, listening: socket.socket) -> int:
-    """Run a worker; return its exit status.
+def run(settings: Settings, store: Store, listening: socket.socket, pages: Pages | None = None) -> int:
+    """Run a worker, with further pages on its web service; return its exit status.
 
     Raises `RefusedError` when the worker had to stop because of something that only an operator can put right.
     """
@@ -110,12 +111,14 @@ def run(settings: Settings, store: Store, listening: socket.socket) -> int:
     disable_created_metrics()  # type: ignore[no-untyped-call]  # the library forgot
     deadline = Deadline(settings.stop_seconds)
     try:
-        return uvloop.run(_run(settings, store, listening, deadline))
+        return uvloop.run(_run(settings, store, listening, deadline, pages))
     finally:
         deadline.disarm()
 
 
-async def _run(settings: Settings, store: Store, listening: socket.socket, deadline: Deadline) -> int:
+async def _run(
+    settings: Settings, store: Store, listening: socket.socket, deadline: Deadline, pages: Pages | None
+) -> int:
     loop = asyncio.get_running_loop()
     told = asyncio.Event()
 
@@ -130,7 +133,7 @@ async def _run(settings: Settings, store: Store, listening: socket.socket, deadl
         refusals.append(line)
         stop()
 
-    milepost = create_app(settings, store, listening, refuse)
+    milepost = create_app(settings, store, listening, refuse, pages)
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop)
     milepost.app.in_worker = True

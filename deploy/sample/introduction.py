@@ -32,6 +32,7 @@ def introduction(settings: Settings, theirs: Settings, pages: Sequence[str], exa
         if (value := getattr(settings, name)) != getattr(theirs, name):
             yield f"export MILEPOST_{name.upper()}={shlex.quote(value)}"
     yield ""
+    yield f"Open http://{settings.web}/ in a browser: it shows which gate slips, and whom that holds up."
     yield "To look at it, in this folder:"
     yield f"  curl -s {milestones} | grep 'actual.*tomographic-scanners.*agreement-signed'"
     yield f"  {milepost} status {PROGRAMME}"

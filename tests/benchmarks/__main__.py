@@ -9,7 +9,18 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
 
-from tests.benchmarks import decoding, growth, ingest, latency_large, latency_small, pages, record, schedule, scrape
+from tests.benchmarks import (
+    board,
+    decoding,
+    growth,
+    ingest,
+    latency_large,
+    latency_small,
+    pages,
+    record,
+    schedule,
+    scrape,
+)
 from tests.benchmarks.document import write
 from tests.benchmarks.effort import Effort
 from tests.benchmarks.figures import Figure
@@ -22,6 +33,7 @@ BENCHMARKS: Final[Mapping[str, Callable[[Ground, Effort], Iterator[Figure]]]] = 
     "latency-small": latency_small.measure,
     "scrape": scrape.measure,
     "record": record.measure,
+    "board": board.measure,
     "decoding": decoding.measure,
     "pages": pages.measure,
     "ingest": ingest.measure,

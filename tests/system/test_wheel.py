@@ -1,9 +1,11 @@
 """The distribution: what is built is what is installed and run, away from the checkout."""
 
 import os
+import re
 import subprocess
 import sys
 import sysconfig
+import urllib.request
 import zipfile
 from pathlib import Path
 
@@ -60,6 +62,15 @@ def test_the_wheel_holds_the_four_packages_and_no_tests(wheel: Path) -> None:
         "streams",
     }
     assert any(name.startswith("models/migrations/versions/0001") for name in names)
+    assert {"deploy/prometheus/consoles/milepost.lib", "deploy/grafana/dashboards/milepost-gate.json"} <= {*names}
+    assert not any(name.startswith("deploy/grafana/") and name.endswith(".py") for name in names)
+    for needed in (
+        "templates/base.html",
+        "static/echarts.simple.min.js",
+        "static/echarts.LICENSE",
+        "static/VENDORED.md",
+    ):
+        assert f"deploy/board/{needed}" in names
     assert {f"deploy/prometheus/{name}" for name in FILES} <= set(names)
 
 
@@ -96,6 +107,11 @@ def test_the_installed_worker_records_what_is_published(
     try:
         store = Store(connect(environment["MILEPOST_DATABASE"]))
         wait_until(lambda: store.count_events() == 10, "the installed worker records")
+        # Its pages came with it.
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=10) as board:
+            [script] = re.findall(r'<script src="([^"]+)"', board.read().decode())
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{script}", timeout=10) as found:
+            assert found.headers["Content-Type"].startswith("text/javascript")
     finally:
         worker.terminate()
 

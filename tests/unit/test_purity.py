@@ -38,8 +38,8 @@ def imported(module: str) -> dict[str, Any]:
 
 
 PURE = [
-    *("admission", "catalogue", "changes", "envelope", "events", "explanation", "instants", "milestones"),
-    *("movements", "network", "schedule"),
+    *("admission", "catalogue", "changes", "envelope", "events", "explanation", "holdups", "instants"),
+    *("milestones", "movements", "network", "schedule", "waiting"),
 ]
 HEAVY = {"sqlalchemy", "alembic", "pydantic", "pydantic_settings", "psycopg", "faust", "aiokafka", "kafka", "asyncio"}
 
@@ -52,7 +52,9 @@ def test_the_pure_core_loads_neither_a_database_nor_settings_nor_kafka(module: s
     assert (told["acted"], told["threads"]) == ([], 1)
 
 
-@pytest.mark.parametrize("module", ["models.store", "models.settings", "models.schema", "streams.app", "deploy.cli"])
+@pytest.mark.parametrize(
+    "module", ["models.store", "models.settings", "models.schema", "streams.app", "deploy.cli", "deploy.board.board"]
+)
 def test_importing_opens_nothing_starts_nothing_and_writes_nothing(module: str) -> None:
     told = imported(module)
     assert (told["acted"], told["threads"]) == ([], 1)

@@ -1,0 +1,77 @@
+"""The board put together: what it reads, what it serves, and for how long."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
+from datetime import date
+from http import HTTPStatus
+
+from aiohttp import web
+
+from deploy.board import addresses
+from deploy.board.answering import JSON, Guard, Kept, add_security_headers, answer
+from deploy.board.api import Api, problem
+from deploy.board.files import Files
+from deploy.board.letters import LetterBox
+from deploy.board.openapi import describe
+from deploy.board.pages import Pages
+from deploy.board.pipeline import Pipeline, read_pipeline
+from deploy.board.sights import Sights
+from deploy.board.stream import Stream
+from models.database import connect
+from models.settings import Settings
+from streams.web import Known
+
+#: What answers without the board, and needs none of its care.
+_OTHERS = frozenset({"/metrics", "/metrics/milestones", "/live", "/ready"})
+
+
+def board(settings: Settings, today: Callable[[], date]) -> Callable[[web.Application, Known], None]:
+    """Return what adds the board to a worker's web service; nothing is opened before that is started."""
+
+    def add(application: web.Application, known: Known) -> None:
+        sights, letters = Sights(connect(settings.database), today), LetterBox(settings)
+        kept, files = Kept(), Files()
+
+        def pipeline() -> Pipeline:
+            return read_pipeline(known.registry, {**known.alive(), **known.ready()})
+
+        pages = Pages(sights, kept, files, letters, pipeline)
+        api = Api(sights, kept, letters, pipeline)
+        description = describe(api.operations)
+
+        def sorry(request: web.Request, status: HTTPStatus, sentence: str) -> web.Response:
+            said = problem if request.path.startswith(f"{addresses.API}/") else pages.sorry
+            return said(request, status, sentence)
+
+        async def openapi(request: web.Request) -> web.Response:
+            return answer(request, description, JSON, None)
+
+        async def running(_application: web.Application) -> AsyncIterator[None]:
+            polling = asyncio.create_task(sights.watch.poll())
+            yield
+            polling.cancel()
+            with suppress(asyncio.CancelledError):
+                await polling
+            sights.close()
+            letters.close()
+
+        async def stop(_application: web.Application) -> None:
+            sights.watch.stop()
+
+        guard = Guard(sorry, lambda request: request.path not in {*_OTHERS, addresses.STREAM})
+        application.middlewares.append(guard.around)
+        application.on_response_prepare.append(add_security_headers)
+        application.on_shutdown.append(stop)
+        application.cleanup_ctx.append(running)
+        application.router.add_routes(
+            [
+                *pages.routes(),
+                *(web.get(operation.path, operation.handler) for operation in api.operations),
+                web.get(addresses.OPENAPI, openapi),
+                web.get(addresses.STREAM, Stream(sights.watch, sorry).serve),
+                web.get("/static/{digest}/{name}", files.serve),
+            ]
+        )
+
+    return add

@@ -1,0 +1,54 @@
+"""The newest dead letters for those who look: read at most every ten seconds, in a thread of their own.
+
+Only the end of the topic is read, so that a flood of rejected events costs a page no more than a few of them do.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final, NamedTuple
+
+from consumers.connection import KafkaUnreachableError, TopicError
+from consumers.dead_letters import DeadLetter, read_newest_letters
+from models.settings import Settings
+
+KEPT_SECONDS: Final = 10.0
+#: How far back from the end of the topic is looked.
+OFFSETS: Final = 200
+
+
+class Letters(NamedTuple):
+    """What the end of the topic of dead letters holds, the newest first."""
+
+    letters: Sequence[DeadLetter]
+    #: Why they cannot be told, in one sentence; empty when they can.
+    unknown: str = ""
+
+
+class LetterBox:
+    """Reads them."""
+
+    def __init__(self, settings: Settings, clock: Callable[[], float] = time.monotonic) -> None:
+        self._settings, self._clock = settings, clock
+        self._executor = ThreadPoolExecutor(1, "letters")
+        self._found, self._read_at = Letters(()), float("-inf")
+        self._reading = asyncio.Lock()
+
+    def close(self) -> None:
+        """Read no more."""
+        self._executor.shutdown(wait=False, cancel_futures=True)
+
+    async def newest(self) -> Letters:
+        """Return them."""
+        async with self._reading:
+            if self._clock() - self._read_at >= KEPT_SECONDS:
+                self._found = await asyncio.get_running_loop().run_in_executor(self._executor, self._read)
+                self._read_at = self._clock()
+        return self._found
+
+    def _read(self) -> Letters:
+        try:
+            return Letters(read_newest_letters(self._settings, OFFSETS))
+        except (KafkaUnreachableError, TopicError) as error:
+            return Letters((), str(error))

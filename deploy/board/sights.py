@@ -1,0 +1,187 @@
+"""What pages show, read off the event loop and kept as long as the database knows nothing newer.
+
+At most two threads read, over connections of their own, so that the board never takes one from those that record. A
+programme is read again only when it was drawn anew, and no more than a tenth of the time is spent on reading one: a
+page that is looked at while a backlog of events comes in is a little behind, not a burden.
+"""
+
+import asyncio
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import date
+from typing import Final, NamedTuple, TypeVar
+
+from sqlalchemy import Connection, Engine, select, text
+
+from deploy.board.watch import Watch
+from models.catalogue import place
+from models.database import reading
+from models.holdups import HoldUp, hold_ups, stand_of
+from models.milestones import Facts
+from models.recall import read_facts
+from models.schedule import Picture, Standing, picture
+from models.survey import Drawn, Surveyed, read_stands, read_survey, read_titles
+from models.tables import programmes
+
+#: Together this many milestones are kept; what was not asked for longest goes first.
+_KEPT_MILESTONES: Final = 50_000
+_STATEMENT_SECONDS: Final = 10
+_THREADS: Final = 2
+#: For each second of reading, how many of rest.
+_REST: Final = 9
+
+T = TypeVar("T")
+
+
+class NotThereError(Exception):
+    """What is asked for is not there; the message is one sentence for people."""
+
+
+class Seen(NamedTuple):
+    """A programme as its facts say it stands on a day, the same as `milepost status` shows."""
+
+    programme: str
+    #: Of the facts: never older than what is drawn.
+    revision: int
+    #: Of which the history was, when it was read; none when it was never drawn.
+    drawn: Drawn | None
+    facts: Facts
+    shown: Picture
+    #: In the order in which they are shown: by project, then as the catalogue has it.
+    standings: Sequence[Standing]
+    hold_ups: Sequence[HoldUp]
+
+    @property
+    def title(self) -> str:
+        """What it is called; its own name when nobody gave it another."""
+        known = self.facts.programmes.get(self.programme)
+        return known.name.value if known is not None and known.name is not None else self.programme
+
+    def standing(self, project: str, milestone: str) -> Standing:
+        """Return how a milestone stands; raises `NotThereError`."""
+        where = self.shown.network.places.get((self.programme, project, milestone))
+        if where is None:
+            raise NotThereError(f"There is no milestone {project}/{milestone} in programme {self.programme}.")
+        return self.shown.standings[where]
+
+
+class Overview(NamedTuple):
+    """All programmes from afar, or as many of them as a page takes."""
+
+    total: int
+    late: int
+    surveyed: Sequence[Surveyed]
+    titles: dict[str, str]
+    hold_ups: dict[str, list[HoldUp]]
+
+
+class _Kept(NamedTuple):
+    day: date
+    seen: Seen
+    read_at: float
+    took: float
+
+
+class Sights:
+    """Reads what pages show."""
+
+    def __init__(self, engine: Engine, today: Callable[[], date], clock: Callable[[], float] = time.monotonic) -> None:
+        self._engine, self._today, self._clock = engine, today, clock
+        self._executor = ThreadPoolExecutor(_THREADS, "board")
+        self.watch = Watch(self.ask, clock)
+        self._kept: OrderedDict[str, _Kept] = OrderedDict()
+        self._survey: tuple[str, list[Surveyed]] = ("", [])
+        self._turns: dict[str, asyncio.Lock] = {}
+
+    def close(self) -> None:
+        """Let go of the database."""
+        self._executor.shutdown(wait=False, cancel_futures=True)
+        self._engine.dispose()
+
+    @property
+    def today(self) -> date:
+        """The data date of everything shown."""
+        return self._today()
+
+    async def run(self, work: Callable[[], T]) -> T:
+        """Do something that takes its time off the event loop, in its turn."""
+        return await asyncio.get_running_loop().run_in_executor(self._executor, work)
+
+    async def ask(self, query: Callable[[Connection], T]) -> T:
+        """Ask the database; every query of one call sees the same moment."""
+
+        def answer() -> T:
+            with self._reading() as connection:
+                return query(connection)
+
+        return await self.run(answer)
+
+    async def seen(self, programme: str) -> Seen:
+        """Return a programme; raises `NotThereError`."""
+        drawn = (await self.watch.drawn()).get(programme)
+        day = self._today()
+        if (kept := self._fresh(programme, drawn, day)) is not None:
+            return kept
+        async with self._turns.setdefault(programme, asyncio.Lock()):
+            # Whoever waited for the one before finds what that one read.
+            if (kept := self._fresh(programme, drawn, day)) is not None:
+                return kept
+            began = self._clock()
+            try:
+                seen = await self.ask(lambda connection: _see(connection, programme, drawn, day))
+            finally:
+                self._turns.pop(programme, None)
+            now = self._clock()
+            self._keep(_Kept(day, seen, now, now - began))
+            return seen
+
+    def _fresh(self, programme: str, drawn: Drawn | None, day: date) -> Seen | None:
+        kept = self._kept.get(programme)
+        if kept is None or kept.day != day:
+            return None
+        resting = self._clock() - kept.read_at < _REST * kept.took
+        return kept.seen if resting or (drawn is not None and kept.seen.drawn == drawn) else None
+
+    def _keep(self, kept: _Kept) -> None:
+        self._kept[kept.seen.programme] = kept
+        self._kept.move_to_end(kept.seen.programme)
+        size = sum(len(one.seen.standings) for one in self._kept.values())
+        while size > _KEPT_MILESTONES and len(self._kept) > 1:
+            size -= len(self._kept.popitem(last=False)[1].seen.standings)
+
+    async def overview(self, offset: int, limit: int) -> Overview:
+        """Return a page of all programmes."""
+        await self.watch.drawn()
+        digest = self.watch.digest
+        if self._survey[0] != digest:
+            self._survey = digest, await self.ask(read_survey)
+        surveyed = self._survey[1]
+        page = surveyed[offset : offset + limit]
+        names = [one.programme for one in page]
+
+        def read(connection: Connection) -> tuple[dict[str, str], dict[str, list[HoldUp]]]:
+            stands = read_stands(connection, names)
+            return read_titles(connection, names), {name: hold_ups(its) for name, its in stands.items()}
+
+        titles, held = await self.ask(read)
+        return Overview(len(surveyed), sum(one.late > 0 for one in surveyed), page, titles, held)
+
+    @contextmanager
+    def _reading(self) -> Iterator[Connection]:
+        with reading(self._engine) as connection:
+            if self._engine.dialect.name == "postgresql":
+                connection.execute(text(f"SET LOCAL statement_timeout = '{_STATEMENT_SECONDS}s'"))
+            yield connection
+
+
+def _see(connection: Connection, programme: str, drawn: Drawn | None, day: date) -> Seen:
+    revision = connection.scalar(select(programmes.c.revision).where(programmes.c.programme == programme))
+    facts = read_facts(connection, [programme])
+    if revision is None or programme not in facts.existing_programmes():
+        raise NotThereError(f"There is no programme {programme}.")
+    shown = picture(facts, day)
+    standings = sorted(shown.standings, key=lambda one: (one.project, place(one.milestone)))
+    return Seen(programme, revision, drawn, facts, shown, standings, hold_ups(map(stand_of, shown.standings)))

@@ -1,0 +1,426 @@
+"""The board on both databases: what its pages and its API say of the demo's story, and of names that mean harm."""
+
+import gzip
+import json
+import re
+import urllib.request
+from collections.abc import Iterator
+from datetime import date, timedelta
+from typing import Any, Final
+
+import msgspec
+import pytest
+
+from deploy.board import answers
+from deploy.explain import as_json, read_explanation
+from deploy.question import Question
+from deploy.sample.plans import PROGRAMME, SEZ_PARK, TENANTS
+from deploy.sample.story import story
+from deploy.status import as_json as status_as_json
+from deploy.status import read_status
+from models.events import Event, ProgrammeRegistered, ProjectRegistered
+from models.instants import Instant
+from models.milestones import MilestoneKey
+from tests.boards import Served, ask, served
+from tests.databases import KINDS, Databases
+
+DAY: Final = date(2026, 11, 23)
+GATE: Final = f"{SEZ_PARK}/park-commissioned"
+LAUNCH: Final = "tomographic-scanners/production-launched"
+HERE: Final = f"/programmes/{PROGRAMME}"
+PAGES: Final = ("/", HERE, f"{HERE}/trend", f"{HERE}/milestones/{LAUNCH}", f"{HERE}/gates/{GATE}", "/pipeline")
+#: What is asked, and the class that answers.
+OPERATIONS: Final[dict[str, type[msgspec.Struct]]] = {
+    "/api/programmes": answers.Programmes,
+    f"/api{HERE}": answers.ProgrammeAnswer,
+    f"/api{HERE}/milestones": answers.Milestones,
+    f"/api{HERE}/milestones/{LAUNCH}": answers.ExplanationAnswer,
+    f"/api{HERE}/gates/{GATE}": answers.Waiting,
+    f"/api{HERE}/moves": answers.Moves,
+    "/api/pipeline": answers.PipelineAnswer,
+}
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def told(request: pytest.FixtureRequest, databases: Databases) -> Iterator[Served]:
+    """Give a board of the whole story."""
+    with databases.fresh(request.param) as url, served(url, DAY) as here:
+        whole = story(DAY)
+        here.say(whole.opening)
+        for event in (whole.slip, whole.mistake, whole.correction):
+            here.say([event])
+        yield here
+
+
+@pytest.fixture
+def empty(sqlite_url: str) -> Iterator[Served]:
+    """Give a board of a database that nobody told anything."""
+    with served(sqlite_url, DAY) as here:
+        yield here
+
+
+def registered(programme: str, name: str, day: int = 1) -> Event:
+    data = ProgrammeRegistered(name=name)
+    return Event(
+        source="//board.example",
+        id=f"{programme}/{sum(map(ord, name))}",
+        programme=programme,
+        project="",
+        time=Instant(f"2026-11-{day:02}T00:00:00"),
+        data=data,
+    )
+
+
+# What pages say
+
+
+def test_the_first_page_says_which_gate_slipped_and_whom_it_holds_up(told: Served) -> None:
+    page = told.get("/")
+
+    assert page.status == 200
+    first, last = page.text.index(GATE.replace("/", "<wbr>/<wbr>")), page.text.index("milestones by state".capitalize())
+    assert "42 days late" in page.text[first:last]
+    assert "holds up <strong>7 milestones" in page.text[first:last]
+    for tenant in TENANTS:
+        held = f"{HERE}/milestones/{tenant.project}/production-launched"
+        assert (held in page.text[first:last]) == (tenant.park == SEZ_PARK)
+
+
+def test_the_timeline_has_every_milestone_with_its_driver(told: Served) -> None:
+    text = told.get(HERE).text
+
+    assert set(re.findall(r'data-name="([^"]+)"', text)) == {
+        f"{row.project}/{row.milestone}" for row in read_status(told.store.engine, Question(DAY, PROGRAMME)).rows
+    }
+    assert text.count(f'data-driver="{GATE}"') == 7
+
+
+@pytest.mark.parametrize(
+    ("show", "states"),
+    [("late", {"overdue", "blocked", "slipping"}), ("open", {"overdue", "blocked", "slipping", "planned"})],
+)
+def test_the_timeline_can_be_kept_to_some_states(told: Served, show: str, states: set[str]) -> None:
+    rows = re.findall(r'<tr class="(\w+)[^"]*" data-name', told.get(f"{HERE}?show={show}").text)
+
+    assert set(rows) == states
+
+
+def test_why_names_the_gate_and_the_event_that_moved_it(told: Served) -> None:
+    text = told.get(f"{HERE}/milestones/{LAUNCH}").text
+
+    assert f"It waits for {GATE}, and comes at least 120 days after it." in text
+    assert "heating-network-late" in text
+    assert f"{HERE}/milestones/{GATE}" in text
+
+
+def test_the_gate_shows_by_how_much_each_moved_with_it(told: Served) -> None:
+    page = told.get(f"{HERE}/gates/{GATE}").text
+
+    assert "7 milestones wait" in page
+    for tenant in (tenant for tenant in TENANTS if tenant.park == SEZ_PARK):
+        row = page[page.index(f"{HERE}/milestones/{tenant.project}/production-launched") :]
+        assert row[: row.index("</tr>")].count(f"+{42 - tenant.spare} d") == 2  # from its baseline, and with the gate
+
+
+def test_the_trend_has_the_line_of_the_gate_from_its_first_plan_over_the_slip(told: Served) -> None:
+    text = told.get(f"{HERE}/trend").text
+    lines = json.loads(re.search(r'data-trend="([^"]*)"', text)[1].replace("&#34;", '"'))  # type: ignore[index]
+
+    [gate] = [line for line in lines if line["name"] == GATE]
+    opens, slips_to = DAY + timedelta(days=45), DAY + timedelta(days=87)
+    assert gate["points"][0][1] == str(opens)
+    assert gate["points"][-1] == [str(DAY), str(slips_to)]
+    assert [point[0] for point in gate["points"]] == sorted(point[0] for point in gate["points"])
+
+
+def test_a_trend_of_chosen_milestones_has_their_lines_alone(told: Served) -> None:
+    text = told.get(f"{HERE}/trend?milestone={LAUNCH}&milestone={GATE}").text
+
+    assert [name in text for name in (LAUNCH, GATE)] == [True, True]
+    lines = json.loads(re.search(r'data-trend="([^"]*)"', text)[1].replace("&#34;", '"'))  # type: ignore[index]
+    assert [line["name"] for line in lines] == [LAUNCH, GATE]
+
+
+def test_an_empty_board_says_how_to_begin(empty: Served) -> None:
+    assert "No programme yet" in empty.get("/").text
+    assert empty.get("/api/programmes").json == {"total": 0, "next": None, "programmes": []}
+
+
+def test_a_programme_without_milestones_is_shown(empty: Served) -> None:
+    empty.say([registered("north", "The north")])
+
+    assert "Nothing is held up" in empty.get("/").text
+    assert "No milestone is named in this programme yet." in empty.get("/programmes/north").text
+    assert "Nothing has moved yet." in empty.get("/programmes/north/trend").text
+
+
+def test_the_pipeline_shows_why_the_worker_is_not_ready_and_what_it_counted(empty: Served) -> None:
+    empty.reasons["kafka"] = "does not answer"
+    empty.metrics.heard("//sez.example", 1_790_000_000)
+    empty.metrics.rejected.labels("malformed").inc(3)
+    empty.metrics.position.labels("milestone.events", "0").set(5)
+    empty.metrics.log_end.labels("milestone.events", "0").set(9)
+
+    text = empty.get("/pipeline").text
+
+    assert "This worker is not ready" in text
+    assert "does not answer" in text
+    assert "//sez.example" in text
+    assert "<b>3</b> malformed" in text
+    found = empty.get("/api/pipeline").json
+    assert found["pipeline"]["partitions"] == [
+        {"topic": "milestone.events", "partition": 0, "position": 5, "log_end": 9, "lag_seconds": None}
+    ]
+    assert "127.0.0.1:1" in found["letters_unknown"]
+
+
+# What the API says
+
+
+def test_the_api_says_of_milestones_what_status_says(told: Served) -> None:
+    said = json.loads(status_as_json(read_status(told.store.engine, Question(DAY, PROGRAMME)).rows))
+
+    page = told.get(f"/api{HERE}/milestones?limit=1000").json
+
+    assert page["milestones"] == said
+    assert (page["total"], page["next"], page["data_date"]) == (len(said), None, str(DAY))
+
+
+def test_pages_of_milestones_follow_one_another(told: Served) -> None:
+    found, where = [], f"/api{HERE}/milestones?limit=7"
+    while where:
+        page = told.get(where).json
+        assert len(page["milestones"]) <= 7
+        found += page["milestones"]
+        where = page["next"]
+
+    assert found == told.get(f"/api{HERE}/milestones?limit=1000").json["milestones"]
+
+
+def test_pages_of_moves_follow_one_another(told: Served) -> None:
+    found: list[Any] = []
+    where = f"/api{HERE}/moves?limit=9"
+    while where:
+        page = told.get(where).json
+        found += page["moves"]
+        where = page["next"]
+
+    assert found == told.get(f"/api{HERE}/moves?limit=1000").json["moves"]
+    assert [move["number"] for move in found] == sorted({move["number"] for move in found}, reverse=True)
+
+
+def test_the_api_explains_what_the_command_explains(told: Served) -> None:
+    key = MilestoneKey(PROGRAMME, *LAUNCH.split("/"))
+
+    said = json.loads(as_json(read_explanation(told.store.engine, key, Question(DAY))))
+
+    assert told.get(f"/api{HERE}/milestones/{LAUNCH}").json == said
+
+
+def test_the_description_has_every_operation_and_its_answers_are_as_it_says(told: Served) -> None:
+    document = told.get("/api/openapi.json").json
+    schemas = document["components"]["schemas"]
+
+    assert document["openapi"].startswith("3.1")
+    for path, kind in OPERATIONS.items():
+        [template] = [name for name in document["paths"] if re.fullmatch(re.sub(r"{\w+}", "[^/]+", name), path)]
+        operation = document["paths"][template]["get"]
+        reference = operation["responses"]["200"]["content"]["application/json"]["schema"]["$ref"]
+        assert reference.removeprefix("#/components/schemas/") == kind.__name__
+        assert {one["name"] for one in operation["parameters"] if one["in"] == "path"} == set(
+            re.findall(r"{(\w+)}", template)
+        )
+        body = told.get(path).body
+        assert isinstance(msgspec.json.decode(body, type=kind), kind)
+        assert_described(json.loads(body), {"$ref": reference}, schemas)
+    assert set(document["paths"]) - {"/api/stream"} == {
+        next(name for name in document["paths"] if re.fullmatch(re.sub(r"{\w+}", "[^/]+", name), path))
+        for path in OPERATIONS
+    }
+    assert set(re.findall(r'"#/components/schemas/(\w+)"', json.dumps(document))) == set(schemas)
+
+
+KINDS_OF_JSON: Final[dict[str, type | tuple[type, ...]]] = {
+    "object": dict,
+    "array": list,
+    "string": str,
+    "integer": int,
+    "number": (int, float),
+    "boolean": bool,
+    "null": type(None),
+}
+
+
+def assert_described(value: object, schema: dict[str, Any], schemas: dict[str, Any], where: str = "$") -> None:
+    """Hold a value against a schema, as far as schemas of the description go."""
+    if "$ref" in schema:
+        schema = schemas[schema["$ref"].rpartition("/")[2]]
+    if "anyOf" in schema:
+        [its] = [one for one in schema["anyOf"] if (one == {"type": "null"}) == (value is None)]
+        assert_described(value, its, schemas, where)
+    elif "enum" in schema:
+        assert value in schema["enum"], where
+    else:
+        assert isinstance(value, KINDS_OF_JSON[schema["type"]]), (where, value, schema)
+        if isinstance(value, list):
+            for number, one in enumerate(value):
+                assert_described(one, schema["items"], schemas, f"{where}[{number}]")
+        elif isinstance(value, dict) and "properties" in schema:
+            assert set(schema["required"]) <= set(value) <= set(schema["properties"]), where
+            for name, one in value.items():
+                assert_described(one, schema["properties"][name], schemas, f"{where}.{name}")
+
+
+# How they answer
+
+
+@pytest.mark.parametrize("path", [path for path in (*PAGES, *OPERATIONS) if "pipeline" not in path])
+def test_what_has_not_changed_is_not_sent_again(told: Served, path: str) -> None:
+    first = told.get(path)
+
+    again = told.get(path, If_None_Match=first.headers["Etag"])
+
+    assert (first.status, again.status, again.body) == (200, 304, b"")
+
+
+def test_a_change_makes_another_answer(empty: Served) -> None:
+    empty.say([registered("north", "The north")])
+    before = {path: empty.get(path).headers["Etag"] for path in ("/", "/programmes/north", "/api/programmes")}
+
+    empty.say([registered("north", "Another north", day=2)])
+
+    for path, tag in before.items():
+        found = empty.get(path, If_None_Match=tag)
+        while found.status == 304:  # what all are drawn of is looked at once a second
+            found = empty.get(path, If_None_Match=tag)
+        assert "Another north" in found.text
+
+
+@pytest.mark.parametrize("path", [*PAGES, *OPERATIONS, "/nowhere", "/programmes/nowhere", "/api/nowhere"])
+def test_every_answer_tells_the_browser_to_load_nothing_from_elsewhere(told: Served, path: str) -> None:
+    headers = told.get(path).headers
+
+    policy = dict(part.strip().split(" ", 1) for part in headers["Content-Security-Policy"].split(";"))
+    assert policy["default-src"] == "'none'"
+    assert policy["script-src"] == policy["style-src"] == "'self'"
+    assert headers["X-Content-Type-Options"] == "nosniff"
+
+
+@pytest.mark.parametrize("path", ["/", HERE, f"/api{HERE}/milestones"])
+def test_large_answers_are_packed_for_those_who_take_that(told: Served, path: str) -> None:
+    packed = told.get(path, Accept_Encoding="gzip")
+
+    assert packed.headers["Content-Encoding"] == "gzip"
+    assert gzip.decompress(packed.body) == told.get(path).body
+
+
+@pytest.mark.parametrize(
+    ("path", "sentence"),
+    [
+        ("/nowhere", "There is no such page."),
+        ("/programmes/nowhere", "There is no programme nowhere."),
+        (f"{HERE}/milestones/a/b", f"There is no milestone a/b in programme {PROGRAMME}."),
+        (f"{HERE}/gates/a/b", f"There is no milestone a/b in programme {PROGRAMME}."),
+        (f"{HERE}/trend?milestone=a", "A milestone is named project/milestone."),
+        ("/static/000000000000/board.js", "There is no such page."),
+        ("/static/000000000000/..%2F..%2Fboard.py", "There is no such page."),
+    ],
+)
+def test_what_is_not_there_is_said_in_one_sentence(told: Served, path: str, sentence: str) -> None:
+    page = told.get(path)
+
+    assert page.status == 404
+    assert sentence in re.sub(r"</?bdi>", "", page.text)
+    if path.startswith("/programmes"):
+        problem = told.get(f"/api{path}")
+        assert (problem.status, "error" in problem.json) == (404, True)
+
+
+@pytest.mark.parametrize(
+    "query", ["limit=0", "limit=1001", "limit=x", "limit=-1", "offset=-1", "limit=", f"offset={10**30}", "limit=٣"]
+)
+def test_a_list_without_bounds_cannot_be_asked_for(told: Served, query: str) -> None:
+    name = query.partition("=")[0]
+    answer = told.get(f"/api{HERE}/milestones?{query.replace('٣', '%D9%A3')}")
+
+    assert answer.status == 400
+    assert answer.json["error"].startswith(f"{name} is a number from ")
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH"])
+def test_nothing_can_be_written(told: Served, method: str) -> None:
+    for path in ("/", HERE, f"/api{HERE}", "/api/stream"):
+        request = urllib.request.Request(f"{told.address}{path}", method=method, data=b"{}")  # noqa: S310 - its own address
+        assert ask(request).status == 405
+
+
+def test_without_its_tables_it_says_so_and_comes_back_with_them(empty: Served) -> None:
+    with empty.store.engine.begin() as connection:
+        connection.exec_driver_sql("ALTER TABLE pictures RENAME TO gone")
+    try:
+        found = empty.get("/api/programmes")
+        while found.status in {200, 304}:  # what was read is good for a second
+            found = empty.get("/api/programmes")
+        assert (found.status, found.json) == (
+            503,
+            {"error": "The database does not answer; the page comes back with it."},
+        )
+        assert empty.get("/").status == 503
+    finally:
+        with empty.store.engine.begin() as connection:
+            connection.exec_driver_sql("ALTER TABLE gone RENAME TO pictures")
+    assert empty.get("/").status == 200
+
+
+# Live
+
+
+def test_the_stream_tells_of_a_programme_that_is_drawn_anew(told: Served) -> None:
+    with urllib.request.urlopen(f"{told.address}/api/stream", timeout=30) as stream:  # noqa: S310 - its own address
+        assert stream.headers["Content-Type"] == "text/event-stream"
+        assert stream.readline() == b"retry: 2000\n"
+        told.get("/")  # what was there before is no news
+        told.say([registered("east", "The east")])
+        lines: list[bytes] = []
+        while not any(line.startswith(b"data:") for line in lines):
+            lines.append(stream.readline())
+
+    assert b"event: drawn\n" in lines
+    notice = msgspec.json.decode(lines[-1].removeprefix(b"data: "), type=answers.Notice)
+    assert (notice.programme, notice.data_date) == ("east", DAY)
+    assert notice.revision >= 1
+
+
+# Names that mean harm
+
+
+HOSTILE: Final = (
+    '<script>alert(1)</script><img src=x onerror="alert(1)">',
+    "\"' onmouseover='alert(1)' x=\"",
+    "{{ 7 * 7 }}{% raw %}",
+    "\N{RIGHT-TO-LEFT OVERRIDE}gnp.exe \N{ARABIC LETTER ALEF}\N{ARABIC LETTER BEH}",
+    "\0\x1b[31m\N{LINE SEPARATOR}",
+    "x" * 200,
+)
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_name_is_shown_as_it_is_and_does_nothing(empty: Served, name: str) -> None:
+    quay = Event(
+        source="//board.example",
+        id="quay",
+        programme="north",
+        project="quay",
+        time=Instant("2026-11-01T00:00:00"),
+        data=ProjectRegistered(name=name),
+    )
+    empty.say([registered("north", name), quay])
+
+    for path in ("/", "/programmes/north", "/programmes/north/trend"):
+        page = empty.get(path)
+        assert page.status == 200
+        assert not re.search(r"<(?:img|script)(?![^>]*\bsrc=\"/static/)", page.text)
+        assert not re.search(r"<[^>]+\son\w+=", page.text)
+        assert not re.search("[\0\x1b\N{RIGHT-TO-LEFT OVERRIDE}\N{LINE SEPARATOR}]", page.text)
+        assert "49" not in re.findall(r"<h1[^>]*>(.*?)</h1>", page.text, re.DOTALL)[0]
+    assert empty.get("/api/programmes/north").json["name"] == name

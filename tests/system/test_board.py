@@ -1,0 +1,294 @@
+"""The board of a real worker in a real browser: drawn, read, walked by keyboard, and live."""
+
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+import pytest
+from msgspec.structs import replace
+from playwright.sync_api import Browser, Page
+
+from deploy.sample.plans import PROGRAMME, SEZ_PARK
+from deploy.sample.story import story
+from models.envelope import encode_structured
+from models.events import Classifier, Event, MilestoneReported, ProgrammeRegistered, ProjectRegistered
+from models.instants import Instant
+from models.settings import Settings
+from tests.benchmarks.programmes import realistic, said_of
+from tests.boards import served
+from tests.browsing import Scheme, chromium, page_of, settled, shoot, violations
+from tests.conftest import prepared
+from tests.integration.test_board import HOSTILE
+from tests.storing import Log
+from tests.workers import WorkerProcess, publish_records, wait_until, worker_process
+
+README_PICTURE: Final = Path(__file__).parents[2] / "docs" / "board.png"
+#: What the picture of the README shows of the window, and may weigh.
+PICTURE: Final = {"width": 1280, "height": 900}
+HEAVIEST: Final = 200_000
+
+GATE: Final = f"{SEZ_PARK}/park-commissioned"
+LAUNCH: Final = "tomographic-scanners/production-launched"
+HERE: Final = f"/programmes/{PROGRAMME}"
+VIEWS: Final = {
+    "overview": "/",
+    "timeline": HERE,
+    "trend": f"{HERE}/trend",
+    "why": f"{HERE}/milestones/{LAUNCH}",
+    "gate": f"{HERE}/gates/{GATE}",
+    "pipeline": "/pipeline",
+}
+#: On a machine that is busy with other tests; `make bench` measures.
+PAINTED_WITHIN_MS: Final = 4000
+
+
+def today() -> date:
+    return datetime.now(UTC).date()
+
+
+def say(settings: Settings, *events: Event) -> None:
+    publish_records(settings, ((event.programme.encode(), *_record(event)) for event in events))
+
+
+def _record(event: Event) -> tuple[list[tuple[str, bytes]], bytes]:
+    headers, value = encode_structured(event)
+    return [(name, text or b"") for name, text in headers], value
+
+
+def report(project: str, classifier: Classifier, days: int, called: str) -> Event:
+    """Report a date of a milestone of the harbour, now."""
+    now = Instant(datetime.now(UTC).isoformat()[:19])
+    data = MilestoneReported(milestone="quay-opened", classifier=classifier, date=today() + timedelta(days=days))
+    return Event(source="//harbour.example", id=called, programme="harbour", project=project, time=now, data=data)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def settings(kafka: str, tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    return prepared(kafka, f"sqlite:///{tmp_path_factory.mktemp('board')}/milepost.db")
+
+
+@pytest.fixture(scope="module")
+def worker(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[WorkerProcess]:
+    """Run a worker that was told the demo's story."""
+    with worker_process(settings, tmp_path_factory.mktemp("worker")) as running:
+        running.wait_until_ready()
+        told = story(today())
+        say(settings, *told.opening)
+        wait_until(
+            lambda: GATE in running.get(f"/api{HERE}/moves?limit=1000")[1].replace('","milestone":"', "/"),
+            "the opening is drawn",
+        )
+        say(settings, told.slip, told.mistake, told.correction)
+        publish_records(settings, [(None, [], told.malformed)])
+        wait_until(lambda: "42 days late" in running.get("/")[1], "the gate slips")
+        yield running
+
+
+def go(page: Page, worker: WorkerProcess, path: str) -> None:
+    page.goto(f"http://127.0.0.1:{worker.port}{path}")
+    settled(page)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("view", VIEWS)
+def test_each_view_is_drawn_and_can_be_read_by_everyone(
+    browser: Browser, worker: WorkerProcess, view: str, scheme: Scheme
+) -> None:
+    with page_of(browser, scheme) as page:
+        go(page, worker, VIEWS[view])
+        shoot(page, f"{view}-{scheme}")
+
+        assert page.locator("h1").count() == 1
+        assert violations(page) == []
+        assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_each_view_fits_a_phone(browser: Browser, worker: WorkerProcess, view: str) -> None:
+    with page_of(browser, viewport={"width": 390, "height": 844}) as page:
+        go(page, worker, VIEWS[view])
+        shoot(page, f"{view}-phone", whole=False)
+
+        assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+
+
+def test_the_readme_shows_the_board_as_the_tests_see_it(browser: Browser, worker: WorkerProcess) -> None:
+    """The picture is `.milepost/screenshots/board.png`, copied to docs/ when it should look otherwise."""
+    with page_of(browser, viewport=PICTURE) as page:
+        go(page, worker, HERE)
+        made = shoot(page, "board", whole=False)
+
+    kept = README_PICTURE.read_bytes()
+    assert kept[:24] == made.read_bytes()[:24], "a PNG of the same size"
+    assert len(kept) < HEAVIEST
+
+
+def test_the_first_page_reads_the_same_without_a_script(browser: Browser, worker: WorkerProcess) -> None:
+    with page_of(browser, java_script_enabled=False) as page:
+        page.goto(f"http://127.0.0.1:{worker.port}/")
+
+        assert page.locator(".holdup").first.inner_text().startswith(GATE)
+        assert "42 days late" in page.locator(".holdup").first.inner_text()
+
+
+@pytest.mark.parametrize("view", ["trend", "why", "gate"])
+def test_a_chart_is_drawn_and_tells_more_where_one_points(browser: Browser, worker: WorkerProcess, view: str) -> None:
+    with page_of(browser) as page:
+        go(page, worker, VIEWS[view])
+        plot = page.locator(".plot").first
+        plot.scroll_into_view_if_needed()
+        box = plot.bounding_box()
+        assert box is not None
+        assert page.evaluate(
+            "[...document.querySelector('.plot canvas').getContext('2d').getImageData(0, 0, 2000, 2000).data]"
+            ".some((value) => value > 0)"
+        )
+        places = [(across / 20, down / 12) for down in range(1, 12) for across in range(1, 20)]
+        for across, down in places:
+            page.mouse.move(box["x"] + box["width"] * across, box["y"] + box["height"] * down)
+            if page.locator(".tip:not([hidden])").count():
+                break
+
+        told = page.locator(".tip").inner_text()
+        assert "production-launched" in told or "park-commissioned" in told
+
+
+def test_an_arrow_leads_from_the_gate_to_what_it_drives(browser: Browser, worker: WorkerProcess) -> None:
+    with page_of(browser) as page:
+        go(page, worker, HERE)
+        row, gate = (page.locator(f'tr[data-name="{name}"]') for name in (LAUNCH, GATE))
+
+        row.locator("td.num").first.hover()
+        assert page.locator(".arrows path").count() == 2
+        assert "drives" in (gate.get_attribute("class") or "")
+
+        page.mouse.move(0, 0)
+        row.locator("a").first.focus()
+        assert page.locator(".arrows path").count() == 2
+
+
+def test_the_board_can_be_walked_by_keyboard(browser: Browser, worker: WorkerProcess) -> None:
+    with page_of(browser) as page:
+        go(page, worker, "/")
+        page.keyboard.press("Tab")
+        assert page.locator(":focus").inner_text() == "Skip to the content"
+        page.keyboard.press("Enter")
+        for _ in range(2):  # the programme, then the gate at the head of what is late
+            page.keyboard.press("Tab")
+        assert page.locator(":focus").get_attribute("href") == f"{HERE}/gates/{GATE}"
+        assert page.locator(":focus").evaluate("(one) => getComputedStyle(one).outlineStyle") == "solid"
+        page.keyboard.press("Enter")
+        page.wait_for_url(f"**{HERE}/gates/{GATE}")
+        settled(page)
+
+        reached = set()
+        for _ in range(30):
+            page.keyboard.press("Tab")
+            reached.add(page.evaluate("document.activeElement.getAttribute('href')"))
+        assert f"{HERE}/milestones/{LAUNCH}" in reached
+
+
+def test_what_is_said_appears_without_a_reload(browser: Browser, worker: WorkerProcess, settings: Settings) -> None:
+    say(settings, report("pier", Classifier.PLANNED, 30, "plan"))
+    wait_until(lambda: "quay-opened" in worker.get("/programmes/harbour")[1], "the harbour is drawn")
+    with page_of(browser) as page, page_of(browser) as first:
+        go(page, worker, "/programmes/harbour")
+        go(first, worker, "/")
+        for one in (page, first):
+            one.evaluate("window.here = true")
+        page.locator("tr a").first.focus()
+
+        say(settings, report("pier", Classifier.ESTIMATED, 47, "slip"))
+
+        page.get_by_text("+17 d").wait_for()
+        first.locator("#p-harbour").locator("xpath=../..").get_by_text("1 slipping").wait_for()
+        assert page.evaluate("window.here")
+        assert first.evaluate("window.here")
+        assert page.locator(":focus").inner_text() == "quay-opened"
+
+
+def test_a_page_says_when_the_worker_is_away(browser: Browser, tmp_path: Path) -> None:
+    # Its console tells of the broken stream: here that is no fault of the page's.
+    with browser.new_context() as context:
+        page = context.new_page()
+        with served(f"sqlite:///{tmp_path}/away.db", today()) as here:
+            page.goto(here.address)
+            page.locator("#live[data-is=live]").wait_for()
+
+        page.get_by_text("the worker is away").wait_for()
+        assert page.locator("h1").inner_text() == "No programme yet"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_names_that_mean_harm_do_none(browser: Browser, tmp_path: Path, scheme: Scheme) -> None:
+    with served(f"sqlite:///{tmp_path}/hostile.db", today()) as here:
+        now = Instant(f"{today()}T00:00:00")
+        named = [
+            Event(
+                source=f"//{number}.example/<b>\"'",
+                id=f"<i>{number}",
+                programme="north",
+                project=f"p{number}",
+                time=now,
+                data=ProjectRegistered(name=name),
+            )
+            for number, name in enumerate(HOSTILE)
+        ]
+        dated = [
+            replace(
+                event,
+                id=f"{event.id}-date",
+                data=MilestoneReported(
+                    milestone="m",
+                    classifier=Classifier.PLANNED,
+                    date=today(),
+                    remark=HOSTILE[number],
+                    party=HOSTILE[number],
+                ),
+            )
+            for number, event in enumerate(named)
+        ]
+        whole = Event(
+            source="//x", id="x", programme="north", project="", time=now, data=ProgrammeRegistered(name=HOSTILE[0])
+        )
+        here.say([whole, *named, *dated])
+        for view, path in (
+            ("overview", "/"),
+            ("timeline", "/programmes/north"),
+            ("trend", "/programmes/north/trend"),
+            ("why", "/programmes/north/milestones/p0/m"),
+            ("why-long", "/programmes/north/milestones/p5/m"),
+        ):
+            with page_of(browser, scheme) as page:
+                page.goto(f"{here.address}{path}")
+                settled(page)
+                shoot(page, f"hostile-{view}-{scheme}")
+
+                assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+                assert page.locator("main img, main script").count() == 0
+                assert violations(page) == []
+        assert HOSTILE[0] in here.get("/api/programmes/north").json["name"]
+
+
+def test_a_thousand_milestones_are_painted_at_once(browser: Browser, tmp_path: Path) -> None:
+    day = today()
+    with served(f"sqlite:///{tmp_path}/large.db", day) as here:
+        log = Log()
+        here.say_raw([log.append(event) for event in said_of(realistic("large", 1000, day))])
+        with page_of(browser) as page:
+            page.goto(f"{here.address}/programmes/large")
+            settled(page)
+            [paint] = page.evaluate(
+                "performance.getEntriesByName('first-contentful-paint').map((one) => one.startTime)"
+            )
+            shoot(page, "large", whole=False)
+
+            assert page.locator("tr[data-name]").count() == 1000
+    assert paint < PAINTED_WITHIN_MS
