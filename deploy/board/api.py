@@ -19,6 +19,11 @@ from deploy.board.answers import (
     ProgrammeAnswer,
     Programmes,
     Waiting,
+)
+from deploy.board.letters import LetterBox
+from deploy.board.pipeline import Pipeline
+from deploy.board.sights import Seen, Sights
+from deploy.board.telling import (
     following_page,
     letter_of,
     move_of,
@@ -27,9 +32,6 @@ from deploy.board.answers import (
     row_of,
     waiter_of,
 )
-from deploy.board.letters import LetterBox
-from deploy.board.pipeline import Pipeline
-from deploy.board.sights import Seen, Sights
 from deploy.board.views import read_blast, read_moves, read_why
 from deploy.explain import as_json
 

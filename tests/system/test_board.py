@@ -1,5 +1,6 @@
 """The board of a real worker in a real browser: drawn, read, walked by keyboard, and live."""
 
+import re
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -108,6 +109,15 @@ def test_each_view_is_drawn_and_can_be_read_by_everyone(
         assert page.locator("h1").count() == 1
         assert violations(page) == []
         assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+
+
+def test_the_pipeline_shows_the_event_that_was_cut_short(worker: WorkerProcess) -> None:
+    def told() -> str:
+        return worker.get("/pipeline")[1]
+
+    wait_until(lambda: "Everything is read" in told(), "all is read")
+    wait_until(lambda: ">malformed<" in re.sub("</?bdi>", "", told()), "the letter is shown, at most ten seconds later")
+    assert "<b>1</b> malformed" in told()
 
 
 @pytest.mark.parametrize("view", VIEWS)
