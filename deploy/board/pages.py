@@ -75,24 +75,24 @@ class Pages:
             web.get(addresses.PIPELINE, self.pipeline),
         ]
 
-    def sorry(self, request: web.Request, status: HTTPStatus, sentence: str) -> web.Response:
+    def sorry(self, _request: web.Request, status: HTTPStatus, sentence: str) -> web.Response:
         """Return an error for people."""
         body = self._render("sorry.html", status=status, sentence=sentence, programme=None)
-        response = answer(request, body, HTML, None)
+        response = answer(body, HTML)
         response.set_status(status)
         return response
 
     async def overview(self, request: web.Request) -> web.Response:
         """Show all programmes: which gate slipped, and whom it holds up."""
         offset = whole_number(request, "offset", 0, MOST_OFFSET)
-        await self._sights.watch.drawn()
-        digest = self._sights.watch.digest
+        turn = await self._sights.turn()
 
         async def render() -> bytes:
-            found = await self._sights.overview(offset, PROGRAMMES)
+            found = await self._sights.overview(turn, offset, PROGRAMMES)
             gates = sum(len(held) for held in found.hold_ups.values())
             return await self._page(
                 "overview.html",
+                turn=turn,
                 overview=found,
                 gates=gates,
                 held=sum(one.late for held in found.hold_ups.values() for one in held),
@@ -100,7 +100,7 @@ class Pages:
                 programme=None,
             )
 
-        return await self._give(request, f"all-{digest}", render)
+        return await self._give(request, f"all-{turn}", render)
 
     async def timeline(self, request: web.Request) -> web.Response:
         """Show a programme over time."""
@@ -192,7 +192,7 @@ class Pages:
 
         return await self._give(request, tag_of(seen), render)
 
-    async def pipeline(self, request: web.Request) -> web.Response:
+    async def pipeline(self, _request: web.Request) -> web.Response:
         """Show how reading, recording and drawing go."""
         found = await self._letters.newest()
         body = await self._page(
@@ -202,7 +202,7 @@ class Pages:
             unknown=found.unknown,
             programme=None,
         )
-        return answer(request, body, HTML, None)
+        return answer(body, HTML)
 
     async def _seen(self, request: web.Request) -> Seen:
         return await self._sights.seen(request.match_info["programme"])
