@@ -5,10 +5,10 @@ BIN := .venv/bin
 TESTS ?= tests
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench faults lock clean
+.PHONY: help setup demo test check bench faults generated lock clean
 
 help: ## what there is
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 11
 
 # The stamp is made last, so an interrupted setup is taken up again.
 setup: .venv/.ready ## .venv with exactly what requirements.lock says
@@ -36,8 +36,12 @@ check: setup ## format, lint, types, layers
 bench: setup ## how fast it is here, into docs/performance.md; BENCH="schedule record --runs 1" names some
 	@$(BIN)/python -m tests.benchmarks $(or $(BENCH),--write)
 
-faults: setup ## what holds when things break; FAULTS="--runs 1 --only kill" names some
+faults: setup ## what holds when things break; FAULTS="--runs 1 --only kill" names some, "--soak 30m" all at once
 	@$(BIN)/python -m tests.faults $(FAULTS)
+
+generated: setup ## docs/metrics.md and Grafana's dashboards anew from the code
+	$(BIN)/python -m deploy.metrics_reference docs/metrics.md
+	$(BIN)/python -m deploy.grafana deploy/grafana/dashboards
 
 lock: setup ## resolve pyproject.toml anew into requirements.lock
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --group dev --upgrade --no-header --output-file requirements.lock pyproject.toml

@@ -22,8 +22,9 @@ from models.comparison import Difference
 from models.database import reading
 from models.envelope import decode
 from models.events import Event, EventRetracted
+from models.found import Found, read_found
 from models.milestones import fold
-from models.refold import Found, Kept, differences, read_found, read_ledger
+from models.refold import Kept, differences, read_ledger
 from models.settings import Settings
 
 _POLL_MS: Final = 500
@@ -166,7 +167,10 @@ def _take_on_trust(books: _Books, topic: str, starts: Mapping[int, int]) -> None
     for name in sorted(books.ledger.keys() - books.said.keys()):
         kept = books.ledger[name]
         its_topic, partition, offset = kept.origin
-        if its_topic == topic and kept.event is not None and offset < starts.get(partition, 0):
+        is_gone = its_topic.startswith(f"{topic}{positions.OF_ANOTHER}") or (
+            its_topic == topic and offset < starts.get(partition, 0)
+        )
+        if is_gone and kept.event is not None:
             books.said[name] = kept.event
             books.gone += 1
         else:

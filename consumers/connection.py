@@ -24,6 +24,7 @@ from kafka.errors import (
     for_code,
 )
 
+from consumers.header_names import read_any_names
 from models.settings import CONFIG_FILE, Settings, SettingsError
 
 T = TypeVar("T")
@@ -121,6 +122,7 @@ def client(kind: Callable[..., T], **options: Any) -> T:  # noqa: ANN401 - kafka
     The library's own deadline does not cover a TLS handshake that is never answered. What hangs there is left
     behind, in a thread that ends with the program.
     """
+    read_any_names()
     made: Future[T] = Future()
 
     def make() -> None:

@@ -20,6 +20,8 @@ def prepare(settings: Settings) -> Iterator[str]:
         except DatabaseError:
             # Empty or older: brought forward. Out of reach or newer: said again, better, by what follows.
             migrate(engine)
+            # Of the right schema by its own account, and without a table: nothing here makes that whole.
+            check_schema(engine)
             done = "made"
         yield f"database {shown(engine)}: schema {SCHEMA} {done}"
     finally:

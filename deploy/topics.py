@@ -1,16 +1,19 @@
 """The topics of Milepost: what they have to be like, making them, checking them."""
 
+import time
 from collections.abc import Mapping
 from contextlib import closing
 from typing import Final, NamedTuple
 
 from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
-from kafka.errors import NoError, TopicAlreadyExistsError, for_code
+from kafka.errors import CoordinatorNotAvailableError, NoError, TopicAlreadyExistsError, for_code
 
 from consumers.connection import TopicError, client, count_partitions, id_of, missing, reaching
 from models.settings import Settings
 
 _DAY_MS: Final = 24 * 60 * 60 * 1000
+_COORDINATOR_SECONDS: Final = 10.0
+_LOOK_EVERY: Final = 0.1
 
 
 class Topic(NamedTuple):
@@ -113,6 +116,7 @@ def check_topics(settings: Settings) -> dict[str, int]:
     wanted = topics_of(settings)
     with reaching(settings) as options, closing(client(KafkaAdminClient, **options)) as admin:
         there = count_partitions(admin, [topic.name for topic in wanted])
+        _wait_for_coordinator(admin, settings.group)
     for topic in wanted:
         if topic.name not in there:
             raise missing(settings, topic.name)
@@ -129,6 +133,23 @@ def check_topics(settings: Settings) -> dict[str, int]:
             " delete it and run `milepost init`"
         )
     return there
+
+
+def _wait_for_coordinator(admin: KafkaAdminClient, group: str) -> None:
+    """Wait until the group has a coordinator, which a broker makes the first time anybody asks; not for ever.
+
+    A worker asks again and again by itself, and its client logs an error each time.
+    """
+    patience = time.monotonic() + _COORDINATOR_SECONDS
+    while True:
+        try:
+            admin.describe_groups([group])
+        except CoordinatorNotAvailableError:
+            if time.monotonic() > patience:
+                return
+            time.sleep(_LOOK_EVERY)
+        else:
+            return
 
 
 def read_topic_id(settings: Settings) -> str | None:

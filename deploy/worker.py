@@ -14,7 +14,7 @@ from typing import Final
 from sqlalchemy import Engine
 
 from deploy.topics import check_topics, read_topic_id
-from models.database import DatabaseError, check_schema, connect
+from models.database import LOCK_TIMEOUT_MS, DatabaseError, check_schema, connect
 from models.failpoints import arm, read_failpoint
 from models.settings import Settings
 from models.store import Store
@@ -37,7 +37,7 @@ def run_worker(settings: Settings) -> int:
     if settings.failpoint:
         logger.warning("failpoint %s is set: this worker is under test", settings.failpoint)
     arm(read_failpoint(settings.failpoint))
-    engine = connect(settings.database)
+    engine = connect(settings.database, lock_timeout_ms(settings))
     check_schema(engine)
     with only_worker_on(engine), listening_on(settings) as listening:
         # The topics decide how many partitions there are; the setting only says how many to make.
@@ -53,6 +53,11 @@ def run_worker(settings: Settings) -> int:
             return run(there, store, listening, board(there, _today))
         except RefusedError as refused:
             raise WorkerError(str(refused)) from None
+
+
+def lock_timeout_ms(settings: Settings) -> int:
+    """Return how long a statement may wait for a lock: a worker that waits is not stuck, and must not seem so."""
+    return min(LOCK_TIMEOUT_MS, round(settings.stuck_seconds * 1000 / 2))
 
 
 def _today() -> date:

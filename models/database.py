@@ -99,13 +99,13 @@ def read_url(url: str) -> URL:
     return parsed
 
 
-def connect(url: str) -> Engine:
+def connect(url: str, lock_timeout_ms: int = LOCK_TIMEOUT_MS) -> Engine:
     """Return an engine; nothing is opened yet. Raises `DatabaseError` for a URL that cannot work."""
     parsed = read_url(url)
     try:
         if parsed.get_backend_name() == "sqlite":
-            return _sqlite(parsed)
-        options = f"-c lock_timeout={LOCK_TIMEOUT_MS} -c timezone=UTC"
+            return _sqlite(parsed, lock_timeout_ms)
+        options = f"-c lock_timeout={lock_timeout_ms} -c timezone=UTC"
         return create_engine(
             parsed,
             pool_size=5,
@@ -162,10 +162,10 @@ def _keep_to_one_file(engine: Engine) -> None:
             raise DatabaseError(_GONE.format(where=shown(engine), what="was replaced"))
 
 
-def _sqlite(url: URL) -> Engine:
+def _sqlite(url: URL, lock_timeout_ms: int) -> Engine:
     if url.database and url.database != ":memory:":
         Path(url.database).parent.mkdir(parents=True, exist_ok=True)
-    engine = create_engine(url, connect_args={"timeout": LOCK_TIMEOUT_MS / 1000})
+    engine = create_engine(url, connect_args={"timeout": lock_timeout_ms / 1000})
     _keep_to_one_file(engine)
 
     @event.listens_for(engine, "connect")
@@ -228,7 +228,8 @@ def check_schema(engine: Engine) -> None:
     try:
         with engine.connect() as connection:
             found = None
-            if inspect(connection).has_table("alembic_version"):
+            there = set(inspect(connection).get_table_names())
+            if _ALEMBIC_VERSION.name in there:
                 found = connection.scalar(select(_ALEMBIC_VERSION.c.version_num))
     except DBAPIError as error:
         raise DatabaseError(f"database {shown(engine)} does not answer: {first_line(error)}") from None
@@ -242,6 +243,11 @@ def check_schema(engine: Engine) -> None:
         raise DatabaseError(
             f"database {shown(engine)} has schema {found}, newer than {tables.SCHEMA} which this program knows:"
             " update milepost"
+        )
+    if lost := sorted(tables.metadata.tables.keys() - there):
+        raise DatabaseError(
+            f"database {shown(engine)} has schema {found} and no table {', '.join(lost)}: restore a backup, or make an"
+            " empty database and run `milepost init`; a worker then reads the topic again"
         )
 
 

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 from sqlalchemy import ColumnElement, Connection, bindparam, select, update
 
 from models.rows import insert_into
-from models.tables import positions, topics
+from models.tables import ledger, positions, topics
 
 
 class Span(NamedTuple):
@@ -35,6 +35,9 @@ class TakenUp:
 class LogMadeAnewError(Exception):
     """A position lies beyond the end of the log: the topic is not the one that was read."""
 
+
+#: Between the name and the id of a topic that is gone, in the ledger.
+OF_ANOTHER: Final = "@"
 
 _MADE_ANEW: Final = (
     "the topic was made anew, or this is another cluster's database; name the right database, or accept the topic with"
@@ -143,7 +146,8 @@ def accept_topic(
     """Set back to the start of their log the positions that cannot be of this topic; return them.
 
     Given the first and the end offset of each log. Without an id, or with the one that is known, those are the
-    positions beyond the end; with another id, all of them.
+    positions beyond the end; with another id, all of them. What was recorded of the topic that is gone keeps its place
+    there, under a name that nothing is looked for in: `<topic>@<id>`.
     """
     known = connection.scalar(select(topics.c.topic_id).where(topics.c.topic == topic))
     is_other = None not in {known, topic_id} and known != topic_id
@@ -158,4 +162,7 @@ def accept_topic(
         if was is not None and was != first and (is_other or was > end):
             connection.execute(update(positions).where(row).values(next_offset=first))
             done.append(SetBack(partition, was, first))
+    if done:
+        its = (ledger.c.topic == topic) & ledger.c.partition.in_([one.partition for one in done])
+        connection.execute(update(ledger).where(its).values(topic=f"{topic}{OF_ANOTHER}{known or 'unknown'}"))
     return done

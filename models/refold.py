@@ -5,26 +5,22 @@ nothing else is locked or lost. To fill fresh tables and swap them would rewrite
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import date
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import Connection, Engine, Table, and_, delete, func, select, text, update
+from sqlalchemy import Connection, Engine, and_, delete, func, select, text, update
 
 from models import tables
 from models.comparison import Difference, Fields, Key, compare, shown
 from models.database import DatabaseError, reading, writing
 from models.envelope import decode
 from models.events import Event, EventRetracted
+from models.found import CLAIMS, NEVER, Found, read_found
 from models.ledger import headers_of
 from models.milestones import Facts, fold
-from models.pictures import read_known, read_stored, stored_of
+from models.pictures import stored_of
 from models.rows import OnConflict, rows_of, write_rows
 from models.schedule import picture
 
-#: The tables that hold winning claims, in the order in which rows are written.
-CLAIMS: Final = (tables.programmes, *tables.FACTS)
-#: The day of a picture that nobody drew: whatever is remembered of it is not trusted.
-NEVER: Final = date.min
 _FETCHED: Final = 1000
 
 
@@ -100,35 +96,6 @@ def fold_ledger(connection: Connection) -> tuple[Facts, set[str], list[Differenc
     return fold(standing()), named, wrong
 
 
-class Found(NamedTuple):
-    """What the database holds, of one moment: rows by table and key, and of which revision each programme is."""
-
-    rows: Mapping[str, Mapping[Key, Fields]]
-    revisions: Mapping[str, int]
-    days: Mapping[str, date]
-
-
-def read_found(connection: Connection) -> Found:
-    """Read the winning claims, and the forecasts of the programmes that are drawn at their present revision."""
-    rows: dict[str, Mapping[Key, Fields]] = {table.name: _read_table(connection, table) for table in CLAIMS}
-    query = select(tables.programmes.c.programme, tables.programmes.c.revision)
-    revisions: dict[str, int] = dict(connection.execute(query).all())
-    marks = {name: its.mark for name, its in read_known(connection, sorted(revisions)).items() if its.mark is not None}
-    days = {name: mark.day for name, mark in marks.items() if mark.revision == revisions[name] and mark.day != NEVER}
-    rows["forecasts"] = {
-        key: stored._asdict() for name in sorted(days) for key, stored in read_stored(connection, name).items()
-    }
-    return Found(rows, revisions, days)
-
-
-def _read_table(connection: Connection, table: Table) -> dict[Key, Fields]:
-    keys = [column.name for column in table.primary_key]
-    return {
-        tuple(row[name] for name in keys): {name: row[name] for name in row if name not in {*keys, "revision"}}
-        for row in connection.execute(select(table)).mappings()
-    }
-
-
 def expected_rows(facts: Facts, named: set[str]) -> dict[str, dict[Key, Fields]]:
     """Return the rows that hold facts; a programme has one from the first event on that names it."""
     every = dict.fromkeys(named | facts.existing_programmes(), 0)
@@ -157,6 +124,8 @@ def differences(facts: Facts, named: set[str], found: Found) -> Iterator[Differe
         for standing in picture(of[name], day).standings
     }
     yield from compare(tables.forecasts.name, forecasts, found.rows[tables.forecasts.name])
+    for name in sorted(found.unmarked):
+        yield Difference(f"{tables.pictures.name} {name}", "a row", "none", name)
 
 
 def compare_with_ledger(engine: Engine) -> list[Difference]:
@@ -220,6 +189,10 @@ def _replace(
         write_rows(connection, table, rows, OnConflict.REPLACE)
     marks = tables.pictures
     for name in changed:
+        if (noted := found.unmarked.get(name)) is not None:
+            # What of its history was published is not known any more: all of it is told once more, under the same ids.
+            mark = {"programme": name, "revision": revisions[name], "day": NEVER, "history": noted, "published": 0}
+            connection.execute(marks.insert().values(mark))
         its_mark = marks.c.programme == name
         connection.execute(update(marks).where(its_mark).values(day=NEVER))
         if (name,) in expected[tables.programmes.name]:

@@ -64,7 +64,8 @@ class Settings(BaseSettings):
     #: How long a worker may take to stop before it ends itself.
     stop_seconds: Seconds = 4
     #: How long what ought to move may stand still, while Kafka and the database answer, before a worker ends itself.
-    stuck_seconds: Seconds = 60
+    #: Longer than a group waits for a member (10 s): a rebalance that long is in order.
+    stuck_seconds: Annotated[float, Field(ge=12)] = 60
     #: Where a worker under test dies, hangs or fails; see `models.failpoints`.
     failpoint: str = ""
 

@@ -116,7 +116,8 @@ def create_app(
         broker_rebalance_timeout=SESSION_SECONDS,
         broker_request_timeout=REQUEST_SECONDS,
         broker_max_poll_interval=MAX_POLL_SECONDS,
-        consumer_auto_offset_reset="earliest",
+        # Nobody jumps over what was deleted: the transport asks where to go on, and what is missed is counted.
+        consumer_auto_offset_reset="none",
         consumer_max_fetch_size=MAX_FETCH_BYTES,
         producer_acks=-1,
         producer_max_request_size=MAX_REQUEST_BYTES,
@@ -133,6 +134,7 @@ def create_app(
         stream_wait_empty=True,
     )
     metrics, shelf, health = Metrics(faust.__version__), Shelf(settings.max_series, settings.keep_days), Health(app)
+    metrics.started.set(time.time())  # noqa: TID251 - the edge is where the clock comes from
     metrics.database_up.set_function(lambda: bool(health.database_answers))
     metrics.kafka_up.set_function(lambda: bool(health.kafka_answers))
     metrics.series_dropped.labels(DROPPED_BY_CAP).set_function(lambda: shelf.left_out)

@@ -1,11 +1,13 @@
 """The thread that owns the aiokafka consumer: it fetches, seeks and commits, and sends heartbeats meanwhile.
 
 What it replaces of `faust.transport.drivers.aiokafka.AIOKafkaConsumerThread`: `_commit`, which ends the application on
-any error. Committed offsets are advice for lag tools here, so an error is logged and the next commit tells again.
+any error. Committed offsets are advice for lag tools here, so an error is logged and the next commit tells again. And
+`_stopped_set`, which raises when the thread's loop is closed already, and puts a traceback before a refusal's one line.
 """
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final, Protocol
 
@@ -50,6 +52,19 @@ class MicroBatchConsumerThread(driver.AIOKafkaConsumerThread):
         consumer._fetch_max_wait_ms = BROKER_WAIT_MS  # noqa: SLF001
         return consumer
 
+    def note_poll(self) -> None:
+        """Have aiokafka count the time without a fetch from now; from any thread."""
+        if self._consumer is not None:
+            self._consumer._subscription._last_fetch_ended = time.monotonic()  # noqa: SLF001 - it has no other way
+
+    def _stopped_set(self) -> None:
+        """Say that it has stopped, to nobody where its loop has ended before: when all of it crashes at once."""
+        try:
+            super()._stopped_set()
+        except RuntimeError:
+            if not self.thread_loop.is_closed():
+                raise
+
     async def _commit(self, offsets: Mapping[TP, int]) -> bool:
         """Commit, if the broker likes: a failure is told and forgotten."""
         assigned = self.assignment()
@@ -87,10 +102,15 @@ class MicroBatchConsumerThread(driver.AIOKafkaConsumerThread):
         first, end = await asyncio.gather(consumer.beginning_offsets(named), consumer.end_offsets(named))
         return {tp: (first[tp], end[tp]) for tp in partitions}
 
-    async def seek_all(self, offsets: Mapping[TP, int], committed: set[TP]) -> None:
-        """Seek some partitions to offsets and others to what is committed; in this thread's loop."""
+    async def seek_all(self, offsets: Mapping[TP, int], committed: Mapping[TP, tuple[int, int]]) -> None:
+        """Seek some partitions to offsets, others to what is committed; in this thread's loop.
+
+        Given the first and the end offset of the others' logs: one that has nothing committed, or what its log does not
+        hold, is read from the log's start.
+        """
         consumer = self._ensure_consumer()
         for tp, offset in offsets.items():
             consumer.seek(TopicPartition(*tp), offset)
-        if committed:
-            await consumer.seek_to_committed(*(TopicPartition(*tp) for tp in committed))
+        for tp, (first, end) in committed.items():
+            offset = await consumer.committed(TopicPartition(*tp))
+            consumer.seek(TopicPartition(*tp), offset if offset is not None and first <= offset <= end else first)

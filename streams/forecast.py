@@ -86,6 +86,7 @@ class Forecaster:
         """Take over the programmes of the assigned partitions, and take down all others."""
         topic = self._settings.programmes_topic
         self._owned = frozenset(tp.partition for tp in assigned if tp.topic == topic)
+        self._metrics.assignments.inc()
         self._shelf.keep(self.owns)
 
     async def agent(self, stream: StreamT[Delivery]) -> None:
@@ -125,9 +126,12 @@ class Forecaster:
         delivery.done = True
 
     async def sweep(self) -> None:
-        """Draw every programme of ours that is not shown as it is today."""
-        began = self._clock()
+        """Draw every programme of ours that is not shown as it is today, and take down those that are no longer."""
+        began, shown = self._clock(), self._shelf.names
         revisions = await self._run(self._store.revisions)
+        # One that is shown only since then may be newer than the answer.
+        gone = shown - revisions.keys()
+        self._shelf.keep(lambda name: name not in gone)
         ours = {name: revision for name, revision in revisions.items() if self.owns(name)}
         await self._draw(self._shelf.behind(ours, self._today()))
         self._metrics.forecasts_current.set(began)

@@ -14,6 +14,8 @@ from aiokafka.record.default_records import DefaultRecordBatch
 from aiokafka.record.default_records import _DefaultRecordBatchPy as BatchInPython
 from aiokafka.record.memory_records import _MemoryRecordsPy as BatchesInPython
 
+from models.header_names import PatientBytes
+
 _CompiledBatches: Final = fetcher.MemoryRecords
 
 
@@ -76,17 +78,5 @@ class _PatientBatch(BatchInPython):  # type: ignore[misc]  # aiokafka has no typ
     def __iter__(self) -> "_PatientBatch":
         """Begin with the records, decompressed."""
         super().__iter__()
-        self._buffer = _PatientBytes(self._buffer)
+        self._buffer = PatientBytes(self._buffer)
         return self
-
-
-class _PatientBytes(bytearray):
-    """Bytes whose parts, asked for text, spell out what is none."""
-
-    def __getitem__(self, index: Any) -> Any:  # noqa: ANN401 - a number or a slice, as bytearray's
-        part = super().__getitem__(index)
-        return _PatientBytes(part) if isinstance(part, bytearray) else part
-
-    def decode(self, encoding: str = "utf-8", errors: str = "backslashreplace") -> str:
-        """Return text."""
-        return super().decode(encoding, errors)

@@ -11,7 +11,7 @@ from concurrent.futures import Executor
 from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import KafkaError
+from aiokafka.errors import ConsumerStoppedError, KafkaError
 from mode import Service
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -65,7 +65,12 @@ class LogEnds(Service):
     @Service.task
     async def _ask_again_and_again(self) -> None:
         while not self.should_stop:
-            await self.ask()
+            try:
+                await self.ask()
+            except ConsumerStoppedError:
+                if not self.should_stop:
+                    raise
+                return  # the worker stops, and was just asking
             failpoint("block-loop")
             await self.sleep(self._every)
 
@@ -133,6 +138,9 @@ class LogEnds(Service):
             self._metrics.position.labels(*at).set(position)
             if position < end:
                 waiting[tp] = position
+            elif position > end:
+                # The topic was made anew: whoever asks where to read is told so.
+                self._read_again()
             else:
                 self._metrics.lag_seconds.labels(*at).set(0)
         unread = {}

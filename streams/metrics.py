@@ -127,6 +127,10 @@ class Metrics:
         self.missed_records = Counter(
             "milepost_missed_records", "Records deleted before they were read.", at, registry=registry
         )
+        self.started = Gauge("milepost_started_timestamp_seconds", "When this worker started.", registry=registry)
+        self.assignments = Counter(
+            "milepost_assignments", "How often the group gave this worker its partitions.", registry=registry
+        )
         self.database_up = Gauge("milepost_database_up", "Whether the database answers.", registry=registry)
         self.kafka_up = Gauge("milepost_kafka_up", "Whether Kafka answers.", registry=registry)
         self.series_dropped = Gauge(

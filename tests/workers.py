@@ -56,12 +56,14 @@ def publish(settings: Settings, events: Iterable[Event], *, key: Callable[[Event
     return publish_records(settings, ((keyed(event), *structured(event)) for event in events))
 
 
-def publish_records(settings: Settings, records: Iterable[tuple[bytes | None, Headers, bytes | None]]) -> int:
-    """Publish records as they are and wait until the broker has them; return how many."""
+def publish_records(
+    settings: Settings, records: Iterable[tuple[bytes | None, Headers, bytes | None]], topic: str | None = None
+) -> int:
+    """Publish records as they are, to the events topic unless told otherwise, and wait for the broker; say how many."""
     producer = KafkaProducer(bootstrap_servers=settings.kafka, acks="all", linger_ms=5)
     try:
         sent = [
-            producer.send(settings.events_topic, key=key, headers=headers, value=value)
+            producer.send(topic or settings.events_topic, key=key, headers=headers, value=value)
             for key, headers, value in records
         ]
         producer.flush()

@@ -17,6 +17,7 @@ from tests.benchmarks import (
     latency_large,
     latency_small,
     pages,
+    reading,
     record,
     schedule,
     scrape,
@@ -36,6 +37,7 @@ BENCHMARKS: Final[Mapping[str, Callable[[Ground, Effort], Iterator[Figure]]]] = 
     "board": board.measure,
     "decoding": decoding.measure,
     "pages": pages.measure,
+    "reading": reading.measure,
     "ingest": ingest.measure,
     "growth": growth.measure,
 }
@@ -43,17 +45,17 @@ BENCHMARKS: Final[Mapping[str, Callable[[Ground, Effort], Iterator[Figure]]]] = 
 
 def main() -> None:
     """Run what the command line names, or all."""
-    reading = argparse.ArgumentParser(prog="python -m tests.benchmarks", description="How fast Milepost is here.")
-    reading.add_argument("name", nargs="*", help=f"which: {', '.join(BENCHMARKS)}; all of them unless named")
-    reading.add_argument("--runs", type=int, default=3, help="how often each is run (default 3)")
-    reading.add_argument("--scale", type=float, default=1.0, help="sizes, of what targets speak of (default 1)")
-    reading.add_argument("--write", action="store_true", help="write the results into docs/performance.md, too")
-    reading.add_argument("--json", type=Path, metavar="FILE", help="where to write the results, too")
-    told = reading.parse_args()
+    line = argparse.ArgumentParser(prog="python -m tests.benchmarks", description="How fast Milepost is here.")
+    line.add_argument("name", nargs="*", help=f"which: {', '.join(BENCHMARKS)}; all of them unless named")
+    line.add_argument("--runs", type=int, default=3, help="how often each is run (default 3)")
+    line.add_argument("--scale", type=float, default=1.0, help="sizes, of what targets speak of (default 1)")
+    line.add_argument("--write", action="store_true", help="write the results into docs/performance.md, too")
+    line.add_argument("--json", type=Path, metavar="FILE", help="where to write the results, too")
+    told = line.parse_args()
     if told.write and told.scale != 1:
-        reading.error("docs/performance.md tells of scale 1 alone")
+        line.error("docs/performance.md tells of scale 1 alone")
     if unknown := [name for name in told.name if name not in BENCHMARKS]:
-        reading.error(f"no such benchmark: {', '.join(unknown)}; there are {', '.join(BENCHMARKS)}")
+        line.error(f"no such benchmark: {', '.join(unknown)}; there are {', '.join(BENCHMARKS)}")
     # Whoever runs this may have a worker's settings around: they are not meant for these.
     for name in [name for name in os.environ if name.startswith("MILEPOST_") and name != "MILEPOST_TEST_DATABASE"]:
         del os.environ[name]

@@ -70,19 +70,20 @@ class Ground:
         return Databases(self._ending, os.environ.get("MILEPOST_TEST_DATABASE"))
 
     @contextmanager
-    def place(self, *, partitions: int = 12) -> Iterator[Place]:
+    def place(self, *, partitions: int = 12, kind: str = "postgresql") -> Iterator[Place]:
         """Give a place, with settings as they are by default; afterwards its database is gone."""
         name = f"benchmark-{uuid4().hex[:12]}"
         folder = self._folder / name
         folder.mkdir()
-        with self._databases.fresh("postgresql") as database:
+        with self._databases.fresh(kind) as database:
             settings = Settings(kafka=self._kafka, database=database, prefix=name, group=name, partitions=partitions)
             make_topics(settings)
             engine = connect(database)
             try:
                 migrate(engine)
-                with engine.connect() as connection:
-                    self.postgresql_version = connection.scalar(text("SHOW server_version"))
+                if kind == "postgresql":
+                    with engine.connect() as connection:
+                        self.postgresql_version = connection.scalar(text("SHOW server_version"))
                 yield Place(settings, Store(engine), folder)
             finally:
                 engine.dispose()

@@ -42,10 +42,12 @@ class _Peer(NamedTuple):
     arguments: tuple[str, ...] = ()
     #: A backlog of a size that it works off in a minute or so: how long it is changes nothing for it.
     share: float = 1.0
+    database: str = "postgresql"
 
 
 _PEERS: Final[Mapping[str, _Peer]] = {
     "loop by hand, COPY": _Peer("by_hand"),
+    "SQLite, plain loop by hand": _Peer("by_hand_sqlite", database="sqlite"),
     "FastStream, batches": _Peer("with_faststream", share=0.4),
     "stock Faust, take(1000)": _Peer("stock_faust", ("take",), 0.2),
     "stock Faust, a transaction an event": _Peer("stock_faust", ("one",), 0.04),
@@ -67,6 +69,7 @@ def _run(ground: Ground, effort: Effort, number: int) -> list[Figure]:
     events = effort.of(_EVENTS)
     ways: dict[str, Callable[[], _Pace]] = {
         "Milepost, recording": lambda: _work_off(ground, events, workers=1, draws=False),
+        "SQLite, Milepost, recording": lambda: _work_off(ground, events, workers=1, draws=False, kind="sqlite"),
         "Milepost, all of it": lambda: _work_off(ground, events, workers=1, draws=True),
         "Milepost, all of it, 2 workers": lambda: _work_off(ground, events, workers=2, draws=True),
         "Milepost, all of it, 4 workers": lambda: _work_off(ground, events, workers=4, draws=True),
@@ -94,12 +97,20 @@ def _run(ground: Ground, effort: Effort, number: int) -> list[Figure]:
         )
         for name, least in _RATIOS.items()
     ]
-    return figures
+    return [
+        *figures,
+        Figure(
+            "SQLite, Milepost, recording, times plain loop by hand",
+            "ratio",
+            [paces["SQLite, Milepost, recording"].events / paces["SQLite, plain loop by hand"].events],
+            [Target("median", 2.0, "least")],
+        ),
+    ]
 
 
 def _peer(ground: Ground, peer: _Peer, events: int) -> Callable[[], _Pace]:
     def run() -> _Pace:
-        with ground.place(partitions=_PARTITIONS) as place:
+        with ground.place(partitions=_PARTITIONS, kind=peer.database) as place:
             publish_reports(place.settings, events)
             settings = place.settings
             said = subprocess.run(
@@ -123,8 +134,8 @@ def _peer(ground: Ground, peer: _Peer, events: int) -> Callable[[], _Pace]:
     return run
 
 
-def _work_off(ground: Ground, events: int, *, workers: int, draws: bool) -> _Pace:
-    with ground.place(partitions=_PARTITIONS) as place, ExitStack() as ending:
+def _work_off(ground: Ground, events: int, *, workers: int, draws: bool, kind: str = "postgresql") -> _Pace:
+    with ground.place(partitions=_PARTITIONS, kind=kind) as place, ExitStack() as ending:
         publish_reports(place.settings, events)
         running = [ending.enter_context(place.worker(draws=draws)) for _ in range(workers)]
         wait_until(lambda: sum(worker.recorded for worker in running) >= events, "all is recorded", PATIENCE)

@@ -33,6 +33,7 @@ from streams.metrics import BulkHistogram
 from streams.shelf import Shelf
 from streams.shelf import Shown as OnShelf
 from streams.transport import Delivery
+from streams.web import Pages
 from tests.benchmarks.sights import (
     AnySight,
     Assigned,
@@ -134,16 +135,17 @@ class Collections:
             tell(Collected(time.time(), time.perf_counter() - self._began, info["generation"]))
 
 
-def create_watched(
+def create_watched(  # noqa: PLR0913 - as create_app, and one of its own
     settings: Settings,
     store: Store,
     listening: socket.socket,
     refuse: Callable[[str], None],
+    pages: Pages | None = None,
     *,
     ticking: bool,
 ) -> Milepost:
     """Return the application that `create_app` makes, watched."""
-    milepost = create_app(settings, store, listening, refuse)
+    milepost = create_app(settings, store, listening, refuse, pages)
     metrics, recording = milepost.metrics, Recording()
     metrics.batch_seconds = WatchedHistogram(metrics.batch_seconds, recording.took)
     metrics.batch_events = WatchedHistogram(metrics.batch_events, recording.held)

@@ -1,10 +1,12 @@
 """A publisher that goes on whatever happens, and counts what the broker acknowledged: events, repeats and garbage."""
 
+import json
 import random
 import threading
 import time
-from collections.abc import Sequence
-from typing import Any
+from collections import deque
+from collections.abc import Iterable, Iterator
+from typing import Any, Final, NamedTuple
 
 from kafka import KafkaProducer
 
@@ -12,31 +14,79 @@ from models.settings import Settings
 from tests.publisher import random_events, structured
 from tests.reading import Event
 
-PROGRAMMES = 8
-_GARBAGE = (b"no event", b"[]", b'{"specversion": "1.0"}', b"\xff\xfe")
+PROGRAMMES: Final = 8
+_PROJECTS: Final = 6
+_GARBAGE: Final = (b"no event", b"[]", b'{"specversion": "1.0"}', b"\xff\xfe")
 #: One record in so many is said again, and one is garbage.
 _REPEATS, _SPOILS = 5, 40
+#: How long a record may wait for the broker before it counts as not acknowledged.
+_DELIVERY_MS: Final = 300_000
+#: From how many of the last events one is taken to be said again.
+_REMEMBERED: Final = 20_000
+
+#: The source and the id of an event.
+Name = tuple[str, str]
+
+
+class Said(NamedTuple):
+    """What the broker acknowledged."""
+
+    #: Each event once, as JSON.
+    values: dict[Name, bytes]
+    #: How many records were garbage.
+    garbage: int
+
+    def events(self) -> Iterator[Event]:
+        """Return the events."""
+        return map(json.loads, self.values.values())
+
+
+def shuffled(seed: int, count: int) -> list[Event]:
+    """Return so many events of the load's programmes, in a random order."""
+    events = random_events(seed, count, programmes=PROGRAMMES, projects=_PROJECTS, with_dependencies=True)
+    random.Random(seed).shuffle(events)  # noqa: S311 - no secret
+    return events
+
+
+class _Sent(NamedTuple):
+    """A record under way; an event, or garbage where it has no name."""
+
+    name: Name | None
+    value: bytes
+    future: Any
 
 
 class Load(threading.Thread):
-    """Publishes events in a random order at a steady rate until it is stopped or has said them all."""
+    """Publishes events at a steady rate until it is stopped or has said them all."""
 
-    def __init__(self, settings: Settings, seed: int, count: int, a_second: float) -> None:
+    def __init__(self, settings: Settings, seed: int, events: Iterable[Event], a_second: float) -> None:
         super().__init__(daemon=True)
         self._settings, self._rng, self._pause = settings, random.Random(seed), 1 / a_second  # noqa: S311 - no secret
-        self._events = random_events(seed, count, programmes=PROGRAMMES, projects=6, with_dependencies=True)
-        self._rng.shuffle(self._events)
-        self._stop_asked = threading.Event()
-        self._sent: list[tuple[Event | None, Any]] = []
+        self._events = events
+        self._stop_asked, self._going_on, self._resting = threading.Event(), threading.Event(), threading.Event()
+        self._going_on.set()
+        self._sent: deque[_Sent] = deque()
+        self._newest: deque[_Sent] = deque(maxlen=_REMEMBERED)
+        self._failed: list[_Sent] = []
+        self._said = Said({}, 0)
         self.failure: BaseException | None = None
 
     def run(self) -> None:
         """Publish."""
         try:
-            producer = KafkaProducer(bootstrap_servers=self._settings.kafka, acks="all", linger_ms=5)
+            producer = KafkaProducer(
+                bootstrap_servers=self._settings.kafka,
+                acks="all",
+                linger_ms=5,
+                delivery_timeout_ms=_DELIVERY_MS,
+                # Partitions that are added, and a topic that is made anew, are to be found soon.
+                metadata_max_age_ms=1000,
+            )
             try:
                 self._publish(producer)
-                producer.flush(60)
+                producer.flush(_DELIVERY_MS / 1000)
+                self._count()
+                self._say_again(producer)
             finally:
                 producer.close()
         except BaseException as error:  # noqa: BLE001 - told to whoever stops the load
@@ -45,28 +95,63 @@ class Load(threading.Thread):
     def _publish(self, producer: KafkaProducer) -> None:
         due = time.monotonic()
         for event in self._events:
-            self._send(producer, event)
+            if not self._going_on.is_set():
+                producer.flush(_DELIVERY_MS / 1000)
+                self._resting.set()
+                self._going_on.wait()
+                due = time.monotonic()
+            self._newest.append(self._send(producer, (event["source"], event["id"]), structured(event)[1]))
             if self._rng.randrange(_REPEATS) == 0:
-                said = self._rng.choice(self._sent)[0]
-                self._send(producer, said)
+                again = self._newest[self._rng.randrange(len(self._newest))]
+                self._send(producer, again.name, again.value)
             if self._rng.randrange(_SPOILS) == 0:
-                self._send(producer, None)
+                self._send(producer, None, self._rng.choice(_GARBAGE))
+            self._count()
             due += self._pause
             if self._stop_asked.wait(max(0.0, due - time.monotonic())):
                 return
 
-    def _send(self, producer: KafkaProducer, event: Event | None) -> None:
+    def _send(self, producer: KafkaProducer, name: Name | None, value: bytes) -> _Sent:
         key = bytes(str(self._rng.randrange(1000)), "ascii")
-        headers, value = ([], self._rng.choice(_GARBAGE)) if event is None else structured(event)
+        headers = [] if name is None else [("content-type", b"application/cloudevents+json")]
         future = producer.send(self._settings.events_topic, key=key, headers=headers, value=value)
-        self._sent.append((event, future))
+        self._sent.append(_Sent(name, value, future))
+        return self._sent[-1]
 
-    def stop(self) -> tuple[Sequence[Event], int]:
-        """Stop; return the acknowledged events, each once, and how many garbage records were."""
+    def _count(self) -> None:
+        """Count what the broker has answered for."""
+        while self._sent and self._sent[0].future.is_done:
+            sent = self._sent.popleft()
+            if not sent.future.succeeded():
+                self._failed.append(sent)
+            elif sent.name is None:
+                self._said = self._said._replace(garbage=self._said.garbage + 1)
+            else:
+                self._said.values[sent.name] = sent.value
+
+    def _say_again(self, producer: KafkaProducer) -> None:
+        """Say what was not acknowledged until it is: whether the log has it is not known otherwise."""
+        for sent in self._failed:
+            if sent.name is not None:
+                self._send(producer, sent.name, sent.value).future.get(timeout=60)
+        self._count()
+
+    def rest(self) -> None:
+        """Publish nothing more until `go_on`; return when the broker has acknowledged what was."""
+        self._resting.clear()
+        self._going_on.clear()
+        assert self._resting.wait(120), "the load does not come to rest"
+
+    def go_on(self) -> None:
+        """Publish again."""
+        self._going_on.set()
+
+    def stop(self) -> Said:
+        """Stop; return what the broker acknowledged."""
         self._stop_asked.set()
+        self._going_on.set()
         self.join(120)
         assert not self.is_alive()
         assert self.failure is None, self.failure
-        acknowledged = [event for event, future in self._sent if future.succeeded()]
-        events = {(event["source"], event["id"]): event for event in acknowledged if event is not None}
-        return list(events.values()), sum(event is None for event in acknowledged)
+        assert not self._sent
+        return self._said

@@ -1,18 +1,23 @@
-"""A TCP proxy that can be told to misbehave: between a worker and its database."""
+"""A TCP proxy that can be told to misbehave: between a worker and its database, or its Kafka."""
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 _CHUNK = 65536
+#: Chunks that may be under way in one direction of a connection before it is read no further.
+_UNDER_WAY = 256
+
+#: A UNIX socket, or a port on this machine.
+Upstream = Path | int
 
 
 class Proxy:
     """Passes bytes on to a server's socket, until it is told otherwise; told from any thread."""
 
-    def __init__(self, upstream: Path) -> None:
+    def __init__(self, upstream: Upstream) -> None:
         self._upstream = upstream
         self._loop = asyncio.new_event_loop()
         self._writers: set[asyncio.StreamWriter] = set()
@@ -37,7 +42,7 @@ class Proxy:
         self._call(self._passing.clear)
 
     def delay(self, seconds: float) -> None:
-        """Hold everything back for so long, each way."""
+        """Have every byte arrive so much later, each way."""
         self._delay_seconds = seconds
 
     def heal(self) -> None:
@@ -83,30 +88,52 @@ class Proxy:
             writer.transport.abort()
             return
         try:
-            from_server, to_server = await asyncio.open_unix_connection(str(self._upstream))
+            if isinstance(self._upstream, Path):
+                from_server, to_server = await asyncio.open_unix_connection(str(self._upstream))
+            else:
+                from_server, to_server = await asyncio.open_connection("127.0.0.1", self._upstream)
         except OSError:
             writer.transport.abort()
             return
         for one, other in ((reader, to_server), (from_server, writer)):
-            task = asyncio.ensure_future(self._pass(one, other))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._keep(self._pass(one, other))
+
+    def _keep(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
 
     async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._writers.add(writer)
+        under_way: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(_UNDER_WAY)
+        writing = self._keep(self._write(under_way, writer))
         with suppress(OSError):
             while data := await reader.read(_CHUNK):
-                await asyncio.sleep(self._delay_seconds)
-                await self._passing.wait()
-                writer.write(data)
-                await writer.drain()
+                await under_way.put((self._loop.time() + self._delay_seconds, data))
+                if writing.done():
+                    break
+        if not writing.done():
+            await under_way.put((0.0, b""))
+            await writing
         self._writers.discard(writer)
         writer.close()
 
+    async def _write(self, under_way: asyncio.Queue[tuple[float, bytes]], writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError):
+            while True:
+                due, data = await under_way.get()
+                if not data:
+                    return
+                await asyncio.sleep(max(0.0, due - self._loop.time()))
+                await self._passing.wait()
+                writer.write(data)
+                await writer.drain()
+
 
 @contextmanager
-def proxied(upstream: Path) -> Iterator[Proxy]:
-    """Run a proxy to a UNIX socket until the block ends."""
+def proxied(upstream: Upstream) -> Iterator[Proxy]:
+    """Run a proxy to a socket until the block ends."""
     proxy, started = Proxy(upstream), threading.Event()
     thread = threading.Thread(target=proxy.run, args=(started,), daemon=True)
     thread.start()

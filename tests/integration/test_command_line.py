@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
@@ -118,6 +119,15 @@ def test_init_makes_tables_and_topics_and_may_be_repeated(prefix: str, admin: Ka
     }
     for name, config in expected.items():
         assert {key: _config(admin, f"{prefix}.{name}")[key] for key in config} == config
+
+
+def test_init_does_not_call_a_database_made_that_lost_a_table(prefix: str, tmp_path: Path) -> None:
+    del prefix
+    assert milepost("init").exit_code == 0
+    with closing(sqlite3.connect(tmp_path / ".milepost" / "milepost.db")) as database:
+        database.execute("DROP TABLE history")
+
+    assert "and no table history: restore a backup" in the_line(milepost("init"))
 
 
 def _config(admin: KafkaAdminClient, topic: str) -> dict[str, str]:

@@ -1,17 +1,21 @@
 """What `milepost rebuild` promises, on both databases."""
 
+import asyncio
 from collections.abc import Iterator
 from datetime import date
 
 import pytest
 from sqlalchemy import Engine, text
 
-from models.database import DatabaseError, reading, writing
+from models.database import DatabaseError, connect, reading, writing
 from models.forecasts import Forecasts
 from models.refold import compare_with_ledger, put_right
+from models.settings import Settings
 from models.store import Store
+from tests.integration.test_streams import report
 from tests.publisher import random_events
 from tests.storing import TOPIC, Log, batch_of, decided, prepared, refuse_none
+from tests.workers import publish, running_app, until
 
 DAY = date(2026, 3, 12)
 NOW_MS = 1_770_000_000_000
@@ -28,6 +32,7 @@ DAMAGE = [
     ("INSERT INTO programmes (programme, revision) VALUES ('ghost', 7)", "programmes"),
     ("UPDATE forecasts SET forecast = '2031-01-01'", "forecasts"),
     ("DELETE FROM forecasts", "forecasts"),
+    ("DELETE FROM pictures", "pictures"),
 ]
 
 
@@ -116,3 +121,20 @@ def test_what_was_recorded_and_not_drawn_when_the_tables_were_put_right_is_histo
     undamaged = history_with("sqlite://", None)
     assert undamaged
     assert history_with(database_url, "UPDATE milestones SET planned = '2031-01-01'") == undamaged
+
+
+def test_a_programme_that_no_event_names_leaves_the_page_of_a_running_worker(sqlite_settings: Settings) -> None:
+    engine = connect(sqlite_settings.database)
+    publish(sqlite_settings, [report(1)])
+
+    async def run() -> None:
+        async with running_app(sqlite_settings.model_copy(update={"sweep_seconds": 0.2})) as milepost:
+            await until(lambda: milepost.shelf.names == {"north"}, "the event is shown")
+            with writing(engine) as connection:
+                connection.execute(text("INSERT INTO programmes (programme, revision) VALUES ('ghost', 7)"))
+            await until(lambda: milepost.shelf.names == {"north", "ghost"}, "what is in the database is shown")
+            await asyncio.to_thread(put_right, engine)
+            await until(lambda: milepost.shelf.names == {"north"}, "what is not is shown no longer")
+
+    asyncio.run(run())
+    engine.dispose()

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections.abc import Callable
 from datetime import UTC, date, datetime
 from typing import Any
@@ -13,16 +14,17 @@ from cloudevents.core.v1.event import CloudEvent
 from faust.types import TP
 from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
 from kafka.structs import OffsetAndMetadata
-from sqlalchemy import delete, select, text, update
+from sqlalchemy import delete, make_url, select, text, update
 
 from models import tables
 from models.database import connect, writing
 from models.schedule import picture
 from models.settings import Settings
 from models.store import Batch, Recorded, Reject, Store
+from streams import app
 from streams.app import Milepost
-from streams.transport import Delivery, consumer_of
-from tests.publisher import random_events, shuffled_with_duplicates, structured
+from streams.transport import IN_FLIGHT, Delivery, consumer_of
+from tests.publisher import Headers, random_events, shuffled_with_duplicates, structured
 from tests.reading import Event, read_milestones
 from tests.storing import row_of
 from tests.workers import Page, publish, publish_records, read_topic, running_app, until
@@ -396,6 +398,38 @@ class TestTrouble:
         asyncio.run(run())
 
         assert store.count_events() == 1000
+
+    def test_a_worker_that_waits_for_its_database_longer_than_a_group_waits_for_a_poll_goes_on_afterwards(
+        self, postgresql_settings: Settings, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        settings, patience, name = postgresql_settings, 2.0, make_url(postgresql_settings.database).database
+        monkeypatch.setattr(app, "MAX_POLL_SECONDS", patience)
+        admin = connect(make_url(settings.database).set(database="postgres").render_as_string(hide_password=False))
+        signal: tuple[bytes, Headers, bytes] = (b"north", [], b'{"revision": 1, "appended_ms": 1}')
+
+        async def run() -> None:
+            async with running_app(settings) as milepost:
+                with admin.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+                    connection.execute(text(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false"))
+                    ended = text("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = :name")
+                    connection.execute(ended, {"name": name})
+                    # Until nothing more is fetched of either topic.
+                    waiting = consumer_of(milepost.app)._in_flight
+                    for topic, record in ((settings.events_topic, None), (settings.programmes_topic, signal)):
+                        for number in range(IN_FLIGHT):
+                            records = [record or (None, *structured(report(number)))]
+                            publish_records(settings, records, topic)
+                            await until(
+                                lambda topic=topic, number=number: len(waiting[topic]) > number,  # type: ignore[misc]
+                                f"{number + 1} deliveries of {topic} wait",
+                            )
+                    over = time.monotonic() + 3 * patience
+                    await until(lambda: time.monotonic() > over, "it has waited thrice as long")
+                    connection.execute(text(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true"))
+                await all_recorded(milepost, IN_FLIGHT)
+
+        asyncio.run(run())
+        admin.dispose()
 
     def test_a_delivery_that_is_not_done_is_never_committed(self, sqlite_settings: Settings) -> None:
         async def run() -> list[int | None]:

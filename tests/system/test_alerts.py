@@ -1,6 +1,6 @@
 """Prometheus and Alertmanager as they are, on a worker that was told the demo's story: who is told what.
 
-The committed files, with this test's addresses and every wait a sixtieth (deploy/prometheus/placing.py); thresholds
+The committed files, with this test's addresses and every wait a twentieth (deploy/prometheus/placing.py); thresholds
 are as they are.
 """
 
@@ -8,6 +8,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, time, timedelta
+from http import HTTPStatus
 from typing import NamedTuple
 
 import pytest
@@ -25,7 +26,7 @@ from tests.notified import Alert, Receiver, asked, known, read, receiving, runni
 from tests.publisher import structured
 from tests.workers import WorkerProcess, free_port, publish_records, wait_until, worker_process
 
-HURRY = 60
+HURRY = 20
 PARK, DESIGN = (SEZ_PARK, "park-commissioned"), (NTM_PARK, "design-completed")
 LAUNCHES = {(tenant.project, "production-launched") for tenant in TENANTS if tenant.park == SEZ_PARK}
 
@@ -134,6 +135,7 @@ def watched(kafka: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wa
         places = Places(
             workers=[f"127.0.0.1:{worker.port}"],
             alertmanagers=[f"127.0.0.1:{port}"],
+            board=f"http://127.0.0.1:{worker.port}",
             receiver=f"http://127.0.0.1:{receiver.server_port}",
         )
         with (
@@ -185,6 +187,16 @@ def test_a_gate_and_all_who_wait_for_it_are_one_page(watched: Watched) -> None:
         assert page.alerts == {("GateSlipping", project, milestone)}
 
     assert told() == TOLD | of("GateSlipping", PARK, DESIGN) | silent(now().date())
+
+
+def test_every_alert_leads_to_a_page_of_the_board(watched: Watched) -> None:
+    found = asked(f"http://{watched.prometheus}/api/v1/alerts")["data"]["alerts"]
+    pages = {
+        alert["annotations"]["board_url"].removeprefix(f"http://127.0.0.1:{watched.worker.port}") for alert in found
+    }
+
+    assert [page for page in sorted(pages) if watched.worker.get(page)[0] != HTTPStatus.OK] == []
+    assert {page.split("/")[3] for page in pages if page.count("/") > 1} == {"milestones", "gates"}
 
 
 def test_who_runs_the_pipeline_is_told_of_the_dead_letter_and_the_watchdog_barks(watched: Watched) -> None:

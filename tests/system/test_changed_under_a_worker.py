@@ -3,6 +3,7 @@
 from contextlib import closing
 from pathlib import Path
 
+import pytest
 from kafka import KafkaAdminClient
 from sqlalchemy import delete
 
@@ -82,4 +83,19 @@ def test_tables_that_are_gone_stop_a_worker(fresh_settings: Settings, tmp_path: 
         line = last_line(worker)
 
     assert "has no tables yet: run `milepost init`" in line
+    engine.dispose()
+
+
+@pytest.mark.parametrize("name", ["ledger", "forecasts"])
+def test_a_single_table_that_is_gone_stops_a_worker(fresh_settings: Settings, tmp_path: Path, name: str) -> None:
+    settings, engine = fresh_settings, connect(fresh_settings.database)
+    with worker_process(settings, tmp_path) as worker:
+        worker.wait_until_ready()
+        with writing(engine) as connection:
+            connection.exec_driver_sql(f"DROP TABLE {name}")
+        publish(settings, [report(1)])
+
+        line = last_line(worker)
+
+    assert f"and no table {name}: restore a backup" in line
     engine.dispose()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from kafka import KafkaAdminClient
 
+from consumers.audit import audit
 from deploy.topics import make_topics, read_topic_id
 from models.database import connect
 from models.settings import Settings
@@ -75,4 +76,8 @@ def test_a_topic_made_anew_with_more_records_is_refused_until_it_is_accepted(
     with worker_process(settings, tmp_path) as worker:
         worker.wait_until_ready()
         wait_until(lambda: store.count_events() == 12, "what is new is recorded, what is known is not doubled")
+    wrong, summary = audit(settings, store.engine)
+    assert wrong == []
+    # Two of the three that the topic before had are not in the new one.
+    assert (summary.read, summary.accepted, summary.duplicates, summary.gone) == (10, 9, 1, 3)
     store.engine.dispose()

@@ -62,6 +62,8 @@ def test_the_wheel_holds_the_four_packages_and_no_tests(wheel: Path) -> None:
         "streams",
     }
     assert any(name.startswith("models/migrations/versions/0001") for name in names)
+    assert {"deploy/prometheus/consoles/milepost.lib", "deploy/grafana/dashboards/milepost-gate.json"} <= {*names}
+    assert not any(name.startswith("deploy/grafana/") and name.endswith(".py") for name in names)
     for needed in (
         "templates/base.html",
         "static/echarts.simple.min.js",

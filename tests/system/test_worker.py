@@ -13,6 +13,7 @@ import pytest
 from kafka import KafkaAdminClient
 from sqlalchemy import update
 
+from deploy.broker import running_broker
 from models import tables
 from models.database import connect, writing
 from models.events import DATA_TYPES, Reason
@@ -42,6 +43,8 @@ PIPELINE = {
     "milepost_log_end",
     "milepost_lag_seconds",
     "milepost_missed_records_total",
+    "milepost_started_timestamp_seconds",
+    "milepost_assignments_total",
     "milepost_database_up",
     "milepost_kafka_up",
     "milepost_series_dropped",
@@ -171,6 +174,17 @@ class TestStartingAndStopping:
             assert worker.process.returncode == 0
             assert "Traceback" not in worker.log
             assert "ERROR" not in worker.log
+
+    def test_the_first_worker_of_a_new_broker_says_nothing_bad(self, tmp_path: Path) -> None:
+        folder = tmp_path / "kafka"
+        folder.mkdir()
+        with running_broker(folder, announce=lambda _: None) as broker:
+            settings = prepared(broker.bootstrap, f"sqlite:///{tmp_path}/milepost.db")
+            with worker_process(settings, tmp_path) as worker:
+                worker.wait_until_ready()
+
+                assert worker.stop(signal.SIGTERM) < 5
+                assert "ERROR" not in worker.log
 
     def test_it_stops_within_five_seconds_while_the_database_is_locked(
         self, sqlite_settings: Settings, tmp_path: Path

@@ -8,7 +8,9 @@ from aiokafka.consumer import fetcher
 from aiokafka.errors import CorruptRecordException
 from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy as BuilderInPython
 from aiokafka.structs import TopicPartition
+from kafka.record.memory_records import MemoryRecords
 
+from consumers import header_names
 from streams.header_names import read_any_names
 from tests.integration.test_rejections import name_of
 
@@ -70,3 +72,15 @@ def test_what_is_corrupt_is_still_said() -> None:
 
     with pytest.raises(CorruptRecordException):
         read(bytes(broken))
+
+
+@pytest.mark.parametrize("compression", [0, 1, 3], ids=["plain", "gzip", "lz4"])
+def test_the_other_client_spells_them_alike(compression: int) -> None:
+    header_names.read_any_names()
+    names = [PLAIN, STRANGE, PLAIN]
+    records = MemoryRecords(batch_of(0, names, compression) + batch_of(3, [PLAIN], compression))
+    found = []
+    while records.has_next():
+        found += [(record.offset, record.headers[0][0]) for record in records.next_batch()]
+
+    assert found == [(0, PLAIN), (1, r"caf\xe9"), (2, PLAIN), (3, PLAIN)]

@@ -266,6 +266,38 @@ STORIES = [
         ],
     ),
     Story(
+        "a worker starts a third time, and a fourth time, within a quarter of an hour",
+        [series("milepost_started_timestamp_seconds", "0x2 180x2 360x2 540x20")],
+        [
+            Moment("8m", "MilepostRestarting"),
+            fires(
+                "9m",
+                "MilepostRestarting",
+                "The worker on a:8090 has started 3 times within a quarter of an hour.",
+                job="milepost",
+                instance="a:8090",
+            ),
+            Moment("25m", "MilepostRestarting"),
+        ],
+    ),
+    Story(
+        "a rolling update gives a worker its partitions five times; then they never come to rest",
+        [
+            series("milepost_assignments_total", "1x14 1+1x5 6x19 6+1x20"),
+            series("milepost_assignments_total", "1x100", instance=OTHER),
+        ],
+        [
+            Moment("20m", "MilepostRebalancing"),
+            Moment("34m", "MilepostRebalancing"),
+            fires(
+                "50m",
+                "MilepostRebalancing",
+                "A worker was given its partitions anew 9 times within a quarter of an hour; each time all workers"
+                " wait.",
+            ),
+        ],
+    ),
+    Story(
         "the watchdog barks until nothing is scraped any more",
         [up("0x3")],
         [

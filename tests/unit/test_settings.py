@@ -132,6 +132,7 @@ def test_kafka_is_one_server_or_several(kafka: str) -> None:
         ("batch", ("0", "100001", "many")),
         ("max_series", ("-1",)),
         ("sweep_seconds", ("0", "-1", "nan", "soon")),
+        ("stuck_seconds", ("0", "-1", "11.9", "nan", "soon")),
         ("kafka_security", ("ssl", "TLS")),
         ("kafka_sasl_mechanism", ("GSSAPI",)),
         ("allowed_sources", ("office",)),

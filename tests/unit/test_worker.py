@@ -4,8 +4,9 @@ import logging
 
 import pytest
 
-from deploy.worker import Sparing
+from deploy.worker import Sparing, lock_timeout_ms
 from models.database import DatabaseError
+from models.settings import Settings
 
 
 def record(name: str, message: str, created: float) -> logging.LogRecord:
@@ -35,3 +36,8 @@ def test_what_is_said_in_one_line_at_the_end_is_not_said_with_its_traceback_befo
     crashed.exc_info = (DatabaseError, DatabaseError("no tables"), None)
 
     assert not Sparing(30).filter(crashed)
+
+
+@pytest.mark.parametrize(("stuck", "lock"), [(60.0, 30_000), (600.0, 30_000), (12.0, 6_000)])
+def test_a_statement_that_waits_for_a_lock_ends_before_the_worker_seems_stuck(stuck: float, lock: int) -> None:
+    assert lock_timeout_ms(Settings(stuck_seconds=stuck)) == lock

@@ -1,0 +1,69 @@
+"""A plain loop into SQLite: confluent-kafka, one `executemany` a table and batch, 5,000 at a time; WAL, as Milepost."""
+
+import sqlite3
+from typing import Final
+
+from confluent_kafka import Consumer
+from sqlalchemy import make_url
+
+from tests.benchmarks.peers.job import REGISTERS, Arguments, Progress, fold, kept, newest, row_of
+
+_AT_ONCE: Final = 5000
+
+
+def main() -> None:
+    """Read, write, commit; until all is done."""
+    told = Arguments.of_command_line()
+    database = sqlite3.connect(make_url(told.database).database or "", isolation_level=None)
+    database.execute("PRAGMA journal_mode=WAL")
+    database.execute("PRAGMA synchronous=NORMAL")
+    for table, key in ((kept, "source, id"), (newest, "subject, milestone")):
+        columns = ", ".join(f"{column.name} {column.type}" for column in table.c)
+        database.execute(f"CREATE TABLE {table.name} ({columns}, PRIMARY KEY ({key}))")
+    keeping, merging = _inserting(kept.name, kept.c.keys(), "NOTHING"), _merging()
+    progress = Progress(told.events)
+    consumer = Consumer(
+        {
+            "bootstrap.servers": told.kafka,
+            "group.id": f"by-hand-{told.topic}",
+            "auto.offset.reset": "earliest",
+            "enable.auto.commit": False,
+        }
+    )
+    consumer.subscribe([told.topic])
+    while True:
+        messages = consumer.consume(_AT_ONCE, 0.3)
+        if messages:
+            progress.begin()
+            rows = [row_of(value) for message in messages if (value := message.value()) is not None]
+            database.execute("BEGIN IMMEDIATE")
+            database.executemany(keeping, rows)
+            database.executemany(merging, fold(rows))
+            database.execute("COMMIT")
+            consumer.commit(asynchronous=True)
+            progress.done(len(messages))
+
+
+def _inserting(table: str, names: list[str], on_conflict: str) -> str:
+    placed = ", ".join(f":{name}" for name in names)
+    return f"INSERT INTO {table} ({', '.join(names)}) VALUES ({placed}) ON CONFLICT DO {on_conflict}"  # noqa: S608 - of names in this file
+
+
+def _merging() -> str:
+    winners = []
+    for register in REGISTERS:
+        at, event_id = f"{register}_at", f"{register}_id"
+        wins = (
+            f"excluded.{at} IS NOT NULL"
+            f" AND (newest.{at} IS NULL OR (excluded.{at}, excluded.{event_id}) > (newest.{at}, newest.{event_id}))"
+        )
+        winners += [
+            f"{name} = CASE WHEN {wins} THEN excluded.{name} ELSE newest.{name} END"
+            for name in (f"{register}_date", event_id, at)
+        ]
+    text = _inserting(newest.name, newest.c.keys(), f"UPDATE SET {', '.join(winners)}")
+    return text.replace("ON CONFLICT DO", "ON CONFLICT (subject, milestone) DO")
+
+
+if __name__ == "__main__":
+    main()

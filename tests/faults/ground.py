@@ -1,0 +1,129 @@
+"""A Kafka and a PostgreSQL of the faults' own, each behind a proxy: they may be killed, and started again."""
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Final
+
+import psutil
+from sqlalchemy import make_url
+
+from deploy.broker import Broker, running_broker
+from tests.databases import Databases, embedded
+from tests.faults.proxy import Proxy, proxied
+from tests.faults.small_disk import small_disk
+from tests.workers import free_port, wait_until
+
+#: Several minutes of events.
+_SMALL_MEGABYTES: Final = 128
+
+
+class Kafka:
+    """A broker with two addresses: one for the test itself, one behind a proxy for workers."""
+
+    def __init__(self, folder: Path, ending: ExitStack) -> None:
+        self._folder = folder
+        self._port, proxied_port, controller_port = free_port(), free_port(), free_port()
+        self.proxy: Proxy = ending.enter_context(proxied(proxied_port))
+        host = "127.0.0.1"
+        self._overrides = {
+            "listeners": f"PLAINTEXT://{host}:{self._port},PROXIED://{host}:{proxied_port},CONTROLLER://{host}:"
+            f"{controller_port}",
+            "advertised.listeners": f"PLAINTEXT://{host}:{self._port},PROXIED://{host}:{self.proxy.port}",
+            "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,PROXIED:PLAINTEXT,CONTROLLER:PLAINTEXT",
+            "controller.quorum.voters": f"1@{host}:{controller_port}",
+        }
+        self.bootstrap, self.through_proxy = f"{host}:{self._port}", f"{host}:{self.proxy.port}"
+        self._running = ExitStack()
+        self._broker: Broker | None = None
+        ending.callback(self._running.close)
+        self.start()
+
+    def start(self) -> None:
+        """Start it, with what it had."""
+        self._broker = self._running.enter_context(
+            running_broker(self._folder, port=self._port, announce=lambda _: None, overrides=self._overrides)
+        )
+
+    def kill(self) -> None:
+        """Kill it (-9)."""
+        assert self._broker is not None
+        os.kill(self._broker.pid, signal.SIGKILL)
+        wait_until(lambda: not psutil.pid_exists(self._pid), "the broker is gone")
+        self._running.close()
+
+    def suspend(self) -> None:
+        """Stop it as it is (SIGSTOP)."""
+        os.kill(self._pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let it go on."""
+        os.kill(self._pid, signal.SIGCONT)
+
+    @property
+    def is_running(self) -> bool:
+        """Whether its process is there."""
+        return self._broker is not None and self._broker.alive
+
+    @property
+    def _pid(self) -> int:
+        assert self._broker is not None
+        return self._broker.pid
+
+
+class Postgresql:
+    """A database server, and a proxy to it for workers."""
+
+    def __init__(self, ending: ExitStack) -> None:
+        self._server = ending.enter_context(embedded())
+        self.databases = Databases(ending, self._server.get_uri())
+        folder = make_url(self._server.get_uri()).query["host"]
+        self.proxy: Proxy = ending.enter_context(proxied(Path(str(folder)) / ".s.PGSQL.5432"))
+
+    @property
+    def folder(self) -> Path:
+        """Where its data is."""
+        return Path(self._server.pgdata)
+
+    def kill(self) -> None:
+        """Kill it (-9), and wait until its sessions have noticed."""
+        postmaster = psutil.Process(self._server.get_pid())
+        sessions = postmaster.children(recursive=True)
+        postmaster.kill()
+        gone, left = psutil.wait_procs([postmaster, *sessions], timeout=30)
+        assert gone
+        assert not left, left
+
+    def start(self) -> None:
+        """Start it again; it recovers by itself."""
+        self._server.ensure_postgres_running()
+
+
+class Ground:
+    """Both."""
+
+    def __init__(self, folder: Path, ending: ExitStack) -> None:
+        self.kafka, self.postgresql = Kafka(folder / "kafka", ending), Postgresql(ending)
+
+    @contextmanager
+    def database(self, kind: str) -> Iterator[str]:
+        """Give the URL of a new, empty database."""
+        with ExitStack() as ending:
+            if kind == "small":
+                disk = ending.enter_context(small_disk(_SMALL_MEGABYTES, os.getuid()))
+                url = f"sqlite:///{disk.folder}/milepost.db"
+            else:
+                url = ending.enter_context(self.postgresql.databases.fresh(kind))
+            ending.callback(self.mend)
+            yield url
+
+    def mend(self) -> None:
+        """Undo what a scenario that failed may have left undone."""
+        for proxy in (self.kafka.proxy, self.postgresql.proxy):
+            proxy.heal()
+        if not self.kafka.is_running:
+            self.kafka.start()
+        self.kafka.resume()
+        self.postgresql.start()

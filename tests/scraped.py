@@ -1,0 +1,230 @@
+"""A real Prometheus that scrapes a real worker which was told the sample programme's story, and a hostile programme.
+
+What happened a week ago cannot be waited for: before Prometheus starts, the page of the morning is put into its data
+as if it had been scraped then (`promtool tsdb create-blocks-from openmetrics`).
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from deploy.prometheus.placing import Places
+from deploy.prometheus.running import running_prometheus
+from deploy.sample.plans import PROGRAMME, SEZ_OPENS, SEZ_PARK, SEZ_SLIPS_TO, TENANTS, Tenant
+from deploy.sample.story import Story, story
+from models.envelope import encode_structured
+from models.events import Event
+from models.settings import Settings
+from tests.reading import PROGRAMME_REGISTERED, PROJECT_REGISTERED, REPORTED
+from tests.reading import Event as Told
+from tests.workers import WorkerProcess, publish, publish_records, wait_until, worker_process
+
+#: The longest wait in the files is of minutes; no wait becomes shorter than a second.
+HURRY: Final = 600
+
+HOSTILE: Final = "hostile"
+#: Names as nobody should give them: what ends an element, a script or an attribute, and what turns the text around.
+HOSTILE_NAMES: Final = (
+    "<script>document.title='owned'</script>",
+    "</style></head><body onload=\"document.title='owned'\">",
+    '"><img src=x onerror="document.title=\'owned\'">',
+    "' onmouseover='document.title=`owned`' x='",
+    '{{ query "up" }} ${programme} %s \\',
+    "\u202eright to left\u202c \u05e9\u05dc\u05d5\u05dd",
+    "W" * 200,
+)
+
+FORECAST: Final = "milepost_milestone_forecast_timestamp_seconds"
+WEEK_SECONDS: Final = 7 * 86_400
+
+
+@dataclass(frozen=True, slots=True)
+class Prometheus:
+    """A Prometheus that runs as a process."""
+
+    #: Host and port.
+    address: str
+
+    def get(self, path: str, **parameters: str) -> tuple[int, str]:
+        """Return the status and the body of a page; status 0 when nothing answers."""
+        query = f"?{urllib.parse.urlencode(parameters)}" if parameters else ""
+        try:
+            with urllib.request.urlopen(f"http://{self.address}{path}{query}", timeout=30) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+        except OSError:
+            return 0, ""
+
+    def query(self, expression: str) -> list[dict[str, Any]]:
+        """Return the series of an instant query. Fails with what Prometheus said when it does not understand it."""
+        return self._data("/api/v1/query", query=expression)
+
+    def shows(self, expression: str) -> bool:
+        """Return whether an instant query returns anything."""
+        return bool(self.query(expression))
+
+    def query_range(self, expression: str, seconds: int = 3000, step: int = 5) -> list[dict[str, Any]]:
+        """Return the series of a query over the last seconds."""
+        now = time.time()
+        return self._data(
+            "/api/v1/query_range", query=expression, start=str(now - seconds), end=str(now), step=str(step)
+        )
+
+    def _data(self, path: str, **parameters: str) -> list[dict[str, Any]]:
+        status, body = self.get(path, **parameters)
+        assert status == 200, f"{parameters['query']}\n{body}"
+        found: list[dict[str, Any]] = json.loads(body)["data"]["result"]
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Scraped:
+    """The worker, what it was told, and the Prometheus that scrapes it."""
+
+    worker: WorkerProcess
+    story: Story
+    prometheus: Prometheus
+
+
+def program(name: str) -> str:
+    """Return where a program of Debian's is; skips without it, and fails instead where everything must be there."""
+    found = shutil.which(name)
+    if found is None:
+        reason = f"{name} is not installed"
+        if os.environ.get("CI"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return found
+
+
+@contextmanager
+def watching(worker: str, folder: Path) -> Iterator[Prometheus]:
+    """Run Prometheus as it is shipped, in a hurry, for a worker on host and port, until the block ends."""
+    places = Places(workers=[worker], alertmanagers=())
+    with running_prometheus(program("prometheus"), folder, places, hurry=HURRY) as address:
+        yield Prometheus(address)
+
+
+@contextmanager
+def scraped_story(settings: Settings, folder: Path) -> Iterator[Scraped]:
+    """Tell the story to a worker while Prometheus scrapes it: the morning, and once that was seen, the day."""
+    told = story(datetime.now(UTC).date())
+    morning = [*_written(told.opening), *hostile_events(told)]
+    later = [*_written([told.slip, told.mistake, told.correction]), moved_since(told)]
+    with worker_process(settings, folder, MILEPOST_KEEP_DAYS="1000") as worker:
+        worker.wait_until_ready()
+        publish(settings, morning)
+        wait_until(lambda: _counted(worker) == len(morning), "the morning is recorded")
+        wait_until(lambda: _shows(worker, SEZ_OPENS), "the morning is shown")
+        _remember(worker, folder)
+        with watching(f"127.0.0.1:{worker.port}", folder) as prometheus:
+            gate = f'{FORECAST}{{project="{SEZ_PARK}",milestone="park-commissioned"}}'
+            counted = f'sum(milepost_events_total{{outcome="accepted"}}) == {len(morning)}'
+            recorded = f'milestone:{FORECAST}:max{{project="{SEZ_PARK}",milestone="park-commissioned"}}'
+            for seen in (gate, counted, recorded):
+                wait_until(partial(prometheus.shows, seen), f"Prometheus has seen the morning: {seen}")
+            publish(settings, later)
+            publish_records(settings, [(None, [], told.malformed)])
+            wait_until(lambda: _counted(worker) == len(morning) + len(later), "the day is recorded")
+            wait_until(lambda: _shows(worker, SEZ_SLIPS_TO), "the slip is shown")
+            slipped = f"{gate} - {gate.replace('forecast', 'baseline')} == {(SEZ_SLIPS_TO - SEZ_OPENS) * 86_400}"
+            wait_until(partial(prometheus.shows, slipped), "Prometheus has scraped the slip")
+            held_up = f'milestone:milepost_milestone_held_up:count{{project="{SEZ_PARK}"}} == {len(_tenants())}'
+            wait_until(partial(prometheus.shows, held_up), "the rules have seen the slip")
+            rejected = 'milepost_rejected_total{reason="malformed"} == 1'
+            wait_until(partial(prometheus.shows, rejected), "Prometheus has scraped the rejection")
+            yield Scraped(worker, told, prometheus)
+
+
+def hostile_events(told: Story) -> list[Told]:
+    """Return a programme whose names are hostile: every project late, and waiting for nothing."""
+    return [
+        _event("programme", PROGRAMME_REGISTERED, HOSTILE, {"name": HOSTILE_NAMES[0]}),
+        *(
+            event
+            for number, name in enumerate(HOSTILE_NAMES)
+            for event in (
+                _event(f"{number}", PROJECT_REGISTERED, f"{HOSTILE}/project-{number}", {"name": name, "kind": "park"}),
+                _event(
+                    f"{number}/planned",
+                    REPORTED,
+                    f"{HOSTILE}/project-{number}",
+                    {"milestone": "park-commissioned", "classifier": "PLN", "date": str(told.day - timedelta(days=9))},
+                ),
+            )
+        ),
+    ]
+
+
+def moved_since(told: Story) -> Told:
+    """Return what is said of a hostile project later: a date a month after the first."""
+    date = str(told.day + timedelta(days=21))
+    said = {"milestone": "park-commissioned", "classifier": "EST", "date": date}
+    return _event("0/estimated", REPORTED, f"{HOSTILE}/project-0", said) | {"time": "2026-01-02T12:00:00Z"}
+
+
+def _event(called: str, kind: str, subject: str, data: Mapping[str, object]) -> Told:
+    return {
+        "specversion": "1.0",
+        "id": called,
+        "source": f"//{HOSTILE}.example/\"><script>document.title='owned'</script>",
+        "type": kind,
+        "subject": subject,
+        "time": "2026-01-01T12:00:00Z",
+        "data": dict(data),
+    }
+
+
+def _written(events: Sequence[Event]) -> list[Told]:
+    return [json.loads(encode_structured(event)[1]) for event in events]
+
+
+def _counted(worker: WorkerProcess) -> float:
+    return worker.page().value("milepost_events_total", outcome="accepted") or 0
+
+
+def _shows(worker: WorkerProcess, opens: int) -> bool:
+    """Return whether all is drawn: the SEZ park opens so many days from today, and as many wait for it as do."""
+    page = worker.page("/metrics/milestones")
+    gate = {"programme": PROGRAMME, "project": SEZ_PARK, "milestone": "park-commissioned"}
+    day = datetime.now(UTC).date() + timedelta(days=opens)
+    return (
+        page.value(FORECAST, **gate) == datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp()
+        and page.value("milepost_milestone_dependents", **gate) == len(_tenants())
+        and page.value("milepost_programme_info", programme=HOSTILE) == 1
+    )
+
+
+def _tenants() -> list[Tenant]:
+    return [tenant for tenant in TENANTS if tenant.park == SEZ_PARK]
+
+
+def _remember(worker: WorkerProcess, folder: Path) -> None:
+    """Put the programme's page into Prometheus' data as of around a week ago; the hostile one was not known then."""
+    around = int(time.time()) - WEEK_SECONDS
+    stamps = range(around - 2400, around + 3600, 240)
+    lines = [
+        dated
+        for line in worker.get("/metrics/milestones")[1].splitlines()
+        if f'programme="{HOSTILE}"' not in line
+        for dated in ([line] if line.startswith("#") else [f"{line} {stamp}" for stamp in stamps])
+    ]
+    page = folder / "morning.txt"
+    page.write_text("\n".join([*lines, "# EOF\n"]), encoding="utf-8")
+    create = [program("promtool"), "tsdb", "create-blocks-from", "openmetrics", str(page), str(folder / "data")]
+    subprocess.run(create, check=True, capture_output=True)

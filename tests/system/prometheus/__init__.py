@@ -1,0 +1,1 @@
+"""What Prometheus sees of a worker that is told the story, and what it shows of it."""
