@@ -1,6 +1,7 @@
 """The board of a real worker in a real browser: drawn, read, walked by keyboard, and live."""
 
 import re
+import urllib.request
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -302,3 +303,17 @@ def test_a_thousand_milestones_are_painted_at_once(browser: Browser, tmp_path: P
 
             assert page.locator("tr[data-name]").count() == 1000
     assert paint < PAINTED_WITHIN_MS
+
+
+def test_a_worker_told_to_stop_does_not_wait_for_those_who_listen(kafka: str, tmp_path: Path) -> None:
+    settings = prepared(kafka, f"sqlite:///{tmp_path}/milepost.db")
+    with worker_process(settings, tmp_path) as running:
+        running.wait_until_ready()
+        address = f"http://127.0.0.1:{running.port}/api/stream"
+        with urllib.request.urlopen(address, timeout=30) as stream:
+            assert stream.readline() == b"retry: 2000\n"
+
+            took = running.stop()
+
+    assert running.process.returncode == 0, running.log
+    assert took < settings.stop_seconds
