@@ -41,9 +41,9 @@ class Said(NamedTuple):
         return map(json.loads, self.values.values())
 
 
-def shuffled(seed: int, count: int) -> list[Event]:
+def shuffled(seed: int, count: int, projects: int = _PROJECTS) -> list[Event]:
     """Return so many events of the load's programmes, in a random order."""
-    events = random_events(seed, count, programmes=PROGRAMMES, projects=_PROJECTS, with_dependencies=True)
+    events = random_events(seed, count, programmes=PROGRAMMES, projects=projects, with_dependencies=True)
     random.Random(seed).shuffle(events)  # noqa: S311 - no secret
     return events
 

@@ -15,11 +15,14 @@ from tests.faults.fault import Fault
 from tests.faults.ground import Ground
 from tests.faults.load import Load, shuffled
 from tests.faults.scene import Scene, Verdict, staged
-from tests.reading import Event
+from tests.reading import RETRACTED, Event
 
 #: How many workers there are between two faults.
 _WORKERS: Final = 2
 _AT_ONCE: Final = 10_000
+_PROJECTS: Final = 40
+#: One retraction in so many is said.
+_RETRACTIONS: Final = 10
 
 
 class Soaked(NamedTuple):
@@ -36,9 +39,15 @@ class Soaked(NamedTuple):
 
 
 def endless(seed: int) -> Iterator[Event]:
-    """Return events without end, none of them twice."""
+    """Return events without end, none of them twice.
+
+    Each retraction has all events of a project folded again: of few projects with ever more events, and one event in
+    sixteen a retraction, a worker would soon do nothing else.
+    """
     for part in itertools.count():
-        yield from shuffled(seed * 1_000_000 + part, _AT_ONCE)
+        for number, event in enumerate(shuffled(seed * 1_000_000 + part, _AT_ONCE, _PROJECTS)):
+            if event["type"] != RETRACTED or number % _RETRACTIONS == 0:
+                yield event
 
 
 def _lasting() -> dict[str, Fault]:
@@ -65,7 +74,7 @@ def soak(ground: Ground, folder: Path, seed: int, seconds: float, a_second: floa
             while time.monotonic() - began < seconds:
                 name = scene.rng.choice(sorted(faults))
                 met[name] += 1
-                if name.startswith("kill -9 at"):
+                if "kill -9 at" in name or "of a worker that died" in name:
                     # The one that is to die is a second one: of so few partitions a third would get none.
                     scene.workers.pop().stop(signal.SIGTERM)
                 try:
