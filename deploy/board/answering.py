@@ -1,5 +1,6 @@
 """How the board answers: headers, what is kept as it was rendered, and errors as one sentence."""
 
+import gzip
 import logging
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
@@ -33,9 +34,12 @@ HTML, JSON = "text/html", "application/json"
 #: More requests than this at once are turned away: nobody's looking may cost those that record their time.
 MOST_AT_ONCE: Final = 100
 _WORTH_PACKING: Final = 1024
-_PACKED_ELSEWHERE: Final = 32 * 1024
+#: Of zlib: beyond it, a page becomes little smaller and takes much longer.
+_PACKING: Final = 4
 _KEPT_BYTES: Final = 16 * 1024 * 1024
 
+#: Does something off the event loop.
+Run = Callable[[Callable[[], bytes]], Awaitable[bytes]]
 #: Returns an error as a body, given the status and one sentence.
 Sorry = Callable[[web.Request, HTTPStatus, str], web.Response]
 
@@ -49,15 +53,30 @@ def tag_matches(request: web.Request, tag: str) -> bool:
     return any(found.value in {tag, "*"} for found in request.if_none_match or ())
 
 
-def answer(request: web.Request, body: bytes, kind: str, tag: str | None) -> web.Response:
-    """Return a body, packed when that is worth it; it is to be asked for each time, which costs little with a tag."""
-    response = web.Response(body=body, content_type=kind, charset="utf-8", zlib_executor_size=_PACKED_ELSEWHERE)
-    response.headers[hdrs.CACHE_CONTROL] = "no-store" if tag is None else "no-cache"
-    if tag is not None:
-        response.etag = tag
-    if len(body) >= _WORTH_PACKING and request.version >= (1, 1):
-        response.headers[hdrs.VARY] = hdrs.ACCEPT_ENCODING
-        response.enable_compression()
+def answer(body: bytes, kind: str) -> web.Response:
+    """Return a body that nobody is to keep."""
+    return web.Response(body=body, content_type=kind, charset="utf-8", headers={hdrs.CACHE_CONTROL: "no-store"})
+
+
+class _Body(NamedTuple):
+    tag: str
+    body: bytes
+    #: The same, packed; empty when that is not worth it.
+    packed: bytes
+
+
+def _pack(body: bytes) -> bytes:
+    return gzip.compress(body, _PACKING, mtime=0) if len(body) >= _WORTH_PACKING else b""
+
+
+def _send(request: web.Request, kept: _Body, kind: str) -> web.Response:
+    """Return what is kept; it is to be asked for each time, which costs little with a tag."""
+    headers = {hdrs.CACHE_CONTROL: "no-cache", hdrs.VARY: hdrs.ACCEPT_ENCODING}
+    body = kept.body
+    if kept.packed and "gzip" in request.headers.get(hdrs.ACCEPT_ENCODING, ""):
+        headers[hdrs.CONTENT_ENCODING], body = "gzip", kept.packed
+    response = web.Response(body=body, content_type=kind, charset="utf-8", headers=headers)
+    response.etag = kept.tag
     return response
 
 
@@ -68,15 +87,11 @@ def unchanged(tag: str) -> web.Response:
     return response
 
 
-class _Body(NamedTuple):
-    tag: str
-    body: bytes
-
-
 class Kept:
     """Answers as they were rendered, by address, until their tag is another; the oldest go when there are too many."""
 
-    def __init__(self) -> None:
+    def __init__(self, run: Run) -> None:
+        self._run = run
         self._bodies: OrderedDict[str, _Body] = OrderedDict()
 
     async def give(
@@ -88,12 +103,14 @@ class Kept:
         where = request.path_qs
         kept = self._bodies.get(where)
         if kept is None or kept.tag != tag:
-            kept = self._bodies[where] = _Body(tag, await render())
+            body = await render()
+            kept = self._bodies[where] = _Body(tag, body, await self._run(lambda: _pack(body)))
         self._bodies.move_to_end(where)
-        size = sum(len(one.body) for one in self._bodies.values())
+        size = sum(len(one.body) + len(one.packed) for one in self._bodies.values())
         while size > _KEPT_BYTES:
-            size -= len(self._bodies.popitem(last=False)[1].body)
-        return answer(request, kept.body, kind, tag)
+            gone = self._bodies.popitem(last=False)[1]
+            size -= len(gone.body) + len(gone.packed)
+        return _send(request, kept, kind)
 
 
 class Guard:

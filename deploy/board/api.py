@@ -19,6 +19,11 @@ from deploy.board.answers import (
     ProgrammeAnswer,
     Programmes,
     Waiting,
+)
+from deploy.board.letters import LetterBox
+from deploy.board.pipeline import Pipeline
+from deploy.board.sights import Seen, Sights
+from deploy.board.telling import (
     following_page,
     letter_of,
     move_of,
@@ -27,9 +32,6 @@ from deploy.board.answers import (
     row_of,
     waiter_of,
 )
-from deploy.board.letters import LetterBox
-from deploy.board.pipeline import Pipeline
-from deploy.board.sights import Seen, Sights
 from deploy.board.views import read_blast, read_moves, read_why
 from deploy.explain import as_json
 
@@ -101,13 +103,13 @@ class Api:
 
     async def _programmes(self, request: web.Request) -> web.Response:
         offset, limit = _page(request, MOST_PROGRAMMES, 50)
-        await self._sights.watch.drawn()
+        turn = await self._sights.turn()
 
         async def render() -> bytes:
-            overview = await self._sights.overview(offset, limit)
+            overview = await self._sights.overview(turn, offset, limit)
             return encode(programmes_of(overview, following_page(request.path, offset, limit, overview.total)))
 
-        return await self._kept.give(request, JSON, f"all-{self._sights.watch.digest}", render)
+        return await self._kept.give(request, JSON, f"all-{turn}", render)
 
     async def _programme(self, request: web.Request) -> web.Response:
         return await self._of(request, lambda seen: encode(programme_of(seen)))
@@ -160,10 +162,10 @@ class Api:
 
         return await self._kept.give(request, JSON, tag_of(seen), render)
 
-    async def _ask_pipeline(self, request: web.Request) -> web.Response:
+    async def _ask_pipeline(self, _request: web.Request) -> web.Response:
         found = await self._letters.newest()
         shown = PipelineAnswer(self._pipeline(), [letter_of(letter) for letter in found.letters], found.unknown or None)
-        return answer(request, encode(shown), JSON, None)
+        return answer(encode(shown), JSON)
 
     async def _seen(self, request: web.Request) -> Seen:
         return await self._sights.seen(request.match_info["programme"])

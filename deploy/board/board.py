@@ -31,7 +31,7 @@ def board(settings: Settings, today: Callable[[], date]) -> Callable[[web.Applic
 
     def add(application: web.Application, known: Known) -> None:
         sights, letters = Sights(connect(settings.database), today), LetterBox(settings)
-        kept, files = Kept(), Files()
+        kept, files = Kept(sights.run), Files()
 
         def pipeline() -> Pipeline:
             return read_pipeline(known.registry, {**known.alive(), **known.ready()})
@@ -44,8 +44,8 @@ def board(settings: Settings, today: Callable[[], date]) -> Callable[[web.Applic
             said = problem if request.path.startswith(f"{addresses.API}/") else pages.sorry
             return said(request, status, sentence)
 
-        async def openapi(request: web.Request) -> web.Response:
-            return answer(request, description, JSON, None)
+        async def openapi(_request: web.Request) -> web.Response:
+            return answer(description, JSON)
 
         async def running(_application: web.Application) -> AsyncIterator[None]:
             polling = asyncio.create_task(sights.watch.poll())

@@ -1,8 +1,9 @@
 """What pages show, read off the event loop and kept as long as the database knows nothing newer.
 
-At most two threads read, over connections of their own, so that the board never takes one from those that record. A
-programme is read again only when it was drawn anew, and no more than a tenth of the time is spent on reading one: a
-page that is looked at while a backlog of events comes in is a little behind, not a burden.
+At most two threads work, over connections of their own, so that the board never takes one from those that record. What
+was read is read again only when something was drawn anew, and for every second that reading and rendering took there
+are nine in which what is there has to do: pages that are looked at while a backlog of events comes in are a little
+behind, not a burden.
 """
 
 import asyncio
@@ -30,8 +31,9 @@ from models.tables import programmes
 _KEPT_MILESTONES: Final = 50_000
 _STATEMENT_SECONDS: Final = 10
 _THREADS: Final = 2
-#: For each second of reading, how many of rest.
+#: For each second of work, how many of rest; and how long a rest may become.
 _REST: Final = 9
+_LONGEST_REST_SECONDS: Final = 10.0
 
 T = TypeVar("T")
 
@@ -81,8 +83,23 @@ class Overview(NamedTuple):
 class _Kept(NamedTuple):
     day: date
     seen: Seen
-    read_at: float
-    took: float
+
+
+class Rest:
+    """After work, a time in which nothing that is there already is made anew."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock, self._until = clock, float("-inf")
+
+    def after(self, seconds: float) -> None:
+        """Rest for work that took so long."""
+        now = self._clock()
+        self._until = min(max(self._until, now) + _REST * seconds, now + _LONGEST_REST_SECONDS)
+
+    @property
+    def is_on(self) -> bool:
+        """Whether it is not over yet."""
+        return self._clock() < self._until
 
 
 class Sights:
@@ -93,6 +110,8 @@ class Sights:
         self._executor = ThreadPoolExecutor(_THREADS, "board")
         self.watch = Watch(self.ask, clock)
         self._kept: OrderedDict[str, _Kept] = OrderedDict()
+        self._rest = Rest(clock)
+        self._turn = ""
         self._survey: tuple[str, list[Surveyed]] = ("", [])
         self._turns: dict[str, asyncio.Lock] = {}
 
@@ -108,7 +127,19 @@ class Sights:
 
     async def run(self, work: Callable[[], T]) -> T:
         """Do something that takes its time off the event loop, in its turn."""
-        return await asyncio.get_running_loop().run_in_executor(self._executor, work)
+        took: list[float] = []
+
+        def timed() -> T:
+            began = self._clock()
+            try:
+                return work()
+            finally:
+                took.append(self._clock() - began)
+
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._executor, timed)
+        finally:
+            self._rest.after(sum(took))
 
     async def ask(self, query: Callable[[Connection], T]) -> T:
         """Ask the database; every query of one call sees the same moment."""
@@ -129,21 +160,18 @@ class Sights:
             # Whoever waited for the one before finds what that one read.
             if (kept := self._fresh(programme, drawn, day)) is not None:
                 return kept
-            began = self._clock()
             try:
                 seen = await self.ask(lambda connection: _see(connection, programme, drawn, day))
             finally:
                 self._turns.pop(programme, None)
-            now = self._clock()
-            self._keep(_Kept(day, seen, now, now - began))
+            self._keep(_Kept(day, seen))
             return seen
 
     def _fresh(self, programme: str, drawn: Drawn | None, day: date) -> Seen | None:
         kept = self._kept.get(programme)
         if kept is None or kept.day != day:
             return None
-        resting = self._clock() - kept.read_at < _REST * kept.took
-        return kept.seen if resting or (drawn is not None and kept.seen.drawn == drawn) else None
+        return kept.seen if self._rest.is_on or (drawn is not None and kept.seen.drawn == drawn) else None
 
     def _keep(self, kept: _Kept) -> None:
         self._kept[kept.seen.programme] = kept
@@ -152,12 +180,17 @@ class Sights:
         while size > _KEPT_MILESTONES and len(self._kept) > 1:
             size -= len(self._kept.popitem(last=False)[1].seen.standings)
 
-    async def overview(self, offset: int, limit: int) -> Overview:
-        """Return a page of all programmes."""
+    async def turn(self) -> str:
+        """Return what names all programmes as they are shown now."""
         await self.watch.drawn()
-        digest = self.watch.digest
-        if self._survey[0] != digest:
-            self._survey = digest, await self.ask(read_survey)
+        if not self._turn or not self._rest.is_on:
+            self._turn = self.watch.digest
+        return self._turn
+
+    async def overview(self, turn: str, offset: int, limit: int) -> Overview:
+        """Return a page of all programmes, of a turn or a newer one."""
+        if self._survey[0] != turn:
+            self._survey = turn, await self.ask(read_survey)
         surveyed = self._survey[1]
         page = surveyed[offset : offset + limit]
         names = [one.programme for one in page]

@@ -18,7 +18,7 @@ from deploy.sample.plans import PROGRAMME, SEZ_PARK, TENANTS
 from deploy.sample.story import story
 from deploy.status import as_json as status_as_json
 from deploy.status import read_status
-from models.events import Event, ProgrammeRegistered, ProjectRegistered
+from models.events import DependencyDeclared, Event, MilestoneRef, ProgrammeRegistered, ProjectRegistered
 from models.instants import Instant
 from models.milestones import MilestoneKey
 from tests.boards import Served, ask, served
@@ -370,6 +370,48 @@ def test_without_its_tables_it_says_so_and_comes_back_with_them(empty: Served) -
         with empty.store.engine.begin() as connection:
             connection.exec_driver_sql("ALTER TABLE gone RENAME TO pictures")
     assert empty.get("/").status == 200
+
+
+def test_more_than_it_can_bear_are_turned_away(told: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("deploy.board.answering.MOST_AT_ONCE", 0)
+    monkeypatch.setattr("deploy.board.stream.MOST_LISTENING", 0)
+
+    page, problem, stream = told.get("/"), told.get("/api/programmes"), told.get("/api/stream")
+
+    assert (page.status, page.headers["Retry-After"]) == (503, "1")
+    assert problem.json == {"error": "Too many are asking at once."}
+    assert (stream.status, stream.json) == (503, {"error": "Too many are listening at once."})
+
+
+def test_a_bug_of_a_page_is_logged_and_ends_nothing(
+    told: Served, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with monkeypatch.context() as broken:
+        broken.setattr("deploy.board.pages.telling", None)
+        page = told.get(f"{HERE}/trend")
+
+    assert (page.status, "This page has a bug" in page.text) == (500, True)
+    assert "NoneType" in caplog.text
+    assert told.get(f"{HERE}/trend").status == 200
+
+
+def test_dependencies_that_close_a_cycle_are_named(empty: Served) -> None:
+    def depends(number: int, milestone: str, after: str) -> Event:
+        return Event(
+            source="//board.example",
+            id=f"depends-{number}",
+            programme="north",
+            project="quay",
+            time=Instant(f"2026-11-0{number}T00:00:00"),
+            data=DependencyDeclared(milestone=milestone, after=MilestoneRef("quay", after)),
+        )
+
+    empty.say([depends(1, "b", "a"), depends(2, "a", "b")])
+
+    assert "quay/a does not wait for quay/b" in empty.get("/programmes/north").text
+    assert empty.get("/api/programmes/north").json["set_aside"] == [
+        {"project": "quay", "milestone": "a", "after_project": "quay", "after_milestone": "b"}
+    ]
 
 
 # Live

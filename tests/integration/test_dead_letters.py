@@ -12,7 +12,7 @@ from kafka import KafkaAdminClient, KafkaProducer
 from kafka.admin import ConfigResource, ConfigResourceType
 from typer.testing import CliRunner, Result
 
-from consumers.dead_letters import DeadLetter, read_dead_letters
+from consumers.dead_letters import DeadLetter, read_dead_letters, read_newest_letters
 from consumers.null_headers import NullableHeaders, TrueHeaders
 from deploy import cli
 from models.database import connect
@@ -360,3 +360,21 @@ class TestDryRun:
 
         assert row.split()[:5] == [letter.key, "source-not-allowed", "rejected", "again", "source-not-allowed:"]
         assert summary == "0 of 1 dead letters would be accepted, 0 forecasts would move; nothing was sent"
+
+
+def test_the_newest_letters_come_first_and_only_the_end_of_the_topic_is_read(sqlite_settings: Settings) -> None:
+    def put(key: str, value: bytes | None) -> None:
+        headers = [] if value is None else [("milepost-reason", b"malformed")]
+        producer.send(sqlite_settings.dead_letters_topic, key=key.encode(), value=value, headers=headers)
+
+    with closing(KafkaProducer(bootstrap_servers=sqlite_settings.kafka)) as producer:
+        for number in range(6):
+            put(f"events:0:{number}", b"{")
+        put("events:0:3", None)
+        put("events:0:4", b"[")
+        producer.flush()
+
+    newest = read_newest_letters(sqlite_settings, 4)
+
+    assert [(letter.key, letter.value) for letter in newest] == [("events:0:4", b"["), ("events:0:5", b"{")]
+    assert len(read_newest_letters(sqlite_settings, 100)) == len(letters_of(sqlite_settings)) == 5

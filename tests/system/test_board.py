@@ -1,5 +1,7 @@
 """The board of a real worker in a real browser: drawn, read, walked by keyboard, and live."""
 
+import re
+import urllib.request
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -108,6 +110,15 @@ def test_each_view_is_drawn_and_can_be_read_by_everyone(
         assert page.locator("h1").count() == 1
         assert violations(page) == []
         assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+
+
+def test_the_pipeline_shows_the_event_that_was_cut_short(worker: WorkerProcess) -> None:
+    def told() -> str:
+        return worker.get("/pipeline")[1]
+
+    wait_until(lambda: "Everything is read" in told(), "all is read")
+    wait_until(lambda: ">malformed<" in re.sub("</?bdi>", "", told()), "the letter is shown, at most ten seconds later")
+    assert "<b>1</b> malformed" in told()
 
 
 @pytest.mark.parametrize("view", VIEWS)
@@ -292,3 +303,17 @@ def test_a_thousand_milestones_are_painted_at_once(browser: Browser, tmp_path: P
 
             assert page.locator("tr[data-name]").count() == 1000
     assert paint < PAINTED_WITHIN_MS
+
+
+def test_a_worker_told_to_stop_does_not_wait_for_those_who_listen(kafka: str, tmp_path: Path) -> None:
+    settings = prepared(kafka, f"sqlite:///{tmp_path}/milepost.db")
+    with worker_process(settings, tmp_path) as running:
+        running.wait_until_ready()
+        address = f"http://127.0.0.1:{running.port}/api/stream"
+        with urllib.request.urlopen(address, timeout=30) as stream:
+            assert stream.readline() == b"retry: 2000\n"
+
+            took = running.stop()
+
+    assert running.process.returncode == 0, running.log
+    assert took < settings.stop_seconds

@@ -1,5 +1,6 @@
 """`milepost worker` as a process: starting, serving, stopping, dying, and saying what is wrong."""
 
+import json
 import signal
 import sqlite3
 from collections.abc import Iterator
@@ -258,6 +259,10 @@ class TestTwoWorkers:
             assert {partition_of(name, settings.partitions) for name in shown_by(one)}.isdisjoint(
                 partition_of(name, settings.partitions) for name in shown_by(other)
             )
+
+            for worker in (one, other):
+                board = json.loads(worker.get("/api/programmes?limit=200")[1])
+                assert {row["programme"] for row in board["programmes"]} == everything, "each board shows all of them"
 
             one.stop(signal.SIGKILL)
             took = wait_until(lambda: shown_by(other) == everything, "the other one takes over")

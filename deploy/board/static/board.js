@@ -2,9 +2,9 @@
 // from what drives a milestone to it. Everything is readable without this file.
 "use strict";
 (() => {
-  const AT_ONCE = 1000, ALL = 3000;
+  const AT_ONCE = 1000, AGAIN = 3000, OFTEN = 5;
   const live = document.getElementById("live");
-  let wanted = null, timer = null, etag = null;
+  let wanted = null, timer = null, etag = null, tries = 0;
 
   const main = () => document.getElementById("main");
 
@@ -26,7 +26,7 @@
 
   async function ask() {
     timer = null;
-    const notice = wanted;
+    const notice = wanted, { turn } = main().dataset;
     try {
       const answer = await fetch(location.href, { headers: etag ? { "If-None-Match": etag } : {}, cache: "no-cache" });
       if (answer.ok) {
@@ -36,8 +36,10 @@
     } catch {
       return; // The worker is away: the stream says when it is back.
     }
-    if (main().dataset.programme === "*" && wanted === notice) wanted = null;
-    if (isBehind()) askSoon(ALL); else wanted = null;
+    // The worker may rest from making pages: then this one is as it was, and is asked for a little later.
+    tries = main().dataset.turn === turn ? tries + 1 : 0;
+    if (main().dataset.programme === "*" && wanted === notice && (tries === 0 || tries > OFTEN)) wanted = null;
+    if (isBehind()) askSoon(AGAIN); else { wanted = null; tries = 0; }
   }
 
   function show(text) {
