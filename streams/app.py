@@ -139,11 +139,7 @@ def create_app(
     metrics.kafka_up.set_function(lambda: bool(health.kafka_answers))
     metrics.series_dropped.labels(DROPPED_BY_CAP).set_function(lambda: shelf.left_out)
     metrics.know_partitions(settings.events_topic, range(settings.partitions))
-    reading, recording, drawing = (
-        ThreadPoolExecutor(1, "read"),
-        ThreadPoolExecutor(1, "record"),
-        ThreadPoolExecutor(2, "forecast"),
-    )
+    recording, drawing = ThreadPoolExecutor(1, "record"), ThreadPoolExecutor(2, "forecast")
     telling, looking = ThreadPoolExecutor(1, "tell"), ThreadPoolExecutor(1, "look")
 
     def loops() -> list[asyncio.AbstractEventLoop]:
@@ -183,7 +179,6 @@ def create_app(
         settings,
         producer_of(app),
         recording,
-        reading,
         clock=time.time,  # noqa: TID251 - the edge is where the clock comes from
         is_ours=is_ours,
         read_again=lambda: consumer_of(app).read_again(),
@@ -229,7 +224,6 @@ def create_app(
         app,
         positioned=[settings.events_topic],
         take_up=take_up,
-        begin=recorder.begin,
         max_records=settings.batch,
     )
     app.agent(app.topic(settings.events_topic, schema=DeliverySchema()), name="record")(recorder.agent)

@@ -1,7 +1,7 @@
 """The `record` agent: a delivery of events becomes one transaction, then a signal.
 
-1. Decode every record, while the database has the delivery before; a record that is no event becomes a rejection, a
-   value like any other.
+1. Decode every record; a record that is no event becomes a rejection, a value like any other. Not while the database
+   has the delivery before: two threads that both want to run Python take from each other more than is won.
 2. Write it all in one transaction, `models.store`: ledger, winning claims, positions. Rejected events are
    acknowledged by the dead-letters topic before the transaction commits.
 3. Tell `programmes` which programmes changed.
@@ -62,7 +62,6 @@ class Recorder:
         settings: Settings,
         produce: Produce,
         executor: Executor,
-        reading: Executor,
         *,
         clock: Callable[[], float],
         is_ours: Callable[[Delivery], bool],
@@ -71,7 +70,7 @@ class Recorder:
         alive: Callable[[], None],
     ) -> None:
         self._store, self._metrics, self._health, self._settings = store, metrics, health, settings
-        self._produce, self._executor, self._reading, self._clock = produce, executor, reading, clock
+        self._produce, self._executor, self._clock = produce, executor, clock
         self._is_ours, self._read_again, self._sweep, self._alive = is_ours, read_again, sweep, alive
         #: Whether the last delivery was as large as they get: more is waiting than one transaction may hold.
         self.is_catching_up = False
@@ -128,7 +127,7 @@ class Recorder:
         delivery.done = True
 
     def _write(self, delivery: Delivery, loop: asyncio.AbstractEventLoop) -> Recorded:
-        """Commit, in a thread of its own."""
+        """Decode and commit, in a thread of its own."""
 
         def reject(rejected: Sequence[Rejected]) -> None:
             sending = asyncio.run_coroutine_threadsafe(self._bury(rejected), loop)
@@ -139,18 +138,10 @@ class Recorder:
             failpoint("after-dead-letter")
 
         began = self._clock()
-        entries = self._read_all(delivery.records) if delivery.ahead is None else delivery.ahead.result()
+        entries = [self._read(record) for record in delivery.records]
         recorded = self._store.record(Batch(delivery.spans, entries), reject)
         loop.call_soon_threadsafe(self._count, recorded, entries, began, self._clock())
         return recorded
-
-    def begin(self, delivery: Delivery) -> None:
-        """Begin to decode a delivery, in a thread of its own, while the database has the one before it."""
-        if delivery.topic == self._settings.events_topic:
-            delivery.ahead = self._reading.submit(self._read_all, delivery.records)
-
-    def _read_all(self, records: Sequence[Record]) -> list[Entry]:
-        return [self._read(record) for record in records]
 
     def _read(self, record: Record) -> Entry:
         # A record of the oldest format has no time; it was appended before now, which is all that matters.

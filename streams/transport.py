@@ -26,7 +26,6 @@ import asyncio
 import logging
 from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final, cast
 
@@ -65,8 +64,6 @@ class Delivery:
     generation: int
     #: Set by the agent when nothing of it is left to do; only then may its offsets be committed.
     done: bool = False
-    #: What was begun with it before its turn came.
-    ahead: Future[Any] | None = None
 
 
 class MicroBatchConsumer(driver.Consumer):
@@ -253,7 +250,6 @@ class MicroBatchConsumer(driver.Consumer):
         if not spans:
             return None
         delivery = Delivery(topic, spans, records, self.app.consumer_generation_id)
-        self.transport.begin(delivery)
         self._in_flight[topic].add(delivery)
         for span in spans:
             self._delivered[TP(span.topic, span.partition)].append((span.end, delivery))
@@ -311,22 +307,13 @@ class MicroBatchTransport(driver.Transport):
 
     Consumer: ClassVar[type[ConsumerT]] = MicroBatchConsumer
 
-    def __init__(  # noqa: PLR0913 - as Recorder
-        self,
-        urls: Iterable[URL],
-        app: AppT,
-        *,
-        positioned: Iterable[str],
-        take_up: TakeUp,
-        begin: Callable[[Delivery], None],
-        max_records: int,
+    def __init__(
+        self, urls: Iterable[URL], app: AppT, *, positioned: Iterable[str], take_up: TakeUp, max_records: int
     ) -> None:
         super().__init__(list(urls), app)
         #: Topics whose positions `take_up` knows.
         self.positioned = frozenset(positioned)
         self.take_up = take_up
-        #: Told of every delivery, while the one before it may still be in its agent's hands.
-        self.begin = begin
         self.max_records = max_records
 
 
