@@ -5,7 +5,7 @@ from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, Select, Table, exists, select
+from sqlalchemy import ColumnElement, Connection, Result, Select, Table, exists, select
 
 from models import since as since_revisions
 from models import tables
@@ -28,6 +28,8 @@ from models.milestones import (
 #: Returns the wanted rows of a table, of its columns by name.
 _Rows = Callable[..., Sequence[Any]]
 
+#: How many rows are made Python of in one go: some milliseconds.
+_AT_ONCE: Final = 500
 #: Everything, where a revision is asked for.
 NEVER_READ: Final = -1
 
@@ -71,9 +73,17 @@ def recall(connection: Connection, since: Mapping[str, int]) -> Recalled:
             return connection.execute(query).all()
         if table in still:
             return ()
-        return connection.execute(_written_since(table, names, len(since)), parameters).all()
+        return _some_by_some(connection.execute(_written_since(table, names, len(since)), parameters))
 
     return Recalled(_read(rows, revisions), revisions)
+
+
+def _some_by_some(result: Result[*tuple[Any, ...]]) -> Sequence[Any]:
+    """Return all rows, without holding up other threads: the driver makes Python of rows in one go, however many."""
+    rows: list[Any] = []
+    while some := result.fetchmany(_AT_ONCE):
+        rows += some
+    return rows
 
 
 #: What events seldom speak of.
