@@ -5,18 +5,17 @@ those positions; a worker may go on meanwhile, what it records later is not aske
 are written before a position passes them. 4. The fold of what was said and accepted, against the tables.
 """
 
-from collections.abc import Iterator, Mapping
-from contextlib import closing
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from kafka import KafkaConsumer, TopicPartition
 from kafka.consumer.fetcher import ConsumerRecord
-from kafka.errors import KafkaTimeoutError
 from sqlalchemy import Engine
 
-from consumers.connection import REQUEST_MS, client, need_topic, reaching
+from consumers.connection import need_topic
 from consumers.dead_letters import read_fates
+from consumers.log_reading import log_reader, records_until
 from models import positions
 from models.comparison import Difference
 from models.database import reading
@@ -27,7 +26,6 @@ from models.milestones import fold
 from models.refold import Kept, differences, read_ledger
 from models.settings import Settings
 
-_POLL_MS: Final = 500
 Name = tuple[str, str]
 
 
@@ -96,17 +94,8 @@ def audit(settings: Settings, engine: Engine) -> tuple[list[Difference], Summary
             wrong.extend(its)
         books = _Books(ledger, read_found(connection), ends, wrong)
     # 2.
-    with reaching(settings) as options:
-        consumer = client(
-            KafkaConsumer,
-            **options,
-            group_id=None,
-            enable_auto_commit=False,
-            auto_offset_reset="earliest",
-            allow_auto_create_topics=False,
-        )
-        with closing(consumer):
-            starts = _read(consumer, topic, books)
+    with log_reader(settings) as consumer:
+        starts = _read(consumer, topic, books)
     # 3.
     rejected, settled = _settle(books, *read_fates(settings))
     # 4.
@@ -137,20 +126,9 @@ def _read(consumer: KafkaConsumer, topic: str, books: _Books) -> Mapping[int, in
         books.not_read_yet += max(0, log_ends[partition] - max(position, starts[partition]))
     consumer.assign(partitions)
     consumer.seek_to_beginning(*partitions)
-    for record in _records(consumer, topic, until):
+    for record in records_until(consumer, topic, until):
         books.enter(record)
     return {partition.partition: start for partition, start in starts.items()}
-
-
-def _records(consumer: KafkaConsumer, topic: str, until: Mapping[TopicPartition, int]) -> Iterator[ConsumerRecord]:
-    idle_ms = 0
-    while any(consumer.position(partition) < end for partition, end in until.items()):
-        fetched = consumer.poll(timeout_ms=_POLL_MS)
-        for partition, records in fetched.items():
-            yield from (record for record in records if record.offset < until[partition])
-        idle_ms = 0 if fetched else idle_ms + _POLL_MS
-        if idle_ms >= REQUEST_MS:
-            raise KafkaTimeoutError(f"it sent nothing more of {topic} for {idle_ms // 1000} s")
 
 
 def _settle(books: _Books, letters: set[str], tombstones: set[str]) -> tuple[int, int]:

@@ -1,21 +1,19 @@
 """The rejected: what the dead-letters topic holds now."""
 
 from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, Final
 
 from kafka import KafkaConsumer, TopicPartition
 from kafka.consumer.fetcher import ConsumerRecord
-from kafka.errors import KafkaTimeoutError
 
-from consumers.connection import REQUEST_MS, client, need_topic, reaching
+from consumers.connection import need_topic
+from consumers.log_reading import log_reader, records_until
 from models.settings import Settings
 
 #: The headers that Milepost adds: contract, section 3. All others are the rejected record's own, whatever their names.
 OURS: Final = frozenset(f"milepost-{name}" for name in ("reason", "detail", "topic", "partition", "offset", "source"))
 _REASON: Final = "milepost-reason"
-_POLL_MS: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,21 +62,11 @@ def read_fates(settings: Settings) -> tuple[set[str], set[str]]:
 def _read(settings: Settings, offsets: int | None = None) -> dict[bytes, DeadLetter | None]:
     need_topic(settings, settings.dead_letters_topic)
     letters: dict[bytes, DeadLetter | None] = {}
-    with reaching(settings) as options:
-        # No group: reading leaves no trace, and needs no right to any.
-        consumer = client(
-            KafkaConsumer,
-            **options,
-            group_id=None,
-            enable_auto_commit=False,
-            auto_offset_reset="earliest",
-            allow_auto_create_topics=False,
-        )
-        with closing(consumer):
-            for record in _records(consumer, settings.dead_letters_topic, offsets):
-                # What is said again of a letter is the newest of it.
-                letters.pop(record.key or b"", None)
-                letters[record.key or b""] = _letter(record)
+    with log_reader(settings) as consumer:
+        for record in _records(consumer, settings.dead_letters_topic, offsets):
+            # What is said again of a letter is the newest of it.
+            letters.pop(record.key or b"", None)
+            letters[record.key or b""] = _letter(record)
     return letters
 
 
@@ -102,15 +90,7 @@ def _records(consumer: KafkaConsumer, topic: str, offsets: int | None) -> Iterat
     if offsets is not None:
         for partition, start in consumer.beginning_offsets(partitions).items():
             consumer.seek(partition, max(start, ends[partition] - offsets))
-    idle_ms = 0
-    # The position, not the last record, tells the end: compaction and markers leave offsets without one.
-    while any(consumer.position(partition) < end for partition, end in ends.items()):
-        fetched = consumer.poll(timeout_ms=_POLL_MS)
-        for partition, records in fetched.items():
-            yield from (record for record in records if record.offset < ends[partition])
-        idle_ms = 0 if fetched else idle_ms + _POLL_MS
-        if idle_ms >= REQUEST_MS:
-            raise KafkaTimeoutError(f"it sent nothing more of {topic} for {idle_ms // 1000} s")
+    return records_until(consumer, topic, ends)
 
 
 def _letter(record: ConsumerRecord) -> DeadLetter | None:
