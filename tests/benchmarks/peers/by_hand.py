@@ -1,21 +1,16 @@
 """A loop an expert writes by hand: confluent-kafka, COPY into a staging table, one merge of arrays; 5,000 at a time."""
 
-from typing import Final
-
 import psycopg
-from confluent_kafka import Consumer
 from sqlalchemy.dialects import postgresql
 
-from tests.benchmarks.peers.job import Arguments, Progress, Row, fold, kept, merging, newest, prepared, row_of
-
-_AT_ONCE: Final = 5000
+from tests.benchmarks.peers.job import Arguments, Row, fold, kept, merging, newest, prepared
+from tests.benchmarks.peers.loop import work_off
 
 
 def main() -> None:
     """Read, write, commit; until all is done."""
     told = Arguments.of_command_line()
     prepared(told.database).dispose()
-    progress = Progress(told.events)
     connection = psycopg.connect(told.database.replace("+psycopg", ""))
     cursor = connection.cursor()
     cursor.execute("CREATE TEMP TABLE staged (LIKE kept) ON COMMIT DELETE ROWS")
@@ -31,22 +26,7 @@ def main() -> None:
         cursor.execute(merge, [[claim[name] for claim in claims] for name in newest.c.keys()])  # noqa: SIM118 - as above
         connection.commit()
 
-    consumer = Consumer(
-        {
-            "bootstrap.servers": told.kafka,
-            "group.id": f"by-hand-{told.topic}",
-            "auto.offset.reset": "earliest",
-            "enable.auto.commit": False,
-        }
-    )
-    consumer.subscribe([told.topic])
-    while True:
-        messages = consumer.consume(_AT_ONCE, 0.3)
-        if messages:
-            progress.begin()
-            write([row_of(value) for message in messages if (value := message.value()) is not None])
-            consumer.commit(asynchronous=True)
-            progress.done(len(messages))
+    work_off(told, write)
 
 
 def _merge() -> bytes:

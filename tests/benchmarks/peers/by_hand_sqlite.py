@@ -1,14 +1,11 @@
 """A plain loop into SQLite: confluent-kafka, one `executemany` a table and batch, 5,000 at a time; WAL, as Milepost."""
 
 import sqlite3
-from typing import Final
 
-from confluent_kafka import Consumer
 from sqlalchemy import make_url
 
-from tests.benchmarks.peers.job import REGISTERS, Arguments, Progress, fold, kept, newest, row_of
-
-_AT_ONCE: Final = 5000
+from tests.benchmarks.peers.job import REGISTERS, Arguments, Row, fold, kept, newest
+from tests.benchmarks.peers.loop import work_off
 
 
 def main() -> None:
@@ -21,27 +18,14 @@ def main() -> None:
         columns = ", ".join(f"{column.name} {column.type}" for column in table.c)
         database.execute(f"CREATE TABLE {table.name} ({columns}, PRIMARY KEY ({key}))")
     keeping, merging = _inserting(kept.name, kept.c.keys(), "NOTHING"), _merging()
-    progress = Progress(told.events)
-    consumer = Consumer(
-        {
-            "bootstrap.servers": told.kafka,
-            "group.id": f"by-hand-{told.topic}",
-            "auto.offset.reset": "earliest",
-            "enable.auto.commit": False,
-        }
-    )
-    consumer.subscribe([told.topic])
-    while True:
-        messages = consumer.consume(_AT_ONCE, 0.3)
-        if messages:
-            progress.begin()
-            rows = [row_of(value) for message in messages if (value := message.value()) is not None]
-            database.execute("BEGIN IMMEDIATE")
-            database.executemany(keeping, rows)
-            database.executemany(merging, fold(rows))
-            database.execute("COMMIT")
-            consumer.commit(asynchronous=True)
-            progress.done(len(messages))
+
+    def write(rows: list[Row]) -> None:
+        database.execute("BEGIN IMMEDIATE")
+        database.executemany(keeping, rows)
+        database.executemany(merging, fold(rows))
+        database.execute("COMMIT")
+
+    work_off(told, write)
 
 
 def _inserting(table: str, names: list[str], on_conflict: str) -> str:
