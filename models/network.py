@@ -124,6 +124,18 @@ def _nearly_ordered(edges: Sequence[_Edge]) -> list[int]:
     return ordered
 
 
+def leading_on(start: int, links: Sequence[Sequence[Link]], closed: Sequence[bool]) -> set[int]:
+    """Return the places that links lead to from a place, itself left out; to no closed one, and through none."""
+    reached: set[int] = set()
+    open_ = [] if closed[start] else [start]
+    while open_:
+        for place, _ in links[open_.pop()]:
+            if place not in reached and not closed[place]:
+                reached.add(place)
+                open_.append(place)
+    return reached
+
+
 def _reached(start: int, links: Mapping[int, Sequence[int]], rank: Mapping[int, int], low: int, high: int) -> set[int]:
     """Return the places that links lead to from a start, itself included, within a range of ranks."""
     reached, open_ = {start}, [start]

@@ -20,7 +20,7 @@ from typing import Final, NamedTuple
 from models.events import Money
 from models.instants import Stamp
 from models.milestones import DependencyKey, Facts, Milestone, MilestoneKey
-from models.network import Network, network
+from models.network import Network, leading_on, network
 
 _LAST_DAY: Final = date.max.toordinal()
 _NEVER: Final = 1 << 60
@@ -247,15 +247,9 @@ def _dependents_since(known: Picture, inputs: _Inputs) -> list[int]:
         return _dependents(net, inputs)
     dependents = known.outcome.dependents.copy() if turned else known.outcome.dependents
     for place in turned:
-        if cancelled[place]:
-            continue
-        step, reached, open_ = -1 if actual[place] else 1, {place}, [place]
-        while open_:
-            for gate, _ in net.before[open_.pop()]:
-                if gate not in reached and not cancelled[gate]:
-                    reached.add(gate)
-                    open_.append(gate)
-                    dependents[gate] += step
+        step = -1 if actual[place] else 1
+        for gate in leading_on(place, net.before, cancelled):
+            dependents[gate] += step
     return dependents
 
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from models.milestones import MilestoneKey
+from models.network import leading_on
 from models.schedule import Driver, Picture, Standing
 
 _NEVER: Final = 1 << 60
@@ -36,7 +37,7 @@ def waiting_for(shown: Picture, key: MilestoneKey) -> Sequence[Waiter]:
     start = network.places[key]
     slack = {start: 0 if standings[start].is_open and standings[start].forecast is not None else _NEVER}
     waiters = []
-    reached = _reached(shown, start)
+    reached = leading_on(start, network.after, shown.inputs.cancelled)
     for place in network.order:
         if place not in reached:
             continue
@@ -53,19 +54,6 @@ def waiting_for(shown: Picture, key: MilestoneKey) -> Sequence[Waiter]:
             after = Driver(*network.milestones[gate][1:])
             waiters.append(Waiter(standing, after, lag_days, None if least >= _NEVER else least))
     return sorted(waiters, key=lambda one: (one.slack_days is None, one.slack_days, -(one.standing.slip_days or 0)))
-
-
-def _reached(shown: Picture, start: int) -> set[int]:
-    """Return the places behind one; nothing waits through a cancelled one, nor for it."""
-    after, inputs = shown.network.after, shown.inputs
-    reached: set[int] = set()
-    open_ = [] if inputs.cancelled[start] else [start]
-    while open_:
-        for place, _ in after[open_.pop()]:
-            if place not in reached and not inputs.cancelled[place]:
-                reached.add(place)
-                open_.append(place)
-    return reached
 
 
 def _slack(gate: Standing, waiting: Standing, lag_days: int, before: int) -> int:
