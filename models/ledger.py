@@ -27,6 +27,7 @@ from models.tables import ledger
 
 #: How many projects one query names, at most.
 _AT_ONCE: Final = 500
+_RACED: Final = "another worker entered an event of this batch at the same moment"
 
 
 class Name(NamedTuple):
@@ -202,15 +203,11 @@ def _insert(connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
         try:
             copy_events(connection, rows)
         except IntegrityError as error:
-            if not isinstance(error.orig, UniqueViolation):
-                raise
-            entered = 0
-        else:
-            return
-    else:
-        entered = write_rows(connection, ledger, rows, OnConflict.LEAVE)
-    if entered != len(rows):
-        raise RacedError("another worker entered an event of this batch at the same moment")
+            if isinstance(error.orig, UniqueViolation):
+                raise RacedError(_RACED) from error
+            raise
+    elif write_rows(connection, ledger, rows, OnConflict.LEAVE) != len(rows):
+        raise RacedError(_RACED)
 
 
 def sort_out(connection: Connection, entries: Sequence[Entry]) -> Sorted:

@@ -62,8 +62,8 @@ class OnConflict(Enum):
 def write_rows(connection: Connection, table: Table, rows: Sequence[Row], on_conflict: OnConflict) -> int:
     """Insert rows, or do with those that are there what is asked for. Return how many were written.
 
-    PostgreSQL takes rows as one array for each column, one statement however many; in either database a few hundred
-    at a time, because what SQLAlchemy prepares for thousands is larger than the thousands.
+    PostgreSQL takes rows as one array for each column, one statement however many; in either database two
+    thousand at a time, which bounds what one statement holds.
     """
     starts = range(0, len(rows), _AT_ONCE)
     return sum(_write(connection, table, rows[start : start + _AT_ONCE], on_conflict) for start in starts)
