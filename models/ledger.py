@@ -6,7 +6,8 @@ an event that has not arrived puts down a row that *holds its place*: whichever 
 finds it.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
@@ -16,7 +17,7 @@ from sqlalchemy import ColumnElement, Connection, Result, Select, Text, bindpara
 from sqlalchemy.exc import IntegrityError
 
 from models.arrays import array_of
-from models.copying import copy_events
+from models.copying import copying_events
 from models.database import RacedError
 from models.envelope import Headers, decode
 from models.events import Event, EventRetracted, Reason, Rejection
@@ -81,17 +82,14 @@ class _New(NamedTuple):
     entry: Entry
     event: Event
     digest: bytes
-
-    @property
-    def takes_back(self) -> str | None:
-        """The id of the event that it retracts."""
-        return self.event.data.retracts if isinstance(self.event.data, EventRetracted) else None
+    #: The id of the event that it retracts.
+    takes_back: str | None
 
 
 class Sorted:
     """What a batch of events is to the ledger, before anything is written."""
 
-    def __init__(self, events: Sequence[tuple[Entry, Event]], known: Mapping[Name, _Known]) -> None:
+    def __init__(self, events: Sequence[tuple[Name, Entry, Event]], known: Mapping[Name, _Known]) -> None:
         """Sort events, given what the ledger holds of them and of what they take back."""
         #: New, and to be folded.
         self.accepted: list[Entry] = []
@@ -106,18 +104,24 @@ class Sorted:
         self._new: dict[Name, _New] = {}
         #: What new retractions take back, and when the oldest of each was appended.
         self._taken_back: dict[Name, int] = {}
+        self._stillborn: set[Name] = set()
         self._tell_new(events)
         self._tell_stillborn()
         self._tell_struck()
 
-    def _tell_new(self, events: Sequence[tuple[Entry, Event]]) -> None:
+    @property
+    def is_all_new(self) -> bool:
+        """Whether the ledger knew nothing of it."""
+        return not self._known
+
+    def _tell_new(self, events: Sequence[tuple[Name, Entry, Event]]) -> None:
         """Tell new events from repeated ones and from those that say something else under a name that is taken."""
         taken = {name: there.digest for name, there in self._known.items() if there.digest is not None}
-        for entry, event in events:
-            name, digest = Name(event.source, event.id), event.digest()
+        for name, entry, event in events:
+            digest = event.digest()
             if name not in taken:
                 taken[name] = digest
-                self._new[name] = _New(entry, event, digest)
+                self._new[name] = _New(entry, event, digest, _taken_back_by(event))
             elif taken[name] == digest:
                 self.duplicates.append(entry)
             else:
@@ -126,16 +130,15 @@ class Sorted:
                 self.conflicts.append(Rejected(entry, rejection))
 
     def _tell_stillborn(self) -> None:
-        for entry, event, _ in self._new.values():
-            if isinstance(event.data, EventRetracted):
-                target = Name(event.source, event.data.retracts)
+        for entry, event, _, takes_back in self._new.values():
+            if takes_back is not None:
+                target = Name(event.source, takes_back)
                 self._taken_back[target] = min(entry.appended_ms, self._taken_back.get(target, entry.appended_ms))
-        for name, new in self._new.items():
-            (self.stillborn if self._is_stillborn(name) else self.accepted).append(new.entry)
-
-    def _is_stillborn(self, name: Name) -> bool:
         # Known and new at once: its place was held by a retraction.
-        return self._new[name].takes_back is None and (name in self._known or name in self._taken_back)
+        gone = self._new.keys() & (self._known.keys() | self._taken_back.keys())
+        self._stillborn = {name for name in gone if self._new[name].takes_back is None}
+        for name, new in self._new.items():
+            (self.stillborn if name in self._stillborn else self.accepted).append(new.entry)
 
     def _tell_struck(self) -> None:
         for name in self._strikes():
@@ -151,18 +154,17 @@ class Sorted:
             if there.digest is not None and not there.retracted and there.type != EventRetracted.TYPE:
                 yield name
 
-    def enter(self, connection: Connection, revisions: Mapping[str, int]) -> None:
-        """Write it all, at the revisions of the programmes; in the order of names.
+    @contextmanager
+    def entering(self, connection: Connection, revisions: Mapping[str, int]) -> Iterator[None]:
+        """Write it all, at the revisions of the programmes; in the order of names. It is written when the block ends.
 
-        Raises `RacedError` when another writer was faster with one of them.
+        In the block, the connection is taken. Raises `RacedError` when another writer was faster with one of them.
         """
         places = self._taken_back.keys() - self._new.keys() - self._known.keys()
-        rows = [
-            _place_of(name) if name in places else self._row(name, revisions)
-            for name in sorted((self._new.keys() - self._known.keys()) | places)
-        ]
-        if rows:
-            _insert(connection, rows)
+        names = sorted((self._new.keys() - self._known.keys()) | places)
+        rows = (_place_of(name) if name in places else self._row(name, revisions) for name in names)
+        with _inserting(connection, rows) if names else nullcontext():
+            yield
         for name in sorted(self._new.keys() & self._known.keys()):
             is_place = _is(name) & ledger.c.digest.is_(None)
             filled = update(ledger).where(is_place).values(self._row(name, revisions))
@@ -174,8 +176,7 @@ class Sorted:
             connection.execute(update(ledger).where(_is(name)).values(values))
 
     def _row(self, name: Name, revisions: Mapping[str, int]) -> dict[str, Any]:
-        new = self._new[name]
-        entry, event, digest = new
+        entry, event, digest, takes_back = self._new[name]
         return {
             "source": event.source,
             "id": event.id,
@@ -183,8 +184,8 @@ class Sorted:
             "programme": event.programme,
             "project": event.project,
             "instant": event.instant,
-            "retracts": new.takes_back,
-            "retracted": self._is_stillborn(name),
+            "retracts": takes_back,
+            "retracted": name in self._stillborn,
             "revision": revisions[event.programme],
             "struck_revision": None,
             "digest": digest,
@@ -197,30 +198,41 @@ class Sorted:
         }
 
 
-def _insert(connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
+@contextmanager
+def _inserting(connection: Connection, rows: Iterable[dict[str, Any]]) -> Iterator[None]:
     # Between the look and the insert another writer may enter one of them; then the insert waits for its commit.
     if connection.dialect.name == "postgresql":
         try:
-            copy_events(connection, rows)
+            with copying_events(connection, rows):
+                yield
         except IntegrityError as error:
             if isinstance(error.orig, UniqueViolation):
                 raise RacedError(_RACED) from error
             raise
-    elif write_rows(connection, ledger, rows, OnConflict.LEAVE) != len(rows):
-        raise RacedError(_RACED)
+    else:
+        all_rows = list(rows)
+        if write_rows(connection, ledger, all_rows, OnConflict.LEAVE) != len(all_rows):
+            raise RacedError(_RACED)
+        yield
 
 
-def sort_out(connection: Connection, entries: Sequence[Entry]) -> Sorted:
-    """Return what a batch of events is to the ledger; `Sorted.enter` writes it."""
-    events = [(entry, event) for entry in entries if isinstance(event := entry.outcome, Event)]
-    names = {name for _, event in events for name in _names_in(event)}
+def sort_out(connection: Connection, entries: Sequence[Entry], *, all_new: bool = False) -> Sorted:
+    """Return what a batch of events is to the ledger; `Sorted.entering` writes it.
+
+    Where all of it is taken for new, the ledger is asked for no more than what is retracted; if some of it is known
+    after all, `Sorted.entering` raises `RacedError`.
+    """
+    events = [
+        (Name(event.source, event.id), entry, event) for entry in entries if isinstance(event := entry.outcome, Event)
+    ]
+    names = set() if all_new else {name for name, _, _ in events}
+    names.update(Name(event.source, id_) for _, _, event in events if (id_ := _taken_back_by(event)) is not None)
     return Sorted(events, _look_up(connection, list(names)))
 
 
-def _names_in(event: Event) -> Iterator[Name]:
-    yield Name(event.source, event.id)
-    if isinstance(event.data, EventRetracted):
-        yield Name(event.source, event.data.retracts)
+def _taken_back_by(event: Event) -> str | None:
+    """Return the id of the event that one retracts."""
+    return event.data.retracts if isinstance(event.data, EventRetracted) else None
 
 
 def _is(name: Name) -> ColumnElement[bool]:
@@ -232,6 +244,8 @@ def _place_of(name: Name) -> dict[str, Any]:
 
 
 def _look_up(connection: Connection, names: Sequence[Name]) -> dict[Name, _Known]:
+    if not names:
+        return {}
     rows = _read_named(connection, names, _Known._fields)
     return {Name(source, event_id): _Known(*known) for source, event_id, *known in rows}
 

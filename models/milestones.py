@@ -275,9 +275,7 @@ def _add(facts: Facts, event: Event) -> None:
     programme, project = event.programme, event.project
     match event.data:
         case MilestoneReported():
-            _report(
-                facts.milestones.setdefault(MilestoneKey(programme, project, event.data.milestone), Milestone()), event
-            )
+            _report(facts.milestones, event, event.data)
         case MilestoneCancelled(milestone=slug):
             milestone = facts.milestones.setdefault(MilestoneKey(programme, project, slug), Milestone())
             milestone.cancelled = newest(milestone.cancelled, event.stamp)
@@ -297,20 +295,23 @@ def _add(facts: Facts, event: Event) -> None:
             facts.projects.setdefault(ProjectKey(programme, project), Project())
 
 
-def _report(milestone: Milestone, event: Event) -> None:
-    report = event.data
-    assert isinstance(report, MilestoneReported)  # noqa: S101 - told by the caller's match; narrows for mypy
-    claim = Claim(event.stamp, report.date, report.amount)
-    match report.classifier:
-        case Classifier.PLANNED:
-            milestone.planned = newest(milestone.planned, claim)
-            if milestone.baseline is None or claim.stamp < milestone.baseline.stamp:
-                # The baseline's amount is nobody's business: the contract reads it off the newest claims.
-                milestone.baseline = Claim(claim.stamp, claim.date)
-        case Classifier.ESTIMATED:
-            milestone.estimated = newest(milestone.estimated, claim)
-        case Classifier.ACTUAL:
-            milestone.actual = newest(milestone.actual, claim)
+def _report(milestones: dict[MilestoneKey, Milestone], event: Event, report: MilestoneReported) -> None:
+    # Written out, because this is done for nearly every event.
+    key, stamp = MilestoneKey(event.programme, event.project, report.milestone), event.stamp
+    if (milestone := milestones.get(key)) is None:
+        milestone = milestones[key] = Milestone()
+    claim, classifier = Claim(stamp, report.date, report.amount), report.classifier
+    if classifier is Classifier.PLANNED:
+        if (planned := milestone.planned) is None or stamp > planned.stamp:
+            milestone.planned = claim
+        if (baseline := milestone.baseline) is None or stamp < baseline.stamp:
+            # The baseline's amount is nobody's business: the contract reads it off the newest claims.
+            milestone.baseline = Claim(stamp, report.date)
+    elif classifier is Classifier.ESTIMATED:
+        if (estimated := milestone.estimated) is None or stamp > estimated.stamp:
+            milestone.estimated = claim
+    elif (actual := milestone.actual) is None or stamp > actual.stamp:
+        milestone.actual = claim
 
 
 def _depend(facts: Facts, event: Event, said: DependencyDeclared | DependencyWithdrawn) -> None:

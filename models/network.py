@@ -7,6 +7,7 @@ sort algorithm for directed acyclic graphs", 2007): a dependency that cannot be 
 """
 
 from collections.abc import Mapping, Sequence
+from itertools import chain, count
 from typing import NamedTuple
 
 from models.instants import Stamp
@@ -46,11 +47,14 @@ class Network(NamedTuple):
 
 def network(facts: Facts) -> Network:
     """Return the network of what was said, of one programme or of many."""
-    milestones = sorted(facts.existing_milestones())
-    places: dict[tuple[str, ...], int] = {key: place for place, key in enumerate(milestones)}
+    named = [(key[:3], (key[0], key[3], key[4])) for key in facts.dependencies]
+    only_named = set(chain.from_iterable(named)).difference(facts.milestones)
+    # No name holds a NUL, so joined by one they sort as the keys do, in a third of the time.
+    milestones = sorted([*facts.milestones, *map(MilestoneKey._make, only_named)], key="\0".join)
+    places: dict[tuple[str, ...], int] = dict(zip(milestones, count()))
     edges: list[_Edge] = [
-        (declared.stamp, places[key[:3]], places[key[0], key[3], key[4]], declared.value, key)
-        for key, dependency in facts.dependencies.items()
+        (declared.stamp, places[waiting], places[gate], declared.value, key)
+        for (key, dependency), (waiting, gate) in zip(facts.dependencies.items(), named, strict=True)
         if (declared := dependency.declared) is not None and dependency.holds
     ]
     before, after, order = _walk(len(milestones), edges)

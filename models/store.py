@@ -9,19 +9,19 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import NamedTuple
 
-from sqlalchemy import Connection, Engine, delete, func, select, update
+from sqlalchemy import Connection, Engine, Table, delete, func, select, update
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.sql.dml import ReturningInsert
 
 from models import positions, tables
-from models.database import Fate, fate_of, one_line, reading, writing
+from models.database import Fate, RacedError, fate_of, one_line, reading, writing
 from models.events import Event, Reason, Rejection
 from models.failpoints import failpoint
 from models.ledger import Entry, Rejected, Sorted, read_subject_events, sort_out
 from models.milestones import Facts, fold
 from models.positions import Span, TakenUp
 from models.recall import read_facts
-from models.rows import OnConflict, insert_into, rows_of, write_rows
+from models.rows import OnConflict, Row, insert_into, rows_of, write_rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +72,9 @@ class Store:
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
+        #: Whether the last batch was new to the ledger, every event of it: the next one is taken for new as well, which
+        #: spares to look for it there.
+        self._all_new = False
 
     def record(self, batch: Batch, reject: Reject) -> Recorded:
         """Write a batch whole or not at all.
@@ -80,7 +83,7 @@ class Store:
         database refuses is found by halving and rejected as `unstorable`; the rest of its batch goes in.
         """
         try:
-            return self._record(batch, reject)
+            return self._record_once(batch, reject)
         except DBAPIError as error:
             if fate_of(error) is not Fate.REFUSED:
                 raise
@@ -88,7 +91,18 @@ class Store:
             if not refused:
                 raise
             entries = [refused.get((entry.topic, entry.partition, entry.offset), entry) for entry in batch.entries]
-            return self._record(Batch(batch.spans, entries), reject)
+            return self._record_once(Batch(batch.spans, entries), reject)
+
+    def _record_once(self, batch: Batch, reject: Reject) -> Recorded:
+        try:
+            return self._record(batch, reject)
+        except RacedError:
+            if not self._all_new:
+                raise
+            # Not a race, as a rule: something is published again. Nothing of the batch is written, and now it is looked
+            # for.
+            self._all_new = False
+            return self._record(batch, reject)
 
     def _record(self, batch: Batch, reject: Reject) -> Recorded:
         with writing(self.engine) as connection:
@@ -101,7 +115,7 @@ class Store:
                 if entry.offset >= ahead.get((entry.topic, entry.partition), entry.offset + 1)
             ]
             # 2. The ledger tells new events from known ones. 3. The new are folded into the winning claims.
-            self._apply(connection, entries, tally)
+            self._apply(connection, entries, tally, all_new=self._all_new)
             # 4. The rejected are safe elsewhere before the position passes them.
             if tally.rejected:
                 reject(tally.rejected)
@@ -109,6 +123,7 @@ class Store:
             positions.move(connection, [span for span in batch.spans if (span.topic, span.partition) in ahead])
             failpoint("before-commit")
         failpoint("after-commit")
+        self._all_new = tally.sorted.is_all_new
         # 6. Committed: whoever is told now, is told of something that stays.
         return Recorded(
             accepted=[*tally.sorted.accepted, *tally.sorted.stillborn],
@@ -118,8 +133,8 @@ class Store:
             stale=tally.stale,
         )
 
-    def _apply(self, connection: Connection, entries: Sequence[Entry], tally: _Tally) -> None:
-        tally.sorted = found = sort_out(connection, entries)
+    def _apply(self, connection: Connection, entries: Sequence[Entry], tally: _Tally, *, all_new: bool = False) -> None:
+        tally.sorted = found = sort_out(connection, entries, all_new=all_new)
         tally.rejected = [
             Rejected(entry, entry.outcome) for entry in entries if isinstance(entry.outcome, Rejection)
         ] + found.conflicts
@@ -134,9 +149,10 @@ class Store:
         # of.
         revisions = self._raise(connection, sorted(appended)) if appended else {}
         tally.changes = [Change(name, revisions[name], appended[name]) for name in sorted(appended)]
-        found.enter(connection, revisions)
-        accepted = fold(entry.outcome for entry in found.accepted if isinstance(entry.outcome, Event))
-        self._merge(connection, accepted, revisions)
+        with found.entering(connection, revisions):
+            accepted = fold(entry.outcome for entry in found.accepted if isinstance(entry.outcome, Event))
+            rows = rows_of(accepted, revisions)
+        self._merge(connection, rows)
         for programme, project in sorted(found.struck):
             self._fold_again(connection, programme, project, revisions)
 
@@ -144,9 +160,9 @@ class Store:
         rows = [{"programme": name, "revision": 1} for name in names]
         return dict(connection.execute(_raising(connection.dialect.name), rows).all())
 
-    def _merge(self, connection: Connection, facts: Facts, revisions: Mapping[str, int]) -> None:
-        for table, rows in rows_of(facts, revisions).items():
-            write_rows(connection, table, rows, OnConflict.MERGE)
+    def _merge(self, connection: Connection, rows: Mapping[Table, Sequence[Row]]) -> None:
+        for table, its in rows.items():
+            write_rows(connection, table, its, OnConflict.MERGE)
 
     def _fold_again(self, connection: Connection, programme: str, project: str, revisions: Mapping[str, int]) -> None:
         """Fold a subject from the ledger: what a retraction needs, since the next best claim is not in the winners."""
@@ -159,7 +175,8 @@ class Store:
                 .where(tables.programmes.c.programme == programme)
                 .values(dict.fromkeys(registers))
             )
-        self._merge(connection, fold(read_subject_events(connection, programme, [project])), revisions)
+        known = fold(read_subject_events(connection, programme, [project]))
+        self._merge(connection, rows_of(known, revisions))
 
     def _refused(self, entries: Sequence[Entry], error: DBAPIError) -> dict[tuple[str, int, int], Entry]:
         """Find the records that the database refuses, by halving, each try rolled back."""

@@ -315,6 +315,45 @@ def test_a_duplicate_is_counted_and_not_applied(
     assert store.count_events() == 1
 
 
+def test_the_ledger_is_not_searched_for_events_after_a_batch_that_was_all_new_until_one_is_not(store: Store) -> None:
+    log, searches = Log(), 0
+
+    def note(*told: Any) -> None:  # noqa: ANN401 - SQLAlchemy's signature
+        nonlocal searches
+        searches += told[2].lstrip().startswith("SELECT ledger")
+
+    event.listen(store.engine, "before_cursor_execute", note)
+    searched, duplicates = [], []
+    for names in (["1"], ["2", "3"], ["4", "2", "5"], ["5", "6"], ["7"], ["8"], ["1", "8"], ["9"]):
+        before = searches
+        recorded = record(store, *(log.append(plan(name)) for name in names))
+        searched.append(searches - before)
+        duplicates.append(len(recorded.duplicates))
+    assert duplicates == [0, 0, 1, 1, 0, 0, 2, 0]
+    # The first, and from one that turns out not to be all new to the next that is; what is retracted always is.
+    assert searched == [1, 0, 1, 1, 1, 0, 1, 1]
+    assert (store.count_events(), store.revisions()) == (9, {"north": 7})
+
+
+def test_a_conflict_among_events_that_were_taken_for_new_is_rejected_once(store: Store) -> None:
+    log = Log()
+    assert ids(record(store, log.append(plan("1"))).accepted) == ["1"]
+    recorded = record(store, log.append(plan("2")), log.append(plan("1", "2026-07-01")), log.append(plan("3")))
+    assert (ids(recorded.accepted), conflicts(recorded)) == (["2", "3"], [2])
+    assert planned(store) == "2026-06-01"
+
+
+def test_a_retraction_among_events_that_were_taken_for_new_strikes_what_is_known(store: Store) -> None:
+    log = Log()
+    record(store, log.append(plan("1")))
+    record(store, log.append(plan("2", "2026-07-01", day=2)))
+    recorded = record(store, log.append(retraction("2")), log.append(retraction("later", "r-2")))
+    assert (ids(recorded.accepted), planned(store)) == (["r", "r-2"], "2026-06-01")
+    # Its place is held: it is not new.
+    recorded = record(store, log.append(plan("later", "2026-08-01", day=3)), log.append(plan("3", day=1)))
+    assert (ids(recorded.accepted), planned(store)) == (["3", "later"], "2026-06-01")
+
+
 def test_a_time_spelled_otherwise_and_an_unknown_field_make_no_other_event(store: Store) -> None:
     log = Log()
     event = plan("1")
