@@ -52,7 +52,7 @@ class Settings(BaseSettings):
     allowed_sources: dict[str, list[str]] = {}
 
     #: How many records one transaction may hold, at most.
-    batch: Annotated[int, Field(ge=1, le=100_000)] = 2000
+    batch: Annotated[int, Field(ge=1, le=100_000)] = 4000
     #: How many milestone series one worker shows, at most.
     max_series: Annotated[int, Field(ge=0)] = 200_000
     #: How many days a milestone is shown after it was achieved or cancelled.

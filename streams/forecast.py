@@ -39,7 +39,9 @@ logger = logging.getLogger("milepost.forecast")
 #: How many programmes are read at once: bounds memory when thousands changed.
 _AT_ONCE: Final = 10
 #: How old a picture may become, at most, for the sake of a backlog of events.
-LONGEST_REST_SECONDS: Final = 10.0
+LONGEST_REST_SECONDS: Final = 60.0
+#: How soon it is noticed that the backlog is over.
+_LOOKS_AGAIN_SECONDS: Final = 0.2
 
 T = TypeVar("T")
 
@@ -76,7 +78,8 @@ class Forecaster:
         self._owned: frozenset[int] = frozenset()
         # The agent and the sweep take turns, so that neither draws what the other is about to.
         self._drawing = asyncio.Lock()
-        self._last_draw_seconds = 0.0
+        #: Until when what is shown may stay as it is while a backlog is recorded.
+        self._rests_until = 0.0
 
     def owns(self, programme: str) -> bool:
         """Return whether a programme's partition is assigned to this worker."""
@@ -110,12 +113,9 @@ class Forecaster:
             return self._is_ours(delivery)
 
         try:
-            if self._is_catching_up():
-                # A backlog changes every programme with every batch: draw a tenth of the time, record the rest.
-                await wait_while(min(9 * self._last_draw_seconds, LONGEST_REST_SECONDS), is_ours)
-            began = self._clock()
+            while self._is_resting():
+                await wait_while(_LOOKS_AGAIN_SECONDS, is_ours)
             await until_done("drawing what changed", lambda: self._draw(list(appended)), is_ours)
-            self._last_draw_seconds = self._clock() - began
         except GivenUpError:
             return
         now = self._clock()
@@ -125,6 +125,9 @@ class Forecaster:
         )
         delivery.done = True
 
+    def _is_resting(self) -> bool:
+        return self._is_catching_up() and self._clock() < self._rests_until
+
     async def sweep(self) -> None:
         """Draw every programme of ours that is not shown as it is today, and take down those that are no longer."""
         began, shown = self._clock(), self._shelf.names
@@ -133,12 +136,18 @@ class Forecaster:
         gone = shown - revisions.keys()
         self._shelf.keep(lambda name: name not in gone)
         ours = {name: revision for name, revision in revisions.items() if self.owns(name)}
-        await self._draw(self._shelf.behind(ours, self._today()))
+        behind = self._shelf.behind(ours, self._today())
+        if self._is_resting():
+            # What is shown rests; what is not shown yet is not to wait for it.
+            await self._draw([name for name in behind if name not in shown])
+            return
+        await self._draw(behind)
         self._metrics.forecasts_current.set(began)
 
     async def _draw(self, names: Sequence[str]) -> None:
         """Draw programmes, off the event loop, a few at a time."""
         async with self._drawing:
+            first = self._clock()
             for start in range(0, len(names), _AT_ONCE):
                 chunk = [name for name in names[start : start + _AT_ONCE] if self.owns(name)]
                 if not chunk:
@@ -150,6 +159,9 @@ class Forecaster:
                         self._shelf.put(drawn.programme, shown)
                 self._metrics.forecast_seconds.observe(self._clock() - began)
                 self._tell([drawn.programme for drawn, _ in done if drawn.is_untold])
+            # A backlog changes every programme with every batch: draw a tenth of the time, record the rest.
+            now = self._clock()
+            self._rests_until = now + min(9 * (now - first), LONGEST_REST_SECONDS)
 
     def _draw_now(self, names: Sequence[str], day: date, now_ms: int) -> list[tuple[Drawn, Shown]]:
         self._forecasts.forget(self.owns)

@@ -47,7 +47,8 @@ logger = logging.getLogger("milepost.transport")
 #: `GivenUpError` when it will not say.
 TakeUp = Callable[[Mapping[TP, tuple[int, int]]], Awaitable[Mapping[TP, int]]]
 
-#: Deliveries of a topic that may be unacknowledged: one being written, one ready.
+#: Deliveries of a topic that may be unacknowledged while there is a backlog: one being written, one ready. While
+#: there is none, it is one: what came in the meantime is then written together, and none of it waits for two others.
 IN_FLIGHT: Final = 2
 
 #: Far below the shortest time that aiokafka is told to wait for a poll.
@@ -79,6 +80,8 @@ class MicroBatchConsumer(driver.Consumer):
         super().__init__(*args, **options)
         self._delivered = defaultdict(deque)
         self._in_flight: dict[str, set[Delivery]] = defaultdict(set)
+        #: Topics whose last delivery was as large as one may be.
+        self._backlogged: set[str] = set()
         #: The next offset of each partition that was taken up; None: to be taken up.
         self._next: dict[TP, int | None] | None = None
         self._fetches: dict[str, asyncio.Task[dict[TP, list[Record]]]] = {}
@@ -221,7 +224,8 @@ class MicroBatchConsumer(driver.Consumer):
                 if not self._in_flight[topic]:
                     self.read_again()
                 continue
-            if topic not in self._fetches and len(self._in_flight[topic]) < IN_FLIGHT:
+            admitted = IN_FLIGHT if topic in self._backlogged else 1
+            if topic not in self._fetches and len(self._in_flight[topic]) < admitted:
                 fetch = self._thread.run(self._thread.fetch, partitions, self.transport.max_records)
                 self._fetches[topic] = asyncio.ensure_future(fetch)
 
@@ -249,6 +253,7 @@ class MicroBatchConsumer(driver.Consumer):
             following[tp] = end
         if not spans:
             return None
+        (self._backlogged.add if len(records) >= self.transport.max_records else self._backlogged.discard)(topic)
         delivery = Delivery(topic, spans, records, self.app.consumer_generation_id)
         self._in_flight[topic].add(delivery)
         for span in spans:

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import math
+import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, date, datetime
@@ -14,7 +16,7 @@ from cloudevents.core.v1.event import CloudEvent
 from faust.types import TP
 from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
 from kafka.structs import OffsetAndMetadata
-from sqlalchemy import delete, make_url, select, text, update
+from sqlalchemy import Engine, delete, make_url, select, text, update
 
 from models import tables
 from models.database import connect, writing
@@ -23,11 +25,11 @@ from models.settings import Settings
 from models.store import Batch, Recorded, Reject, Store
 from streams import app
 from streams.app import Milepost
-from streams.transport import IN_FLIGHT, Delivery, consumer_of
+from streams.transport import Delivery, consumer_of
 from tests.publisher import Headers, random_events, shuffled_with_duplicates, structured
 from tests.reading import Event, read_milestones
 from tests.storing import row_of
-from tests.workers import Page, publish, publish_records, read_topic, running_app, until
+from tests.workers import PATIENCE, Page, publish, publish_records, read_topic, running_app, until
 
 DATA_DATE = date(2026, 11, 23)
 
@@ -82,6 +84,20 @@ async def all_recorded(milepost: Milepost, expected: int) -> None:
 
     await until(lambda: seen() >= expected, f"{expected} events are seen")
     assert seen() == expected
+
+
+class HeldStore(Store):
+    """Writes nothing until it may go on."""
+
+    def __init__(self, engine: Engine) -> None:
+        super().__init__(engine)
+        self.held, self.go_on = 0, threading.Event()
+
+    def record(self, batch: Batch, reject: Reject) -> Recorded:
+        """Wait, then write."""
+        self.held += 1
+        assert self.go_on.wait(PATIENCE)
+        return super().record(batch, reject)
 
 
 class TestEvents:
@@ -416,20 +432,40 @@ class TestTrouble:
                     # Until nothing more is fetched of either topic.
                     waiting = consumer_of(milepost.app)._in_flight
                     for topic, record in ((settings.events_topic, None), (settings.programmes_topic, signal)):
-                        for number in range(IN_FLIGHT):
-                            records = [record or (None, *structured(report(number)))]
-                            publish_records(settings, records, topic)
-                            await until(
-                                lambda topic=topic, number=number: len(waiting[topic]) > number,  # type: ignore[misc]
-                                f"{number + 1} deliveries of {topic} wait",
-                            )
+                        publish_records(settings, [record or (None, *structured(report(1)))], topic)
+                        await until(lambda its=waiting[topic]: bool(its), f"a delivery of {topic} waits")  # type: ignore[misc]
                     over = time.monotonic() + 3 * patience
                     await until(lambda: time.monotonic() > over, "it has waited thrice as long")
                     connection.execute(text(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true"))
-                await all_recorded(milepost, IN_FLIGHT)
+                await all_recorded(milepost, 1)
 
         asyncio.run(run())
         admin.dispose()
+
+    @pytest.mark.parametrize(("batch", "admitted"), [(1, 2), (100, 1)], ids=["a backlog", "no backlog"])
+    def test_what_comes_while_a_batch_is_written_waits_to_be_written_together_unless_there_is_a_backlog(
+        self, sqlite_settings: Settings, batch: int, admitted: int
+    ) -> None:
+        settings = sqlite_settings.model_copy(update={"batch": batch})
+
+        async def run() -> None:
+            store = HeldStore(connect(settings.database))
+            async with running_app(settings, store) as milepost:
+                waiting = consumer_of(milepost.app)._in_flight[settings.events_topic]
+                publish(settings, [report(1)])
+                await until(lambda: store.held == 1, "a batch is being written")
+                for number in range(2, 6):
+                    publish(settings, [report(number)])
+                await until(lambda: len(waiting) == admitted, f"{admitted} are admitted")
+                # A fetch of this topic would be under way, if another delivery were admitted.
+                await until(
+                    lambda: settings.events_topic not in consumer_of(milepost.app)._fetches, "none is asked for"
+                )
+                assert len(waiting) == admitted
+                store.go_on.set()
+                await all_recorded(milepost, 5)
+
+        asyncio.run(run())
 
     def test_a_delivery_that_is_not_done_is_never_committed(self, sqlite_settings: Settings) -> None:
         async def run() -> list[int | None]:
@@ -449,6 +485,27 @@ class TestTrouble:
                 return committable
 
         assert asyncio.run(run()) == [None, None, 20, 30]
+
+    def test_while_a_backlog_is_recorded_what_is_shown_rests_and_what_is_new_does_not(
+        self, sqlite_settings: Settings, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        async def run() -> None:
+            async with running_app(sqlite_settings) as milepost:
+                forecaster, revisions = milepost.forecaster, Store(connect(sqlite_settings.database)).revisions
+                publish(sqlite_settings, [report(1, "north/plant")])
+                await until(lambda: milepost.shelf.names == {"north"}, "one is shown")
+                monkeypatch.setattr(forecaster, "_is_catching_up", lambda: True)
+                monkeypatch.setattr(forecaster, "_rests_until", math.inf)
+                publish(sqlite_settings, [report(2, "north/plant"), report(3, "south/plant")])
+                await until(lambda: revisions().keys() == {"north", "south"}, "all is recorded")
+                await forecaster.sweep()
+                assert milepost.shelf.names == {"north", "south"}
+                assert milepost.shelf.behind(revisions(), forecaster._today()) == ["north"]
+                monkeypatch.setattr(forecaster, "_is_catching_up", lambda: False)
+                # By the agent, which has waited until now.
+                await until(lambda: not milepost.shelf.behind(revisions(), forecaster._today()), "all is drawn")
+
+        asyncio.run(run())
 
     def test_a_signal_that_was_lost_is_made_up_for_by_the_sweep(
         self, sqlite_settings: Settings, caplog: pytest.LogCaptureFixture
