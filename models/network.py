@@ -48,7 +48,7 @@ class Network(NamedTuple):
 def network(facts: Facts) -> Network:
     """Return the network of what was said, of one programme or of many."""
     named = [(key[:3], (key[0], key[3], key[4])) for key in facts.dependencies]
-    only_named = set(chain.from_iterable(named)).difference(facts.milestones)
+    only_named = {end for end in chain.from_iterable(named) if end not in facts.milestones}
     # No name holds a NUL, so joined by one they sort as the keys do, in a third of the time.
     milestones = sorted([*facts.milestones, *map(MilestoneKey._make, only_named)], key="\0".join)
     places: dict[tuple[str, ...], int] = dict(zip(milestones, count()))

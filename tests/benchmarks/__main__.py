@@ -16,11 +16,13 @@ from tests.benchmarks import (
     ingest,
     latency_large,
     latency_small,
+    limits,
     pages,
     reading,
     record,
     schedule,
     scrape,
+    workers,
 )
 from tests.benchmarks.document import write
 from tests.benchmarks.effort import Effort
@@ -39,6 +41,8 @@ BENCHMARKS: Final[Mapping[str, Callable[[Ground, Effort], Iterator[Figure]]]] = 
     "pages": pages.measure,
     "reading": reading.measure,
     "ingest": ingest.measure,
+    "limits": limits.measure,
+    "workers": workers.measure,
     "growth": growth.measure,
 }
 

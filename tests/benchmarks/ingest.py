@@ -3,18 +3,21 @@
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Final, NamedTuple
 
 import psutil
+from confluent_kafka import Consumer, TopicPartition
 from sqlalchemy import func, select
 
+from models.settings import Settings
 from tests.benchmarks.effort import Effort
 from tests.benchmarks.figures import Figure, Target, pooled
 from tests.benchmarks.ground import Ground
-from tests.benchmarks.peers.job import kept
+from tests.benchmarks.peers.job import kept, prepared
 from tests.benchmarks.reports import publish_reports
 from tests.benchmarks.sights import Recorded
 from tests.benchmarks.watching import PATIENCE
@@ -26,13 +29,16 @@ _PARTITIONS: Final = 4
 _WORKED: Final = re.compile(rb"^worked from (\S+) to (\S+)$", re.MULTILINE)
 
 
-class _Pace(NamedTuple):
+class Pace(NamedTuple):
     """How a backlog was worked off."""
 
     #: Events a second, from the first batch to the last commit.
     events: float
     #: Resident, of all its processes, at the end.
     bytes: float
+    #: How much of the machine's cores was used meanwhile, in all and by the workers, in cores.
+    cores: float = 0.0
+    own_cores: float = 0.0
 
 
 class _Peer(NamedTuple):
@@ -43,10 +49,12 @@ class _Peer(NamedTuple):
     #: A backlog of a size that it works off in a minute or so: how long it is changes nothing for it.
     share: float = 1.0
     database: str = "postgresql"
+    processes: int = 1
 
 
 _PEERS: Final[Mapping[str, _Peer]] = {
     "loop by hand, COPY": _Peer("by_hand"),
+    "loop by hand, COPY, 2 processes": _Peer("by_hand", processes=2),
     "SQLite, plain loop by hand": _Peer("by_hand_sqlite", database="sqlite"),
     "FastStream, batches": _Peer("with_faststream", share=0.4),
     "stock Faust, take(1000)": _Peer("stock_faust", ("take",), 0.2),
@@ -67,12 +75,12 @@ def measure(ground: Ground, effort: Effort) -> Iterator[Figure]:
 
 def _run(ground: Ground, effort: Effort, number: int) -> list[Figure]:
     events = effort.of(_EVENTS)
-    ways: dict[str, Callable[[], _Pace]] = {
-        "Milepost, recording": lambda: _work_off(ground, events, workers=1, draws=False),
-        "SQLite, Milepost, recording": lambda: _work_off(ground, events, workers=1, draws=False, kind="sqlite"),
-        "Milepost, all of it": lambda: _work_off(ground, events, workers=1, draws=True),
-        "Milepost, all of it, 2 workers": lambda: _work_off(ground, events, workers=2, draws=True),
-        "Milepost, all of it, 4 workers": lambda: _work_off(ground, events, workers=4, draws=True),
+    ways: dict[str, Callable[[], Pace]] = {
+        "Milepost, recording": lambda: work_off(ground, events, workers=1, draws=False),
+        "SQLite, Milepost, recording": lambda: work_off(ground, events, workers=1, draws=False, kind="sqlite"),
+        "Milepost, all of it": lambda: work_off(ground, events, workers=1, draws=True),
+        "Milepost, all of it, 2 workers": lambda: work_off(ground, events, workers=2, draws=True),
+        "Milepost, all of it, 4 workers": lambda: work_off(ground, events, workers=4, draws=True),
         **{name: _peer(ground, peer, effort.of(int(_EVENTS * peer.share))) for name, peer in _PEERS.items()},
     }
     # In turns, another one first in every run: what is warm by then should not always be to the good of the same.
@@ -108,37 +116,71 @@ def _run(ground: Ground, effort: Effort, number: int) -> list[Figure]:
     ]
 
 
-def _peer(ground: Ground, peer: _Peer, events: int) -> Callable[[], _Pace]:
-    def run() -> _Pace:
+def _peer(ground: Ground, peer: _Peer, events: int) -> Callable[[], Pace]:
+    def run() -> Pace:
         with ground.place(partitions=_PARTITIONS, kind=peer.database) as place:
             publish_reports(place.settings, events)
-            settings = place.settings
-            said = subprocess.run(
-                [
-                    sys.executable,
-                    "-m",
-                    f"tests.benchmarks.peers.{peer.module}",
-                    *(settings.kafka, place.store.engine.url.render_as_string(hide_password=False)),
-                    *(settings.events_topic, str(events), *peer.arguments),
-                ],
-                cwd=Path(__file__).parents[2],
-                stdout=subprocess.PIPE,
-                check=True,
-                timeout=PATIENCE,
-            ).stdout
-            [(began, ended)] = [map(float, times) for times in _WORKED.findall(said)]
+            url = place.store.engine.url.render_as_string(hide_password=False)
+            prepared(url).dispose()
+            shares = _shares(place.settings, peer.processes)
+            running = [
+                subprocess.Popen(
+                    [
+                        *(sys.executable, "-m", f"tests.benchmarks.peers.{peer.module}"),
+                        *(place.settings.kafka, url, place.settings.events_topic, str(sum(share.values()))),
+                        *(map(str, share) if peer.processes > 1 else peer.arguments),
+                    ],
+                    cwd=Path(__file__).parents[2],
+                    stdout=subprocess.PIPE,
+                )
+                for share in shares
+            ]
+            worked = []
+            for process in running:
+                said, _ = process.communicate(timeout=PATIENCE)
+                assert process.returncode == 0
+                [(began, ended)] = [map(float, times) for times in _WORKED.findall(said)]
+                worked.append((began, ended))
             with place.store.engine.connect() as connection:
                 assert connection.scalar(select(func.count()).select_from(kept)) == events
-        return _Pace(events / (ended - began), 0.0)
+        return Pace(events / (max(ended for _, ended in worked) - min(began for began, _ in worked)), 0.0)
 
     return run
 
 
-def _work_off(ground: Ground, events: int, *, workers: int, draws: bool, kind: str = "postgresql") -> _Pace:
-    with ground.place(partitions=_PARTITIONS, kind=kind) as place, ExitStack() as ending:
+def _shares(settings: Settings, processes: int) -> list[dict[int, int]]:
+    """Return the partitions of each process, with how many events they hold; the fullest go to who has least."""
+    consumer = Consumer({"bootstrap.servers": settings.kafka, "group.id": "nobody"})
+    held = {
+        partition: consumer.get_watermark_offsets(TopicPartition(settings.events_topic, partition), 30)[1]
+        for partition in range(_PARTITIONS)
+    }
+    consumer.close()
+    shares: list[dict[int, int]] = [{} for _ in range(processes)]
+    for partition in sorted(held, key=held.__getitem__, reverse=True):
+        min(shares, key=lambda share: sum(share.values()))[partition] = held[partition]
+    return shares
+
+
+def work_off(  # noqa: PLR0913 - what one run needs
+    ground: Ground,
+    events: int,
+    *,
+    workers: int,
+    draws: bool,
+    kind: str = "postgresql",
+    partitions: int = _PARTITIONS,
+) -> Pace:
+    """Have workers record a backlog."""
+    with ground.place(partitions=partitions, kind=kind) as place, ExitStack() as ending:
         publish_reports(place.settings, events)
         running = [ending.enter_context(place.worker(draws=draws)) for _ in range(workers)]
+        wait_until(lambda: all(worker.recorded for worker in running), "all have begun", PATIENCE)
+        watched, before, since = [psutil.Process(worker.pid) for worker in running], _busy([]), time.perf_counter()
+        own_before = _busy(watched)
         wait_until(lambda: sum(worker.recorded for worker in running) >= events, "all is recorded", PATIENCE)
+        seconds = time.perf_counter() - since
+        cores, own_cores = (_busy([]) - before) / seconds, (_busy(watched) - own_before) / seconds
         resident = sum(psutil.Process(worker.pid).memory_info().rss for worker in running)
         told = [worker.sights(Recorded) for worker in running]
         # With several, from when the last of them has begun: until then they join, and share out the partitions anew.
@@ -146,4 +188,12 @@ def _work_off(ground: Ground, events: int, *, workers: int, draws: bool, kind: s
         batches = [batch for batches in told for batch in batches if batch.at - batch.seconds >= began]
         ended = max(batch.at for batch in batches)
         assert place.store.count_events() == events
-    return _Pace(sum(batch.events for batch in batches) / (ended - began), resident)
+    return Pace(sum(batch.events for batch in batches) / (ended - began), resident, cores, own_cores)
+
+
+def _busy(processes: Sequence[psutil.Process]) -> float:
+    """Return the CPU seconds that processes have used so far; of the whole machine, when none is named."""
+    if processes:
+        return float(sum(sum(process.cpu_times()[:2]) for process in processes))
+    times = psutil.cpu_times()
+    return float(sum(times) - times.idle - getattr(times, "iowait", 0.0) - getattr(times, "guest", 0.0))

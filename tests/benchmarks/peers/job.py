@@ -50,13 +50,16 @@ class Arguments(NamedTuple):
     kafka: str
     database: str
     topic: str
+    #: How many there are for this process.
     events: int
+    #: Partitions that are its own, where it is one of several.
+    partitions: Sequence[int] = ()
 
     @classmethod
     def of_command_line(cls) -> "Arguments":
         """Read them."""
-        kafka, database, topic, events = sys.argv[1:5]
-        return cls(kafka, database, topic, int(events))
+        kafka, database, topic, events, *more = sys.argv[1:]
+        return cls(kafka, database, topic, int(events), [int(word) for word in more if word.isdigit()])
 
 
 class _Report(msgspec.Struct):

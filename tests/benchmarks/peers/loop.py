@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Final
 
-from confluent_kafka import Consumer
+from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
 
 from tests.benchmarks.peers.job import Arguments, Progress, Row, row_of
 
@@ -21,7 +21,10 @@ def work_off(told: Arguments, write: Callable[[list[Row]], None]) -> None:
             "enable.auto.commit": False,
         }
     )
-    consumer.subscribe([told.topic])
+    if told.partitions:
+        consumer.assign([TopicPartition(told.topic, number, OFFSET_BEGINNING) for number in told.partitions])
+    else:
+        consumer.subscribe([told.topic])
     while True:
         messages = consumer.consume(_AT_ONCE, 0.3)
         if messages:
