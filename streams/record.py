@@ -13,6 +13,7 @@ Anything else is a bug: it leaves the agent and ends the process; the positions 
 
 import asyncio
 import logging
+import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
@@ -42,6 +43,8 @@ logger = logging.getLogger("milepost.record")
 
 #: How long the dead-letters topic may take to acknowledge while a transaction waits for it.
 DEAD_LETTER_SECONDS: Final = 10.0
+#: How long after a full delivery there is still a backlog.
+_BACKLOG_SECONDS: Final = 1.0
 
 
 class Signal(msgspec.Struct, frozen=True):
@@ -72,14 +75,21 @@ class Recorder:
         self._store, self._metrics, self._health, self._settings = store, metrics, health, settings
         self._produce, self._executor, self._clock = produce, executor, clock
         self._is_ours, self._read_again, self._sweep, self._alive = is_ours, read_again, sweep, alive
-        #: Whether the last delivery was as large as they get: more is waiting than one transaction may hold.
-        self.is_catching_up = False
+        #: When a delivery was last as large as they get: more was waiting than one transaction may hold.
+        self._full_at = -math.inf
         self._rejections = RejectionLog(lambda seconds, call: asyncio.get_running_loop().call_later(seconds, call))
+
+    @property
+    def is_catching_up(self) -> bool:
+        """Whether there is a backlog; not every delivery of one is full, for they take what is fetched by then."""
+        return self._clock() - self._full_at < _BACKLOG_SECONDS
 
     async def agent(self, stream: StreamT[Delivery]) -> None:
         """Record every delivery of a stream."""
         # Acknowledged by hand: Faust's compiled streams write into its own book-keeping, past the transport's `ack`.
         async for event in cast("Stream[Delivery]", stream).noack().events():
+            if len(event.value.records) >= self._settings.batch:
+                self._full_at = self._clock()
             await self.take(event.value)
             event.ack()
 
@@ -110,7 +120,6 @@ class Recorder:
             await self._signal(recorded.changes)
             failpoint("after-signal")
 
-        self.is_catching_up = len(delivery.records) >= self._settings.batch
         try:
             recorded = await until_done(f"recording {_where(delivery)}", write, is_ours)
             await until_done("telling which programmes changed", tell, is_ours)

@@ -39,7 +39,7 @@ _M_MMAP_THRESHOLD: Final = -3
 #: How many objects more than before make the collector look, and how many looks at the young make one at the older.
 #: (Python: 700, 10, 10.) A batch makes tens of thousands that go by themselves; looking at them again and again takes
 #: a quarter of a worker's time.
-_COLLECTING: Final = (50_000, 20, 50)
+COLLECTING: Final = (50_000, 20, 50)
 
 
 class RefusedError(Exception):
@@ -106,7 +106,7 @@ def run(settings: Settings, store: Store, listening: socket.socket, pages: Pages
     Raises `RefusedError` when the worker had to stop because of something that only an operator can put right.
     """
     bound_the_heap()
-    gc.set_threshold(*_COLLECTING)
+    gc.set_threshold(*COLLECTING)
     # A `_created` series beside every counter doubles the page and says nothing Prometheus 2 reads.
     disable_created_metrics()  # type: ignore[no-untyped-call]  # the library forgot
     deadline = Deadline(settings.stop_seconds)

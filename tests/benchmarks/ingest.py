@@ -121,7 +121,9 @@ def _peer(ground: Ground, peer: _Peer, events: int) -> Callable[[], Pace]:
         with ground.place(partitions=_PARTITIONS, kind=peer.database) as place:
             publish_reports(place.settings, events)
             url = place.store.engine.url.render_as_string(hide_password=False)
-            prepared(url).dispose()
+            if peer.processes > 1:
+                # Two that make the same tables at once are in each other's way.
+                prepared(url).dispose()
             shares = _shares(place.settings, peer.processes)
             running = [
                 subprocess.Popen(

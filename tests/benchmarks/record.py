@@ -15,7 +15,8 @@ from tests.reading import Event
 
 _PROGRAMMES: Final = 100
 _MILESTONES: Final = 100
-_EVENTS: Final = 60_000
+#: Ten seconds' worth: a worker draws everything once as it begins, and a tenth of the time from then on.
+_EVENTS: Final = 240_000
 _MOST_PERCENT: Final = 10.0
 
 

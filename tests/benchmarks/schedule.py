@@ -1,5 +1,6 @@
 """Drawing a programme: `models.schedule.picture` from nothing, and again after one claim."""
 
+import gc
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -7,6 +8,7 @@ from typing import Final
 
 from models.milestones import Facts, Milestone
 from models.schedule import Picture, picture
+from streams.worker import COLLECTING
 from tests.benchmarks.effort import Effort
 from tests.benchmarks.figures import Figure, Target, pooled
 from tests.benchmarks.ground import Ground
@@ -20,7 +22,16 @@ _KINDS: Final = {"a date": (7, 2, 0), "an achievement": (0, 0, 1)}
 
 
 def measure(ground: Ground, effort: Effort) -> Iterator[Figure]:
-    """Draw programmes of every size and shape."""
+    """Draw programmes of every size and shape, with the garbage collected as seldom as in a worker."""
+    collecting = gc.get_threshold()
+    gc.set_threshold(*COLLECTING)
+    try:
+        yield from _measure(ground, effort)
+    finally:
+        gc.set_threshold(*collecting)
+
+
+def _measure(ground: Ground, effort: Effort) -> Iterator[Figure]:
     for full_size, (most, tries) in _SIZES.items():
         size = effort.of(full_size, multiple_of=10)
         for shape, plan_of in _SHAPES.items():
