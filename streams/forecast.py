@@ -38,6 +38,9 @@ logger = logging.getLogger("milepost.forecast")
 
 #: How many programmes are read at once: bounds memory when thousands changed.
 _AT_ONCE: Final = 10
+#: How long what was drawn rests while there is a backlog, as a multiple of what drawing it took: a backlog changes
+#: every programme with every batch, and who draws and who records take the interpreter from each other.
+_REST: Final = 19
 #: How old a picture may become, at most, for the sake of a backlog of events.
 LONGEST_REST_SECONDS: Final = 60.0
 #: How soon it is noticed that the backlog is over.
@@ -159,9 +162,8 @@ class Forecaster:
                         self._shelf.put(drawn.programme, shown)
                 self._metrics.forecast_seconds.observe(self._clock() - began)
                 self._tell([drawn.programme for drawn, _ in done if drawn.is_untold])
-            # A backlog changes every programme with every batch: draw a tenth of the time, record the rest.
             now = self._clock()
-            self._rests_until = now + min(9 * (now - first), LONGEST_REST_SECONDS)
+            self._rests_until = now + min(_REST * (now - first), LONGEST_REST_SECONDS)
 
     def _draw_now(self, names: Sequence[str], day: date, now_ms: int) -> list[tuple[Drawn, Shown]]:
         self._forecasts.forget(self.owns)

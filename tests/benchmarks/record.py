@@ -15,7 +15,7 @@ from tests.reading import Event
 
 _PROGRAMMES: Final = 100
 _MILESTONES: Final = 100
-#: Ten seconds' worth: a worker draws everything once as it begins, and a tenth of the time from then on.
+#: Ten seconds' worth: a worker draws everything once as it begins, and seldom from then on.
 _EVENTS: Final = 240_000
 _MOST_PERCENT: Final = 10.0
 
