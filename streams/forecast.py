@@ -163,7 +163,8 @@ class Forecaster:
                 self._metrics.forecast_seconds.observe(self._clock() - began)
                 self._tell([drawn.programme for drawn, _ in done if drawn.is_untold])
             now = self._clock()
-            self._rests_until = now + min(_REST * (now - first), LONGEST_REST_SECONDS)
+            # What is drawn while others rest, or a look that found nothing to draw, does not wake them.
+            self._rests_until = max(self._rests_until, now + min(_REST * (now - first), LONGEST_REST_SECONDS))
 
     def _draw_now(self, names: Sequence[str], day: date, now_ms: int) -> list[tuple[Drawn, Shown]]:
         self._forecasts.forget(self.owns)
