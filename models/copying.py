@@ -63,6 +63,10 @@ def copying_events(connection: Connection, rows: Iterable[Mapping[str, Any]]) ->
 
 
 def _record(row: Mapping[str, Any]) -> bytes:
+    """Return a row in COPY's binary format (PostgreSQL's manual, COPY, "Binary Format").
+
+    Written out field by field, because this is done for every event.
+    """
     event_id, digest = row["id"].encode(), row["digest"]
     if digest is None:
         return b"".join((_FIELDS, _repeated(row["source"]), _size(len(event_id)), event_id, _TRUE, _NOTHING_ELSE))
@@ -80,11 +84,11 @@ def _record(row: Mapping[str, Any]) -> bytes:
             _repeated(row["project"]),
             _size(len(instant)),
             instant,
-            _NULL if retracts is None else _repeated(retracts),
+            _NULL if retracts is None else _sized(retracts.encode()),
             _revision_and_digest(8, row["revision"], len(digest), digest),
             _repeated(row["topic"]),
             _place(4, row["partition"], 8, row["offset"], 8, row["appended_ms"]),
-            _NULL if headers is None else _repeated_bytes(headers),
+            _NULL if headers is None else _sized(headers),
             _size(len(payload)),
             payload,
         )
@@ -93,9 +97,8 @@ def _record(row: Mapping[str, Any]) -> bytes:
 
 @lru_cache(maxsize=16_384)
 def _repeated(text: str) -> bytes:
-    return _repeated_bytes(text.encode())
+    return _sized(text.encode())
 
 
-@lru_cache(maxsize=1024)
-def _repeated_bytes(field: bytes) -> bytes:
+def _sized(field: bytes) -> bytes:
     return _size(len(field)) + field

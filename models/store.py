@@ -83,7 +83,7 @@ class Store:
         database refuses is found by halving and rejected as `unstorable`; the rest of its batch goes in.
         """
         try:
-            return self._record_once(batch, reject)
+            return self._record_taken_for_new(batch, reject)
         except DBAPIError as error:
             if fate_of(error) is not Fate.REFUSED:
                 raise
@@ -91,9 +91,9 @@ class Store:
             if not refused:
                 raise
             entries = [refused.get((entry.topic, entry.partition, entry.offset), entry) for entry in batch.entries]
-            return self._record_once(Batch(batch.spans, entries), reject)
+            return self._record_taken_for_new(Batch(batch.spans, entries), reject)
 
-    def _record_once(self, batch: Batch, reject: Reject) -> Recorded:
+    def _record_taken_for_new(self, batch: Batch, reject: Reject) -> Recorded:
         try:
             return self._record(batch, reject)
         except RacedError:

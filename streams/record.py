@@ -75,7 +75,7 @@ class Recorder:
         self._store, self._metrics, self._health, self._settings = store, metrics, health, settings
         self._produce, self._executor, self._clock = produce, executor, clock
         self._is_ours, self._read_again, self._sweep, self._alive = is_ours, read_again, sweep, alive
-        #: When a delivery was last as large as they get: more was waiting than one transaction may hold.
+        #: When a delivery was last full: more was waiting than one transaction may hold.
         self._full_at = -math.inf
         self._rejections = RejectionLog(lambda seconds, call: asyncio.get_running_loop().call_later(seconds, call))
 
@@ -88,7 +88,7 @@ class Recorder:
         """Record every delivery of a stream."""
         # Acknowledged by hand: Faust's compiled streams write into its own book-keeping, past the transport's `ack`.
         async for event in cast("Stream[Delivery]", stream).noack().events():
-            if len(event.value.records) >= self._settings.batch:
+            if event.value.is_full:
                 self._full_at = self._clock()
             await self.take(event.value)
             event.ack()

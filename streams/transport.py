@@ -63,6 +63,8 @@ class Delivery:
     spans: Sequence[Span]
     records: Sequence[Record]
     generation: int
+    #: Whether it is as large as one may be: more may be waiting.
+    is_full: bool = False
     #: Set by the agent when nothing of it is left to do; only then may its offsets be committed.
     done: bool = False
 
@@ -80,7 +82,7 @@ class MicroBatchConsumer(driver.Consumer):
         super().__init__(*args, **options)
         self._delivered = defaultdict(deque)
         self._in_flight: dict[str, set[Delivery]] = defaultdict(set)
-        #: Topics whose last delivery was as large as one may be.
+        #: Topics whose last delivery was full.
         self._backlogged: set[str] = set()
         #: The next offset of each partition that was taken up; None: to be taken up.
         self._next: dict[TP, int | None] | None = None
@@ -253,8 +255,9 @@ class MicroBatchConsumer(driver.Consumer):
             following[tp] = end
         if not spans:
             return None
-        (self._backlogged.add if len(records) >= self.transport.max_records else self._backlogged.discard)(topic)
-        delivery = Delivery(topic, spans, records, self.app.consumer_generation_id)
+        is_full = len(records) >= self.transport.max_records
+        (self._backlogged.add if is_full else self._backlogged.discard)(topic)
+        delivery = Delivery(topic, spans, records, self.app.consumer_generation_id, is_full)
         self._in_flight[topic].add(delivery)
         for span in spans:
             self._delivered[TP(span.topic, span.partition)].append((span.end, delivery))
