@@ -95,7 +95,12 @@ class Milestone:
     @property
     def last(self) -> Stamp | None:
         """The newest claim of any kind."""
-        return newest(self.reported, self.cancelled)
+        # Asked of every milestone that stands otherwise, as `own` is of all: written out.
+        last = self.cancelled
+        for claim in (self.planned, self.estimated, self.actual):
+            if claim is not None and (last is None or claim.stamp > last):
+                last = claim.stamp
+        return last
 
     @property
     def is_cancelled(self) -> bool:
@@ -159,6 +164,11 @@ class Dependency:
     def holds(self) -> bool:
         """Whether the newest declaration is newer than the newest withdrawal."""
         return self.declared is not None and (self.withdrawn is None or self.declared.stamp > self.withdrawn)
+
+    @property
+    def lag_days(self) -> int | None:
+        """By how many days one follows the other; None where it does not hold."""
+        return self.declared.value if self.declared is not None and self.holds else None
 
 
 @dataclass(slots=True)

@@ -6,9 +6,10 @@ built up one dependency at a time, with an order that is mended as it grows (Pea
 sort algorithm for directed acyclic graphs", 2007): a dependency that cannot be mended in closes a cycle.
 """
 
-from collections.abc import Mapping, Sequence
-from itertools import chain, count
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import count, repeat
+from operator import itemgetter
+from typing import Final, NamedTuple
 
 from models.instants import Stamp
 from models.milestones import DependencyKey, Facts, MilestoneKey
@@ -16,8 +17,12 @@ from models.milestones import DependencyKey, Facts, MilestoneKey
 #: One end of a dependency, seen from the other: its place in `Network.milestones`, and the lag in days. (Plain tuples,
 #: here and below: there are tens of thousands, and a named one takes six times as long to make.)
 Link = tuple[int, int]
-#: Stamp, the place that waits, the place of its gate, lag in days, and which dependency it is.
-_Edge = tuple[Stamp, int, int, int, DependencyKey]
+#: Stamp, the place that waits, the place of its gate, and which of the dependencies it is.
+_Edge = tuple[Stamp, int, int, int]
+#: Of a dependency's key, those of its two ends.
+_WAITING: Final = itemgetter(0, 1, 2)
+_GATE: Final = itemgetter(0, 3, 4)
+_NOWHERE: Final = -1
 
 
 class Network(NamedTuple):
@@ -47,40 +52,63 @@ class Network(NamedTuple):
 
 def network(facts: Facts) -> Network:
     """Return the network of what was said, of one programme or of many."""
-    named = [(key[:3], (key[0], key[3], key[4])) for key in facts.dependencies]
-    only_named = {end for end in chain.from_iterable(named) if end not in facts.milestones}
-    # No name holds a NUL, so joined by one they sort as the keys do, in a third of the time.
-    milestones = sorted([*facts.milestones, *map(MilestoneKey._make, only_named)], key="\0".join)
+    # A column at a time, which mostly stays in C: there are tens of thousands of dependencies.
+    lags = [dependency.lag_days for dependency in facts.dependencies.values()]
+    milestones = sorted(facts.milestones)
     places: dict[tuple[str, ...], int] = dict(zip(milestones, count()))
-    edges: list[_Edge] = [
-        (declared.stamp, places[waiting], places[gate], declared.value, key)
-        for (key, dependency), (waiting, gate) in zip(facts.dependencies.items(), named, strict=True)
-        if (declared := dependency.declared) is not None and dependency.holds
-    ]
-    before, after, order = _walk(len(milestones), edges)
-    closing: list[_Edge] = []
-    if len(order) < len(milestones):
-        tangled = set(range(len(milestones))).difference(order)
-        closing = _closing(sorted(edge for edge in edges if edge[1] in tangled and edge[2] in tangled))
-        left_out = {key for *_, key in closing}
-        before, after, order = _walk(len(milestones), [edge for edge in edges if edge[4] not in left_out])
-    return Network(milestones, places, before, after, order, [key for *_, key in closing], facts)
+    waiting, gates = _ends(facts, places)
+    if _NOWHERE in waiting or _NOWHERE in gates:
+        milestones = sorted(facts.existing_milestones())
+        places = dict(zip(milestones, count()))
+        waiting, gates = _ends(facts, places)
+    before, after, order = _walk(len(places), zip(waiting, gates, lags, strict=True))
+    set_aside: list[DependencyKey] = []
+    if len(order) < len(places):
+        tangled = set(range(len(places))).difference(order)
+        edges = [
+            (dependency.declared.stamp, at, gate, number)
+            for number, (dependency, at, gate) in enumerate(
+                zip(facts.dependencies.values(), waiting, gates, strict=True)
+            )
+            if dependency.declared and dependency.holds and at in tangled and gate in tangled
+        ]
+        keys = list(facts.dependencies)
+        for *_, number in _closing(sorted(edges)):
+            lags[number] = None
+            set_aside.append(keys[number])
+        before, after, order = _walk(len(places), zip(waiting, gates, lags, strict=True))
+    return Network(milestones, places, before, after, order, set_aside, facts)
 
 
-def _walk(count: int, edges: Sequence[_Edge]) -> tuple[list[list[Link]], list[list[Link]], list[int]]:
-    """Return the links of every place, and the places in order as far as they can be ordered."""
+def _ends(facts: Facts, places: Mapping[tuple[str, ...], int]) -> tuple[list[int], list[int]]:
+    waiting, gates = (map(end, facts.dependencies) for end in (_WAITING, _GATE))
+    return list(map(places.get, waiting, repeat(_NOWHERE))), list(map(places.get, gates, repeat(_NOWHERE)))
+
+
+def _walk(
+    count: int, edges: Iterable[tuple[int, int, int | None]]
+) -> tuple[list[list[Link]], list[list[Link]], list[int]]:
+    """Return the links of every place, and the places in order as far as they can be ordered.
+
+    Of an edge: the place that waits, that of its gate, the lag in days; one without a lag does not count.
+    """
     before: list[list[Link]] = [[] for _ in range(count)]
     after: list[list[Link]] = [[] for _ in range(count)]
-    for _, waiting, gate, lag_days, _ in edges:
-        before[waiting].append((gate, lag_days))
-        after[gate].append((waiting, lag_days))
-    left = [len(links) for links in before]
-    order = [place for place in range(count) if not left[place]]
-    for gate in order:  # grows as it goes
+    for waiting, gate, lag_days in edges:
+        if lag_days is not None:
+            before[waiting].append((gate, lag_days))
+            after[gate].append((waiting, lag_days))
+    left = list(map(len, before))
+    order: list[int] = []
+    # The one that was freed last comes next: what waits for it lies near it in memory.
+    free = [place for place in range(count - 1, -1, -1) if not left[place]]
+    while free:
+        gate = free.pop()
+        order.append(gate)
         for waiting, _ in after[gate]:
             left[waiting] -= 1
             if not left[waiting]:
-                order.append(waiting)
+                free.append(waiting)
     return before, after, order
 
 
@@ -91,7 +119,7 @@ def _closing(edges: Sequence[_Edge]) -> list[_Edge]:
     after: dict[int, list[int]] = {place: [] for place in rank}
     closing = []
     for edge in edges:
-        _, waiting, gate, _, _ = edge
+        _, waiting, gate, _ = edge
         low, high = rank[waiting], rank[gate]
         if low <= high:
             later = _reached(waiting, after, rank, low, high)
@@ -110,7 +138,7 @@ def _closing(edges: Sequence[_Edge]) -> list[_Edge]:
 def _nearly_ordered(edges: Sequence[_Edge]) -> list[int]:
     """Return the places in an order against which few edges go: the less there is to mend."""
     gates: dict[int, list[int]] = {place: [] for edge in edges for place in edge[1:3]}
-    for _, waiting, gate, _, _ in edges:
+    for _, waiting, gate, _ in edges:
         gates[waiting].append(gate)
     ordered, seen = [], set()
     for start, its in gates.items():

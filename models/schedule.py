@@ -9,7 +9,7 @@ Days are ordinals here (1 is the first of January of the year 1) and 0 is none: 
 the time. No forecast lies beyond the last day that a date can name.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import date
 from enum import StrEnum
 from functools import lru_cache
@@ -132,15 +132,16 @@ def picture(facts: Facts, data_date: date, before: Picture | None = None) -> Pic
     known = before if before is not None and before.network.fits(facts) else None
     net = network(facts) if known is None else known.network
     inputs = _inputs(facts, net)
-    forecasts, drivers = _forward(net, inputs, data_date.toordinal())
+    today = data_date.toordinal()
+    forecasts, drivers = _forward(net, inputs, today)
     dependents = _dependents(net, inputs) if known is None else _dependents_since(known, inputs)
     outcome = _Outcome(forecasts, drivers, _floats(net, inputs, forecasts), dependents)
     if known is None or known.day != data_date:
-        standings = [_standing(net, inputs, outcome, place, data_date) for place in range(len(net.order))]
+        standings = list(_standings(net, inputs, outcome, range(len(net.order)), today))
     else:
-        standings = known.standings.copy()
-        for place in _differing(known, inputs, outcome):
-            standings[place] = _standing(net, inputs, outcome, place, data_date)
+        standings, differing = known.standings.copy(), _differing(known, inputs, outcome)
+        for place, standing in zip(differing, _standings(net, inputs, outcome, differing, today), strict=True):
+            standings[place] = standing
     return Picture(standings, data_date, net, inputs, outcome)
 
 
@@ -220,21 +221,22 @@ def _dependents(net: Network, inputs: _Inputs) -> list[int]:
     """Return of each place how many open milestones wait for it; nothing waits through a cancelled one."""
     after, actual, cancelled = net.after, inputs.actual, inputs.cancelled
     dependents = [0] * len(net.order)
-    # The set of open places from each place on: a bit for each, numbered from the end, so that a set is no longer than
-    # what can be in it.
-    waiting, bit = [0] * len(net.order), 1
+    # The set of open places from each place on, itself included: a bit for each, shifted by the least place that may be
+    # in it, so that a set within one project is short.
+    sets, lows = [0] * len(net.order), list(range(len(net.order)))
     for place in reversed(net.order):
         if cancelled[place]:
             continue
-        behind = 0
+        low, itself = place, 0 if actual[place] else 1
+        behind = itself
         for later, _ in after[place]:
-            behind |= waiting[later]
-        if behind:
-            dependents[place] = behind.bit_count()
-        if not actual[place]:
-            behind |= bit
-            bit <<= 1
-        waiting[place] = behind
+            if (its := lows[later]) < low:
+                behind = behind << (low - its) | sets[later]
+                low = its
+            else:
+                behind |= sets[later] << (its - low)
+        dependents[place] = behind.bit_count() - itself
+        sets[place], lows[place] = behind, low
     return dependents
 
 
@@ -258,41 +260,44 @@ def _day(ordinal: int) -> date:
     return date.fromordinal(ordinal)
 
 
-def _standing(net: Network, inputs: _Inputs, outcome: _Outcome, place: int, data_date: date) -> Standing:
-    claims = inputs.claims[place]
-    first, planned, estimated, actual = claims.baseline, claims.planned, claims.estimated, claims.actual
-    forecast, driver, float_days = outcome.forecasts[place], outcome.drivers[place], outcome.floats[place]
-    slip = forecast - first.date.toordinal() if forecast and first else None
-    # The first that applies: contract, section 2.
-    if inputs.cancelled[place]:
-        state = State.CANCELLED
-    elif actual:
-        state = State.ACHIEVED
-    elif not forecast:
-        state = State.UNKNOWN
-    elif 0 < inputs.own[place] < data_date.toordinal():
-        state = State.OVERDUE
-    elif driver >= 0:
-        state = State.BLOCKED
-    elif slip is not None and slip > 0:
-        state = State.SLIPPING
-    else:
-        state = State.PLANNED
-    programme, project, milestone = net.milestones[place]
-    return Standing(
-        programme,
-        project,
-        milestone,
-        first.date if first else None,
-        planned.date if planned else None,
-        estimated.date if estimated else None,
-        actual.date if actual else None,
-        _day(forecast) if forecast else None,
-        slip,
-        None if float_days == _NEVER else float_days,
-        state,
-        Driver(*net.milestones[driver][1:]) if driver >= 0 else None,
-        outcome.dependents[place],
-        claims.last,
-        claims.amount,
-    )
+def _standings(
+    net: Network, inputs: _Inputs, outcome: _Outcome, places: Iterable[int], today: int
+) -> Iterator[Standing]:
+    for place in places:
+        claims = inputs.claims[place]
+        first, planned, estimated, actual = claims.baseline, claims.planned, claims.estimated, claims.actual
+        forecast, driver, float_days = outcome.forecasts[place], outcome.drivers[place], outcome.floats[place]
+        slip = forecast - first.date.toordinal() if forecast and first else None
+        # The first that applies: contract, section 2.
+        if inputs.cancelled[place]:
+            state = State.CANCELLED
+        elif actual:
+            state = State.ACHIEVED
+        elif not forecast:
+            state = State.UNKNOWN
+        elif 0 < inputs.own[place] < today:
+            state = State.OVERDUE
+        elif driver >= 0:
+            state = State.BLOCKED
+        elif slip is not None and slip > 0:
+            state = State.SLIPPING
+        else:
+            state = State.PLANNED
+        # In the order of the fields; by name it takes twice as long.
+        yield Standing._make(
+            (
+                *net.milestones[place],
+                first.date if first else None,
+                planned.date if planned else None,
+                estimated.date if estimated else None,
+                actual.date if actual else None,
+                _day(forecast) if forecast else None,
+                slip,
+                None if float_days == _NEVER else float_days,
+                state,
+                Driver._make(net.milestones[driver][1:]) if driver >= 0 else None,
+                outcome.dependents[place],
+                claims.last,
+                claims.amount,
+            )
+        )

@@ -30,7 +30,7 @@ def test_a_network_knows_its_milestones_by_place_and_orders_them_behind_their_ga
         places={a: 0, b: 1, c: 2, d: 3},
         before=[[(2, 5)], [], [(1, -2)], []],
         after=[[], [(2, -2)], [(0, 5)], []],
-        order=[1, 3, 2, 0],
+        order=[1, 2, 0, 3],
         set_aside=[],
         of=said,
     )
