@@ -178,11 +178,15 @@ def work_off(  # noqa: PLR0913 - what one run needs
         publish_reports(place.settings, events)
         running = [ending.enter_context(place.worker(draws=draws)) for _ in range(workers)]
         wait_until(lambda: all(worker.recorded for worker in running), "all have begun", PATIENCE)
-        watched, before, since = [psutil.Process(worker.pid) for worker in running], _busy([]), time.perf_counter()
+        watched, before, since = (
+            [psutil.Process(worker.pid) for worker in running],
+            _machine_busy(),
+            time.perf_counter(),
+        )
         own_before = _busy(watched)
         wait_until(lambda: sum(worker.recorded for worker in running) >= events, "all is recorded", PATIENCE)
         seconds = time.perf_counter() - since
-        cores, own_cores = (_busy([]) - before) / seconds, (_busy(watched) - own_before) / seconds
+        cores, own_cores = (_machine_busy() - before) / seconds, (_busy(watched) - own_before) / seconds
         resident = sum(psutil.Process(worker.pid).memory_info().rss for worker in running)
         told = [worker.sights(Recorded) for worker in running]
         # With several, from when the last of them has begun: until then they join, and share out the partitions anew.
@@ -194,8 +198,11 @@ def work_off(  # noqa: PLR0913 - what one run needs
 
 
 def _busy(processes: Sequence[psutil.Process]) -> float:
-    """Return the CPU seconds that processes have used so far; of the whole machine, when none is named."""
-    if processes:
-        return float(sum(sum(process.cpu_times()[:2]) for process in processes))
+    """Return the CPU seconds that processes have used so far."""
+    return float(sum(sum(process.cpu_times()[:2]) for process in processes))
+
+
+def _machine_busy() -> float:
+    """Return the CPU seconds that all of the machine has used so far."""
     times = psutil.cpu_times()
     return float(sum(times) - times.idle - getattr(times, "iowait", 0.0) - getattr(times, "guest", 0.0))

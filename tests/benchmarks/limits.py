@@ -17,6 +17,7 @@ from models.ledger import Entry
 from models.positions import Span
 from models.store import Batch
 from streams.header_names import read_any_names
+from tests.benchmarks.collecting import as_in_a_worker
 from tests.benchmarks.effort import Effort
 from tests.benchmarks.figures import Figure, pooled
 from tests.benchmarks.ground import Ground, Place
@@ -43,7 +44,7 @@ def measure(ground: Ground, effort: Effort) -> Iterator[Figure]:
 def _run(ground: Ground, effort: Effort, number: int) -> list[Figure]:
     events = effort.of(_EVENTS, multiple_of=_BATCH)
     ground.say(f"run {number + 1}: {events:,} events")
-    with ground.place(partitions=_PARTITIONS) as place:
+    with ground.place(partitions=_PARTITIONS) as place, as_in_a_worker():
         stored, copied, commits = _database(place, events)
     with ground.place(partitions=_PARTITIONS) as place:
         publish_reports(place.settings, events)

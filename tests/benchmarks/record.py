@@ -1,7 +1,7 @@
-"""Working off a backlog, with drawing and without: what drawing costs."""
+"""Working off a backlog of events that move what is forecast already, with drawing and without: what drawing costs."""
 
 from collections.abc import Iterator, Sequence
-from itertools import chain, zip_longest
+from itertools import chain
 from typing import Final, NamedTuple
 
 import psutil
@@ -15,7 +15,8 @@ from tests.reading import Event
 
 _PROGRAMMES: Final = 100
 _MILESTONES: Final = 100
-#: Ten seconds' worth: a worker draws everything once as it begins, and seldom from then on.
+#: Ten seconds' worth, after what is said of the programmes in the first place: a worker draws everything once as it
+#: begins, and seldom from then on.
 _EVENTS: Final = 240_000
 _MOST_PERCENT: Final = 10.0
 
@@ -38,12 +39,12 @@ def measure(ground: Ground, effort: Effort) -> Iterator[Figure]:
 
 
 def _run(ground: Ground, effort: Effort, number: int) -> list[Figure]:
-    events = _backlog(ground, effort)
+    said, moving = _said(ground, effort)
     # In turns: what is warm by then should not always be to the good of the same.
     first = number % 2 == 0
-    paces = {draws: _work_off(ground, events, number, draws=draws) for draws in (first, not first)}
+    paces = {draws: _work_off(ground, said, moving, number, draws=draws) for draws in (first, not first)}
     drawing, still = paces[True], paces[False]
-    title = f"{len(events):,} events of {effort.of(_PROGRAMMES)} programmes"
+    title = f"{len(moving):,} events move {effort.of(_PROGRAMMES)} programmes"
     return [
         Figure(f"{title}, with drawing: events/s from the start", "number", [drawing.from_start]),
         Figure(f"{title}, without: events/s from the start", "number", [still.from_start]),
@@ -67,22 +68,22 @@ def _run(ground: Ground, effort: Effort, number: int) -> list[Figure]:
     ]
 
 
-def _backlog(ground: Ground, effort: Effort) -> Sequence[Event]:
-    """Return the events of all programmes, the first of each, the second of each, and so on."""
+def _said(ground: Ground, effort: Effort) -> tuple[Sequence[Event], Sequence[Event]]:
+    """Return what is said of all programmes in the first place, and what moves them then, of each in turn."""
     programmes = effort.of(_PROGRAMMES)
     plans = [realistic(f"programme-{number}", _MILESTONES, ground.day, number) for number in range(programmes)]
-    said = [list(said_of(plan)) for plan in plans]
-    left = effort.of(_EVENTS, multiple_of=_EVENTS // _PROGRAMMES) - sum(map(len, said))
-    shares = [left // programmes + (number < left % programmes) for number in range(programmes)]
-    for plan, its, share in zip(plans, said, shares, strict=True):
-        its.extend(Live(plan, 0).moved(share, (7, 2, 1)))
-    return [event for event in chain.from_iterable(zip_longest(*said)) if event is not None]
+    share = effort.of(_EVENTS, multiple_of=_EVENTS // _PROGRAMMES) // programmes
+    moves = [list(Live(plan, 0).moved(share)) for plan in plans]
+    return list(chain.from_iterable(map(said_of, plans))), list(chain.from_iterable(zip(*moves, strict=True)))
 
 
-def _work_off(ground: Ground, events: Sequence[Event], number: int, *, draws: bool) -> _Pace:
-    ground.say(f"run {number + 1}: {len(events):,} events wait, {'with' if draws else 'without'} drawing")
+def _work_off(ground: Ground, said: Sequence[Event], moving: Sequence[Event], number: int, *, draws: bool) -> _Pace:
+    ground.say(f"run {number + 1}: {len(moving):,} events wait, {'with' if draws else 'without'} drawing")
     with ground.place() as place:
-        loaded = place.load(events)
+        known = place.load(said)
+        with place.worker() as worker:
+            place.wait_until_shown(worker, known)
+        loaded = place.load(moving)
         with place.worker(draws=draws) as worker:
             worker.wait_for(lambda: bool(worker.told), "the application is put together")
             process = psutil.Process(worker.pid)
@@ -95,10 +96,10 @@ def _work_off(ground: Ground, events: Sequence[Event], number: int, *, draws: bo
             batches = worker.sights(Recorded)
             began, ended = batches[0].at - batches[0].seconds, batches[-1].at
             shown = worker.sights(Shown)
-        assert place.store.count_events() == loaded
+        assert place.store.count_events() == known + loaded
     return _Pace(
-        len(events) / (ended - started.at),
-        len(events) / (ended - began),
+        len(moving) / (ended - started.at),
+        len(moving) / (ended - began),
         busy - idle,
         shown[-1].at - started.at if shown else None,
     )

@@ -1,6 +1,5 @@
 """Drawing a programme: `models.schedule.picture` from nothing, and again after one claim."""
 
-import gc
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -8,7 +7,7 @@ from typing import Final
 
 from models.milestones import Facts, Milestone
 from models.schedule import Picture, picture
-from streams.worker import COLLECTING
+from tests.benchmarks.collecting import as_in_a_worker
 from tests.benchmarks.effort import Effort
 from tests.benchmarks.figures import Figure, Target, pooled
 from tests.benchmarks.ground import Ground
@@ -23,12 +22,8 @@ _KINDS: Final = {"a date": (7, 2, 0), "an achievement": (0, 0, 1)}
 
 def measure(ground: Ground, effort: Effort) -> Iterator[Figure]:
     """Draw programmes of every size and shape, with the garbage collected as seldom as in a worker."""
-    collecting = gc.get_threshold()
-    gc.set_threshold(*COLLECTING)
-    try:
+    with as_in_a_worker():
         yield from _measure(ground, effort)
-    finally:
-        gc.set_threshold(*collecting)
 
 
 def _measure(ground: Ground, effort: Effort) -> Iterator[Figure]:

@@ -130,7 +130,7 @@ def test_a_batch_goes_in_with_its_positions(store: Store) -> None:
     assert (store.count_events(), store.revisions()) == (3, {"north": 1})
 
 
-#: Each means something in some spelling of rows: COPY's text, arrays as text, JSON.
+#: Each means something in some spelling of rows: arrays as text, JSON.
 SPELLINGS = (
     "\\N",
     "\\.",
