@@ -105,7 +105,7 @@ def _walk(
     while free:
         gate = free.pop()
         order.append(gate)
-        for waiting, _ in after[gate]:
+        for waiting, _ in reversed(after[gate]):
             left[waiting] -= 1
             if not left[waiting]:
                 free.append(waiting)
