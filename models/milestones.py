@@ -8,7 +8,7 @@ against each other.
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import date
-from typing import Generic, NamedTuple, TypeVar
+from typing import Final, Generic, NamedTuple, TypeVar
 
 from models.events import (
     Classifier,
@@ -26,6 +26,9 @@ from models.events import (
 from models.instants import Stamp
 
 T = TypeVar("T")
+
+#: Older than any stamp.
+_OLDEST: Final = Stamp("")
 
 
 class Claim(NamedTuple):
@@ -96,11 +99,14 @@ class Milestone:
     def last(self) -> Stamp | None:
         """The newest claim of any kind."""
         # Asked of every milestone that stands otherwise, as `own` is of all: written out.
-        last = self.cancelled
-        for claim in (self.planned, self.estimated, self.actual):
-            if claim is not None and (last is None or claim.stamp > last):
-                last = claim.stamp
-        return last
+        last = self.cancelled or _OLDEST
+        if (planned := self.planned) is not None and planned.stamp > last:
+            last = planned.stamp
+        if (estimated := self.estimated) is not None and estimated.stamp > last:
+            last = estimated.stamp
+        if (actual := self.actual) is not None and actual.stamp > last:
+            last = actual.stamp
+        return last or None
 
     @property
     def is_cancelled(self) -> bool:
@@ -119,10 +125,12 @@ class Milestone:
     @property
     def amount(self) -> Money | None:
         """The newest claim's amount: actual before estimated before planned."""
-        for claim in (self.actual, self.estimated, self.planned):
-            if claim is not None and claim.amount is not None:
-                return claim.amount
-        return None
+        # Written out, as above.
+        if (actual := self.actual) is not None and actual.amount is not None:
+            return actual.amount
+        if (estimated := self.estimated) is not None and estimated.amount is not None:
+            return estimated.amount
+        return self.planned.amount if self.planned is not None else None
 
 
 @dataclass(slots=True)

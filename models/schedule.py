@@ -263,19 +263,21 @@ def _day(ordinal: int) -> date:
 def _standings(
     net: Network, inputs: _Inputs, outcome: _Outcome, places: Iterable[int], today: int
 ) -> Iterator[Standing]:
+    milestones, all_claims, own, cancelled = net.milestones, inputs.claims, inputs.own, inputs.cancelled
+    forecasts, drivers, floats, dependents = outcome
     for place in places:
-        claims = inputs.claims[place]
+        claims = all_claims[place]
         first, planned, estimated, actual = claims.baseline, claims.planned, claims.estimated, claims.actual
-        forecast, driver, float_days = outcome.forecasts[place], outcome.drivers[place], outcome.floats[place]
+        forecast, driver, float_days = forecasts[place], drivers[place], floats[place]
         slip = forecast - first.date.toordinal() if forecast and first else None
         # The first that applies: contract, section 2.
-        if inputs.cancelled[place]:
+        if cancelled[place]:
             state = State.CANCELLED
         elif actual:
             state = State.ACHIEVED
         elif not forecast:
             state = State.UNKNOWN
-        elif 0 < inputs.own[place] < today:
+        elif 0 < own[place] < today:
             state = State.OVERDUE
         elif driver >= 0:
             state = State.BLOCKED
@@ -286,7 +288,7 @@ def _standings(
         # In the order of the fields; by name it takes twice as long.
         yield Standing._make(
             (
-                *net.milestones[place],
+                *milestones[place],
                 first.date if first else None,
                 planned.date if planned else None,
                 estimated.date if estimated else None,
@@ -295,8 +297,8 @@ def _standings(
                 slip,
                 None if float_days == _NEVER else float_days,
                 state,
-                Driver._make(net.milestones[driver][1:]) if driver >= 0 else None,
-                outcome.dependents[place],
+                Driver._make(milestones[driver][1:]) if driver >= 0 else None,
+                dependents[place],
                 claims.last,
                 claims.amount,
             )
