@@ -76,6 +76,8 @@ class _Books:
             self.elsewhere[key] = f"event {event.id!r} of {event.source!r}"
         elif kept.origin == origin:
             self.said[name] = event
+            # The same again: of millions, two of each are more than there is room for.
+            self.ledger[name] = kept._replace(event=None)
         else:
             self.duplicates += 1
 

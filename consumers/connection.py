@@ -25,6 +25,7 @@ from kafka.errors import (
 )
 
 from consumers.header_names import read_any_names
+from models.database import one_line
 from models.settings import CONFIG_FILE, Settings, SettingsError
 
 T = TypeVar("T")
@@ -190,7 +191,8 @@ def _plain(error: Exception) -> str:
         text = text or getattr(error, "description", None) or type(error).__name__
     else:
         text = str(error) or type(error).__name__
-    text = " ".join(text.split()).rstrip(".")
+    # Some carry a broker's whole answer.
+    text = one_line(text).rstrip(".")
     if isinstance(error, KafkaConnectionError) and (found := _ERRNO.fullmatch(text)):
         return os.strerror(int(found[1]))
     return text
