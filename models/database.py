@@ -110,6 +110,9 @@ def connect(url: str, lock_timeout_ms: int = LOCK_TIMEOUT_MS) -> Engine:
             parsed,
             pool_size=5,
             pool_pre_ping=True,
+            # What keeps workers apart are the locks of `models.store`: a stricter default of the database would only
+            # have them throw away each other's batches.
+            isolation_level="READ COMMITTED",
             connect_args={
                 "connect_timeout": CONNECT_TIMEOUT_S,
                 "application_name": "milepost",

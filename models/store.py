@@ -97,14 +97,12 @@ class Store:
         try:
             return self._record(batch, reject)
         except RacedError:
-            if not self._all_new:
-                raise
-            # Not a race, as a rule: something is published again. Nothing of the batch is written, and now it is looked
-            # for.
+            # Nothing of the batch is written. If it was taken for new, something is published again, as a rule, and now
+            # it is looked for. If not, another worker entered some of it meanwhile, and may be about to enter more.
             self._all_new = False
-            return self._record(batch, reject)
+            return self._record(batch, reject, raced=True)
 
-    def _record(self, batch: Batch, reject: Reject) -> Recorded:
+    def _record(self, batch: Batch, reject: Reject, *, raced: bool = False) -> Recorded:
         with writing(self.engine) as connection:
             tally = _Tally()
             # 1. The positions say what is still to be done, and nobody else moves them until this commits.
@@ -114,6 +112,8 @@ class Store:
                 for entry in batch.entries
                 if entry.offset >= ahead.get((entry.topic, entry.partition), entry.offset + 1)
             ]
+            if raced:
+                _hold(connection, entries)
             # 2. The ledger tells new events from known ones. 3. The new are folded into the winning claims.
             self._apply(connection, entries, tally, all_new=self._all_new)
             # 4. The rejected are safe elsewhere before the position passes them.
@@ -241,6 +241,13 @@ class Store:
         query = select(func.count()).select_from(tables.ledger).where(tables.ledger.c.digest.is_not(None))
         with reading(self.engine) as connection:
             return connection.scalar(query) or 0
+
+
+def _hold(connection: Connection, entries: Sequence[Entry]) -> None:
+    """Lock the programmes of a batch: events of theirs that nobody has entered by now, nobody else does."""
+    names = sorted({event.programme for entry in entries if isinstance(event := entry.outcome, Event)})
+    column = tables.programmes.c.programme
+    connection.execute(select(column).where(column.in_(names)).order_by(column).with_for_update())
 
 
 @lru_cache(maxsize=2)

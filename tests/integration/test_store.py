@@ -835,6 +835,24 @@ def test_two_writers_who_get_the_same_events_in_any_order_enter_each_once(shared
     assert "DeadlockDetected" not in writers.trouble
 
 
+def test_a_batch_that_another_writer_was_faster_with_is_recorded_at_once(shared: Store) -> None:
+    log, slower = Log(), list[Future[Recorded]]()
+    record(shared, log.append(plan("0")))
+    batch = batch_of([log.append(plan("1")), log.append_raw([], b"no event")])
+    known = [log.append(plan("1"), 1), log.append(plan("2"), 1)]
+    with ThreadPoolExecutor(1) as pool:
+
+        def reject(_: Sequence[Rejected]) -> None:
+            # It has looked for its events, found neither, and waits for the programme.
+            slower.append(pool.submit(Store(shared.engine).record, batch_of(known), refuse_none))
+            until_it_waits(shared, slower[0])
+
+        shared.record(batch, reject)
+        [recorded] = [told.result(60) for told in slower]
+    assert (ids(recorded.accepted), recorded.duplicates) == (["2"], known[:1])
+    assert (shared.count_events(), shared.revisions()) == (3, {"north": 3})
+
+
 def test_two_writers_with_events_and_their_retractions_agree_with_the_contract(shared: Store) -> None:
     chance, writers, log = Random(2), Writers(shared), Log()  # noqa: S311 - repeatable choices
     everything: list[Event] = []
@@ -1314,6 +1332,20 @@ def test_a_serialization_failure_passes(shared: Store) -> None:
         error = failed(lambda: connection.execute(move))
     assert getattr(getattr(error, "orig", None), "sqlstate", None) == "40001"
     assert fate_of(error) is Fate.TRANSIENT
+
+
+def test_what_isolation_the_database_has_by_default_does_not_matter(shared: Store) -> None:
+    how = "ALTER DATABASE {} SET default_transaction_isolation = 'serializable'"
+    execute(shared.engine, how.format(shared.engine.url.database))()
+    newcomer = connect(shared.engine.url.render_as_string(hide_password=False))
+    try:
+        for _ in range(2):
+            with writing(newcomer) as connection:
+                assert connection.scalar(text("SHOW transaction_isolation")) == "read committed"
+            with reading(newcomer) as connection:
+                assert connection.scalar(text("SHOW transaction_isolation")) == "repeatable read"
+    finally:
+        newcomer.dispose()
 
 
 def test_a_deadlock_passes(shared: Store) -> None:
