@@ -100,9 +100,13 @@ def _run(task: Task, ground: Ground, folder: Path) -> Done:
         return Done(task, None, f"not tried: {error}", is_tried=False)
     except Exception as error:  # noqa: BLE001 - whatever it is, the run did not hold, and the next may
         where = traceback.extract_tb(error.__traceback__)[-1]
-        kept = tempfile.mkdtemp(prefix="milepost-failed-")
-        shutil.copytree(place, kept, dirs_exist_ok=True)
         said = f"{type(error).__name__} at {Path(where.filename).name}:{where.lineno}: {error}"
-        return Done(task, None, f"{said} ({time.monotonic() - began:.0f} s); what its workers said is in {kept}")
-    took = f"took {outcome.seconds:.0f} s"
-    return Done(task, outcome, f"recovery {outcome.recovery_seconds:.1f} s, {outcome.events:,} events, {took}")
+        return Done(task, None, f"{said} ({time.monotonic() - began:.0f} s); {_keep(place)}")
+    said = f"recovery {outcome.recovery_seconds:.1f} s, {outcome.events:,} events, took {outcome.seconds:.0f} s"
+    return Done(task, outcome, said if outcome.is_in_time else f"late: {said}; {_keep(place)}")
+
+
+def _keep(place: Path) -> str:
+    kept = tempfile.mkdtemp(prefix="milepost-faults-kept-")
+    shutil.copytree(place, kept, dirs_exist_ok=True)
+    return f"what its workers said is in {kept}"

@@ -1,6 +1,5 @@
 """Faults of the database: its server killed or away, its sessions ended, no room, no rights, locks, conflicts."""
 
-import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
@@ -8,7 +7,7 @@ from functools import partial
 from typing import Final
 
 from sqlalchemy import Connection, NullPool, create_engine, text
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import OperationalError
 
 from models.database import writing
 from tests.faults.fault import Fault
@@ -67,8 +66,8 @@ def lock_the_ledger(scene: Scene) -> float:
 
 
 @contextmanager
-def _by_default(scene: Scene, setting: str, value: str) -> Iterator[None]:
-    """Have every new session of the database begin with a setting, until the block ends."""
+def _read_only(scene: Scene) -> Iterator[None]:
+    """Have every session of the database be one that only reads, until the block ends."""
     name = scene.engine.url.database
 
     def alter(what: str) -> None:
@@ -76,20 +75,22 @@ def _by_default(scene: Scene, setting: str, value: str) -> Iterator[None]:
             connection.execute(text("SET SESSION CHARACTERISTICS AS TRANSACTION READ WRITE"))
             connection.commit()
             connection.execute(text(f'ALTER DATABASE "{name}" {what}'))
+            # Before the sessions end: one that is quick to come back must not find it as it was.
+            connection.commit()
             connection.execute(_END_SESSIONS)
             connection.commit()
             connection.invalidate()
 
-    alter(f"SET {setting} = '{value}'")
+    alter("SET default_transaction_read_only = on")
     try:
         yield
     finally:
-        alter(f"RESET {setting}")
+        alter("RESET default_transaction_read_only")
 
 
 def be_read_only(scene: Scene) -> float:
     """Let the database be read but not written, for every new session."""
-    with _by_default(scene, "default_transaction_read_only", "on"):
+    with _read_only(scene):
         wait_until(lambda: "read-only transaction" in scene.workers[0].log, "the worker meets it")
         time.sleep(scene.rng.uniform(3, 6))
         assert scene.workers[0].process.poll() is None
@@ -141,25 +142,41 @@ def _wait_across(scene: Scene, connection: Connection) -> None:
     wait_until(lambda: _met(scene, "deadlock detected") > before, "the worker yielded")
 
 
+_CONFLICT: Final = """
+    CREATE OR REPLACE FUNCTION conflict() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+        IF random() < {odds} THEN RAISE EXCEPTION 'could not serialize access' USING ERRCODE = '40001'; END IF;
+        RETURN NULL;
+    END $$
+"""
+_IN_A_STATEMENT: Final = "CREATE TRIGGER conflict AFTER INSERT OR UPDATE ON {table} EXECUTE FUNCTION conflict()"
+_AT_THE_COMMIT: Final = (
+    "CREATE CONSTRAINT TRIGGER conflict_at_commit AFTER INSERT OR UPDATE ON {table} DEFERRABLE INITIALLY DEFERRED"
+    " FOR EACH ROW EXECUTE FUNCTION conflict()"
+)
+
+
 def conflict(scene: Scene) -> float:
-    """Have every transaction be serializable, and another session write the same rows all the time."""
-    over = threading.Event()
+    """Have transactions of two workers fail to serialize, half of them at a statement and half at the commit.
 
-    def write() -> None:
-        while not over.is_set():
-            with suppress(DBAPIError), writing(scene.engine) as connection:
-                connection.execute(text("UPDATE programmes SET revision = revision"))
-                time.sleep(0.02)
-            time.sleep(0.01)
+    A worker asks for the isolation that cannot, whatever the database's default is; a standby that was promoted, or a
+    pooler, says it all the same.
+    """
+    scene.start_worker().wait_until_ready()
 
-    other = threading.Thread(target=write, daemon=True)
-    with _by_default(scene, "default_transaction_isolation", "serializable"):
-        scene.start_worker().wait_until_ready()
-        other.start()
-        wait_until(lambda: _met(scene, "could not serialize") >= 3, "several batches conflict")
-        time.sleep(scene.rng.uniform(2, 4))
-        over.set()
-        other.join(30)
+    def have(*statements: str) -> None:
+        for statement in statements:
+            with writing(scene.engine) as connection:
+                connection.execute(text(statement))
+
+    have(_CONFLICT.format(odds=0))
+    for name in ("ledger", "programmes", "forecasts", "pictures"):
+        have(_IN_A_STATEMENT.format(table=name))
+    for name in ("positions", "pictures"):
+        have(_AT_THE_COMMIT.format(table=name))
+    have(_CONFLICT.format(odds=0.1))
+    wait_until(lambda: all(w.log.count("could not serialize") >= 3 for w in scene.workers), "several batches conflict")
+    time.sleep(scene.rng.uniform(2, 4))
+    have(_CONFLICT.format(odds=0))
     return measured(scene)
 
 

@@ -5,12 +5,13 @@ import random
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from kafka import KafkaConsumer, TopicPartition
+from kafka.errors import RetriableError
 from sqlalchemy import Engine, make_url, select
 
 from consumers.audit import audit
@@ -150,12 +151,21 @@ class Scene:
         return wait_until(passed, f"all is recorded up to {dict(ends)}")
 
     def logs(self) -> tuple[dict[int, int], dict[int, int]]:
-        """Return where each partition of the log starts and ends now."""
-        topic = self.settings.events_topic
-        with closing(KafkaConsumer(bootstrap_servers=self.settings.kafka)) as consumer:
-            partitions = [TopicPartition(topic, number) for number in consumer.partitions_for_topic(topic) or ()]
-            starts, ends = consumer.beginning_offsets(partitions), consumer.end_offsets(partitions)
-        return {tp.partition: starts[tp] for tp in partitions}, {tp.partition: ends[tp] for tp in partitions}
+        """Return where each partition of the log starts and ends, as soon as the broker tells."""
+        told: list[tuple[dict[int, int], dict[int, int]]] = []
+
+        def asked() -> bool:
+            # A broker that stood still for long is one again only when its controller has heard of it.
+            with suppress(RetriableError), closing(KafkaConsumer(bootstrap_servers=self.settings.kafka)) as consumer:
+                topic = self.settings.events_topic
+                partitions = [TopicPartition(topic, number) for number in consumer.partitions_for_topic(topic) or ()]
+                if partitions:
+                    starts, ends = consumer.beginning_offsets(partitions), consumer.end_offsets(partitions)
+                    told.append((_by_number(starts), _by_number(ends)))
+            return bool(told)
+
+        wait_until(asked, "the broker tells where its log ends")
+        return told[0]
 
     def _stored(self) -> tuple[Counter[str], dict[MilestoneKey, float]]:
         columns = [forecasts.c[name] for name in (*MilestoneKey._fields, "forecast")]
@@ -175,6 +185,10 @@ class Scene:
                 key = MilestoneKey(labels["programme"], labels["project"], labels["milestone"])
                 shown[key] = page.value(_FORECAST, **labels) or 0.0
         return names, shown
+
+
+def _by_number(offsets: Mapping[TopicPartition, int]) -> dict[int, int]:
+    return {partition.partition: offset for partition, offset in offsets.items()}
 
 
 def _today() -> date:
