@@ -8,6 +8,7 @@ against each other.
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import date
+from sys import intern
 from typing import Final, Generic, NamedTuple, TypeVar
 
 from models.events import (
@@ -62,7 +63,11 @@ class SiteKey(NamedTuple):
 
 
 class MilestoneKey(NamedTuple):
-    """Which milestone."""
+    """Which milestone.
+
+    Whoever makes keys to be kept interns the names: tens of thousands of keys are made of a few, and a draw that looks
+    them up then touches those few alone.
+    """
 
     programme: str
     project: str
@@ -315,7 +320,7 @@ def _add(facts: Facts, event: Event) -> None:
 
 def _report(milestones: dict[MilestoneKey, Milestone], event: Event, report: MilestoneReported) -> None:
     # Written out, because this is done for nearly every event.
-    key, stamp = MilestoneKey(event.programme, event.project, report.milestone), event.stamp
+    key, stamp = MilestoneKey(intern(event.programme), intern(event.project), intern(report.milestone)), event.stamp
     if (milestone := milestones.get(key)) is None:
         milestone = milestones[key] = Milestone()
     claim, classifier = Claim(stamp, report.date, report.amount), report.classifier
@@ -333,7 +338,8 @@ def _report(milestones: dict[MilestoneKey, Milestone], event: Event, report: Mil
 
 
 def _depend(facts: Facts, event: Event, said: DependencyDeclared | DependencyWithdrawn) -> None:
-    key = DependencyKey(event.programme, event.project, said.milestone, said.after.project, said.after.milestone)
+    names = event.programme, event.project, said.milestone, said.after.project, said.after.milestone
+    key = DependencyKey(*map(intern, names))
     dependency = facts.dependencies.setdefault(key, Dependency())
     if isinstance(said, DependencyDeclared):
         dependency.declared = newest(dependency.declared, Register(event.stamp, said.lag_days or 0))

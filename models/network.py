@@ -6,10 +6,9 @@ built up one dependency at a time, with an order that is mended as it grows (Pea
 sort algorithm for directed acyclic graphs", 2007): a dependency that cannot be mended in closes a cycle.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from itertools import count, repeat
-from operator import itemgetter
-from typing import Final, NamedTuple
+from collections.abc import Collection, Container, Mapping, Sequence
+from itertools import count
+from typing import NamedTuple
 
 from models.instants import Stamp
 from models.milestones import DependencyKey, Facts, MilestoneKey
@@ -19,10 +18,6 @@ from models.milestones import DependencyKey, Facts, MilestoneKey
 Link = tuple[int, int]
 #: Stamp, the place that waits, the place of its gate, and which of the dependencies it is.
 _Edge = tuple[Stamp, int, int, int]
-#: Of a dependency's key, those of its two ends.
-_WAITING: Final = itemgetter(0, 1, 2)
-_GATE: Final = itemgetter(0, 3, 4)
-_NOWHERE: Final = -1
 
 
 class Network(NamedTuple):
@@ -31,10 +26,8 @@ class Network(NamedTuple):
     #: Sorted by programme, project, milestone.
     milestones: Sequence[MilestoneKey]
     places: Mapping[tuple[str, ...], int]
-    #: Of each place: what it waits for.
+    #: Of each place: what it waits for. Who waits for it is not kept: a walk against the order meets them first.
     before: Sequence[Sequence[Link]]
-    #: Of each place: what waits for it.
-    after: Sequence[Sequence[Link]]
     #: The places, each behind all that it waits for.
     order: Sequence[int]
     #: Dependencies that hold and would close a cycle, in the order of their stamps.
@@ -52,64 +45,67 @@ class Network(NamedTuple):
 
 def network(facts: Facts) -> Network:
     """Return the network of what was said, of one programme or of many."""
-    # A column at a time, which mostly stays in C: there are tens of thousands of dependencies.
-    lags = [dependency.lag_days for dependency in facts.dependencies.values()]
-    milestones = sorted(facts.milestones)
+    try:
+        return _network(facts, sorted(facts.milestones))
+    except KeyError:
+        # A dependency names one of which nothing else was said.
+        return _network(facts, sorted(facts.existing_milestones()))
+
+
+def _network(facts: Facts, milestones: Sequence[MilestoneKey]) -> Network:
+    """Return the network of these milestones; raises `KeyError` when a dependency names another."""
     places: dict[tuple[str, ...], int] = dict(zip(milestones, count()))
-    waiting, gates = _ends(facts, places)
-    if _NOWHERE in waiting or _NOWHERE in gates:
-        milestones = sorted(facts.existing_milestones())
-        places = dict(zip(milestones, count()))
-        waiting, gates = _ends(facts, places)
-    before, after, order = _walk(len(places), zip(waiting, gates, lags, strict=True))
+    before = _links(facts, places, ())
+    order = _order(before)
     set_aside: list[DependencyKey] = []
     if len(order) < len(places):
-        tangled = set(range(len(places))).difference(order)
-        edges = [
-            (dependency.declared.stamp, at, gate, number)
-            for number, (dependency, at, gate) in enumerate(
-                zip(facts.dependencies.values(), waiting, gates, strict=True)
-            )
-            if dependency.declared and dependency.holds and at in tangled and gate in tangled
-        ]
-        keys = list(facts.dependencies)
-        for *_, number in _closing(sorted(edges)):
-            lags[number] = None
-            set_aside.append(keys[number])
-        before, after, order = _walk(len(places), zip(waiting, gates, lags, strict=True))
-    return Network(milestones, places, before, after, order, set_aside, facts)
+        set_aside = _set_aside(facts, places, set(range(len(places))).difference(order))
+        before = _links(facts, places, set(set_aside))
+        order = _order(before)
+    return Network(milestones, places, before, order, set_aside, facts)
 
 
-def _ends(facts: Facts, places: Mapping[tuple[str, ...], int]) -> tuple[list[int], list[int]]:
-    waiting, gates = (map(end, facts.dependencies) for end in (_WAITING, _GATE))
-    return list(map(places.get, waiting, repeat(_NOWHERE))), list(map(places.get, gates, repeat(_NOWHERE)))
+def _links(facts: Facts, places: Mapping[tuple[str, ...], int], without: Collection[DependencyKey]) -> list[list[Link]]:
+    """Return of every place what it waits for."""
+    before: list[list[Link]] = [[] for _ in range(len(places))]
+    for key, dependency in facts.dependencies.items():
+        programme, project, milestone, gate_project, gate = key
+        waiting, its = places[programme, project, milestone], places[programme, gate_project, gate]
+        if (lag_days := dependency.lag_days) is not None and key not in without:
+            before[waiting].append((its, lag_days))
+    return before
 
 
-def _walk(
-    count: int, edges: Iterable[tuple[int, int, int | None]]
-) -> tuple[list[list[Link]], list[list[Link]], list[int]]:
-    """Return the links of every place, and the places in order as far as they can be ordered.
-
-    Of an edge: the place that waits, that of its gate, the lag in days; one without a lag does not count.
-    """
-    before: list[list[Link]] = [[] for _ in range(count)]
-    after: list[list[Link]] = [[] for _ in range(count)]
-    for waiting, gate, lag_days in edges:
-        if lag_days is not None:
-            before[waiting].append((gate, lag_days))
-            after[gate].append((waiting, lag_days))
-    left = list(map(len, before))
+def _order(before: Sequence[Sequence[Link]]) -> list[int]:
+    """Return the places, each behind all that it waits for, as far as they can be ordered."""
+    left = [0] * len(before)
+    for links in before:
+        for gate, _ in links:
+            left[gate] += 1
     order: list[int] = []
-    # The one that was freed last comes next: what waits for it lies near it in memory.
-    free = [place for place in range(count - 1, -1, -1) if not left[place]]
+    # From the end: first those that nobody waits for. The one that was freed last comes next, and so those that belong
+    # together lie together in memory.
+    free = [place for place, waiting in enumerate(left) if not waiting]
     while free:
-        gate = free.pop()
-        order.append(gate)
-        for waiting, _ in reversed(after[gate]):
-            left[waiting] -= 1
-            if not left[waiting]:
-                free.append(waiting)
-    return before, after, order
+        place = free.pop()
+        order.append(place)
+        for gate, _ in before[place]:
+            left[gate] -= 1
+            if not left[gate]:
+                free.append(gate)
+    order.reverse()
+    return order
+
+
+def _set_aside(facts: Facts, places: Mapping[tuple[str, ...], int], tangled: Container[int]) -> list[DependencyKey]:
+    """Return the dependencies among some places that close a cycle, in the order of their stamps."""
+    edges = []
+    for number, (key, dependency) in enumerate(facts.dependencies.items()):
+        waiting, gate = places[key[:3]], places[key.programme, key.after_project, key.after_milestone]
+        if dependency.declared and dependency.holds and waiting in tangled and gate in tangled:
+            edges.append((dependency.declared.stamp, waiting, gate, number))
+    keys = list(facts.dependencies)
+    return [keys[number] for *_, number in _closing(sorted(edges))]
 
 
 def _closing(edges: Sequence[_Edge]) -> list[_Edge]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
+from sys import intern
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -127,7 +128,7 @@ def _read(rows: _Rows, revisions: dict[tuple[str, ...], int]) -> Facts:
         seen((programme, project), revision)
     for programme, project, milestone, revision, *claims, cancelled in rows(tables.milestones, *_MILESTONE):
         first, first_said, planned, said, amount, estimated, then, its_amount, actual, at_last, last_amount = claims
-        facts.milestones[MilestoneKey(programme, project, milestone)] = Milestone(
+        facts.milestones[MilestoneKey(intern(programme), intern(project), intern(milestone))] = Milestone(
             None if first_said is None else Claim(first_said, first),
             None if said is None else Claim(said, planned, _money(amount)),
             None if then is None else Claim(then, estimated, _money(its_amount)),
@@ -136,7 +137,7 @@ def _read(rows: _Rows, revisions: dict[tuple[str, ...], int]) -> Facts:
         )
         seen((programme, project), revision)
     for *key, revision, lag_days, declared, withdrawn in rows(tables.dependencies, *_DEPENDENCY):
-        facts.dependencies[DependencyKey(*key)] = Dependency(
+        facts.dependencies[DependencyKey(*map(intern, key))] = Dependency(
             None if declared is None else Register(declared, lag_days), withdrawn
         )
         seen((key[0], key[1]), revision)

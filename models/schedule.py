@@ -198,45 +198,45 @@ def _forward(net: Network, inputs: _Inputs, today: int) -> tuple[list[int], list
 
 def _floats(net: Network, inputs: _Inputs, forecasts: list[int]) -> list[int]:
     """Return of each place by how many days it may still move."""
-    after, planned = net.after, inputs.planned
+    before, planned = net.before, inputs.planned
     closed = [actual > 0 or cancelled for actual, cancelled in zip(inputs.actual, inputs.cancelled, strict=True)]
     floats = [_NEVER] * len(net.order)
-    # By when a place has to be reached; a closed one holds up nothing before it.
+    # By when a place has to be reached for those that wait for it; a closed one holds up nothing before it.
     latest = [_NEVER] * len(net.order)
     for place in reversed(net.order):
-        if closed[place]:
-            continue
         by = planned[place] or _NEVER
-        for waiting, lag_days in after[place]:
-            if (its := latest[waiting]) != _NEVER and its - lag_days < by:
-                by = its - lag_days
-        if by != _NEVER:
-            latest[place] = by
-            if forecast := forecasts[place]:
-                floats[place] = by - forecast
+        if (its := latest[place]) < by:
+            by = its
+        if by == _NEVER or closed[place]:
+            continue
+        if forecast := forecasts[place]:
+            floats[place] = by - forecast
+        for gate, lag_days in before[place]:
+            if (its := by - lag_days) < latest[gate]:
+                latest[gate] = its
     return floats
 
 
 def _dependents(net: Network, inputs: _Inputs) -> list[int]:
     """Return of each place how many open milestones wait for it; nothing waits through a cancelled one."""
-    after, actual, cancelled = net.after, inputs.actual, inputs.cancelled
+    before, actual, cancelled = net.before, inputs.actual, inputs.cancelled
     dependents = [0] * len(net.order)
-    # The set of open places from each place on, itself included: a bit for each, shifted by the least place that may be
-    # in it, so that a set within one project is short.
+    # The set of open places behind each place: a bit for each, shifted by the least place that may be in it, so that a
+    # set within one project is short.
     sets, lows = [0] * len(net.order), list(range(len(net.order)))
     for place in reversed(net.order):
         if cancelled[place]:
             continue
-        low, itself = place, 0 if actual[place] else 1
-        behind = itself
-        for later, _ in after[place]:
-            if (its := lows[later]) < low:
-                behind = behind << (low - its) | sets[later]
-                low = its
+        behind, low = sets[place], lows[place]
+        dependents[place] = behind.bit_count()
+        if not actual[place]:
+            behind |= 1 << (place - low)
+        sets[place] = 0
+        for gate, _ in before[place]:
+            if (its := lows[gate]) > low:
+                sets[gate], lows[gate] = sets[gate] << (its - low) | behind, low
             else:
-                behind |= sets[later] << (its - low)
-        dependents[place] = behind.bit_count() - itself
-        sets[place], lows[place] = behind, low
+                sets[gate] |= behind << (low - its)
     return dependents
 
 

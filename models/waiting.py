@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from models.milestones import MilestoneKey
-from models.network import leading_on
 from models.schedule import Driver, Picture, Standing
 
 _NEVER: Final = 1 << 60
@@ -37,16 +36,16 @@ def waiting_for(shown: Picture, key: MilestoneKey) -> Sequence[Waiter]:
     start = network.places[key]
     slack = {start: 0 if standings[start].is_open and standings[start].forecast is not None else _NEVER}
     waiters = []
-    reached = leading_on(start, network.after, shown.inputs.cancelled)
-    for place in network.order:
-        if place not in reached:
-            continue
+    cancelled = shown.inputs.cancelled
+    for place in () if cancelled[start] else network.order:
         standing = standings[place]
         ways = [
             (_slack(standings[gate], standing, lag_days, slack[gate]), gate, lag_days)
             for gate, lag_days in network.before[place]
             if gate in slack
         ]
+        if not ways or cancelled[place]:
+            continue
         least, gate, lag_days = min(ways)
         # What has happened moves no more, and nothing moves through it.
         slack[place] = least if standing.is_open else _NEVER

@@ -15,9 +15,6 @@ from tests.networks import facts, facts_of, graph_of, histories, planned, waits
 def left_in(net: Network) -> dict[tuple[MilestoneKey, MilestoneKey], int]:
     """Give the lags of the dependencies that count, by gate and what waits for it."""
     links = [(place, link) for place, its in enumerate(net.before) for link in its]
-    assert sorted((gate, (place, lag)) for place, (gate, lag) in links) == sorted(
-        (gate, link) for gate, its in enumerate(net.after) for link in its
-    )
     return {(net.milestones[gate], net.milestones[place]): lag for place, (gate, lag) in links}
 
 

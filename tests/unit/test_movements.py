@@ -48,7 +48,7 @@ def test_what_is_heard_of_first_moves_from_nowhere() -> None:
 
 
 def test_a_gate_slips_and_all_that_it_moves_has_its_estimate_for_the_cause() -> None:
-    [park, inn, shop, mill] = movements_by(PLAN, [estimated(7, "park/open", 26)])
+    [park, mill, inn, shop] = movements_by(PLAN, [estimated(7, "park/open", 26)])
     shown = standings(*PLAN, estimated(7, "park/open", 26))
     for movement, days, driver in (
         (park, (10, 26), None),

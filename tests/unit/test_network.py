@@ -19,7 +19,7 @@ def counting(net: Network) -> set[tuple[str, str, int]]:
 
 def test_nothing_is_a_network_too() -> None:
     nothing = Facts()
-    assert network(nothing) == Network([], {}, [], [], [], [], nothing)
+    assert network(nothing) == Network([], {}, [], [], [], nothing)
 
 
 def test_a_network_knows_its_milestones_by_place_and_orders_them_behind_their_gates() -> None:
@@ -29,7 +29,6 @@ def test_a_network_knows_its_milestones_by_place_and_orders_them_behind_their_ga
         milestones=[a, b, c, d],
         places={a: 0, b: 1, c: 2, d: 3},
         before=[[(2, 5)], [], [(1, -2)], []],
-        after=[[], [(2, -2)], [(0, 5)], []],
         order=[1, 2, 0, 3],
         set_aside=[],
         of=said,
