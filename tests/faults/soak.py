@@ -15,14 +15,15 @@ from tests.faults.fault import Fault
 from tests.faults.ground import Ground
 from tests.faults.load import Load, shuffled
 from tests.faults.scene import Scene, Verdict, staged
-from tests.reading import RETRACTED, Event
+from tests.reading import DEPENDENCY_DECLARED, DEPENDENCY_WITHDRAWN, RETRACTED, Event
 
 #: How many workers there are between two faults.
 _WORKERS: Final = 2
 _AT_ONCE: Final = 10_000
-_PROJECTS: Final = 40
-#: One retraction in so many is said.
-_RETRACTIONS: Final = 10
+_PROJECTS: Final = 160
+#: Of these kinds, one in so many is said.
+_RARE: Final = {RETRACTED, DEPENDENCY_DECLARED, DEPENDENCY_WITHDRAWN}
+_RARELY: Final = 20
 
 
 class Soaked(NamedTuple):
@@ -39,14 +40,14 @@ class Soaked(NamedTuple):
 
 
 def endless(seed: int) -> Iterator[Event]:
-    """Return events without end, none of them twice.
+    """Return events without end, none of them twice, as they would be said of a few projects for years.
 
-    Each retraction has all events of a project folded again: of few projects with ever more events, and one event in
-    sixteen a retraction, a worker would soon do nothing else.
+    Each retraction has all events of its project folded again, and of dependencies at random, some of them against the
+    path, every other one would soon close a cycle: as often as elsewhere, a worker would soon do nothing else.
     """
     for part in itertools.count():
         for number, event in enumerate(shuffled(seed * 1_000_000 + part, _AT_ONCE, _PROJECTS)):
-            if event["type"] != RETRACTED or number % _RETRACTIONS == 0:
+            if event["type"] not in _RARE or number % _RARELY == 0:
                 yield event
 
 
