@@ -13,7 +13,7 @@ from tests.benchmarks.figures import Figure, Target, pooled
 from tests.benchmarks.ground import Ground
 from tests.benchmarks.programmes import Live, Plan, facts_of, realistic, said_of, scattered
 
-#: By number of milestones: what drawing again may take, and how often it is tried in one run.
+#: By number of milestones: what drawing may take, and how often it is tried in one run.
 _SIZES: Final[Mapping[int, tuple[float, int]]] = {10_000: (0.060, 20), 100_000: (1.0, 5)}
 _SHAPES: Final = {"realistic": realistic, "scattered": scattered}
 #: Weights of estimates, plans and achievements.
@@ -38,9 +38,9 @@ def _measure(ground: Ground, effort: Effort) -> Iterator[Figure]:
 
 
 def _run(title: str, plan: Plan, facts: Facts, seed: int, most: float, tries: int) -> list[Figure]:  # noqa: PLR0913 - what one run needs
-    took, drawn = _timed(facts, plan, None)
-    figures = [Figure(f"{title}: from nothing", "s", [took])]
-    live = Live(plan, seed)
+    nothing = [_timed(facts, plan, None)[0] for _ in range(tries)]
+    figures = [Figure(f"{title}: from nothing", "s", nothing, [Target("median", most)])]
+    drawn, live = picture(facts, plan.day), Live(plan, seed)
     for kind, weights in _KINDS.items():
         again = []
         for event in live.moved(tries, weights):
