@@ -9,7 +9,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 import aiokafka
 from aiokafka import TopicPartition
@@ -40,6 +40,14 @@ class Record(Protocol):
     value: bytes | None
     topic: str
     partition: int
+
+
+class Fetched(NamedTuple):
+    """What a fetch brought."""
+
+    records: Mapping[TP, list[Record]]
+    #: How many more records the broker had of its partitions when it last answered.
+    waiting: int
 
 
 class MicroBatchConsumerThread(driver.AIOKafkaConsumerThread):
@@ -85,7 +93,7 @@ class MicroBatchConsumerThread(driver.AIOKafkaConsumerThread):
 
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(call(), self.thread_loop))
 
-    async def fetch(self, partitions: set[TP], max_records: int) -> dict[TP, list[Record]]:
+    async def fetch(self, partitions: set[TP], max_records: int) -> Fetched:
         """Return records of some partitions, or nothing after a while; in this thread's loop."""
         consumer = self._ensure_consumer()
         fetcher = consumer._fetcher  # noqa: SLF001 - as Faust's own _fetch_records does
@@ -93,7 +101,14 @@ class MicroBatchConsumerThread(driver.AIOKafkaConsumerThread):
             records: dict[TP, list[Record]] = await fetcher.fetched_records(
                 partitions, timeout=FETCH_SECONDS, max_records=max_records
             )
-        return records
+        assignment = fetcher._subscriptions.subscription.assignment  # noqa: SLF001
+        states = [] if assignment is None else map(assignment.state_value, partitions)
+        waiting = sum(
+            max(0, state.highwater - state.position)
+            for state in states
+            if state is not None and state.highwater is not None and state.has_valid_position
+        )
+        return Fetched(records, waiting)
 
     async def look_up(self, partitions: set[TP]) -> dict[TP, tuple[int, int]]:
         """Return the first and the end offset of some partitions' logs; in this thread's loop."""

@@ -43,7 +43,7 @@ logger = logging.getLogger("milepost.record")
 
 #: How long the dead-letters topic may take to acknowledge while a transaction waits for it.
 DEAD_LETTER_SECONDS: Final = 10.0
-#: How long after a full delivery there is still a backlog.
+#: How long after a delivery of a backlog there is still one: not every one of them is told by its size.
 _BACKLOG_SECONDS: Final = 1.0
 
 
@@ -75,22 +75,24 @@ class Recorder:
         self._store, self._metrics, self._health, self._settings = store, metrics, health, settings
         self._produce, self._executor, self._clock = produce, executor, clock
         self._is_ours, self._read_again, self._sweep, self._alive = is_ours, read_again, sweep, alive
-        #: When a delivery was last full: more was waiting than one transaction may hold.
-        self._full_at = -math.inf
+        #: Until when there is taken to be a backlog.
+        self._catches_up_until = -math.inf
         self._rejections = RejectionLog(lambda seconds, call: asyncio.get_running_loop().call_later(seconds, call))
 
     @property
     def is_catching_up(self) -> bool:
-        """Whether there is a backlog; not every delivery of one is full, for they take what is fetched by then."""
-        return self._clock() - self._full_at < _BACKLOG_SECONDS
+        """Whether there is a backlog: a delivery of one is in hand, or was a moment ago."""
+        return self._clock() < self._catches_up_until
 
     async def agent(self, stream: StreamT[Delivery]) -> None:
         """Record every delivery of a stream."""
         # Acknowledged by hand: Faust's compiled streams write into its own book-keeping, past the transport's `ack`.
         async for event in cast("Stream[Delivery]", stream).noack().events():
-            if event.value.is_full:
-                self._full_at = self._clock()
+            if event.value.is_backlog:
+                self._catches_up_until = math.inf
             await self.take(event.value)
+            if event.value.is_backlog:
+                self._catches_up_until = self._clock() + _BACKLOG_SECONDS
             event.ack()
 
     async def take(self, delivery: Delivery) -> None:

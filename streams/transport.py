@@ -37,7 +37,7 @@ from mode import Service, ServiceT
 from yarl import URL
 
 from models.positions import Span
-from streams.consumer_thread import FETCH_SECONDS, MicroBatchConsumerThread, Record
+from streams.consumer_thread import FETCH_SECONDS, Fetched, MicroBatchConsumerThread, Record
 from streams.patience import GivenUpError
 
 logger = logging.getLogger("milepost.transport")
@@ -63,8 +63,8 @@ class Delivery:
     spans: Sequence[Span]
     records: Sequence[Record]
     generation: int
-    #: Whether it is as large as one may be: more may be waiting.
-    is_full: bool = False
+    #: Whether a batch and more was there, with what waits behind it: one fetch of few partitions may bring less.
+    is_backlog: bool = False
     #: Set by the agent when nothing of it is left to do; only then may its offsets be committed.
     done: bool = False
 
@@ -82,11 +82,11 @@ class MicroBatchConsumer(driver.Consumer):
         super().__init__(*args, **options)
         self._delivered = defaultdict(deque)
         self._in_flight: dict[str, set[Delivery]] = defaultdict(set)
-        #: Topics whose last delivery was full.
+        #: Topics whose last delivery was of a backlog.
         self._backlogged: set[str] = set()
         #: The next offset of each partition that was taken up; None: to be taken up.
         self._next: dict[TP, int | None] | None = None
-        self._fetches: dict[str, asyncio.Task[dict[TP, list[Record]]]] = {}
+        self._fetches: dict[str, asyncio.Task[Fetched]] = {}
         self._stirred = asyncio.Event()
         #: Topics of which a partition is to be read from where its log has nothing.
         self._out_of_range: set[str] = set()
@@ -197,14 +197,14 @@ class MicroBatchConsumer(driver.Consumer):
             del self._fetches[topic]
             if self._next is not following or not self.flow_active:
                 return  # all is taken up again before the next fetch
-            if (records := self._fetched(topic, fetch)) is None:
+            if (fetched := self._fetched(topic, fetch)) is None:
                 await self.sleep(timeout)
                 continue
-            if records and (delivery := self._deliver(topic, records, following)):
+            if fetched.records and (delivery := self._deliver(topic, fetched, following)):
                 tp = TP(topic, delivery.spans[0].partition)
                 yield tp, self._message(tp, delivery)
 
-    def _fetched(self, topic: str, fetch: asyncio.Task[dict[TP, list[Record]]]) -> dict[TP, list[Record]] | None:
+    def _fetched(self, topic: str, fetch: asyncio.Task[Fetched]) -> Fetched | None:
         """Return what a fetch brought; None: nothing, and the next one should wait a little."""
         try:
             return fetch.result()
@@ -240,11 +240,9 @@ class MicroBatchConsumer(driver.Consumer):
         finally:
             stirred.cancel()
 
-    def _deliver(
-        self, topic: str, fetched: Mapping[TP, list[Record]], following: dict[TP, int | None]
-    ) -> Delivery | None:
+    def _deliver(self, topic: str, fetched: Fetched, following: dict[TP, int | None]) -> Delivery | None:
         spans, records = [], []
-        for partition, batch in fetched.items():
+        for partition, batch in fetched.records.items():
             tp = TP(partition.topic, partition.partition)
             if tp not in following:
                 continue
@@ -255,9 +253,9 @@ class MicroBatchConsumer(driver.Consumer):
             following[tp] = end
         if not spans:
             return None
-        is_full = len(records) >= self.transport.max_records
-        (self._backlogged.add if is_full else self._backlogged.discard)(topic)
-        delivery = Delivery(topic, spans, records, self.app.consumer_generation_id, is_full)
+        is_backlog = len(records) + fetched.waiting >= self.transport.max_records
+        (self._backlogged.add if is_backlog else self._backlogged.discard)(topic)
+        delivery = Delivery(topic, spans, records, self.app.consumer_generation_id, is_backlog)
         self._in_flight[topic].add(delivery)
         for span in spans:
             self._delivered[TP(span.topic, span.partition)].append((span.end, delivery))

@@ -442,6 +442,29 @@ class TestTrouble:
         asyncio.run(run())
         admin.dispose()
 
+    def test_a_backlog_is_told_though_one_fetch_brings_less_than_a_batch(
+        self, sqlite_settings: Settings, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        settings = sqlite_settings.model_copy(update={"batch": 300})
+        monkeypatch.setattr(app, "MAX_FETCH_BYTES", 1024)
+        # One a request, and so one a batch of records: a fetch brings batches whole.
+        for start in range(0, 600, 10):
+            publish(settings, [report(number) for number in range(start, start + 10)])
+
+        async def run() -> None:
+            store = HeldStore(connect(settings.database))
+            async with running_app(settings, store) as milepost:
+                waiting = consumer_of(milepost.app)._in_flight[settings.events_topic]
+                await until(lambda: store.held == 1, "a batch is being written")
+                await until(lambda: len(waiting) == 2, "another one is admitted")
+                assert all(one.is_backlog and len(one.records) < 150 for one in waiting)
+                assert milepost.forecaster._is_catching_up()
+                store.go_on.set()
+                await all_recorded(milepost, 600)
+                await until(lambda: not milepost.forecaster._is_catching_up(), "the backlog is over")
+
+        asyncio.run(run())
+
     @pytest.mark.parametrize(("batch", "admitted"), [(1, 2), (100, 1)], ids=["a backlog", "no backlog"])
     def test_what_comes_while_a_batch_is_written_waits_to_be_written_together_unless_there_is_a_backlog(
         self, sqlite_settings: Settings, batch: int, admitted: int
