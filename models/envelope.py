@@ -99,6 +99,14 @@ def decode(headers: Headers, value: bytes | None) -> Event | Rejection:
         return Rejection(rejected.reason, _told(str(rejected)), source, known or UNKNOWN_TYPE)
 
 
+def decode_data(event_type: str, headers: Headers, value: bytes) -> Data:
+    """Return the data of an event that was accepted before; raises `ValueError` where there are none."""
+    try:
+        return _read_data(event_type, _raw_data(_open(headers, value)[0]))[0]
+    except _RejectedError as rejected:
+        raise ValueError(f"an event that was accepted is none: {rejected}") from None
+
+
 def _told(detail: str) -> str:
     """Return a detail as it may stand in a log line and a header: what it quotes may be anything."""
     return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", detail[:_MAX_DETAIL])
