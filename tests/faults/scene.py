@@ -98,13 +98,16 @@ class Scene:
         """Wait until so many records are recorded; return how long it took."""
         return wait_until(lambda: self.recorded >= records, f"{records} records are recorded", patience)
 
-    def verify(self) -> Verdict:
-        """Stop the load, wait until all is recorded and shown, and look for what is not as it must be."""
+    def verify(self, patience: float = 60) -> Verdict:
+        """Stop the load, wait until all is recorded and shown, and look for what is not as it must be.
+
+        `patience`, in seconds: how long what was published by then may take.
+        """
         said = self.load.stop()
         assert self.alive, self.workers[-1].log[-3000:]
         starts, ends = self.logs()
         records = sum(ends.values()) - sum(starts.values())
-        self.wait_until_passed(ends)
+        self.wait_until_passed(ends, patience)
         began = time.monotonic()
         wrong, summary = audit(self.settings, self.engine)
         self.audit_seconds = time.monotonic() - began
@@ -115,7 +118,11 @@ class Scene:
         today = _today()
         facts, _ = self.store.facts()
         assert [row_of(standing) for standing in picture(facts, today).standings] == read_milestones(events, today)
-        wait_until(lambda: self._shown() == self._stored(), "the pages are what the database says, each on one worker")
+        wait_until(
+            lambda: self._shown() == self._stored(),
+            "the pages are what the database says, each on one worker",
+            patience,
+        )
         for worker in self.alive:
             if (before := self._before.get(worker.pid)) is not None:
                 wait_until(
@@ -141,14 +148,14 @@ class Scene:
                 continue  # garbage
         return [event for event in events if (event["source"], event["id"]) in there]
 
-    def wait_until_passed(self, ends: Mapping[int, int]) -> float:
+    def wait_until_passed(self, ends: Mapping[int, int], patience: float = 60) -> float:
         """Wait until every partition is recorded up to an offset; return how long it took."""
 
         def passed() -> bool:
             positions = self.store.positions(self.settings.events_topic)
             return all(positions.get(partition, 0) >= end for partition, end in ends.items())
 
-        return wait_until(passed, f"all is recorded up to {dict(ends)}")
+        return wait_until(passed, f"all is recorded up to {dict(ends)}", patience)
 
     def logs(self) -> tuple[dict[int, int], dict[int, int]]:
         """Return where each partition of the log starts and ends, as soon as the broker tells."""

@@ -20,6 +20,8 @@ from tests.reading import DEPENDENCY_DECLARED, DEPENDENCY_WITHDRAWN, RETRACTED, 
 #: How many workers there are between two faults.
 _WORKERS: Final = 2
 _AT_ONCE: Final = 10_000
+#: Seconds that may pass until all is recorded and drawn in the end: what the last fault left may be much.
+_PATIENCE: Final = 900.0
 _PROJECTS: Final = 160
 #: Of these kinds, one in so many is said.
 _RARE: Final = {RETRACTED, DEPENDENCY_DECLARED, DEPENDENCY_WITHDRAWN}
@@ -90,7 +92,7 @@ def soak(ground: Ground, folder: Path, seed: int, seconds: float, a_second: floa
                 sys.stdout.flush()
                 _man(scene)
                 time.sleep(scene.rng.uniform(0, 5))
-            verdict = scene.verify()
+            verdict = scene.verify(_PATIENCE)
     return Soaked(verdict, met, recoveries, late, scene.audit_seconds, time.monotonic() - began)
 
 
