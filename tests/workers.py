@@ -140,14 +140,14 @@ class WorkerProcess:
         """Return a page of metrics."""
         return Page(self.get(path)[1])
 
-    def wait_until_ready(self) -> float:
+    def wait_until_ready(self, patience: float = PATIENCE) -> float:
         """Wait until `/ready` says so; return how long it took."""
 
         def ready() -> bool:
             assert self.process.poll() is None, f"the worker ended with {self.process.returncode}:\n{self.log}"
             return self.get("/ready")[0] == 200
 
-        return wait_until(ready, "the worker is ready")
+        return wait_until(ready, "the worker is ready", patience)
 
     def stop(self, number: int = signal.SIGTERM) -> float:
         """Signal it and wait for its end; return how long that took."""

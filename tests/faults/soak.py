@@ -1,6 +1,7 @@
 """A soak: one fault after another, any of them, under a load that does not stop; in the end all is as it must be."""
 
 import itertools
+import re
 import signal
 import sys
 import time
@@ -20,12 +21,15 @@ from tests.reading import DEPENDENCY_DECLARED, DEPENDENCY_WITHDRAWN, RETRACTED, 
 #: How many workers there are between two faults.
 _WORKERS: Final = 2
 _AT_ONCE: Final = 10_000
-#: Seconds that may pass until all is recorded and drawn in the end: what the last fault left may be much.
+#: Seconds that may pass until a worker is ready, and all is recorded and drawn in the end: much may have been left.
 _PATIENCE: Final = 900.0
-_PROJECTS: Final = 160
+#: Of each programme, as many projects at a time, and for as many times `_AT_ONCE` events, before it is others' turn.
+_PROJECTS: Final = 4
+_LASTS: Final = 10
 #: Of these kinds, one in so many is said.
 _RARE: Final = {RETRACTED, DEPENDENCY_DECLARED, DEPENDENCY_WITHDRAWN}
 _RARELY: Final = 20
+_PROJECT = re.compile("project-([0-9]+)")
 
 
 class Soaked(NamedTuple):
@@ -42,15 +46,31 @@ class Soaked(NamedTuple):
 
 
 def endless(seed: int) -> Iterator[Event]:
-    """Return events without end, none of them twice, as they would be said of a few projects for years.
+    """Return events without end, none of them twice, of one project after another.
 
-    Each retraction has all events of its project folded again, and of dependencies at random, some of them against the
-    path, every other one would soon close a cycle: as often as elsewhere, a worker would soon do nothing else.
+    Of all projects at once, whoever takes over a programme would have all the ledger to read. Each retraction has all
+    events of its project folded again, and of dependencies at random, some of them against the path, every other one
+    would soon close a cycle: as often as elsewhere, a worker would soon do nothing else.
     """
     for part in itertools.count():
+        first = part // _LASTS * _PROJECTS
         for number, event in enumerate(shuffled(seed * 1_000_000 + part, _AT_ONCE, _PROJECTS)):
             if event["type"] not in _RARE or number % _RARELY == 0:
-                yield event
+                yield _moved_on(event, first)
+
+
+def _moved_on(event: Event, first: int) -> Event:
+    """Return an event of the projects from a number on instead of from 0 on."""
+
+    def later(text: str) -> str:
+        return _PROJECT.sub(lambda found: f"project-{int(found[1]) + first}", text)
+
+    event["subject"], data = later(event["subject"]), event["data"]
+    if "site" in data:
+        data["site"] = later(data["site"])
+    if "after" in data:
+        data["after"]["project"] = later(data["after"]["project"])
+    return event
 
 
 def _lasting() -> dict[str, Fault]:
@@ -67,7 +87,9 @@ def soak(ground: Ground, folder: Path, seed: int, seconds: float, a_second: floa
     began = time.monotonic()
     faults, met, recoveries, late = _lasting(), Counter[str](), list[float](), 0
     with ground.database("postgresql") as url:
-        settings = prepared(ground.kafka.bootstrap, url).model_copy(update={"keep_days": 36_500})
+        settings = prepared(ground.kafka.bootstrap, url).model_copy(
+            update={"keep_days": 36_500, "max_series": 10_000_000}
+        )
         load = Load(settings, seed, endless(seed), a_second)
         with staged(settings, folder, ground, load, seed) as scene:
             _man(scene)
@@ -102,4 +124,4 @@ def _man(scene: Scene) -> None:
     while len(scene.workers) > _WORKERS:
         scene.workers.pop().stop(signal.SIGTERM)
     while len(scene.workers) < _WORKERS:
-        scene.start_worker().wait_until_ready()
+        scene.start_worker().wait_until_ready(_PATIENCE)
