@@ -102,8 +102,8 @@ def decode(headers: Headers, value: bytes | None) -> Event | Rejection:
 def decode_data(event_type: str, headers: Headers, value: bytes) -> Data:
     """Return the data of an event that was accepted before; raises `ValueError` where there are none."""
     try:
-        return _read_data(event_type, _raw_data(_open(headers, value)[0]))[0]
-    except _RejectedError as rejected:
+        return _decode_data[event_type](_raw_data(_open(headers, value)[0]))
+    except (_RejectedError, msgspec.DecodeError) as rejected:
         raise ValueError(f"an event that was accepted is none: {rejected}") from None
 
 

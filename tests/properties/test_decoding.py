@@ -9,7 +9,7 @@ import msgspec
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from models.envelope import Headers, decode, encode_binary, encode_structured
+from models.envelope import Headers, decode, decode_data, encode_binary, encode_structured
 from models.events import DATA_TYPES, Event, Oddity, Reason, Rejection
 from tests.publisher import binary, events, random_events, structured
 
@@ -51,6 +51,8 @@ def judged(headers: Headers, value: bytes | None) -> Event | Rejection:
         assert outcome.type in {*DATA_TYPES, "unknown"}
         return outcome
     assert isinstance(outcome, Event)
+    assert value is not None
+    assert decode_data(outcome.type, headers, value) == outcome.data
     # Whatever holds a lone surrogate could be neither stored nor sent on.
     for text in _texts(msgspec.to_builtins(outcome)):
         text.encode()
