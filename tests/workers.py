@@ -107,7 +107,11 @@ class Page:
 
     def labels(self, name: str) -> list[Labels]:
         """Return the label sets of a metric."""
-        return [dict(sample.labels) for sample in self._samples if sample.name == name]
+        return [labels for labels, _ in self.series(name)]
+
+    def series(self, name: str) -> list[tuple[Labels, float]]:
+        """Return the label sets of a metric, each with its value."""
+        return [(dict(sample.labels), sample.value) for sample in self._samples if sample.name == name]
 
 
 class WorkerProcess:

@@ -188,9 +188,8 @@ class Scene:
         for worker in self.alive:
             page = worker.page("/metrics/milestones")
             names.update({labels["programme"] for labels in page.labels(_INFO)})
-            for labels in page.labels(_FORECAST):
-                key = MilestoneKey(labels["programme"], labels["project"], labels["milestone"])
-                shown[key] = page.value(_FORECAST, **labels) or 0.0
+            for labels, value in page.series(_FORECAST):
+                shown[MilestoneKey(labels["programme"], labels["project"], labels["milestone"])] = value
         return names, shown
 
 
