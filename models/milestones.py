@@ -300,7 +300,9 @@ def _add(facts: Facts, event: Event) -> None:
         case MilestoneReported():
             _report(facts.milestones, event, event.data)
         case MilestoneCancelled(milestone=slug):
-            milestone = facts.milestones.setdefault(MilestoneKey(programme, project, slug), Milestone())
+            milestone = facts.milestones.setdefault(
+                MilestoneKey(intern(programme), intern(project), intern(slug)), Milestone()
+            )
             milestone.cancelled = newest(milestone.cancelled, event.stamp)
         case DependencyDeclared() | DependencyWithdrawn():
             _depend(facts, event, event.data)

@@ -16,8 +16,8 @@ from models.milestones import DependencyKey, Facts, MilestoneKey
 #: One end of a dependency, seen from the other: its place in `Network.milestones`, and the lag in days. (Plain tuples,
 #: here and below: there are tens of thousands, and a named one takes six times as long to make.)
 Link = tuple[int, int]
-#: Stamp, the place that waits, the place of its gate, and which of the dependencies it is.
-_Edge = tuple[Stamp, int, int, int]
+#: Stamp, the place that waits, the place of its gate, and which dependency it is.
+_Edge = tuple[Stamp, int, int, DependencyKey]
 
 
 class Network(NamedTuple):
@@ -100,12 +100,11 @@ def _order(before: Sequence[Sequence[Link]]) -> list[int]:
 def _set_aside(facts: Facts, places: Mapping[tuple[str, ...], int], tangled: Container[int]) -> list[DependencyKey]:
     """Return the dependencies among some places that close a cycle, in the order of their stamps."""
     edges = []
-    for number, (key, dependency) in enumerate(facts.dependencies.items()):
+    for key, dependency in facts.dependencies.items():
         waiting, gate = places[key[:3]], places[key.programme, key.after_project, key.after_milestone]
         if dependency.declared and dependency.holds and waiting in tangled and gate in tangled:
-            edges.append((dependency.declared.stamp, waiting, gate, number))
-    keys = list(facts.dependencies)
-    return [keys[number] for *_, number in _closing(sorted(edges))]
+            edges.append((dependency.declared.stamp, waiting, gate, key))
+    return [key for *_, key in _closing(sorted(edges))]
 
 
 def _closing(edges: Sequence[_Edge]) -> list[_Edge]:

@@ -158,17 +158,16 @@ _AT_THE_COMMIT: Final = (
 
 
 def conflict(scene: Scene) -> float:
-    """Have transactions of two workers fail to serialize, half of them at a statement and half at the commit.
+    """Have transactions of two workers fail to serialize, some of them at a statement and some at the commit.
 
     A worker asks for the isolation that cannot, whatever the database's default is; a standby that was promoted, or a
     pooler, says it all the same.
     """
     scene.start_worker().wait_until_ready()
 
-    def have(*statements: str) -> None:
-        for statement in statements:
-            with writing(scene.engine) as connection:
-                connection.execute(text(statement))
+    def have(statement: str) -> None:
+        with writing(scene.engine) as connection:
+            connection.execute(text(statement))
 
     have(_CONFLICT.format(odds=0))
     for name in ("ledger", "programmes", "forecasts", "pictures"):
