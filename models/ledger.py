@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 from psycopg.errors import UniqueViolation
-from sqlalchemy import ColumnElement, Connection, Result, Select, Text, bindparam, func, select, tuple_, update
+from sqlalchemy import ColumnElement, Connection, Result, Select, Text, Update, bindparam, func, select, tuple_, update
 from sqlalchemy.exc import IntegrityError
 
 from models.arrays import array_of
@@ -21,7 +21,7 @@ from models.copying import copying_events
 from models.database import RacedError
 from models.envelope import Headers, decode, decode_data
 from models.events import Event, EventRetracted, Reason, Rejection
-from models.instants import Stamp, make_stamp
+from models.instants import Instant, Stamp, make_stamp
 from models.rows import OnConflict, write_rows
 from models.since import parameters, written_since
 from models.tables import ledger
@@ -70,11 +70,29 @@ class Strike(NamedTuple):
     by: Stamp
 
 
+class Struck(NamedTuple):
+    """A known event that a new retraction takes back."""
+
+    name: Name
+    type: str
+    #: Programme and project.
+    subject: tuple[str, str]
+    stamp: Stamp
+    #: When the oldest such retraction was appended.
+    appended_ms: int
+
+    @property
+    def programme(self) -> str:
+        """Whose dates it may move."""
+        return self.subject[0]
+
+
 class _Known(NamedTuple):
     digest: bytes | None
     type: str | None
     programme: str | None
     project: str | None
+    instant: Instant | None
     retracted: bool
 
 
@@ -99,9 +117,8 @@ class Sorted:
         self.stillborn: list[Entry] = []
         self.duplicates: list[Entry] = []
         self.conflicts: list[Rejected] = []
-        #: Subjects (programme, project) that lose a known event to a retraction, to be folded again, and when the
-        #: oldest such retraction was appended.
-        self.struck: dict[tuple[str, str], int] = {}
+        #: Known, and folded by now; a new retraction takes it back.
+        self.struck: list[Struck] = []
         self._known = known
         self._new: dict[Name, _New] = {}
         #: What new retractions take back, and when the oldest of each was appended.
@@ -143,18 +160,14 @@ class Sorted:
             (self.stillborn if name in self._stillborn else self.accepted).append(new.entry)
 
     def _tell_struck(self) -> None:
-        for name in self._strikes():
-            there = self._known[name]
-            subject, appended_ms = (there.programme or "", there.project or ""), self._taken_back[name]
-            self.struck[subject] = min(appended_ms, self.struck.get(subject, appended_ms))
-
-    def _strikes(self) -> Iterator[Name]:
-        """Return the names that the ledger holds already and new retractions take back."""
         for name in sorted(self._taken_back.keys() & self._known.keys()):
-            there = self._known[name]
+            _, event_type, programme, project, instant, is_retracted = self._known[name]
             # A place has nothing to strike yet, and a retraction cannot be retracted.
-            if there.digest is not None and not there.retracted and there.type != EventRetracted.TYPE:
-                yield name
+            if event_type is None or is_retracted or event_type == EventRetracted.TYPE:
+                continue
+            stamp = make_stamp(Instant(instant or ""), *name)
+            subject = (programme or "", project or "")
+            self.struck.append(Struck(name, event_type, subject, stamp, self._taken_back[name]))
 
     @contextmanager
     def entering(self, connection: Connection, revisions: Mapping[str, int]) -> Iterator[None]:
@@ -172,10 +185,12 @@ class Sorted:
             filled = update(ledger).where(is_place).values(self._row(name, revisions))
             if connection.execute(filled).rowcount != 1:
                 raise RacedError("another worker entered an event that was retracted before, at the same moment")
-        for name in self._strikes():
-            struck_revision = revisions[self._known[name].programme or ""]
-            values = {"retracted": True, "struck_revision": struck_revision}
-            connection.execute(update(ledger).where(_is(name)).values(values))
+        if self.struck:
+            its = [
+                {"its_source": event.name.source, "its_id": event.name.id, "at_revision": revisions[event.programme]}
+                for event in self.struck
+            ]
+            connection.execute(_striking(), its)
 
     def _row(self, name: Name, revisions: Mapping[str, int]) -> dict[str, Any]:
         entry, event, digest, takes_back = self._new[name]
@@ -198,6 +213,11 @@ class Sorted:
             "headers": msgspec.msgpack.encode(entry.headers) if entry.headers else None,
             "payload": entry.value,
         }
+
+
+def _striking() -> Update:
+    is_it = (ledger.c.source == bindparam("its_source")) & (ledger.c.id == bindparam("its_id"))
+    return update(ledger).where(is_it).values(retracted=True, struck_revision=bindparam("at_revision"))
 
 
 @contextmanager

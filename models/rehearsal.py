@@ -67,7 +67,7 @@ def rehearse(connection: Connection, entries: Sequence[Entry], data_date: date) 
             verdicts[origin(entry)] = (Verdict.REJECTED, entry.outcome)
     new = [entry.outcome for entry in told.accepted if isinstance(entry.outcome, Event)]
     # A retraction may stand under another programme than what it takes back.
-    programmes = {event.programme for event in new} | {programme for programme, _ in told.struck}
+    programmes = {event.programme for event in new} | {event.programme for event in told.struck}
     counted = list(_counted(connection, programmes))
     return Rehearsal(verdicts, list(_moved(fold(counted), fold(unretracted([*counted, *new])), data_date)))
 

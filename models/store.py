@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import NamedTuple
 
-from sqlalchemy import Connection, Engine, Table, delete, func, select, update
+from sqlalchemy import Connection, Engine, func, select
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.sql.dml import ReturningInsert
 
@@ -17,11 +17,12 @@ from models import positions, tables
 from models.database import Fate, RacedError, fate_of, one_line, reading, writing
 from models.events import Event, Reason, Rejection
 from models.failpoints import failpoint
-from models.ledger import Entry, Rejected, Sorted, read_subject_events, sort_out
+from models.ledger import Entry, Rejected, Sorted, sort_out
 from models.milestones import Facts, fold
 from models.positions import Span, TakenUp
 from models.recall import read_facts
-from models.rows import OnConflict, Row, insert_into, rows_of, write_rows
+from models.retractions import take_back
+from models.rows import OnConflict, insert_into, rows_of, write_rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +115,8 @@ class Store:
             ]
             if raced:
                 _hold(connection, entries)
-            # 2. The ledger tells new events from known ones. 3. The new are folded into the winning claims.
+            # 2. The ledger tells new events from known ones. 3. The new are folded into the winning claims, and what
+            # they take back is taken out.
             self._apply(connection, entries, tally, all_new=self._all_new)
             # 4. The rejected are safe elsewhere before the position passes them.
             if tally.rejected:
@@ -142,8 +144,8 @@ class Store:
         for entry in (*found.accepted, *found.stillborn):
             if isinstance(event := entry.outcome, Event):
                 appended[event.programme] = min(entry.appended_ms, appended.get(event.programme, entry.appended_ms))
-        for (programme, _), appended_ms in found.struck.items():
-            appended[programme] = min(appended_ms, appended.get(programme, appended_ms))
+        for lost in found.struck:
+            appended[lost.programme] = min(lost.appended_ms, appended.get(lost.programme, lost.appended_ms))
         # The revision is raised before anything of a programme is written: its row is the lock that keeps a second
         # fold of the same programme, in another worker, waiting for this one, and every row says which revision it is
         # of.
@@ -152,31 +154,13 @@ class Store:
         with found.entering(connection, revisions):
             accepted = fold(entry.outcome for entry in found.accepted if isinstance(entry.outcome, Event))
             rows = rows_of(accepted, revisions)
-        self._merge(connection, rows)
-        for programme, project in sorted(found.struck):
-            self._fold_again(connection, programme, project, revisions)
+        for table, its in rows.items():
+            write_rows(connection, table, its, OnConflict.MERGE)
+        take_back(connection, found.struck, revisions)
 
     def _raise(self, connection: Connection, names: Sequence[str]) -> dict[str, int]:
         rows = [{"programme": name, "revision": 1} for name in names]
         return dict(connection.execute(_raising(connection.dialect.name), rows).all())
-
-    def _merge(self, connection: Connection, rows: Mapping[Table, Sequence[Row]]) -> None:
-        for table, its in rows.items():
-            write_rows(connection, table, its, OnConflict.MERGE)
-
-    def _fold_again(self, connection: Connection, programme: str, project: str, revisions: Mapping[str, int]) -> None:
-        """Fold a subject from the ledger: what a retraction needs, since the next best claim is not in the winners."""
-        for table in tables.FACTS:
-            connection.execute(delete(table).where(table.c.programme == programme, table.c.project == project))
-        if not project:
-            registers = [column.name for column in tables.programmes.c if "register" in column.info]
-            connection.execute(
-                update(tables.programmes)
-                .where(tables.programmes.c.programme == programme)
-                .values(dict.fromkeys(registers))
-            )
-        known = fold(read_subject_events(connection, programme, [project]))
-        self._merge(connection, rows_of(known, revisions))
 
     def _refused(self, entries: Sequence[Entry], error: DBAPIError) -> dict[tuple[str, int, int], Entry]:
         """Find the records that the database refuses, by halving, each try rolled back."""
@@ -244,10 +228,14 @@ class Store:
 
 
 def _hold(connection: Connection, entries: Sequence[Entry]) -> None:
-    """Lock the programmes of a batch: events of theirs that nobody has entered by now, nobody else does."""
-    names = sorted({event.programme for entry in entries if isinstance(event := entry.outcome, Event)})
+    """Lock the programmes of a batch: events of theirs that nobody has entered by now, nobody else does.
+
+    Those of what it takes back as well: they are locked later, and two writers must not meet crosswise.
+    """
+    names = {event.programme for entry in entries if isinstance(event := entry.outcome, Event)}
+    names.update(lost.programme for lost in sort_out(connection, entries, all_new=True).struck)
     column = tables.programmes.c.programme
-    connection.execute(select(column).where(column.in_(names)).order_by(column).with_for_update())
+    connection.execute(select(column).where(column.in_(sorted(names))).order_by(column).with_for_update())
 
 
 @lru_cache(maxsize=2)

@@ -14,7 +14,8 @@ from models.database import Fate, fate_of, one_line
 logger = logging.getLogger("milepost.patience")
 
 FIRST_SECONDS: Final = 0.1
-LONGEST_SECONDS: Final = 5.0
+#: Seconds of every outage that a worker sleeps through after its end, at worst; and how often it asks meanwhile.
+LONGEST_SECONDS: Final = 2.0
 
 T = TypeVar("T")
 

@@ -27,13 +27,16 @@ from models.events import Money, Reason
 from models.ledger import Entry, Rejected, restore
 from models.milestones import MilestoneKey, ProjectKey
 from models.positions import LogMadeAnewError, SetBack, Span, TakenUp, accept_topic
+from models.recall import recall
 from models.schema import migrate
 from models.store import Batch, Change, Recorded, Store
 from tests.publisher import binary, random_events, structured
 from tests.reading import (
     CANCELLED,
+    DEPENDENCY_DECLARED,
     PROGRAMME_REGISTERED,
     PROJECT_REGISTERED,
+    PROJECT_WITHDRAWN,
     REPORTED,
     RETRACTED,
     Event,
@@ -470,6 +473,7 @@ def after(store: Store, log: Log, batches: Sequence[Sequence[Event]]) -> Counter
     return told
 
 
+WAITS = {"milestone": "permit-approved", "after": {"project": "basin", "milestone": "park-commissioned"}}
 RETRACTIONS = {
     "of the only event": [plan("1"), retraction("1")],
     "of the newer of two": [plan("1"), plan("2", "2026-07-01", day=2), retraction("2")],
@@ -494,6 +498,32 @@ RETRACTIONS = {
     ],
     "of a site": [said(PROJECT_REGISTERED, "1", {"site": "basin", "name": "Wharf"}), retraction("1")],
     "of a cancellation": [plan("1"), said(CANCELLED, "2", {"milestone": "permit-approved"}, day=2), retraction("2")],
+    "of a claim that neither stands nor is the baseline": [
+        plan("1"),
+        plan("2", "2026-07-01", day=2),
+        plan("3", "2026-08-01", day=3),
+        retraction("2"),
+    ],
+    "of a registration whose site a newer one does not name": [
+        said(PROJECT_REGISTERED, "1", {"site": "basin", "name": "Wharf"}),
+        said(PROJECT_REGISTERED, "2", {"site": "quay", "name": "New Wharf"}, day=2),
+        retraction("1"),
+    ],
+    "of a withdrawal that a newer one repeats": [
+        said(PROJECT_WITHDRAWN, "1", {}),
+        said(PROJECT_WITHDRAWN, "2", {}, day=2),
+        retraction("1"),
+    ],
+    "of a declaration that a newer one replaces": [
+        said(DEPENDENCY_DECLARED, "1", WAITS | {"lag_days": 5}),
+        said(DEPENDENCY_DECLARED, "2", WAITS, day=2),
+        retraction("1"),
+    ],
+    "of a declaration that stands": [
+        said(DEPENDENCY_DECLARED, "1", WAITS | {"lag_days": 5}),
+        said(DEPENDENCY_DECLARED, "2", WAITS, day=2),
+        retraction("2"),
+    ],
 }
 
 
@@ -512,6 +542,29 @@ def test_a_retraction_counts_in_any_order(database_url: str, events: list[Event]
             assert store.count_events() == len(events)
             rows.append(decided(engine))
         assert all(row == rows[0] for row in rows)
+
+
+def test_the_ledger_is_read_for_a_retraction_only_when_the_claim_that_is_lost_stands(store: Store) -> None:
+    log, folds = Log(), 0
+
+    def note(*told: Any) -> None:  # noqa: ANN401 - SQLAlchemy's signature
+        nonlocal folds
+        folds += told[2].lstrip().startswith("SELECT ledger.type")
+
+    after(store, log, [[plan(str(day), f"2026-06-{day:02}", day=day)] for day in range(1, 6)])
+    before, revision = store.facts()[0], store.revisions()["north"]
+    event.listen(store.engine, "before_cursor_execute", note)
+    after(store, log, [[retraction("3", "r3"), retraction("2", "r2")]])
+    assert (folds, store.facts()[0].milestones, planned(store)) == (0, before.milestones, "2026-06-05")
+    # Whoever drew the revision before reads all of it again.
+    with reading(store.engine) as connection:
+        assert recall(connection, {"north": revision}).facts.milestones == before.milestones
+    after(store, log, [[retraction("5", "r5")]])
+    assert (folds, planned(store)) == (1, "2026-06-04")
+    # The oldest is the baseline.
+    after(store, log, [[retraction("1", "r1")]])
+    baseline = store.facts()[0].milestones[GATE].baseline
+    assert (folds, baseline and baseline.date) == (2, date(2026, 6, 4))
 
 
 def test_a_retracted_event_delivered_again_stays_retracted(store: Store) -> None:
