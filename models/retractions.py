@@ -20,7 +20,7 @@ from models.events import (
 )
 from models.ledger import Struck, read_subject_events
 from models.milestones import fold
-from models.rows import OnConflict, rows_of, write_rows
+from models.rows import merge_rows, rows_of
 
 #: What says nothing but claims which a newer one of their kind replaces whole, and where those that stand are kept.
 #: A registration is not among them: the site it names exists as long as it does, whatever a newer one says.
@@ -42,7 +42,8 @@ def take_back(connection: Connection, struck: Sequence[Struck], revisions: Mappi
     changed.update(_whose_claim_stands(connection, struck))
     for programme, project in sorted(changed):
         _fold_again(connection, programme, project, revisions)
-    _mark(connection, sorted(subjects - changed), revisions)
+    if unchanged := sorted(subjects - changed):
+        _mark(connection, unchanged, revisions)
 
 
 def _whose_claim_stands(connection: Connection, struck: Sequence[Struck]) -> Iterator[tuple[str, str]]:
@@ -68,9 +69,7 @@ def _fold_again(connection: Connection, programme: str, project: str, revisions:
         connection.execute(
             update(tables.programmes).where(tables.programmes.c.programme == programme).values(dict.fromkeys(registers))
         )
-    known = fold(read_subject_events(connection, programme, [project]))
-    for table, rows in rows_of(known, revisions).items():
-        write_rows(connection, table, rows, OnConflict.MERGE)
+    merge_rows(connection, rows_of(fold(read_subject_events(connection, programme, [project])), revisions))
 
 
 def _mark(connection: Connection, subjects: Sequence[tuple[str, str]], revisions: Mapping[str, int]) -> None:
@@ -79,6 +78,6 @@ def _mark(connection: Connection, subjects: Sequence[tuple[str, str]], revisions
         {"its_programme": programme, "its_project": project, "its_revision": revisions[programme]}
         for programme, project in subjects
     ]
-    for table in tables.FACTS if its else ():
+    for table in tables.FACTS:
         of_subject = (table.c.programme == bindparam("its_programme")) & (table.c.project == bindparam("its_project"))
         connection.execute(update(table).where(of_subject).values(revision=bindparam("its_revision")), its)

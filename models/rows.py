@@ -69,6 +69,12 @@ def write_rows(connection: Connection, table: Table, rows: Sequence[Row], on_con
     return sum(_write(connection, table, rows[start : start + _AT_ONCE], on_conflict) for start in starts)
 
 
+def merge_rows(connection: Connection, rows: Mapping[Table, Sequence[Row]]) -> None:
+    """Write what `rows_of` made of facts; each register keeps its winner."""
+    for table, its in rows.items():
+        write_rows(connection, table, its, OnConflict.MERGE)
+
+
 def _write(connection: Connection, table: Table, rows: Sequence[Row], on_conflict: OnConflict) -> int:
     names: Sequence[str] = tuple(rows[0])
     if on_conflict is OnConflict.MERGE:

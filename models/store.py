@@ -22,7 +22,7 @@ from models.milestones import Facts, fold
 from models.positions import Span, TakenUp
 from models.recall import read_facts
 from models.retractions import take_back
-from models.rows import OnConflict, insert_into, rows_of, write_rows
+from models.rows import insert_into, merge_rows, rows_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,9 +154,9 @@ class Store:
         with found.entering(connection, revisions):
             accepted = fold(entry.outcome for entry in found.accepted if isinstance(entry.outcome, Event))
             rows = rows_of(accepted, revisions)
-        for table, its in rows.items():
-            write_rows(connection, table, its, OnConflict.MERGE)
-        take_back(connection, found.struck, revisions)
+        merge_rows(connection, rows)
+        if found.struck:
+            take_back(connection, found.struck, revisions)
 
     def _raise(self, connection: Connection, names: Sequence[str]) -> dict[str, int]:
         rows = [{"programme": name, "revision": 1} for name in names]
