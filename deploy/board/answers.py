@@ -228,6 +228,12 @@ class Notice(Struct, frozen=True):
     data_date: date
 
 
+class Turn(Struct, frozen=True):
+    """What the stream of all programmes sends when any is drawn anew: a name of what they are drawn of together."""
+
+    turn: str
+
+
 class Problem(Struct, frozen=True):
     """Why there is no answer, in one sentence."""
 

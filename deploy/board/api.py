@@ -177,7 +177,7 @@ class Api:
 
 def tag_of(seen: Seen) -> str:
     """Return what names a programme as it is shown, with its history."""
-    drawn = seen.drawn.revision if seen.drawn is not None else "new"
+    drawn = f"{seen.drawn.revision}-{seen.drawn.day}" if seen.drawn is not None else "new"
     return f"{seen.revision}-{drawn}-{seen.shown.day}"
 
 

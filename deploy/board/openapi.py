@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Struct
 
 from deploy.board import addresses
-from deploy.board.answers import Notice, Problem
+from deploy.board.answers import Notice, Problem, Turn
 from deploy.board.api import Operation, Parameter
 from models.events import SLUG
 
@@ -28,7 +28,7 @@ _PROBLEMS: Final = {
 
 def describe(operations: Sequence[Operation]) -> bytes:
     """Return the OpenAPI document, as JSON."""
-    types: list[type[Struct]] = [*(operation.answers for operation in operations), Problem, Notice]
+    types: list[type[Struct]] = [*(operation.answers for operation in operations), Problem, Notice, Turn]
     schemas, components = msgspec.json.schema_components(types, ref_template=_REFERENCES)
     answered = dict(zip((kind.__name__ for kind in types), schemas, strict=True))
     paths: dict[str, Any] = {one.path: {"get": _operation(one, answered)} for one in operations}
@@ -77,11 +77,23 @@ def _stream(answered: dict[str, Any]) -> dict[str, Any]:
     return {
         "operationId": "stream",
         "summary": "Server-sent events: one of the type `drawn` for each programme that is drawn anew.",
-        "parameters": [],
+        "parameters": [
+            {
+                "name": "programme",
+                "in": "query",
+                "description": "Tell of this one only, first of what it is drawn now.",
+                "schema": {"type": "string"},
+            }
+        ],
         "responses": {
             "200": {
-                "description": "Goes on until either side ends it; a comment every few seconds shows that it lives.",
-                "content": {"text/event-stream": {"schema": answered[Notice.__name__]}},
+                "description": (
+                    "Goes on until either side ends it; a comment every few seconds shows that it lives. Asked for all"
+                    " programmes, one of the type `turn` names, first and after any change, what all are drawn of."
+                ),
+                "content": {
+                    "text/event-stream": {"schema": {"anyOf": [answered[Notice.__name__], answered[Turn.__name__]]}}
+                },
             }
         }
         | _problems(answered),

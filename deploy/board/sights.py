@@ -3,7 +3,7 @@
 At most two threads work, over connections of their own, so that the board never takes one from those that record. What
 was read is read again only when something was drawn anew, and for every second that reading and rendering took there
 are nine in which what is there has to do: pages that are looked at while a backlog of events comes in are a little
-behind, not a burden.
+behind, not a burden. However many look, what is looked at is never behind for long.
 """
 
 import asyncio
@@ -34,6 +34,8 @@ _THREADS: Final = 2
 #: For each second of work, how many of rest; and how long a rest may become.
 _REST: Final = 9
 _LONGEST_REST_SECONDS: Final = 10.0
+#: What was read longer ago is read again even in a rest: the work of others, one after the other, never lets it end.
+_LONGEST_BEHIND_SECONDS: Final = 20.0
 
 T = TypeVar("T")
 
@@ -82,6 +84,7 @@ class Overview(NamedTuple):
 
 class _Kept(NamedTuple):
     day: date
+    read_at: float
     seen: Seen
 
 
@@ -96,10 +99,10 @@ class Rest:
         now = self._clock()
         self._until = min(max(self._until, now) + _REST * seconds, now + _LONGEST_REST_SECONDS)
 
-    @property
-    def is_on(self) -> bool:
-        """Whether it is not over yet."""
-        return self._clock() < self._until
+    def spares(self, read_at: float) -> bool:
+        """Return whether what was read then has to do for now."""
+        now = self._clock()
+        return now < self._until and now - read_at < _LONGEST_BEHIND_SECONDS
 
 
 class Sights:
@@ -108,10 +111,11 @@ class Sights:
     def __init__(self, engine: Engine, today: Callable[[], date], clock: Callable[[], float] = time.monotonic) -> None:
         self._engine, self._today, self._clock = engine, today, clock
         self._executor = ThreadPoolExecutor(_THREADS, "board")
-        self.watch = Watch(self.ask, clock)
+        # Looking for what is new is little, and bounded by itself: it is followed by no rest.
+        self.watch = Watch(lambda query: self._in_turn(lambda: self._answer(query)), clock)
         self._kept: OrderedDict[str, _Kept] = OrderedDict()
         self._rest = Rest(clock)
-        self._turn = ""
+        self._turn, self._turned_at = "", float("-inf")
         self._survey: tuple[str, list[Surveyed]] = ("", [])
         self._turns: dict[str, asyncio.Lock] = {}
 
@@ -137,18 +141,20 @@ class Sights:
                 took.append(self._clock() - began)
 
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._executor, timed)
+            return await self._in_turn(timed)
         finally:
             self._rest.after(sum(took))
 
+    async def _in_turn(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._executor, work)
+
     async def ask(self, query: Callable[[Connection], T]) -> T:
         """Ask the database; every query of one call sees the same moment."""
+        return await self.run(lambda: self._answer(query))
 
-        def answer() -> T:
-            with self._reading() as connection:
-                return query(connection)
-
-        return await self.run(answer)
+    def _answer(self, query: Callable[[Connection], T]) -> T:
+        with self._reading() as connection:
+            return query(connection)
 
     async def seen(self, programme: str) -> Seen:
         """Return a programme; raises `NotThereError`."""
@@ -164,14 +170,15 @@ class Sights:
                 seen = await self.ask(lambda connection: _see(connection, programme, drawn, day))
             finally:
                 self._turns.pop(programme, None)
-            self._keep(_Kept(day, seen))
+            self._keep(_Kept(day, self._clock(), seen))
             return seen
 
     def _fresh(self, programme: str, drawn: Drawn | None, day: date) -> Seen | None:
         kept = self._kept.get(programme)
         if kept is None or kept.day != day:
             return None
-        return kept.seen if self._rest.is_on or (drawn is not None and kept.seen.drawn == drawn) else None
+        is_as_drawn = drawn is not None and kept.seen.drawn == drawn
+        return kept.seen if is_as_drawn or self._rest.spares(kept.read_at) else None
 
     def _keep(self, kept: _Kept) -> None:
         self._kept[kept.seen.programme] = kept
@@ -183,8 +190,8 @@ class Sights:
     async def turn(self) -> str:
         """Return what names all programmes as they are shown now."""
         await self.watch.drawn()
-        if not self._turn or not self._rest.is_on:
-            self._turn = self.watch.digest
+        if not self._rest.spares(self._turned_at):
+            self._turn, self._turned_at = self.watch.digest, self._clock()
         return self._turn
 
     async def overview(self, turn: str, offset: int, limit: int) -> Overview:

@@ -1,4 +1,8 @@
-"""`GET /api/stream`: server-sent events, one small notice for each programme that is drawn anew."""
+"""`GET /api/stream`: server-sent events, one small notice for each programme that is drawn anew.
+
+Asked for one `programme`, it tells of that one only, and first of what it is drawn now. Asked for all, it names, first
+and with all that is drawn anew, what all are drawn of: whoever shows that already has nothing to ask for.
+"""
 
 from contextlib import suppress
 from http import HTTPStatus
@@ -7,8 +11,8 @@ from typing import Final
 from aiohttp import hdrs, web
 
 from deploy.board.answering import Sorry, encode
-from deploy.board.answers import Notice
-from deploy.board.watch import Watch
+from deploy.board.answers import Notice, Turn
+from deploy.board.watch import News, Watch
 
 MOST_LISTENING: Final = 200
 #: A line now and then keeps proxies from closing what they take for dead, and finds out who has gone.
@@ -28,11 +32,17 @@ class Stream:
             return self._sorry(request, HTTPStatus.SERVICE_UNAVAILABLE, "Too many are listening at once.")
         headers = {hdrs.CONTENT_TYPE: "text/event-stream", hdrs.CACHE_CONTROL: "no-store", "X-Accel-Buffering": "no"}
         response = web.StreamResponse(headers=headers)
-        with self._watch.listener() as listener, suppress(ConnectionError):
+        with self._watch.listener(request.query.get("programme")) as listener, suppress(ConnectionError):
             await response.prepare(request)
             await response.write(_RETRY)
-            async for drawn in listener.notices(SIGN_OF_LIFE_SECONDS):
-                told = [encode(Notice(name, its.revision, its.day)) for name, its in sorted(drawn.items())]
-                lines = b"".join(b"event: drawn\ndata: " + line + b"\n\n" for line in told)
-                await response.write(lines or b": here\n\n")
+            async for news in listener.news(SIGN_OF_LIFE_SECONDS):
+                await response.write(_spelled(news) or b": here\n\n")
         return response
+
+
+def _spelled(news: News) -> bytes:
+    """Return news as events."""
+    told = [(b"drawn", encode(Notice(name, its.revision, its.day))) for name, its in sorted(news.drawn.items())]
+    if news.turn:
+        told.append((b"turn", encode(Turn(news.turn))))
+    return b"".join(b"event: %b\ndata: %b\n\n" % each for each in told)

@@ -2,7 +2,7 @@
 
 A notice says of which revision and day a programme is drawn now; whoever gets it asks for what it shows again. For
 a listener that is slow, notices of one programme collapse to the newest, so that none needs more room than there are
-programmes.
+programmes. A listener is told first how things are, so that nothing is missed between reading a page and listening.
 """
 
 import asyncio
@@ -11,7 +11,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from hashlib import blake2b
-from typing import Final
+from typing import Final, NamedTuple
 
 from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
@@ -27,34 +27,48 @@ POLL_SECONDS: Final = 1.0
 Read = Callable[[Callable[[Connection], dict[str, Drawn]]], Awaitable[dict[str, Drawn]]]
 
 
-class Listener:
-    """One that is told what was drawn anew."""
+class News(NamedTuple):
+    """What a listener has not been told yet."""
 
-    def __init__(self, closing: asyncio.Event) -> None:
-        self._pending: dict[str, Drawn] = {}
+    drawn: dict[str, Drawn]
+    #: What names all programmes as they are drawn now; empty when that is no news.
+    turn: str = ""
+
+
+class Listener:
+    """One that is told what was drawn anew: all of it, or what concerns one programme only."""
+
+    def __init__(self, closing: asyncio.Event, only: str | None = None) -> None:
+        self.only = only
+        self._pending = News({})
         self._stirred, self._closing = asyncio.Event(), closing
 
-    def tell(self, drawn: Mapping[str, Drawn]) -> None:
-        """Have it told."""
-        self._pending.update(drawn)
+    def tell(self, drawn: Mapping[str, Drawn], turn: str) -> None:
+        """Have it told what concerns it."""
+        if self.only is None:
+            self._pending = News({**self._pending.drawn, **drawn}, turn)
+        elif self.only in drawn:
+            self._pending = News({self.only: drawn[self.only]})
+        else:
+            return
         self._stirred.set()
 
     def wake(self) -> None:
         """Have it look whether there is anything to wait for."""
         self._stirred.set()
 
-    async def notices(self, patience: float) -> AsyncIterator[dict[str, Drawn]]:
+    async def news(self, patience: float) -> AsyncIterator[News]:
         """Return what is new, as soon as there is something; nothing, every so many seconds; end with the service."""
         while not self._closing.is_set():
             try:
                 async with asyncio.timeout(patience):
                     await self._stirred.wait()
             except TimeoutError:
-                yield {}
+                yield News({})
                 continue
             self._stirred.clear()
-            new, self._pending = self._pending, {}
-            if new:
+            new, self._pending = self._pending, News({})
+            if any(new):
                 yield new
 
 
@@ -92,13 +106,15 @@ class Watch:
         first = not self.digest
         self._drawn = drawn
         self.digest = blake2b(repr(sorted(drawn.items())).encode(), digest_size=6).hexdigest()
-        for listener in () if first else self._listeners:
-            listener.tell(new)
+        for listener in self._listeners:
+            listener.tell({} if first and listener.only is None else new, self.digest)
 
     @contextmanager
-    def listener(self) -> Iterator[Listener]:
-        """Give a listener that is told until the block ends."""
-        listener = Listener(self._closing)
+    def listener(self, only: str | None = None) -> Iterator[Listener]:
+        """Give a listener that is told until the block ends: how things are known to be, then what is new."""
+        listener = Listener(self._closing, only)
+        if self.digest:
+            listener.tell({} if only is None else self._drawn, self.digest)
         self._listeners.add(listener)
         self._somebody.set()
         try:

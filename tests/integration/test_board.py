@@ -6,6 +6,7 @@ import re
 import urllib.request
 from collections.abc import Iterator
 from datetime import date, timedelta
+from http.client import HTTPResponse
 from typing import Any, Final
 
 import msgspec
@@ -421,16 +422,36 @@ def test_the_stream_tells_of_a_programme_that_is_drawn_anew(told: Served) -> Non
     with urllib.request.urlopen(f"{told.address}/api/stream", timeout=30) as stream:  # noqa: S310 - its own address
         assert stream.headers["Content-Type"] == "text/event-stream"
         assert stream.readline() == b"retry: 2000\n"
-        told.get("/")  # what was there before is no news
+        kind, before = next_event(stream)
+        assert kind == b"turn"  # what was there before is no news, but has a name
         told.say([registered("east", "The east")])
-        lines: list[bytes] = []
-        while not any(line.startswith(b"data:") for line in lines):
-            lines.append(stream.readline())
+        kind, data = next_event(stream)
+        turn, after = next_event(stream)
 
-    assert b"event: drawn\n" in lines
-    notice = msgspec.json.decode(lines[-1].removeprefix(b"data: "), type=answers.Notice)
+    assert (kind, turn) == (b"drawn", b"turn")
+    notice = msgspec.json.decode(data, type=answers.Notice)
     assert (notice.programme, notice.data_date) == ("east", DAY)
     assert notice.revision >= 1
+    names = [msgspec.json.decode(each, type=answers.Turn).turn for each in (before, after)]
+    assert names[0] != names[1]
+    assert f'data-drawn="{names[1]}"' in told.get("/").text
+
+
+def test_the_stream_of_one_programme_begins_with_how_it_is_drawn(told: Served) -> None:
+    with urllib.request.urlopen(f"{told.address}/api/stream?programme={PROGRAMME}", timeout=30) as stream:  # noqa: S310 - its own address
+        kind, data = next_event(stream)
+
+    assert kind == b"drawn"
+    notice = msgspec.json.decode(data, type=answers.Notice)
+    assert notice.programme == PROGRAMME
+    assert f'data-drawn="{notice.revision} {notice.data_date}"' in told.get(HERE).text
+
+
+def next_event(stream: HTTPResponse) -> tuple[bytes, bytes]:
+    """Return the next event of a stream: its type, and what it carries."""
+    while not (line := stream.readline()).startswith(b"event: "):
+        assert line, "the stream ended"
+    return line.removeprefix(b"event: ").strip(), stream.readline().removeprefix(b"data: ").strip()
 
 
 # Names that mean harm

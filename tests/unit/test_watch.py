@@ -8,7 +8,7 @@ from datetime import date
 from sqlalchemy import Connection
 from sqlalchemy.exc import OperationalError
 
-from deploy.board.watch import POLL_SECONDS, Watch
+from deploy.board.watch import POLL_SECONDS, News, Watch
 from models.survey import Drawn
 from tests.workers import until
 
@@ -80,11 +80,13 @@ def test_nobody_listening_is_nobody_polling_and_many_are_one() -> None:
         assert database.asked == 0
         with ExitStack() as listening:
             listeners = [listening.enter_context(watch.listener()) for _ in range(20)]
-            await until(lambda: database.asked == 1, "it polls")
+            first = await asyncio.gather(*(anext(listener.news(10)) for listener in listeners))
+            assert first == [News({}, watch.digest)] * 20
+            assert database.asked == 1
             database.drawn = {"north": Drawn(1, DAY)}
             clock.now += POLL_SECONDS
-            told = await asyncio.gather(*(anext(listener.notices(10)) for listener in listeners))
-            assert told == [{"north": Drawn(1, DAY)}] * 20
+            told = await asyncio.gather(*(anext(listener.news(10)) for listener in listeners))
+            assert told == [News({"north": Drawn(1, DAY)}, watch.digest)] * 20
             assert database.asked == 2
         assert watch.listening == 0
         watch.stop()
@@ -103,8 +105,35 @@ def test_notices_of_one_programme_collapse_for_a_slow_listener() -> None:
                 database.drawn = {"north": Drawn(revision, DAY)}
                 clock.now += POLL_SECONDS
                 await watch.drawn()
-            assert await anext(listener.notices(10)) == {"north": Drawn(99, DAY)}
-            assert await anext(listener.notices(0.01)) == {}
+            assert await anext(listener.news(10)) == News({"north": Drawn(99, DAY)}, watch.digest)
+            assert await anext(listener.news(0.01)) == News({})
+
+    asyncio.run(run())
+
+
+def test_who_listens_to_one_programme_is_told_how_it_is_and_then_of_nothing_else() -> None:
+    async def run() -> None:
+        database, clock = Database(), Clock()
+        watch = Watch(database.read, clock)
+        database.drawn = {"north": Drawn(1, DAY), "south": Drawn(5, DAY)}
+
+        async def look(**drawn: Drawn) -> None:
+            database.drawn |= drawn
+            clock.now += POLL_SECONDS
+            await watch.drawn()
+
+        with watch.listener("north") as before, watch.listener("west") as waiting:
+            await look()
+            with watch.listener("north") as after:
+                for listener in (before, after):
+                    assert await anext(listener.news(10)) == News({"north": Drawn(1, DAY)})
+                await look(south=Drawn(6, DAY))
+                for listener in (before, after, waiting):
+                    assert await anext(listener.news(0.01)) == News({})
+                await look(north=Drawn(2, DAY), west=Drawn(7, DAY))
+                for listener in (before, after):
+                    assert await anext(listener.news(10)) == News({"north": Drawn(2, DAY)})
+                assert await anext(waiting.news(10)) == News({"west": Drawn(7, DAY)})
 
     asyncio.run(run())
 
@@ -116,10 +145,11 @@ def test_a_database_that_was_away_is_told_of_when_it_is_back() -> None:
         await watch.drawn()
         polling = asyncio.create_task(watch.poll())
         with watch.listener() as listener:
+            assert await anext(listener.news(10)) == News({}, watch.digest)
             clock.now, database.is_away = clock.now + POLL_SECONDS, True
             await until(lambda: database.asked == 2, "it polls in vain")
             database.is_away, database.drawn = False, {"north": Drawn(1, DAY)}
-            assert await anext(listener.notices(10)) == {"north": Drawn(1, DAY)}
+            assert await anext(listener.news(10)) == News({"north": Drawn(1, DAY)}, watch.digest)
         watch.stop()
         await asyncio.wait_for(polling, 5)
 

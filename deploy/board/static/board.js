@@ -2,9 +2,9 @@
 // from what drives a milestone to it. Everything is readable without this file.
 "use strict";
 (() => {
-  const AT_ONCE = 1000, AGAIN = 3000, OFTEN = 5;
+  const AT_ONCE = 1000, AGAIN = 3000;
   const live = document.getElementById("live");
-  let wanted = null, timer = null, etag = null, tries = 0;
+  let wanted = null, timer = null, etag = null;
 
   const main = () => document.getElementById("main");
 
@@ -13,11 +13,9 @@
     live.textContent = text;
   }
 
-  // A page of one programme shows what it was told of once it is of that revision and day; one of all asks each time.
+  // A page says of what it was drawn, and the stream what is drawn now.
   function isBehind() {
-    const { programme, revision, day } = main().dataset;
-    if (!wanted) return false;
-    return programme === "*" || Number(revision) < wanted.revision || day !== wanted.data_date;
+    return wanted !== null && main().dataset.drawn !== wanted;
   }
 
   function askSoon(after) {
@@ -26,7 +24,6 @@
 
   async function ask() {
     timer = null;
-    const notice = wanted, { turn } = main().dataset;
     try {
       const answer = await fetch(location.href, { headers: etag ? { "If-None-Match": etag } : {}, cache: "no-cache" });
       if (answer.ok) {
@@ -34,12 +31,10 @@
         show(await answer.text());
       }
     } catch {
-      return; // The worker is away: the stream says when it is back.
+      return; // The worker is away: when it is back, the stream says what is drawn.
     }
     // The worker may rest from making pages: then this one is as it was, and is asked for a little later.
-    tries = main().dataset.turn === turn ? tries + 1 : 0;
-    if (main().dataset.programme === "*" && wanted === notice && (tries === 0 || tries > OFTEN)) wanted = null;
-    if (isBehind()) askSoon(AGAIN); else { wanted = null; tries = 0; }
+    if (isBehind()) askSoon(AGAIN);
   }
 
   function show(text) {
@@ -75,20 +70,15 @@
     const { programme, every } = main().dataset;
     if (every) { setInterval(() => { if (!document.hidden) ask(); }, 1000 * Number(every)); return; }
     if (!programme) return;
-    const source = new EventSource(live.dataset.stream);
-    let opened = false;
-    source.addEventListener("open", () => {
-      say("live", "live");
-      // While nobody told it anything, anything may have happened.
-      if (opened) { wanted = { revision: Infinity }; etag = null; ask().then(() => { wanted = null; }); }
-      opened = true;
-    });
+    const all = programme === "*";
+    const source = new EventSource(live.dataset.stream + (all ? "" : `?programme=${encodeURIComponent(programme)}`));
+    source.addEventListener("open", () => say("live", "live"));
     source.addEventListener("error", () => say("away", "the worker is away"));
-    source.addEventListener("drawn", (message) => {
-      const notice = JSON.parse(message.data);
-      if (programme !== "*" && notice.programme !== programme) return;
-      wanted = notice;
-      if (isBehind()) askSoon(programme === "*" ? AT_ONCE : 0);
+    // Whoever begins to listen, or again, is told first how it is now.
+    source.addEventListener(all ? "turn" : "drawn", (message) => {
+      const { turn, revision, data_date: day } = JSON.parse(message.data);
+      wanted = all ? turn : `${revision} ${day}`;
+      if (isBehind()) askSoon(all ? AT_ONCE : 0);
     });
     document.addEventListener("visibilitychange", () => { if (!document.hidden && isBehind()) askSoon(0); });
     window.addEventListener("pagehide", () => source.close());
