@@ -182,7 +182,8 @@ def _forward(net: Network, inputs: _Inputs, today: int) -> tuple[list[int], list
             forecasts[place] = forecast
         else:
             known, driver = own[place], -1
-            forecast = max(known, today)
+            # To call `max` and `min` takes longer than the rest.
+            forecast = known if known > today else today  # noqa: FURB136 - as said
             for gate, lag_days in before[place]:
                 if after := told[gate]:
                     known = 1
@@ -191,7 +192,9 @@ def _forward(net: Network, inputs: _Inputs, today: int) -> tuple[list[int], list
                         forecast, driver = after, gate
             if not known:
                 continue
-            forecasts[place] = forecast = min(forecast, _LAST_DAY)
+            if forecast > _LAST_DAY:  # noqa: PLR1730 - as said
+                forecast = _LAST_DAY
+            forecasts[place] = forecast
             drivers[place] = driver
         if not cancelled[place]:
             told[place] = forecast
@@ -223,22 +226,29 @@ def _dependents(net: Network, inputs: _Inputs) -> list[int]:
     """Return of each place how many open milestones wait for it; nothing waits through a cancelled one."""
     before, actual, cancelled = net.before, inputs.actual, inputs.cancelled
     dependents = [0] * len(net.order)
-    # The set of open places behind each place: a bit for each, shifted by the least place that may be in it, so that a
-    # set within one project is short.
-    sets, lows = [0] * len(net.order), list(range(len(net.order)))
-    for place in reversed(net.order):
+    # The set of open places behind each place: a bit for each, in the order of this walk, so that no set reaches beyond
+    # its place, and shifted by the first that may be in it, so that a set within one project is short.
+    sets, lows = [0] * len(net.order), [0] * len(net.order)
+    for number, place in enumerate(reversed(net.order)):
         if cancelled[place]:
             continue
         behind, low = sets[place], lows[place]
-        dependents[place] = behind.bit_count()
-        if not actual[place]:
-            behind |= 1 << (place - low)
-        sets[place] = 0
+        if behind:
+            dependents[place] = behind.bit_count()
+            sets[place] = 0
+            if not actual[place]:
+                behind |= 1 << (number - low)
+        elif actual[place]:
+            continue
+        else:
+            behind, low = 1, number
         for gate, _ in before[place]:
-            if (its := lows[gate]) > low:
-                sets[gate], lows[gate] = sets[gate] << (its - low) | behind, low
+            if not (known := sets[gate]):
+                sets[gate], lows[gate] = behind, low
+            elif (its := lows[gate]) > low:
+                sets[gate], lows[gate] = known << (its - low) | behind, low
             else:
-                sets[gate] |= behind << (low - its)
+                sets[gate] = known | behind << (low - its) if low > its else known | behind
     return dependents
 
 
