@@ -26,6 +26,9 @@ FETCH_SECONDS: Final = 0.2
 #: How long the broker may hold a fetch open. aiokafka has one fetch a broker under way, and a partition that was
 #: drained meanwhile is not part of it: it waits this long, at worst, for its next turn. (Faust: 1.5 s.)
 BROKER_WAIT_MS: Final = 100
+#: How long a fetch that found records there waits for those that came after them: the broker answered that one with
+#: the first of what came since, some milliseconds' worth, and has had the rest ever since.
+_REST_SECONDS: Final = 0.01
 
 
 class Record(Protocol):
@@ -48,6 +51,19 @@ class Fetched(NamedTuple):
     records: Mapping[TP, list[Record]]
     #: How many more records the broker had of its partitions when it last answered.
     waiting: int
+
+    @property
+    def size(self) -> int:
+        """How many records."""
+        return sum(map(len, self.records.values()))
+
+    def and_then(self, later: "Fetched") -> "Fetched":
+        """Return both as one fetch."""
+        return Fetched(_joined(self.records, later.records), later.waiting)
+
+
+def _joined(first: Mapping[TP, list[Record]], then: Mapping[TP, list[Record]]) -> dict[TP, list[Record]]:
+    return {tp: [*first.get(tp, ()), *then.get(tp, ())] for tp in {**first, **then}}
 
 
 class MicroBatchConsumerThread(driver.AIOKafkaConsumerThread):
@@ -98,9 +114,18 @@ class MicroBatchConsumerThread(driver.AIOKafkaConsumerThread):
         consumer = self._ensure_consumer()
         fetcher = consumer._fetcher  # noqa: SLF001 - as Faust's own _fetch_records does
         with fetcher._subscriptions.fetch_context():  # noqa: SLF001
+            were_there = not partitions.isdisjoint(fetcher._records)  # noqa: SLF001 - as above
             records: dict[TP, list[Record]] = await fetcher.fetched_records(
                 partitions, timeout=FETCH_SECONDS, max_records=max_records
             )
+            if were_there and (left := max_records - sum(map(len, records.values()))) > 0:
+                try:
+                    rest = await fetcher.fetched_records(partitions, timeout=_REST_SECONDS, max_records=left)
+                except KafkaError as error:
+                    # It comes again with the next fetch, where it is dealt with; this one has records already.
+                    logger.info("what came behind a fetch cannot be read (%r)", error)
+                else:
+                    records = _joined(records, rest)
         assignment = fetcher._subscriptions.subscription.assignment  # noqa: SLF001
         states = [] if assignment is None else map(assignment.state_value, partitions)
         waiting = sum(

@@ -8,8 +8,9 @@ What it replaces of `faust.transport.consumer.Consumer`, and why:
 
 - `_drain_messages`/`getmany`: the stock loop asks for all topics at once and pauses a partition whose stream is
   full; aiokafka looks at a resumed partition only some 100 ms later. Here each topic has one fetch of its own under
-  way, and *admission* decides: the next fetch of a topic is asked for only while few of its deliveries are
-  unacknowledged. Nothing is ever paused.
+  way, and *admission* decides: the next delivery of a topic is made only while few are unacknowledged. Nothing is ever
+  paused. Of topics that are not positioned, small records that collapse, the next fetch does not wait for that: what
+  lies with aiokafka unread keeps it from asking the broker for anything else, up to 100 ms.
 - `_add_gap`, `_new_offset`, `ack`: the stock book-keeping knows single offsets and fills what lies between two
   batches into *gaps*; merged across batches they would either never commit or commit what was not processed. Here
   a partition's committable offset is the end of the last delivery before the first unfinished one. A delivery is
@@ -87,6 +88,8 @@ class MicroBatchConsumer(driver.Consumer):
         #: The next offset of each partition that was taken up; None: to be taken up.
         self._next: dict[TP, int | None] | None = None
         self._fetches: dict[str, asyncio.Task[Fetched]] = {}
+        #: What was fetched of a topic and is not delivered yet.
+        self._held: dict[str, Fetched] = {}
         self._stirred = asyncio.Event()
         #: Topics of which a partition is to be read from where its log has nothing.
         self._out_of_range: set[str] = set()
@@ -145,8 +148,9 @@ class MicroBatchConsumer(driver.Consumer):
         self._next = {tp: starts.get(tp) for tp in assigned}
 
     async def _settle(self) -> None:
-        """Wait for the fetches under way; what they bring belongs to positions that no longer count."""
+        """Wait for the fetches under way; what they bring, and what is held, is of positions that no longer count."""
         fetches, self._fetches = list(self._fetches.values()), {}
+        self._held.clear()
         for outcome in await asyncio.gather(*fetches, return_exceptions=True):
             if isinstance(outcome, Exception):
                 logger.info("a fetch that no longer counts ended with %r", outcome)
@@ -191,21 +195,27 @@ class MicroBatchConsumer(driver.Consumer):
         following = self._next
         self._start_fetches(following)
         await self._wait_for_something(timeout)
-        for topic, fetch in list(self._fetches.items()):
-            if not fetch.done():
-                continue
-            del self._fetches[topic]
+        is_well = self._collect()
+        for topic in [topic for topic in self._held if self._admits(topic)]:
             if self._next is not following or not self.flow_active:
                 return  # all is taken up again before the next fetch
-            if (fetched := self._fetched(topic, fetch)) is None:
-                await self.sleep(timeout)
-                continue
-            if fetched.records and (delivery := self._deliver(topic, fetched, following)):
+            if delivery := self._deliver(topic, self._held.pop(topic), following):
                 tp = TP(topic, delivery.spans[0].partition)
                 yield tp, self._message(tp, delivery)
+        if not is_well:
+            await self.sleep(timeout)
+
+    def _collect(self) -> bool:
+        """Hold what the fetches that are back brought; return whether none of them failed."""
+        outcomes = {topic: self._fetched(topic, fetch) for topic, fetch in self._fetches.items() if fetch.done()}
+        for topic, fetched in outcomes.items():
+            del self._fetches[topic]
+            if fetched is not None and fetched.records:
+                self._held[topic] = self._held[topic].and_then(fetched) if topic in self._held else fetched
+        return None not in outcomes.values()
 
     def _fetched(self, topic: str, fetch: asyncio.Task[Fetched]) -> Fetched | None:
-        """Return what a fetch brought; None: nothing, and the next one should wait a little."""
+        """Return what a fetch brought; None: it failed, and the next one should wait a little."""
         try:
             return fetch.result()
         except OffsetOutOfRangeError:
@@ -226,10 +236,17 @@ class MicroBatchConsumer(driver.Consumer):
                 if not self._in_flight[topic]:
                     self.read_again()
                 continue
-            admitted = IN_FLIGHT if topic in self._backlogged else 1
-            if topic not in self._fetches and len(self._in_flight[topic]) < admitted:
+            if topic not in self._fetches and self._has_room(topic):
                 fetch = self._thread.run(self._thread.fetch, partitions, self.transport.max_records)
                 self._fetches[topic] = asyncio.ensure_future(fetch)
+
+    def _admits(self, topic: str) -> bool:
+        return len(self._in_flight[topic]) < (IN_FLIGHT if topic in self._backlogged else 1)
+
+    def _has_room(self, topic: str) -> bool:
+        if topic in self.transport.positioned:
+            return self._admits(topic)
+        return topic not in self._held or self._held[topic].size < self.transport.max_records
 
     async def _wait_for_something(self, timeout: float) -> None:  # noqa: ASYNC109 - a bound, not a cancellation
         """Wait until a fetch is back, a delivery was acknowledged, or the flow was stopped."""

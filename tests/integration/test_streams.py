@@ -25,6 +25,7 @@ from models.settings import Settings
 from models.store import Batch, Recorded, Reject, Store
 from streams import app
 from streams.app import Milepost
+from streams.forecast import Forecaster
 from streams.transport import Delivery, consumer_of
 from tests.publisher import Headers, random_events, shuffled_with_duplicates, structured
 from tests.reading import Event, read_milestones
@@ -418,7 +419,8 @@ class TestTrouble:
     def test_a_worker_that_waits_for_its_database_longer_than_a_group_waits_for_a_poll_goes_on_afterwards(
         self, postgresql_settings: Settings, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        settings, patience, name = postgresql_settings, 2.0, make_url(postgresql_settings.database).database
+        settings, patience = postgresql_settings.model_copy(update={"batch": 1}), 2.0
+        name = make_url(settings.database).database
         monkeypatch.setattr(app, "MAX_POLL_SECONDS", patience)
         admin = connect(make_url(settings.database).set(database="postgres").render_as_string(hide_password=False))
         signal: tuple[bytes, Headers, bytes] = (b"north", [], b'{"revision": 1, "appended_ms": 1}')
@@ -429,15 +431,21 @@ class TestTrouble:
                     connection.execute(text(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false"))
                     ended = text("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = :name")
                     connection.execute(ended, {"name": name})
-                    # Until nothing more is fetched of either topic.
-                    waiting = consumer_of(milepost.app)._in_flight
-                    for topic, record in ((settings.events_topic, None), (settings.programmes_topic, signal)):
-                        publish_records(settings, [record or (None, *structured(report(1)))], topic)
-                        await until(lambda its=waiting[topic]: bool(its), f"a delivery of {topic} waits")  # type: ignore[misc]
+                    consumer = consumer_of(milepost.app)
+                    publish(settings, [report(1), report(2)])
+                    publish_records(settings, [signal] * 3, settings.programmes_topic)
+                    await until(
+                        lambda: settings.programmes_topic in consumer._held and not consumer._fetches,
+                        "nothing more is fetched of either topic",
+                    )
+                    assert {topic: len(its) for topic, its in consumer._in_flight.items()} == {
+                        settings.events_topic: 2,
+                        settings.programmes_topic: 2,
+                    }
                     over = time.monotonic() + 3 * patience
                     await until(lambda: time.monotonic() > over, "it has waited thrice as long")
                     connection.execute(text(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true"))
-                await all_recorded(milepost, 1)
+                await all_recorded(milepost, 2)
 
         asyncio.run(run())
         admin.dispose()
@@ -487,6 +495,73 @@ class TestTrouble:
                 assert len(waiting) == admitted
                 store.go_on.set()
                 await all_recorded(milepost, 5)
+
+        asyncio.run(run())
+
+    def test_signals_that_come_while_programmes_are_drawn_are_fetched_and_then_taken_together(
+        self, sqlite_settings: Settings, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        settings, topic = sqlite_settings, sqlite_settings.programmes_topic
+        signal: tuple[bytes, Headers, bytes] = (b"north", [], b'{"revision": 1, "appended_ms": 1}')
+        taken: list[int] = []
+
+        async def run() -> None:
+            go_on, take = asyncio.Event(), Forecaster.take
+
+            async def hold(forecaster: Forecaster, delivery: Delivery) -> None:
+                taken.append(len(delivery.records))
+                await go_on.wait()
+                await take(forecaster, delivery)
+
+            monkeypatch.setattr(Forecaster, "take", hold)
+            async with running_app(settings) as milepost:
+                consumer = consumer_of(milepost.app)
+                publish_records(settings, [signal], topic)
+                await until(lambda: taken == [1], "programmes are being drawn")
+                for count in range(1, 4):
+                    publish_records(settings, [signal], topic)
+                    await until(
+                        lambda its=count: topic in consumer._held and consumer._held[topic].size == its,  # type: ignore[misc]
+                        f"{count} more are held",
+                    )
+                publish(settings, [report(1)])
+                await all_recorded(milepost, 1)
+                go_on.set()
+                await until(lambda: sum(taken) == 5, "all of them are taken")
+
+        asyncio.run(run())
+
+        assert taken[0] == 1
+        assert taken[1] >= 3
+
+    def test_what_is_held_when_partitions_are_taken_up_again_is_read_again(
+        self, sqlite_settings: Settings, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        settings, topic = sqlite_settings, sqlite_settings.programmes_topic
+        taken: list[bytes | None] = []
+
+        async def run() -> None:
+            go_on, take = asyncio.Event(), Forecaster.take
+
+            async def hold(forecaster: Forecaster, delivery: Delivery) -> None:
+                await go_on.wait()
+                await take(forecaster, delivery)
+                taken.extend(record.value for record in delivery.records if delivery.done)
+
+            monkeypatch.setattr(Forecaster, "take", hold)
+            async with running_app(settings) as milepost:
+                consumer = consumer_of(milepost.app)
+                signals: list[tuple[bytes, Headers, bytes]] = [
+                    (b"north", [], b'{"revision": %d, "appended_ms": 1}' % number) for number in range(4)
+                ]
+                publish_records(settings, signals[:1], topic)
+                await until(lambda: bool(consumer._in_flight[topic]), "one is in hand")
+                publish_records(settings, signals[1:], topic)
+                await until(lambda: topic in consumer._held and consumer._held[topic].size == 3, "three are held")
+                consumer.read_again()
+                await until(lambda: consumer.is_reading, "it reads again")
+                go_on.set()
+                await until(lambda: {*taken} == {value for _, _, value in signals}, "all of them are taken")
 
         asyncio.run(run())
 
