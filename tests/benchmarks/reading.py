@@ -30,7 +30,7 @@ _AT_ONCE: Final = 5000
 
 
 def measure(ground: Ground, effort: Effort) -> Iterator[Figure]:
-    """Load once, and ask as often as asked for."""
+    """Load once, and have a worker that has just started asked, as often as told: the next answers are kept ones."""
     size = effort.of(_MILESTONES, multiple_of=10)
     in_programme = min(size, _IN_PROGRAMME)
     plans = [
@@ -39,9 +39,7 @@ def measure(ground: Ground, effort: Effort) -> Iterator[Figure]:
     with ground.place() as place:
         ground.say(f"loading {size:,} milestones")
         _load(place.store, chain.from_iterable(map(said_of, plans)))
-        with place.worker() as worker:
-            worker.wait_until_shown(place.store.revisions())
-            yield from pooled(_run(place, worker, plans, f"{size:,} milestones") for _ in range(effort.runs))
+        yield from pooled(_run(place, plans, f"{size:,} milestones") for _ in range(effort.runs))
 
 
 def _load(store: Store, events: Iterator[Event]) -> None:
@@ -65,7 +63,13 @@ def _refuse(rejected: object) -> None:
     raise AssertionError(f"nothing here is to be rejected: {rejected}")
 
 
-def _run(place: Place, worker: WatchedWorker, plans: list[Plan], title: str) -> list[Figure]:
+def _run(place: Place, plans: list[Plan], title: str) -> list[Figure]:
+    with place.worker() as worker:
+        worker.wait_until_shown(place.store.revisions())
+        return _asked(place, worker, plans, title)
+
+
+def _asked(place: Place, worker: WatchedWorker, plans: list[Plan], title: str) -> list[Figure]:
     its = plans[0]
     pages: Mapping[str, str] = {
         "the board's first page": "/",
