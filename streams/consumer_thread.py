@@ -55,11 +55,15 @@ class Fetched(NamedTuple):
     @property
     def size(self) -> int:
         """How many records."""
-        return sum(map(len, self.records.values()))
+        return _count(self.records)
 
     def and_then(self, later: "Fetched") -> "Fetched":
         """Return both as one fetch."""
         return Fetched(_joined(self.records, later.records), later.waiting)
+
+
+def _count(records: Mapping[TP, list[Record]]) -> int:
+    return sum(map(len, records.values()))
 
 
 def _joined(first: Mapping[TP, list[Record]], then: Mapping[TP, list[Record]]) -> dict[TP, list[Record]]:
@@ -118,7 +122,7 @@ class MicroBatchConsumerThread(driver.AIOKafkaConsumerThread):
             records: dict[TP, list[Record]] = await fetcher.fetched_records(
                 partitions, timeout=FETCH_SECONDS, max_records=max_records
             )
-            if were_there and (left := max_records - sum(map(len, records.values()))) > 0:
+            if were_there and (left := max_records - _count(records)) > 0:
                 try:
                     rest = await fetcher.fetched_records(partitions, timeout=_REST_SECONDS, max_records=left)
                 except KafkaError as error:

@@ -83,7 +83,6 @@ class Overview(NamedTuple):
 
 
 class _Kept(NamedTuple):
-    day: date
     read_at: float
     seen: Seen
 
@@ -170,12 +169,12 @@ class Sights:
                 seen = await self.ask(lambda connection: _see(connection, programme, drawn, day))
             finally:
                 self._turns.pop(programme, None)
-            self._keep(_Kept(day, self._clock(), seen))
+            self._keep(_Kept(self._clock(), seen))
             return seen
 
     def _fresh(self, programme: str, drawn: Drawn | None, day: date) -> Seen | None:
         kept = self._kept.get(programme)
-        if kept is None or kept.day != day:
+        if kept is None or kept.seen.shown.day != day:
             return None
         is_as_drawn = drawn is not None and kept.seen.drawn == drawn
         return kept.seen if is_as_drawn or self._rest.spares(kept.read_at) else None

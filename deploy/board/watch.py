@@ -39,16 +39,20 @@ class Listener:
     """One that is told what was drawn anew: all of it, or what concerns one programme only."""
 
     def __init__(self, closing: asyncio.Event, only: str | None = None) -> None:
-        self.only = only
+        self._only = only
         self._pending = News({})
         self._stirred, self._closing = asyncio.Event(), closing
 
+    def begin(self, drawn: Mapping[str, Drawn], turn: str) -> None:
+        """Have it told how things are: of all programmes no more than the name of that."""
+        self.tell({} if self._only is None else drawn, turn)
+
     def tell(self, drawn: Mapping[str, Drawn], turn: str) -> None:
-        """Have it told what concerns it."""
-        if self.only is None:
+        """Have it told what concerns it of what is new."""
+        if self._only is None:
             self._pending = News({**self._pending.drawn, **drawn}, turn)
-        elif self.only in drawn:
-            self._pending = News({self.only: drawn[self.only]})
+        elif self._only in drawn:
+            self._pending = News({self._only: drawn[self._only]})
         else:
             return
         self._stirred.set()
@@ -107,14 +111,14 @@ class Watch:
         self._drawn = drawn
         self.digest = blake2b(repr(sorted(drawn.items())).encode(), digest_size=6).hexdigest()
         for listener in self._listeners:
-            listener.tell({} if first and listener.only is None else new, self.digest)
+            (listener.begin if first else listener.tell)(new, self.digest)
 
     @contextmanager
     def listener(self, only: str | None = None) -> Iterator[Listener]:
         """Give a listener that is told until the block ends: how things are known to be, then what is new."""
         listener = Listener(self._closing, only)
         if self.digest:
-            listener.tell({} if only is None else self._drawn, self.digest)
+            listener.begin(self._drawn, self.digest)
         self._listeners.add(listener)
         self._somebody.set()
         try:
