@@ -4,7 +4,7 @@ COPY knows no ON CONFLICT, so it is for events that are known to be new. And it 
 works on while it is still being told: what is done here meanwhile takes no time.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from itertools import islice
@@ -18,19 +18,20 @@ from sqlalchemy.exc import DBAPIError
 
 from models.tables import ledger
 
-_COLUMNS: Final = (
+#: The values of a row, in this order.
+COLUMNS: Final = (
     *("source", "id", "retracted", "type", "programme", "project", "instant", "retracts", "revision", "digest"),
     *("topic", "partition", "offset", "appended_ms", "headers", "payload"),
 )
-_QUOTED: Final = ", ".join(f'"{name}"' for name in _COLUMNS)
+_QUOTED: Final = ", ".join(f'"{name}"' for name in COLUMNS)
 _COPY: Final = f"COPY {ledger.name} ({_QUOTED}) FROM STDIN (FORMAT binary)"
 _HEAD: Final = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 _END: Final = b"\xff\xff"
-_FIELDS: Final = len(_COLUMNS).to_bytes(2, "big")
+_FIELDS: Final = len(COLUMNS).to_bytes(2, "big")
 _NULL: Final = b"\xff\xff\xff\xff"
 _TRUE: Final = b"\0\0\0\1\1"
 _FALSE: Final = b"\0\0\0\1\0"
-_NOTHING_ELSE: Final = _NULL * (len(_COLUMNS) - 3)
+_NOTHING_ELSE: Final = _NULL * (len(COLUMNS) - 3)
 _size: Final = Struct(">i").pack
 _revision_and_digest: Final = Struct(">iqi16s").pack
 _place: Final = Struct(">iiiqiq").pack
@@ -39,7 +40,7 @@ _AT_ONCE: Final = 100
 
 
 @contextmanager
-def copying_events(connection: Connection, rows: Iterable[Mapping[str, Any]]) -> Iterator[None]:
+def copying_events(connection: Connection, rows: Iterable[Sequence[Any]]) -> Iterator[None]:
     """Insert rows of the ledger; the server is at it while the block runs, and done when it ends.
 
     Raises `DBAPIError` as a statement would, for a name that is there too.
@@ -62,32 +63,33 @@ def copying_events(connection: Connection, rows: Iterable[Mapping[str, Any]]) ->
         ) from error
 
 
-def _record(row: Mapping[str, Any]) -> bytes:
+def _record(row: Sequence[Any]) -> bytes:
     """Return a row in COPY's binary format (PostgreSQL's manual, COPY, "Binary Format").
 
     Written out field by field, because this is done for every event.
     """
-    event_id, digest = row["id"].encode(), row["digest"]
+    source, event_id, retracted, event_type, programme, project, instant, retracts, revision, digest, *place = row
+    event_id = event_id.encode()
     if digest is None:
-        return b"".join((_FIELDS, _repeated(row["source"]), _size(len(event_id)), event_id, _TRUE, _NOTHING_ELSE))
-    instant, retracts, payload = row["instant"].encode(), row["retracts"], row["payload"]
-    headers = row["headers"]
+        return b"".join((_FIELDS, _repeated(source), _size(len(event_id)), event_id, _TRUE, _NOTHING_ELSE))
+    topic, partition, offset, appended_ms, headers, payload = place
+    instant = instant.encode()
     return b"".join(
         (
             _FIELDS,
-            _repeated(row["source"]),
+            _repeated(source),
             _size(len(event_id)),
             event_id,
-            _TRUE if row["retracted"] else _FALSE,
-            _repeated(row["type"]),
-            _repeated(row["programme"]),
-            _repeated(row["project"]),
+            _TRUE if retracted else _FALSE,
+            _repeated(event_type),
+            _repeated(programme),
+            _repeated(project),
             _size(len(instant)),
             instant,
             _NULL if retracts is None else _sized(retracts.encode()),
-            _revision_and_digest(8, row["revision"], len(digest), digest),
-            _repeated(row["topic"]),
-            _place(4, row["partition"], 8, row["offset"], 8, row["appended_ms"]),
+            _revision_and_digest(8, revision, len(digest), digest),
+            _repeated(topic),
+            _place(4, partition, 8, offset, 8, appended_ms),
             _NULL if headers is None else _sized(headers),
             _size(len(payload)),
             payload,

@@ -10,10 +10,11 @@ import re
 from base64 import b64decode
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import msgspec
-from msgspec import Raw, Struct, ValidationError
+from msgspec import Raw, Struct, ValidationError, defstruct
+from msgspec.structs import astuple, fields
 
 from models.events import (
     DATA_TYPES,
@@ -21,6 +22,7 @@ from models.events import (
     UNKNOWN_TYPE,
     Data,
     Event,
+    MilestoneReported,
     Oddity,
     ProgrammeRegistered,
     Reason,
@@ -32,6 +34,7 @@ from models.instants import Instant, parse_instant
 Headers = Sequence[tuple[str, bytes | None]]
 
 STRUCTURED: Final = "application/cloudevents+json"
+_STRUCTURED: Final = STRUCTURED.encode()
 #: A fixed bound rather than the interpreter's own, so that every worker decides alike.
 MAX_DEPTH: Final = 64
 
@@ -69,6 +72,31 @@ class _Envelope(Struct):
     data_base64: str | None = None
 
 
+#: What a report carries, and nothing beside it.
+_PlainData: Any = defstruct(
+    "_PlainData",
+    [(field.name, field.type, field.default) for field in fields(MilestoneReported)],
+    forbid_unknown_fields=True,
+)
+
+
+class _PlainReport(Struct):
+    """The envelope of a report together with what it carries: of nothing that is to be judged or told more closely."""
+
+    type: Literal["milepost.milestone.reported.v1"]
+    data: _PlainData
+    specversion: str | None = None
+    id: str | None = None
+    source: str | None = None
+    subject: str | None = None
+    time: str | None = None
+    recordedtime: str | None = None
+    correlationid: str | None = None
+    causationid: str | None = None
+    data_base64: None = None
+
+
+_decode_plain = msgspec.json.Decoder(_PlainReport).decode
 _decode_envelope = msgspec.json.Decoder(_Envelope).decode
 _decode_text = msgspec.json.Decoder(str).decode
 _decode_fields = msgspec.json.Decoder(dict[str, Raw]).decode
@@ -88,6 +116,8 @@ class _RejectedError(Exception):
 
 def decode(headers: Headers, value: bytes | None) -> Event | Rejection:
     """Return the event that a Kafka record carries, in either content mode, or why it carries none."""
+    if value is not None and (event := _read_plain(headers, value)) is not None:
+        return event
     envelope = _Envelope()
     try:
         envelope, oddities = _open(headers, value)
@@ -97,6 +127,20 @@ def decode(headers: Headers, value: bytes | None) -> Event | Rejection:
         known = envelope.type if envelope.type in DATA_TYPES else UNKNOWN_TYPE
         source = None if envelope.source is None else envelope.source[:_MAX_NAME]
         return Rejection(rejected.reason, _told(str(rejected)), source, known or UNKNOWN_TYPE)
+
+
+def _read_plain(headers: Headers, value: bytes) -> Event | None:
+    """Return the event of a record that is as nearly all are: a report in structured mode, with nothing odd about it.
+
+    It is read in one pass, where any other takes three. None says only that this one has to be looked at closely.
+    """
+    if dict(headers).get("content-type") != _STRUCTURED or len(value) > MAX_VALUE_BYTES:
+        return None
+    try:
+        _check_text(value)
+        return _read(_decode_plain(value))
+    except (_RejectedError, msgspec.DecodeError):
+        return None
 
 
 def decode_data(event_type: str, headers: Headers, value: bytes) -> Data:
@@ -178,11 +222,15 @@ def _open_binary(named: Mapping[str, bytes | None], prefix: str) -> _Envelope:
 
 def _check_text(value: bytes) -> None:
     """Reject what is not UTF-8 or nests too deep, before a decoder recurses into it."""
-    try:
-        value.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise _RejectedError(Reason.MALFORMED, f"not UTF-8 at byte {error.start}") from None
-    # Counting is fast and enough for every honest event; only a suspect is scanned.
+    if not value.isascii():
+        try:
+            value.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise _RejectedError(Reason.MALFORMED, f"not UTF-8 at byte {error.start}") from None
+    # An object in another, and no array: told faster than by counting, as nearly all are.
+    if b"[" not in value and value.find(b"{", value.find(b"{", 1) + 1) < 0:
+        return
+    # Counting is enough for every honest event; only a suspect is scanned.
     if value.count(b"[") + value.count(b"{") <= MAX_DEPTH:
         return
     depth = 0
@@ -207,7 +255,7 @@ def _check_object(value: bytes) -> None:
         raise _RejectedError(Reason.MALFORMED, str(error)) from None
 
 
-def _read(envelope: _Envelope, oddities: tuple[Oddity, ...]) -> Event:
+def _read(envelope: _Envelope | _PlainReport, oddities: tuple[Oddity, ...] = ()) -> Event:
     """Turn an open envelope into an event."""
     if envelope.specversion != "1.0":
         raise _RejectedError(Reason.INVALID_ENVELOPE, f'specversion is {_shown(envelope.specversion)}, not "1.0"')
@@ -221,7 +269,11 @@ def _read(envelope: _Envelope, oddities: tuple[Oddity, ...]) -> Event:
     if envelope.type not in DATA_TYPES:
         raise _RejectedError(Reason.UNSUPPORTED_TYPE, f"type {_shown(envelope.type)} is not known")
     programme, project = _subject(envelope)
-    data, unknown = _read_data(envelope.type, _raw_data(envelope))
+    data: Data
+    if isinstance(envelope, _PlainReport):
+        data, unknown = MilestoneReported(*astuple(envelope.data)), False
+    else:
+        data, unknown = _read_data(envelope.type, _raw_data(envelope))
     event = Event(
         source=source,
         id=event_id,
@@ -261,7 +313,7 @@ def _instant(text: str | None, attribute: str) -> Instant | None:
         raise _RejectedError(Reason.INVALID_ENVELOPE, f"{attribute}: {error}") from None
 
 
-def _subject(envelope: _Envelope) -> tuple[str, str]:
+def _subject(envelope: _Envelope | _PlainReport) -> tuple[str, str]:
     parts = None if envelope.subject is None else read_subject(envelope.subject)
     if parts is None:
         raise _RejectedError(
@@ -291,6 +343,7 @@ def _raw_data(envelope: _Envelope) -> bytes:
 
 
 def _read_data(event_type: str, raw: bytes) -> tuple[Data, bool]:
+    """Return data, and whether there are fields beside them that nobody knows."""
     try:
         data = _decode_data[event_type](raw)
     except msgspec.DecodeError as error:

@@ -202,6 +202,7 @@ DATA_TYPES: Final[dict[str, type[Data]]] = {
     )
 }
 
+_encode: Final = msgspec.json.Encoder().encode
 _SUBJECT = re.compile(rf"({SLUG})(?:/({SLUG}))?")
 
 
@@ -246,7 +247,7 @@ class Event(Struct, frozen=True, kw_only=True):
     def digest(self) -> bytes:
         """Return 16 bytes that are equal for equal content, whatever the content mode or spelling."""
         content = (
-            self.type,
+            self.data.TYPE,
             self.programme,
             self.project,
             self.time,
@@ -255,7 +256,7 @@ class Event(Struct, frozen=True, kw_only=True):
             self.causationid,
             self.data,
         )
-        return blake2b(msgspec.json.encode(content), digest_size=16).digest()
+        return blake2b(_encode(content), digest_size=16).digest()
 
 
 @lru_cache(maxsize=16_384)

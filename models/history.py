@@ -9,7 +9,7 @@ from models.instants import read_stamp
 from models.ledger import Name
 from models.milestones import MilestoneKey
 from models.movements import Movement, Noted
-from models.rows import OnConflict, write_rows
+from models.rows import OnConflict, Rows, write_rows
 from models.tables import history, pictures
 
 _COLUMNS = tuple(history.c[name] for name in Noted._fields)
@@ -52,8 +52,8 @@ def note(connection: Connection, moved: Sequence[Moved], correlations: Mapping[N
             cause.id,
             correlations.get(cause),
         )
-        rows.append(row._asdict())
-    write_rows(connection, history, rows, OnConflict.LEAVE)
+        rows.append(row)
+    write_rows(connection, history, Rows(Noted._fields, rows), OnConflict.LEAVE)
 
 
 def read_history(connection: Connection, key: MilestoneKey) -> list[Noted]:

@@ -19,6 +19,9 @@ Instant = NewType("Instant", str)
 Stamp = NewType("Stamp", str)
 
 _RFC_3339 = re.compile(r"(\d{4}-\d\d-\d\d)[Tt](\d\d:\d\d):(\d\d)(?:\.(\d+))?(?:[Zz]|([+-])(\d\d):(\d\d))", re.ASCII)
+_DAY = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
+_MINUTES = frozenset(f"T{hour:02}:{minute:02}:" for hour in range(24) for minute in range(60))
+_SECONDS = frozenset(f"{second:02}Z" for second in range(60))
 _FIRST_MS, _LAST_MS = -62_135_596_800_000, 253_402_300_799_999
 _LAST_HOUR, _LAST_MINUTE, _LEAP = 23, 59, "60"
 
@@ -29,6 +32,9 @@ def parse_instant(text: str) -> Instant:
     A leap second (`23:59:60` UTC on the last day of a month) is the instant that follows it. Raises `ValueError`,
     with the reason, for anything that RFC 3339 does not allow and for years outside of 1 to 9999 in UTC.
     """
+    # As nearly all are written, and told by looking it up: in UTC, on the second.
+    if text[10:17] in _MINUTES and text[17:] in _SECONDS and _is_day(text[:10]):
+        return Instant(text[:19])
     match = _RFC_3339.fullmatch(text)
     if match is None:
         raise ValueError(f"not an RFC 3339 timestamp with an offset: {text[:64]!r}")
@@ -50,6 +56,17 @@ def parse_instant(text: str) -> Instant:
     if fraction and (digits := fraction.rstrip("0")):
         canonical = f"{canonical}.{digits}"
     return Instant(canonical)
+
+
+@lru_cache(maxsize=4096)
+def _is_day(text: str) -> bool:
+    if _DAY.fullmatch(text) is None:
+        return False
+    try:
+        date.fromisoformat(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _after_leap_second(moment: datetime, text: str) -> datetime:

@@ -17,12 +17,12 @@ from sqlalchemy import ColumnElement, Connection, Result, Select, Text, Update, 
 from sqlalchemy.exc import IntegrityError
 
 from models.arrays import array_of
-from models.copying import copying_events
+from models.copying import COLUMNS, copying_events
 from models.database import RacedError
 from models.envelope import Headers, decode, decode_data
 from models.events import Event, EventRetracted, Reason, Rejection
 from models.instants import Instant, Stamp, make_stamp
-from models.rows import OnConflict, write_rows
+from models.rows import OnConflict, Rows, write_rows
 from models.since import parameters, written_since
 from models.tables import ledger
 
@@ -155,6 +155,9 @@ class Sorted:
                 self._taken_back[target] = min(entry.appended_ms, self._taken_back.get(target, entry.appended_ms))
         # Known and new at once: its place was held by a retraction.
         gone = self._new.keys() & (self._known.keys() | self._taken_back.keys())
+        if not gone:
+            self.accepted = [new.entry for new in self._new.values()]
+            return
         self._stillborn = {name for name in gone if self._new[name].takes_back is None}
         for name, new in self._new.items():
             (self.stillborn if name in self._stillborn else self.accepted).append(new.entry)
@@ -182,7 +185,7 @@ class Sorted:
             yield
         for name in sorted(self._new.keys() & self._known.keys()):
             is_place = _is(name) & ledger.c.digest.is_(None)
-            filled = update(ledger).where(is_place).values(self._row(name, revisions))
+            filled = update(ledger).where(is_place).values(dict(zip(COLUMNS, self._row(name, revisions), strict=True)))
             if connection.execute(filled).rowcount != 1:
                 raise RacedError("another worker entered an event that was retracted before, at the same moment")
         if self.struck:
@@ -192,27 +195,22 @@ class Sorted:
             ]
             connection.execute(_striking(), its)
 
-    def _row(self, name: Name, revisions: Mapping[str, int]) -> dict[str, Any]:
+    def _row(self, name: Name, revisions: Mapping[str, int]) -> Sequence[Any]:
         entry, event, digest, takes_back = self._new[name]
-        return {
-            "source": event.source,
-            "id": event.id,
-            "type": event.type,
-            "programme": event.programme,
-            "project": event.project,
-            "instant": event.instant,
-            "retracts": takes_back,
-            "retracted": name in self._stillborn,
-            "revision": revisions[event.programme],
-            "struck_revision": None,
-            "digest": digest,
-            "topic": entry.topic,
-            "partition": entry.partition,
-            "offset": entry.offset,
-            "appended_ms": entry.appended_ms,
-            "headers": msgspec.msgpack.encode(entry.headers) if entry.headers else None,
-            "payload": entry.value,
-        }
+        return (
+            *name,
+            name in self._stillborn,
+            event.data.TYPE,
+            event.programme,
+            event.project,
+            event.instant,
+            takes_back,
+            revisions[event.programme],
+            digest,
+            *entry[:4],
+            _pack(entry.headers) if entry.headers else None,
+            entry.value,
+        )
 
 
 def _striking() -> Update:
@@ -221,7 +219,7 @@ def _striking() -> Update:
 
 
 @contextmanager
-def _inserting(connection: Connection, rows: Iterable[dict[str, Any]]) -> Iterator[None]:
+def _inserting(connection: Connection, rows: Iterable[Sequence[Any]]) -> Iterator[None]:
     # Between the look and the insert another writer may enter one of them; then the insert waits for its commit.
     if connection.dialect.name == "postgresql":
         try:
@@ -233,7 +231,7 @@ def _inserting(connection: Connection, rows: Iterable[dict[str, Any]]) -> Iterat
             raise
     else:
         all_rows = list(rows)
-        if write_rows(connection, ledger, all_rows, OnConflict.LEAVE) != len(all_rows):
+        if write_rows(connection, ledger, Rows(COLUMNS, all_rows), OnConflict.LEAVE) != len(all_rows):
             raise RacedError(_RACED)
         yield
 
@@ -261,8 +259,8 @@ def _is(name: Name) -> ColumnElement[bool]:
     return (ledger.c.source == name.source) & (ledger.c.id == name.id)
 
 
-def _place_of(name: Name) -> dict[str, Any]:
-    return {**dict.fromkeys(ledger.c.keys()), "source": name.source, "id": name.id, "retracted": True}
+def _place_of(name: Name) -> Sequence[Any]:
+    return (*name, True, *_NOTHING_ELSE)
 
 
 def _look_up(connection: Connection, names: Sequence[Name]) -> dict[Name, _Known]:
@@ -376,6 +374,8 @@ def _unpacked_before(packed: bytes) -> Headers:
     return _unpack(packed)
 
 
+_NOTHING_ELSE: Final = (None,) * (len(COLUMNS) - 3)
+_pack: Final = msgspec.msgpack.Encoder().encode
 _unpack: Final = msgspec.msgpack.Decoder(list[tuple[str, bytes | None]]).decode
 
 

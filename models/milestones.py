@@ -30,6 +30,8 @@ T = TypeVar("T")
 
 #: Older than any stamp.
 _OLDEST: Final = Stamp("")
+# An enumeration takes its time to say what its members are.
+_PLANNED, _ESTIMATED = Classifier.PLANNED, Classifier.ESTIMATED
 
 
 class Claim(NamedTuple):
@@ -290,15 +292,17 @@ def fold(events: Iterable[Event]) -> Facts:
     """Return the winning claims of unretracted events."""
     facts = Facts()
     for event in events:
-        _add(facts, event)
+        # First, and written out, because nearly every event is one.
+        if isinstance(report := event.data, MilestoneReported):
+            _report(facts.milestones, event, report)
+        else:
+            _add(facts, event)
     return facts
 
 
 def _add(facts: Facts, event: Event) -> None:
     programme, project = event.programme, event.project
     match event.data:
-        case MilestoneReported():
-            _report(facts.milestones, event, event.data)
         case MilestoneCancelled(milestone=slug):
             milestone = facts.milestones.setdefault(
                 MilestoneKey(intern(programme), intern(project), intern(slug)), Milestone()
@@ -326,13 +330,13 @@ def _report(milestones: dict[MilestoneKey, Milestone], event: Event, report: Mil
     if (milestone := milestones.get(key)) is None:
         milestone = milestones[key] = Milestone()
     claim, classifier = Claim(stamp, report.date, report.amount), report.classifier
-    if classifier is Classifier.PLANNED:
+    if classifier is _PLANNED:
         if (planned := milestone.planned) is None or stamp > planned.stamp:
             milestone.planned = claim
         if (baseline := milestone.baseline) is None or stamp < baseline.stamp:
             # The baseline's amount is nobody's business: the contract reads it off the newest claims.
             milestone.baseline = Claim(stamp, report.date)
-    elif classifier is Classifier.ESTIMATED:
+    elif classifier is _ESTIMATED:
         if (estimated := milestone.estimated) is None or stamp > estimated.stamp:
             milestone.estimated = claim
     elif (actual := milestone.actual) is None or stamp > actual.stamp:

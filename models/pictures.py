@@ -8,7 +8,7 @@ from sqlalchemy import BindParameter, Connection, bindparam, delete, select, tup
 
 from models.database import RacedError
 from models.milestones import MilestoneKey
-from models.rows import OnConflict, Row, insert_into, write_rows
+from models.rows import OnConflict, Rows, insert_into, write_rows
 from models.schedule import Picture, Standing
 from models.tables import forecasts, pictures, programmes
 
@@ -130,7 +130,7 @@ class Drawing(NamedTuple):
 
 def write_forecasts(connection: Connection, drawings: Sequence[Drawing]) -> None:
     """Write the forecasts of programmes that differ from what is there, and remove those that are there no longer."""
-    rows: list[Row] = []
+    rows: list[Sequence[Any]] = []
     for name, there, now in drawings:
         if isinstance(there, Picture) and there.network is now.network:
             # What stands as it stood is the same object.
@@ -140,8 +140,8 @@ def write_forecasts(connection: Connection, drawings: Sequence[Drawing]) -> None
             stored = {old[:3]: stored_of(old) for old in there.standings} if isinstance(there, Picture) else there
             differing = [new for new in now.standings if stored.get(new[:3]) != stored_of(new)]
             _remove(connection, name, sorted(stored.keys() - now.network.places.keys()))
-        rows.extend({**new.key._asdict(), **stored_of(new)._asdict()} for new in differing)
-    write_rows(connection, forecasts, rows, OnConflict.REPLACE)
+        rows.extend((*new.key, *stored_of(new)) for new in differing)
+    write_rows(connection, forecasts, Rows((*MilestoneKey._fields, *Stored._fields), rows), OnConflict.REPLACE)
 
 
 def _remove(connection: Connection, name: str, gone: Sequence[tuple[str, ...]]) -> None:

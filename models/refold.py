@@ -18,7 +18,7 @@ from models.found import CLAIMS, NEVER, Found, read_found
 from models.ledger import headers_of
 from models.milestones import Facts, fold
 from models.pictures import stored_of
-from models.rows import OnConflict, rows_of, write_rows
+from models.rows import OnConflict, Rows, rows_of, write_rows
 from models.schedule import picture
 
 _FETCHED: Final = 1000
@@ -105,7 +105,7 @@ def expected_rows(facts: Facts, named: set[str]) -> dict[str, dict[Key, Fields]]
         keys = [column.name for column in table.primary_key]
         expected[table.name] = {
             tuple(row[name] for name in keys): {n: v for n, v in row.items() if n not in {*keys, "revision"}}
-            for row in rows
+            for row in (dict(zip(rows.names, values, strict=True)) for values in rows.values)
         }
     announced = expected[tables.programmes.name]
     expected[tables.programmes.name] = {(name,): announced.get((name,), nothing) for name in every}
@@ -180,13 +180,14 @@ def _replace(
         for key in sorted(there.keys() - should.keys()):
             its = and_(*(table.c[name] == part for name, part in zip(keys, key, strict=True)))
             connection.execute(delete(table).where(its))
+        names = [column.name for column in table.c if column.name not in {*keys, "revision"}]
         rows = [
-            {**dict(zip(keys, key, strict=True)), **should[key], "revision": revisions[key[0]]}
+            (*key, *(should[key][name] for name in names), revisions[key[0]])
             for key in sorted(should)
             if key[0] in revisions
             and (table is tables.programmes or any(compare("", {key: should[key]}, _at(there, key))))
         ]
-        write_rows(connection, table, rows, OnConflict.REPLACE)
+        write_rows(connection, table, Rows((*keys, *names, "revision"), rows), OnConflict.REPLACE)
     marks = tables.pictures
     for name in changed:
         if (noted := found.unmarked.get(name)) is not None:

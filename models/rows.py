@@ -1,9 +1,9 @@
 """Facts to rows, and the SQL that merges two claims about the same thing as `models.milestones` does."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum, auto
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from sqlalchemy import (
     ColumnElement,
@@ -21,10 +21,19 @@ from sqlalchemy.types import TypeEngine
 
 from models import tables
 from models.arrays import array_of
-from models.milestones import Facts, Milestone, MilestoneKey, Programme, Project, Register
+from models.milestones import (
+    DependencyKey,
+    Facts,
+    Milestone,
+    MilestoneKey,
+    Programme,
+    Project,
+    ProjectKey,
+    Register,
+    SiteKey,
+)
 from models.tables import JsonText, json_text
 
-Row = dict[str, Any]
 Insert = postgresql.Insert | sqlite.Insert
 _AT_ONCE: Final = 2000
 
@@ -59,36 +68,43 @@ class OnConflict(Enum):
     REPLACE = auto()
 
 
-def write_rows(connection: Connection, table: Table, rows: Sequence[Row], on_conflict: OnConflict) -> int:
+class Rows(NamedTuple):
+    """Rows of a table: the names of their columns, and their values in that order."""
+
+    names: Sequence[str]
+    values: Sequence[Sequence[Any]]
+
+
+def write_rows(connection: Connection, table: Table, rows: Rows, on_conflict: OnConflict) -> int:
     """Insert rows, or do with those that are there what is asked for. Return how many were written.
 
     PostgreSQL takes rows as one array for each column, one statement however many; in either database two
     thousand at a time, which bounds what one statement holds.
     """
-    starts = range(0, len(rows), _AT_ONCE)
-    return sum(_write(connection, table, rows[start : start + _AT_ONCE], on_conflict) for start in starts)
+    names, values = rows
+    starts = range(0, len(values), _AT_ONCE)
+    some = (dict(zip(names, zip(*values[start : start + _AT_ONCE], strict=True), strict=True)) for start in starts)
+    return sum(_write(connection, table, columns, on_conflict) for columns in some)
 
 
-def merge_rows(connection: Connection, rows: Mapping[Table, Sequence[Row]]) -> None:
+def merge_rows(connection: Connection, rows: Mapping[Table, Rows]) -> None:
     """Write what `rows_of` made of facts; each register keeps its winner."""
     for table, its in rows.items():
         write_rows(connection, table, its, OnConflict.MERGE)
 
 
-def _write(connection: Connection, table: Table, rows: Sequence[Row], on_conflict: OnConflict) -> int:
-    names: Sequence[str] = tuple(rows[0])
+def _write(connection: Connection, table: Table, columns: Mapping[str, Sequence[Any]], on_conflict: OnConflict) -> int:
     if on_conflict is OnConflict.MERGE:
         # What no row says anything of is left out: no value there is one of NULL, whether the column is named or not.
-        names = tuple(name for name in names if any(row[name] is not None for row in rows))
-    dialect = connection.dialect
-    kept = {"preserve_rowcount": True}
+        columns = {name: values for name, values in columns.items() if any(value is not None for value in values)}
+    names, dialect, kept = tuple(columns), connection.dialect, {"preserve_rowcount": True}
     if dialect.name == "postgresql":
         statement = _statement(table, dialect.name, names, on_conflict)
-        parameters = {f"all_{name}": [row[name] for row in rows] for name in names}
+        parameters = {f"all_{name}": values for name, values in columns.items()}
         return connection.execute(statement, parameters, execution_options=kept).rowcount
     text, placed = _text(table, dialect, names, on_conflict)
-    columns = [_as_stored(table.c[name].type, [row[name] for row in rows]) for name in placed]
-    return connection.exec_driver_sql(text, list(zip(*columns, strict=True)), execution_options=kept).rowcount
+    stored = [_as_stored(table.c[name].type, columns[name]) for name in placed]
+    return connection.exec_driver_sql(text, list(zip(*stored, strict=True)), execution_options=kept).rowcount
 
 
 @lru_cache(maxsize=64)
@@ -127,76 +143,88 @@ def _statement(table: Table, dialect: str, names: Sequence[str], on_conflict: On
     return statement.on_conflict_do_update(index_elements=list(table.primary_key), set_=set_)
 
 
-def rows_of(facts: Facts, revisions: Mapping[str, int]) -> dict[Table, list[Row]]:
+def rows_of(facts: Facts, revisions: Mapping[str, int]) -> dict[Table, Rows]:
     """Return the rows that hold facts, of the revisions that their programmes have now.
 
     They are sorted by key so that two writers lock them in one order.
     """
     return {
-        tables.programmes: [
-            {
-                "programme": name,
-                "registered_stamp": programme.registered,
-                **_registers(programme, "name", "investment", "jobs"),
-            }
-            for name, programme in sorted(facts.programmes.items())
-        ],
-        tables.projects: [
-            {
-                **key._asdict(),
-                "revision": revisions[key.programme],
-                "registered_stamp": project.registered,
-                "withdrawn_stamp": project.withdrawn,
-                **_registers(project, "name", "kind", "site", "investment", "jobs"),
-            }
-            for key, project in sorted(facts.projects.items())
-        ],
-        tables.sites: [
-            {"programme": programme, "project": project, "site": site, "revision": revisions[programme]}
-            for programme, project, site in sorted(facts.sites)
-        ],
-        tables.milestones: [
-            _milestone(key, milestone, revisions[key.programme]) for key, milestone in sorted(facts.milestones.items())
-        ],
-        tables.dependencies: [
-            {
-                **key._asdict(),
-                "revision": revisions[key.programme],
-                "lag_days": dependency.declared.value if dependency.declared else None,
-                "declared_stamp": dependency.declared.stamp if dependency.declared else None,
-                "withdrawn_stamp": dependency.withdrawn,
-            }
-            for key, dependency in sorted(facts.dependencies.items())
-        ],
+        tables.programmes: Rows(
+            ("programme", "registered_stamp", *_named(_OF_PROGRAMME)),
+            [
+                (name, programme.registered, *_registers(programme, _OF_PROGRAMME))
+                for name, programme in sorted(facts.programmes.items())
+            ],
+        ),
+        tables.projects: Rows(
+            (*ProjectKey._fields, "revision", "registered_stamp", "withdrawn_stamp", *_named(_OF_PROJECT)),
+            [
+                (*key, revisions[key[0]], project.registered, project.withdrawn, *_registers(project, _OF_PROJECT))
+                for key, project in sorted(facts.projects.items())
+            ],
+        ),
+        tables.sites: Rows(
+            (*SiteKey._fields, "revision"),
+            [(*key, revisions[key[0]]) for key in sorted(facts.sites)],
+        ),
+        tables.milestones: Rows(
+            _OF_MILESTONE,
+            [_milestone(key, milestone, revisions[key[0]]) for key, milestone in sorted(facts.milestones.items())],
+        ),
+        tables.dependencies: Rows(
+            (*DependencyKey._fields, "revision", "lag_days", "declared_stamp", "withdrawn_stamp"),
+            [
+                (
+                    *key,
+                    revisions[key[0]],
+                    dependency.declared.value if dependency.declared else None,
+                    dependency.declared.stamp if dependency.declared else None,
+                    dependency.withdrawn,
+                )
+                for key, dependency in sorted(facts.dependencies.items())
+            ],
+        ),
     }
 
 
-def _registers(known: Project | Programme, *names: str) -> Row:
-    row: Row = {}
+_OF_PROGRAMME: Final = ("name", "investment", "jobs")
+_OF_PROJECT: Final = ("name", "kind", "site", "investment", "jobs")
+
+
+def _named(registers: Sequence[str]) -> Iterator[str]:
+    for name in registers:
+        yield from (name, f"{name}_stamp")
+
+
+def _registers(known: Project | Programme, names: Sequence[str]) -> Iterator[Any]:
     for name in names:
         register: Register[Any] | None = getattr(known, name)
-        row[name], row[f"{name}_stamp"] = (register.value, register.stamp) if register else (None, None)
-    return row
+        yield from (register.value, register.stamp) if register else (None, None)
 
 
-def _milestone(key: MilestoneKey, milestone: Milestone, revision: int) -> Row:
-    # Written out, because this is done for nearly every event.
+_OF_MILESTONE: Final = (
+    *(*MilestoneKey._fields, "revision"),
+    *("baseline", "baseline_stamp"),
+    *("planned", "planned_stamp", "planned_amount"),
+    *("estimated", "estimated_stamp", "estimated_amount"),
+    *("actual", "actual_stamp", "actual_amount"),
+    "cancelled_stamp",
+)
+
+
+def _milestone(key: MilestoneKey, milestone: Milestone, revision: int) -> Sequence[Any]:
+    # Written out, because this is done for nearly every event. A claim is a stamp, a date and an amount.
     baseline, planned, estimated, actual = milestone.baseline, milestone.planned, milestone.estimated, milestone.actual
-    return {
-        "programme": key.programme,
-        "project": key.project,
-        "milestone": key.milestone,
-        "revision": revision,
-        "baseline": baseline.date if baseline else None,
-        "baseline_stamp": baseline.stamp if baseline else None,
-        "planned": planned.date if planned else None,
-        "planned_stamp": planned.stamp if planned else None,
-        "planned_amount": planned.amount if planned else None,
-        "estimated": estimated.date if estimated else None,
-        "estimated_stamp": estimated.stamp if estimated else None,
-        "estimated_amount": estimated.amount if estimated else None,
-        "actual": actual.date if actual else None,
-        "actual_stamp": actual.stamp if actual else None,
-        "actual_amount": actual.amount if actual else None,
-        "cancelled_stamp": milestone.cancelled,
-    }
+    return (
+        *key,
+        revision,
+        *((baseline.date, baseline.stamp) if baseline else _NO_DATE),
+        *((planned.date, planned.stamp, planned.amount) if planned else _NO_CLAIM),
+        *((estimated.date, estimated.stamp, estimated.amount) if estimated else _NO_CLAIM),
+        *((actual.date, actual.stamp, actual.amount) if actual else _NO_CLAIM),
+        milestone.cancelled,
+    )
+
+
+_NO_DATE: Final = (None, None)
+_NO_CLAIM: Final = (None, None, None)
