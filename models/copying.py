@@ -9,13 +9,11 @@ from contextlib import contextmanager
 from functools import lru_cache
 from itertools import islice
 from struct import Struct
-from typing import Any, Final, cast
+from typing import Any, Final
 
-import psycopg
 from sqlalchemy import Connection
-from sqlalchemy.engine.interfaces import DBAPIModule
-from sqlalchemy.exc import DBAPIError
 
+from models.sending import driver_of, raising_as_statements_do
 from models.tables import ledger
 
 #: The values of a row, in this order.
@@ -45,22 +43,17 @@ def copying_events(connection: Connection, rows: Iterable[Sequence[Any]]) -> Ite
 
     Raises `DBAPIError` as a statement would, for a name that is there too.
     """
-    driver = cast("psycopg.Connection", connection.connection.driver_connection)
     records = map(_record, rows)
-    try:
-        with driver.cursor() as cursor, cursor.copy(_COPY.encode()) as copy:
-            copy.write(_HEAD)
-            while some := b"".join(islice(records, _AT_ONCE)):
-                copy.write(some)
-            copy.write(_END)
-            yield
-    except psycopg.Error as error:
-        lost = connection.dialect.is_disconnect(cast("DBAPIModule.Error", error), connection.connection, None)
-        if lost:
-            connection.invalidate(error)
-        raise DBAPIError.instance(
-            _COPY, None, error, psycopg.Error, connection_invalidated=lost, dialect=connection.dialect
-        ) from error
+    with (
+        raising_as_statements_do(connection, _COPY),
+        driver_of(connection).cursor() as cursor,
+        cursor.copy(_COPY.encode()) as copy,
+    ):
+        copy.write(_HEAD)
+        while some := b"".join(islice(records, _AT_ONCE)):
+            copy.write(some)
+        copy.write(_END)
+        yield
 
 
 def _record(row: Sequence[Any]) -> bytes:

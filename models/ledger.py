@@ -51,6 +51,8 @@ class Entry(NamedTuple):
     headers: Headers
     value: bytes | None
     outcome: Event | Rejection
+    #: The event's digest, where it is known by now.
+    digest: bytes | None = None
 
 
 class Rejected(NamedTuple):
@@ -137,7 +139,7 @@ class Sorted:
         """Tell new events from repeated ones and from those that say something else under a name that is taken."""
         taken = {name: there.digest for name, there in self._known.items() if there.digest is not None}
         for name, entry, event in events:
-            digest = event.digest()
+            digest = entry.digest or event.digest()
             if name not in taken:
                 taken[name] = digest
                 self._new[name] = _New(entry, event, digest, _taken_back_by(event))

@@ -35,7 +35,8 @@ from models.milestones import (
 from models.tables import JsonText, json_text
 
 Insert = postgresql.Insert | sqlite.Insert
-_AT_ONCE: Final = 2000
+#: As many as a batch has, as a rule: PostgreSQL has them all then, and nobody waits before it is told the rest.
+_AT_ONCE: Final = 5000
 
 
 def insert_into(table: Table, dialect: str) -> Insert:
@@ -78,8 +79,8 @@ class Rows(NamedTuple):
 def write_rows(connection: Connection, table: Table, rows: Rows, on_conflict: OnConflict) -> int:
     """Insert rows, or do with those that are there what is asked for. Return how many were written.
 
-    PostgreSQL takes rows as one array for each column, one statement however many; in either database two
-    thousand at a time, which bounds what one statement holds.
+    PostgreSQL takes rows as one array for each column, one statement however many; in either database some thousands at
+    a time, which bounds what one statement holds.
     """
     names, values = rows
     starts = range(0, len(values), _AT_ONCE)

@@ -23,6 +23,7 @@ from models.positions import Span, TakenUp
 from models.recall import read_facts
 from models.retractions import take_back
 from models.rows import insert_into, merge_rows, rows_of
+from models.sending import sending
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,12 @@ class Recorded:
 
 #: Takes the rejected of a batch to safety; must not return before they are.
 Reject = Callable[[Sequence[Rejected]], None]
+#: What there is to do while the database works on a batch.
+Meanwhile = Callable[[], None]
+
+
+def nothing() -> None:
+    """Do nothing meanwhile."""
 
 
 @dataclass(slots=True)
@@ -77,14 +84,14 @@ class Store:
         #: spares to look for it there.
         self._all_new = False
 
-    def record(self, batch: Batch, reject: Reject) -> Recorded:
-        """Write a batch whole or not at all.
+    def record(self, batch: Batch, reject: Reject, meanwhile: Meanwhile = nothing) -> Recorded:
+        """Write a batch whole or not at all; what there is to do meanwhile is done once, or not at all.
 
         Raises what the database raises; `models.database.fate_of` tells what to do about it. A record that the
         database refuses is found by halving and rejected as `unstorable`; the rest of its batch goes in.
         """
         try:
-            return self._record_taken_for_new(batch, reject)
+            return self._record_taken_for_new(batch, reject, meanwhile)
         except DBAPIError as error:
             if fate_of(error) is not Fate.REFUSED:
                 raise
@@ -92,18 +99,18 @@ class Store:
             if not refused:
                 raise
             entries = [refused.get((entry.topic, entry.partition, entry.offset), entry) for entry in batch.entries]
-            return self._record_taken_for_new(Batch(batch.spans, entries), reject)
+            return self._record_taken_for_new(Batch(batch.spans, entries), reject, nothing)
 
-    def _record_taken_for_new(self, batch: Batch, reject: Reject) -> Recorded:
+    def _record_taken_for_new(self, batch: Batch, reject: Reject, meanwhile: Meanwhile) -> Recorded:
         try:
-            return self._record(batch, reject)
+            return self._record(batch, reject, meanwhile)
         except RacedError:
             # Nothing of the batch is written. If it was taken for new, something is published again, as a rule, and now
             # it is looked for. If not, another worker entered some of it meanwhile, and may be about to enter more.
             self._all_new = False
-            return self._record(batch, reject, raced=True)
+            return self._record(batch, reject, nothing, raced=True)
 
-    def _record(self, batch: Batch, reject: Reject, *, raced: bool = False) -> Recorded:
+    def _record(self, batch: Batch, reject: Reject, meanwhile: Meanwhile, *, raced: bool = False) -> Recorded:
         with writing(self.engine) as connection:
             tally = _Tally()
             # 1. The positions say what is still to be done, and nobody else moves them until this commits.
@@ -117,7 +124,7 @@ class Store:
                 _hold(connection, entries)
             # 2. The ledger tells new events from known ones. 3. The new are folded into the winning claims, and what
             # they take back is taken out.
-            self._apply(connection, entries, tally, all_new=self._all_new)
+            self._apply(connection, entries, tally, meanwhile, all_new=self._all_new)
             # 4. The rejected are safe elsewhere before the position passes them.
             if tally.rejected:
                 reject(tally.rejected)
@@ -135,7 +142,15 @@ class Store:
             stale=tally.stale,
         )
 
-    def _apply(self, connection: Connection, entries: Sequence[Entry], tally: _Tally, *, all_new: bool = False) -> None:
+    def _apply(
+        self,
+        connection: Connection,
+        entries: Sequence[Entry],
+        tally: _Tally,
+        meanwhile: Meanwhile = nothing,
+        *,
+        all_new: bool = False,
+    ) -> None:
         tally.sorted = found = sort_out(connection, entries, all_new=all_new)
         tally.rejected = [
             Rejected(entry, entry.outcome) for entry in entries if isinstance(entry.outcome, Rejection)
@@ -154,7 +169,10 @@ class Store:
         with found.entering(connection, revisions):
             accepted = fold(entry.outcome for entry in found.accepted if isinstance(entry.outcome, Event))
             rows = rows_of(accepted, revisions)
-        merge_rows(connection, rows)
+        with sending(connection) as all_sent:
+            merge_rows(connection, rows)
+            all_sent()
+            meanwhile()
         if found.struck:
             take_back(connection, found.struck, revisions)
 

@@ -224,6 +224,7 @@ def create_app(
         app,
         positioned=[settings.events_topic],
         take_up=take_up,
+        expect=recorder.expect,
         max_records=settings.batch,
     )
     app.agent(app.topic(settings.events_topic, schema=DeliverySchema()), name="record")(recorder.agent)

@@ -12,6 +12,7 @@ without one (a worker that died between commit and signal), and what is of yeste
 import asyncio
 import gc
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor
 from contextlib import suppress
@@ -124,7 +125,7 @@ class Forecaster:
         now = self._clock()
         shown = self._shelf.names
         self._metrics.forecast_delay.observe_all(
-            now - moment / 1000 for name, moments in appended.items() if name in shown for moment in moments
+            Counter(now - moment / 1000 for name in appended.keys() & shown for moment in appended[name])
         )
         delivery.done = True
 

@@ -5,7 +5,7 @@ One `Metrics` belongs to one worker; its registry is its own, so that nothing is
 
 import platform
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
 from typing import Final
 
@@ -36,15 +36,15 @@ class BulkHistogram(Collector):
         self._sum = 0.0
         registry.register(self)
 
-    def observe(self, *values: float) -> None:
-        """Count observations."""
-        self.observe_all(values)
+    def observe(self, value: float) -> None:
+        """Count an observation."""
+        self.observe_all({value: 1})
 
-    def observe_all(self, values: Iterable[float]) -> None:
-        """Count many observations."""
-        for value in values:
-            self._counts[bisect_left(self._bounds, value)] += 1
-            self._sum += value
+    def observe_all(self, times: Mapping[float, int]) -> None:
+        """Count many observations, given how often each value was seen."""
+        for value, count in times.items():
+            self._counts[bisect_left(self._bounds, value)] += count
+            self._sum += value * count
 
     def describe(self) -> Iterable[Metric]:
         """Return the family without samples."""

@@ -1,7 +1,8 @@
 """The `record` agent: a delivery of events becomes one transaction, then a signal.
 
-1. Decode every record; a record that is no event becomes a rejection, a value like any other. Not while the database
-   has the delivery before: two threads that both want to run Python take from each other more than is won.
+1. Decode every record; a record that is no event becomes a rejection, a value like any other. Under a backlog that is
+   done while the database works on the delivery before, in the thread that waits for it: a second thread would take
+   from the first what it wins.
 2. Write it all in one transaction, `models.store`: ledger, winning claims, positions. Rejected events are
    acknowledged by the dead-letters topic before the transaction commits.
 3. Tell `programmes` which programmes changed.
@@ -17,16 +18,18 @@ import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
-from typing import Final, cast
+from itertools import repeat
+from operator import attrgetter
+from typing import Any, Final, NamedTuple, cast
 
 import msgspec
 from faust import Stream
-from faust.types import StreamT
+from faust.types import EventT, StreamT
 from sqlalchemy.exc import SQLAlchemyError
 
 from models.admission import admit
 from models.envelope import decode
-from models.events import Oddity, Rejection
+from models.events import Event, Oddity, Rejection
 from models.failpoints import failpoint
 from models.ledger import Entry, Rejected
 from models.settings import Settings
@@ -54,6 +57,15 @@ class Signal(msgspec.Struct, frozen=True):
     appended_ms: int
 
 
+class _Outcome(NamedTuple):
+    """What came of a delivery, and when it was begun and committed, by the worker's clock."""
+
+    recorded: Recorded
+    entries: Sequence[Entry]
+    began: float
+    committed: float
+
+
 class Recorder:
     """What the agent does with a delivery."""
 
@@ -77,6 +89,9 @@ class Recorder:
         self._is_ours, self._read_again, self._sweep, self._alive = is_ours, read_again, sweep, alive
         #: Until when there is taken to be a backlog.
         self._catches_up_until = -math.inf
+        #: The newest delivery there is, until it is decoded; and one that was decoded before its turn came.
+        self._upcoming: Delivery | None = None
+        self._ahead: tuple[Delivery, Sequence[Entry]] | None = None
         self._rejections = RejectionLog(lambda seconds, call: asyncio.get_running_loop().call_later(seconds, call))
 
     @property
@@ -84,31 +99,38 @@ class Recorder:
         """Whether there is a backlog: a delivery of one is in hand, or was a moment ago."""
         return self._clock() < self._catches_up_until
 
+    def expect(self, delivery: Delivery) -> None:
+        """Know of a delivery before its turn comes."""
+        if delivery.topic == self._settings.events_topic:
+            self._upcoming = delivery
+
     async def agent(self, stream: StreamT[Delivery]) -> None:
-        """Record every delivery of a stream."""
-        # Acknowledged by hand: Faust's compiled streams write into its own book-keeping, past the transport's `ack`.
-        async for event in cast("Stream[Delivery]", stream).noack().events():
-            if event.value.is_backlog:
-                self._catches_up_until = math.inf
-            await self.take(event.value)
-            if event.value.is_backlog:
-                self._catches_up_until = self._clock() + _BACKLOG_SECONDS
-            event.ack()
+        """Record every delivery of a stream; what came of one is told while the next is recorded."""
+        try:
+            async with asyncio.TaskGroup() as telling:
+                # Acknowledged by hand: Faust's compiled streams write into its own book-keeping, past the transport's
+                # `ack`.
+                async for event in cast("Stream[Delivery]", stream).noack().events():
+                    if event.value.is_backlog:
+                        self._catches_up_until = math.inf
+                    outcome = await self._record(event.value)
+                    if event.value.is_backlog:
+                        self._catches_up_until = self._clock() + _BACKLOG_SECONDS
+                    telling.create_task(self._finish(event, outcome))
+        except BaseExceptionGroup as error:
+            # As it was raised: one bug ends it.
+            raise error.exceptions[0] from None
 
-    async def take(self, delivery: Delivery) -> None:
-        """Record one delivery; when this returns without `done`, others do what is left of it."""
+    async def _record(self, delivery: Delivery) -> _Outcome | None:
+        """Write one delivery; None: it is no longer ours, and others do what is left of it."""
         loop = asyncio.get_running_loop()
-
-        def is_ours() -> bool:
-            return self._is_ours(delivery)
-
         tries = 0
 
-        async def write() -> Recorded:
+        async def write() -> _Outcome:
             nonlocal tries
             tries += 1
             try:
-                recorded = await loop.run_in_executor(self._executor, self._write, delivery, loop)
+                outcome = await loop.run_in_executor(self._executor, self._write, delivery, loop)
             except Exception as error:
                 if passes(error):
                     self._alive()
@@ -116,28 +138,39 @@ class Recorder:
                         self._health.database_answers = False
                 raise
             self._health.database_answers = True
-            return recorded
-
-        async def tell() -> None:
-            await self._signal(recorded.changes)
-            failpoint("after-signal")
+            return outcome
 
         try:
-            recorded = await until_done(f"recording {_where(delivery)}", write, is_ours)
-            await until_done("telling which programmes changed", tell, is_ours)
+            outcome = await until_done(f"recording {_where(delivery)}", write, lambda: self._is_ours(delivery))
         except GivenUpError:
-            logger.info("%s is no longer ours; whoever has it now reads it again", _where(delivery))
-            return
+            _tell_given_up(delivery)
+            return None
         if tries > 1:
             # A try whose connection broke in its commit may have been one: recorded, and nobody told.
             self._sweep()
-        if recorded.stale:
+        if outcome.recorded.stale:
             logger.warning("the database's positions lie before %s; reading again from there", _where(delivery))
             self._read_again()
-            return
-        delivery.done = True
+        return outcome
 
-    def _write(self, delivery: Delivery, loop: asyncio.AbstractEventLoop) -> Recorded:
+    async def _finish(self, event: EventT[Any], outcome: _Outcome | None) -> None:
+        """Tell what came of a delivery, and have done with it."""
+        delivery = cast("Delivery", event.value)
+        if outcome is not None:
+            self._count(outcome)
+
+            async def tell() -> None:
+                await self._signal(outcome.recorded.changes)
+                failpoint("after-signal")
+
+            try:
+                await until_done("telling which programmes changed", tell, lambda: self._is_ours(delivery))
+                delivery.done = not outcome.recorded.stale
+            except GivenUpError:
+                _tell_given_up(delivery)
+        event.ack()
+
+    def _write(self, delivery: Delivery, loop: asyncio.AbstractEventLoop) -> _Outcome:
         """Decode and commit, in a thread of its own."""
 
         def reject(rejected: Sequence[Rejected]) -> None:
@@ -148,19 +181,35 @@ class Recorder:
                 sending.cancel()
             failpoint("after-dead-letter")
 
+        def read_ahead() -> None:
+            upcoming = self._upcoming
+            if upcoming is not None and upcoming is not delivery:
+                self._ahead = upcoming, self._read_all(upcoming)
+
         began = self._clock()
-        entries = [self._read(record) for record in delivery.records]
-        recorded = self._store.record(Batch(delivery.spans, entries), reject)
-        loop.call_soon_threadsafe(self._count, recorded, entries, began, self._clock())
-        return recorded
+        entries = self._entries_of(delivery)
+        recorded = self._store.record(Batch(delivery.spans, entries), reject, read_ahead)
+        return _Outcome(recorded, entries, began, self._clock())
+
+    def _entries_of(self, delivery: Delivery) -> Sequence[Entry]:
+        ahead, self._ahead = self._ahead, None
+        # One that is written once more is read once more: nothing is kept of it.
+        return ahead[1] if ahead is not None and ahead[0] is delivery else self._read_all(delivery)
+
+    def _read_all(self, delivery: Delivery) -> Sequence[Entry]:
+        if self._upcoming is delivery:
+            self._upcoming = None
+        return [self._read(record) for record in delivery.records]
 
     def _read(self, record: Record) -> Entry:
         # A record of the oldest format has no time; it was appended before now, which is all that matters.
         appended_ms = record.timestamp if record.timestamp >= 0 else int(self._clock() * 1000)
-        outcome = decode(record.headers, record.value)
-        if not isinstance(outcome, Rejection):
+        outcome, digest = decode(record.headers, record.value), None
+        if isinstance(outcome, Event):
+            digest = outcome.digest()
             outcome = admit(outcome, appended_ms, self._settings.allowed_sources)
-        return Entry(record.topic, record.partition, record.offset, appended_ms, record.headers, record.value, outcome)
+        place = record.topic, record.partition, record.offset
+        return Entry(*place, appended_ms, record.headers, record.value, outcome, digest)
 
     async def _bury(self, rejected: Sequence[Rejected]) -> None:
         await self._produce(
@@ -177,36 +226,42 @@ class Recorder:
             ],
         )
 
-    def _count(self, recorded: Recorded, entries: Sequence[Entry], began: float, committed: float) -> None:
-        metrics = self._metrics
+    def _count(self, outcome: _Outcome) -> None:
+        metrics, (recorded, entries, began, committed) = self._metrics, outcome
         metrics.batch_seconds.observe(committed - began)
         metrics.batch_events.observe(len(entries))
-        for outcome, some in (("accepted", recorded.accepted), ("duplicate", recorded.duplicates)):
-            for event_type, count in Counter(entry.outcome.type for entry in some).items():
-                metrics.events.labels(outcome, event_type).inc(count)
-        known = [*recorded.accepted, *recorded.duplicates]
+        types: Counter[tuple[str, str]] = Counter()
+        tolerated: Counter[Oddity] = Counter()
         heard: dict[str, int] = {}
-        for entry in known:
-            source = entry.outcome.source or ""
-            heard[source] = max(entry.appended_ms, heard.get(source, entry.appended_ms))
+        delays: Counter[float] = Counter()
+        for said, some in (("accepted", recorded.accepted), ("duplicate", recorded.duplicates)):
+            # What was appended together is alike in all that is counted, as a rule.
+            for (appended_ms, source, event_type, oddities), count in Counter(map(_alike, some)).items():
+                types[said, event_type] += count
+                tolerated.update(dict.fromkeys(oddities, count))
+                heard[source] = max(appended_ms, heard.get(source, appended_ms))
+                if said == "accepted":
+                    delays[committed - appended_ms / 1000] += count
+        metrics.event_delay.observe_all(delays)
+        for labels, count in types.items():
+            metrics.events.labels(*labels).inc(count)
+        for oddity, count in tolerated.items():
+            metrics.tolerated.labels(oddity.value).inc(count)
         for source, appended_ms in heard.items():
             metrics.heard(source, appended_ms / 1000)
-        for oddity, count in Counter(oddity for entry in known for oddity in _oddities_of(entry)).items():
-            metrics.tolerated.labels(oddity.value).inc(count)
         for entry, why in recorded.rejected:
             metrics.events.labels("rejected", why.type).inc()
             metrics.rejected.labels(why.reason.value).inc()
             self._rejections.note(dead_letter_key(entry).decode(), why.reason.value, why.detail)
         if not recorded.stale:
-            refused = {(entry.topic, entry.partition, entry.offset) for entry, _ in recorded.rejected}
-            metrics.judged(
-                (entry.outcome.source, (entry.topic, entry.partition, entry.offset) in refused) for entry in entries
-            )
-        metrics.event_delay.observe_all(committed - entry.appended_ms / 1000 for entry in recorded.accepted)
+            refused = {entry[:3] for entry, _ in recorded.rejected}
+            places = (entry[:3] in refused for entry in entries) if refused else repeat(object=False)
+            metrics.judged(zip(map(_source, entries), places, strict=False))
 
 
-def _oddities_of(entry: Entry) -> Sequence[Oddity]:
-    return () if isinstance(entry.outcome, Rejection) else entry.outcome.oddities
+#: What there is to count of an event that is known.
+_source: Final = attrgetter("outcome.source")
+_alike: Final = attrgetter("appended_ms", "outcome.source", "outcome.data.TYPE", "outcome.oddities")
 
 
 def dead_letter_key(entry: Entry) -> bytes:
@@ -228,6 +283,10 @@ def dead_letter_headers(entry: Entry, why: Rejection) -> list[tuple[str, bytes |
     # A replayed dead letter that fails again may carry ours already: the newest say what is true.
     kept = [(name, value) for name, value in entry.headers if name not in ours and name != "milepost-source"]
     return [*kept, *((name, text.encode("utf-8", "replace")) for name, text in ours.items())]
+
+
+def _tell_given_up(delivery: Delivery) -> None:
+    logger.info("%s is no longer ours; whoever has it now reads it again", _where(delivery))
 
 
 def _where(delivery: Delivery) -> str:

@@ -273,6 +273,7 @@ class MicroBatchConsumer(driver.Consumer):
         is_backlog = len(records) + fetched.waiting >= self.transport.max_records
         (self._backlogged.add if is_backlog else self._backlogged.discard)(topic)
         delivery = Delivery(topic, spans, records, self.app.consumer_generation_id, is_backlog)
+        self.transport.expect(delivery)
         self._in_flight[topic].add(delivery)
         for span in spans:
             self._delivered[TP(span.topic, span.partition)].append((span.end, delivery))
@@ -330,13 +331,22 @@ class MicroBatchTransport(driver.Transport):
 
     Consumer: ClassVar[type[ConsumerT]] = MicroBatchConsumer
 
-    def __init__(
-        self, urls: Iterable[URL], app: AppT, *, positioned: Iterable[str], take_up: TakeUp, max_records: int
+    def __init__(  # noqa: PLR0913 - everything it touches comes in as an argument
+        self,
+        urls: Iterable[URL],
+        app: AppT,
+        *,
+        positioned: Iterable[str],
+        take_up: TakeUp,
+        expect: Callable[[Delivery], None],
+        max_records: int,
     ) -> None:
         super().__init__(list(urls), app)
         #: Topics whose positions `take_up` knows.
         self.positioned = frozenset(positioned)
         self.take_up = take_up
+        #: Told of every delivery, while the one before it may still be in its agent's hands.
+        self.expect = expect
         self.max_records = max_records
 
 

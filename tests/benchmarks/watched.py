@@ -14,7 +14,8 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
@@ -76,11 +77,10 @@ class WatchedHistogram(BulkHistogram):
         super().__init__("watched", "", (), CollectorRegistry())
         self._inner, self._seen = inner, seen
 
-    def observe_all(self, values: Iterable[float]) -> None:
+    def observe_all(self, times: Mapping[float, int]) -> None:
         """Count many observations, and tell."""
-        observed = list(values)
-        self._seen(observed)
-        self._inner.observe_all(observed)
+        self._seen([*Counter(times).elements()])
+        self._inner.observe_all(times)
 
 
 class Recording:

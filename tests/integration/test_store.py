@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import date
+from functools import partial
 from itertools import permutations
 from pathlib import Path
 from random import Random
@@ -677,19 +678,27 @@ def test_a_position_beyond_the_end_of_the_log_means_another_log_and_changes_noth
     assert store.positions(TOPIC) == {0: 5, 1: 8}
 
 
+def test_what_there_is_to_do_meanwhile_is_done_once_before_the_batch_is_committed(store: Store) -> None:
+    seen: list[int] = []
+    log = Log()
+    for name in ("1", "2"):
+        store.record(batch_of([log.append(plan(name))]), refuse_none, lambda: seen.append(store.count_events()))
+    assert seen == [0, 1]
+
+
 # What the database refuses.
 
 
-def refuse_to_store(connection: Connection, condition: str) -> None:
-    """Make the database refuse rows of the ledger."""
+def refuse_to_store(connection: Connection, condition: str, table: str = "ledger") -> None:
+    """Make the database refuse rows of a table."""
     if connection.dialect.name == "sqlite":
         refusing = "BEGIN SELECT RAISE(ABORT, 'not\nthis'); END"
-        connection.execute(text(f"CREATE TRIGGER refusal BEFORE INSERT ON ledger WHEN {condition} {refusing}"))
+        connection.execute(text(f"CREATE TRIGGER refusal BEFORE INSERT ON {table} WHEN {condition} {refusing}"))
         return
     body = "BEGIN RAISE EXCEPTION E'not\\nthis'; END"
     connection.execute(text(f"CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ {body} $$"))
     each = f"FOR EACH ROW WHEN ({condition}) EXECUTE FUNCTION refuse()"
-    connection.execute(text(f"CREATE TRIGGER refusal BEFORE INSERT ON ledger {each}"))
+    connection.execute(text(f"CREATE TRIGGER refusal BEFORE INSERT ON {table} {each}"))
 
 
 @pytest.mark.parametrize("bad", [[0], [1], [16], [0, 1], [3, 8, 16], list(range(17))], ids=str)
@@ -714,6 +723,24 @@ def test_only_what_the_database_refuses_is_rejected(store: Store, bad: list[int]
     assert store.positions(TOPIC) == {0: 9, 1: 8, 2: 0, 3: 0}
     assert store.count_events() == 17 - len(bad)
     assert store.revisions() == ({"north": 1} if len(bad) < 17 else {})
+
+
+def test_what_is_refused_of_the_winning_claims_is_rejected(store: Store) -> None:
+    with writing(store.engine) as connection:
+        refuse_to_store(connection, "NEW.milestone LIKE 'bad%'", "milestones")
+    log = Log()
+    entries = [
+        log.append(said(REPORTED, name, {"milestone": name, "classifier": "PLN", "date": "2026-06-01"}))
+        for name in ("good", "bad-1", "better", "bad-2")
+    ]
+    recorded = record(store, *entries)
+    assert [(rejected.entry.offset, rejected.rejection.reason) for rejected in recorded.rejected] == [
+        (1, Reason.UNSTORABLE),
+        (3, Reason.UNSTORABLE),
+    ]
+    assert all("the database refuses it: not this" in rejected.rejection.detail for rejected in recorded.rejected)
+    assert ids(recorded.accepted) == ["good", "better"]
+    assert {key.milestone for key in store.facts()[0].milestones} == {"good", "better"}
 
 
 def test_one_refused_of_two_thousand_is_found(store: Store) -> None:
@@ -1359,8 +1386,9 @@ def test_a_connection_that_is_cut_passes(shared: Store) -> None:
                 )
             )
 
-    assert fate_of(failed(lambda: shared.record(batch, cut_all))) is Fate.TRANSIENT
-    assert (shared.count_events(), shared.positions(TOPIC)[0]) == (0, 0)
+    for others in ((cut_all,), (lambda _: None, lambda: cut_all(()))):
+        assert fate_of(failed(partial(shared.record, batch, *others))) is Fate.TRANSIENT
+        assert (shared.count_events(), shared.positions(TOPIC)[0]) == (0, 0)
     assert ids(shared.record(batch, lambda _: None).accepted) == ["1"]
 
 

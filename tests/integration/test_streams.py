@@ -20,10 +20,13 @@ from sqlalchemy import Engine, delete, make_url, select, text, update
 
 from models import tables
 from models.database import connect, writing
+from models.envelope import decode
+from models.events import Event as Said
+from models.events import Rejection
 from models.schedule import picture
 from models.settings import Settings
-from models.store import Batch, Recorded, Reject, Store
-from streams import app
+from models.store import Batch, Meanwhile, Recorded, Reject, Store, nothing
+from streams import app, record
 from streams.app import Milepost
 from streams.forecast import Forecaster
 from streams.transport import Delivery, consumer_of
@@ -94,11 +97,11 @@ class HeldStore(Store):
         super().__init__(engine)
         self.held, self.go_on = 0, threading.Event()
 
-    def record(self, batch: Batch, reject: Reject) -> Recorded:
+    def record(self, batch: Batch, reject: Reject, meanwhile: Meanwhile = nothing) -> Recorded:
         """Wait, then write."""
         self.held += 1
         assert self.go_on.wait(PATIENCE)
-        return super().record(batch, reject)
+        return super().record(batch, reject, meanwhile)
 
 
 class TestEvents:
@@ -369,12 +372,12 @@ class Refusing(Store):
         super().__init__(store.engine)
         self.failures = failures
 
-    def record(self, batch: Batch, reject: Reject) -> Recorded:
+    def record(self, batch: Batch, reject: Reject, meanwhile: Meanwhile = nothing) -> Recorded:
         """Fail as a connection fails, then record."""
         if self.failures:
             self.failures -= 1
             raise TimeoutError("the database is away")
-        return super().record(batch, reject)
+        return super().record(batch, reject, meanwhile)
 
 
 SIGNAL: Final[tuple[bytes, Headers, bytes]] = (b"north", [], b'{"revision": 1, "appended_ms": 1}')
@@ -487,6 +490,41 @@ class TestTrouble:
                 await until(lambda: not milepost.forecaster._is_catching_up(), "the backlog is over")
 
         asyncio.run(run())
+
+    def test_a_delivery_of_a_backlog_is_decoded_once_while_the_one_before_it_is_written(
+        self, sqlite_settings: Settings, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        settings = sqlite_settings.model_copy(update={"batch": 10})
+        decoded: list[int] = []
+        ahead: list[tuple[int, int]] = []
+
+        def counting(headers: Headers, value: bytes | None) -> Said | Rejection:
+            decoded.append(1)
+            return decode(headers, value)
+
+        monkeypatch.setattr(record, "decode", counting)
+        publish(settings, [report(number) for number in range(40)])
+
+        class Looking(HeldStore):
+            def record(self, batch: Batch, reject: Reject, meanwhile: Meanwhile = nothing) -> Recorded:
+                def look() -> None:
+                    before = len(decoded)
+                    meanwhile()
+                    ahead.append((before, len(decoded)))
+
+                return super().record(batch, reject, look)
+
+        async def run() -> None:
+            store = Looking(connect(settings.database))
+            async with running_app(settings, store) as milepost:
+                waiting = consumer_of(milepost.app)._in_flight[settings.events_topic]
+                await until(lambda: store.held == 1 and len(waiting) == 2, "one is being written, and one waits")
+                store.go_on.set()
+                await all_recorded(milepost, 40)
+
+        asyncio.run(run())
+        assert ahead[0] == (10, 20)
+        assert len(decoded) == 40
 
     @pytest.mark.parametrize(("batch", "admitted"), [(1, 2), (100, 1)], ids=["a backlog", "no backlog"])
     def test_what_comes_while_a_batch_is_written_waits_to_be_written_together_unless_there_is_a_backlog(
