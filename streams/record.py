@@ -5,7 +5,7 @@
    from the first what it wins.
 2. Write it all in one transaction, `models.store`: ledger, winning claims, positions. Rejected events are
    acknowledged by the dead-letters topic before the transaction commits.
-3. Tell `programmes` which programmes changed.
+3. Count it, and tell `programmes` which programmes changed, while the next delivery is recorded.
 4. Only then is the delivery done, and its offsets may be committed.
 
 What passes (no connection, a deadlock, a broker away) is tried again, for ever, as long as the partitions are ours.
@@ -143,7 +143,7 @@ class Recorder:
         try:
             outcome = await until_done(f"recording {_where(delivery)}", write, lambda: self._is_ours(delivery))
         except GivenUpError:
-            _tell_given_up(delivery)
+            _log_given_up(delivery)
             return None
         if tries > 1:
             # A try whose connection broke in its commit may have been one: recorded, and nobody told.
@@ -167,7 +167,7 @@ class Recorder:
                 await until_done("telling which programmes changed", tell, lambda: self._is_ours(delivery))
                 delivery.done = not outcome.recorded.stale
             except GivenUpError:
-                _tell_given_up(delivery)
+                _log_given_up(delivery)
         event.ack()
 
     def _write(self, delivery: Delivery, loop: asyncio.AbstractEventLoop) -> _Outcome:
@@ -285,7 +285,7 @@ def dead_letter_headers(entry: Entry, why: Rejection) -> list[tuple[str, bytes |
     return [*kept, *((name, text.encode("utf-8", "replace")) for name, text in ours.items())]
 
 
-def _tell_given_up(delivery: Delivery) -> None:
+def _log_given_up(delivery: Delivery) -> None:
     logger.info("%s is no longer ours; whoever has it now reads it again", _where(delivery))
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, Final, cast
 
 import psycopg
@@ -67,13 +68,22 @@ def _database(place: Place, events: int) -> tuple[float, float, list[float]]:
     store, topic, values = place.store, place.settings.events_topic, [value for _, value in reports(events)]
     store.take_up(topic, {0: (0, 0)})
     now = int(1000 * time.time())
-    began = time.perf_counter()
-    for start in range(0, events, _BATCH):
-        entries = []
+    ahead: dict[int, list[Entry]] = {}
+
+    def read(start: int) -> None:
+        ahead[start] = []
         for offset, value in enumerate(values[start : start + _BATCH], start):
-            outcome = admit(cast("Event", decode(STRUCTURED, value)), now, {})
-            entries.append(Entry(topic, 0, offset, now, STRUCTURED, value, outcome))
-        store.record(Batch([Span(topic, 0, start, start + len(entries))], entries), refuse_none)
+            event = cast("Event", decode(STRUCTURED, value))
+            place = topic, 0, offset, now
+            ahead[start].append(Entry(*place, STRUCTURED, value, admit(event, now, {}), event.digest()))
+
+    began = time.perf_counter()
+    read(0)
+    for start in range(0, events, _BATCH):
+        entries = ahead.pop(start)
+        spans = [Span(topic, 0, start, start + len(entries))]
+        # As a worker does: the next is decoded while the database works on this one.
+        store.record(Batch(spans, entries), refuse_none, partial(read, start + _BATCH))
     stored = events / (time.perf_counter() - began)
     with psycopg.connect(store.engine.url.render_as_string(hide_password=False).replace("+psycopg", "")) as connection:
         rows = _rows(connection)
