@@ -70,7 +70,7 @@ def _database(place: Place, events: int) -> tuple[float, float, list[float]]:
     now = int(1000 * time.time())
     ahead: dict[int, list[Entry]] = {}
 
-    def read(start: int) -> None:
+    def read_ahead(start: int) -> None:
         ahead[start] = []
         for offset, value in enumerate(values[start : start + _BATCH], start):
             event = cast("Event", decode(STRUCTURED, value))
@@ -78,12 +78,12 @@ def _database(place: Place, events: int) -> tuple[float, float, list[float]]:
             ahead[start].append(Entry(*place, STRUCTURED, value, admit(event, now, {}), event.digest()))
 
     began = time.perf_counter()
-    read(0)
+    read_ahead(0)
     for start in range(0, events, _BATCH):
         entries = ahead.pop(start)
         spans = [Span(topic, 0, start, start + len(entries))]
         # As a worker does: the next is decoded while the database works on this one.
-        store.record(Batch(spans, entries), refuse_none, partial(read, start + _BATCH))
+        store.record(Batch(spans, entries), refuse_none, partial(read_ahead, start + _BATCH))
     stored = events / (time.perf_counter() - began)
     with psycopg.connect(store.engine.url.render_as_string(hide_password=False).replace("+psycopg", "")) as connection:
         rows = _rows(connection)
