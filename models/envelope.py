@@ -56,18 +56,23 @@ _ATTRIBUTES: Final = (
 )
 
 
-class _Envelope(Struct):
-    """The attributes Milepost reads, and the data as it came; all optional, to say what is missing."""
+class _Attributes(Struct):
+    """The attributes Milepost reads but the type; all optional, to say what is missing."""
 
     specversion: str | None = None
     id: str | None = None
     source: str | None = None
-    type: str | None = None
     subject: str | None = None
     time: str | None = None
     recordedtime: str | None = None
     correlationid: str | None = None
     causationid: str | None = None
+
+
+class _Envelope(_Attributes):
+    """An envelope of any type, and the data as it came."""
+
+    type: str | None = None
     data: Raw = Raw()
     data_base64: str | None = None
 
@@ -80,19 +85,11 @@ _PlainData: Any = defstruct(
 )
 
 
-class _PlainReport(Struct):
+class _PlainReport(_Attributes, kw_only=True):
     """The envelope of a report together with what it carries: of nothing that is to be judged or told more closely."""
 
     type: Literal["milepost.milestone.reported.v1"]
     data: _PlainData
-    specversion: str | None = None
-    id: str | None = None
-    source: str | None = None
-    subject: str | None = None
-    time: str | None = None
-    recordedtime: str | None = None
-    correlationid: str | None = None
-    causationid: str | None = None
     data_base64: None = None
 
 

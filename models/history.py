@@ -34,25 +34,26 @@ def note(connection: Connection, moved: Sequence[Moved], correlations: Mapping[N
     rows = []
     for number, revision, movement in moved:
         cause, (driver_project, driver_milestone) = cause_of(movement), movement.driver or (None, None)
-        row = Noted(
-            movement.milestone.programme,
-            number,
-            movement.milestone.project,
-            movement.milestone.milestone,
-            revision,
-            now_ms,
-            movement.was,
-            movement.becomes,
-            movement.slip_days,
-            movement.state.value,
-            driver_project,
-            driver_milestone,
-            movement.dependents,
-            cause.source,
-            cause.id,
-            correlations.get(cause),
+        rows.append(
+            Noted(
+                movement.milestone.programme,
+                number,
+                movement.milestone.project,
+                movement.milestone.milestone,
+                revision,
+                now_ms,
+                movement.was,
+                movement.becomes,
+                movement.slip_days,
+                movement.state.value,
+                driver_project,
+                driver_milestone,
+                movement.dependents,
+                cause.source,
+                cause.id,
+                correlations.get(cause),
+            )
         )
-        rows.append(row)
     write_rows(connection, history, Rows(Noted._fields, rows), OnConflict.LEAVE)
 
 

@@ -157,9 +157,6 @@ class Sorted:
                 self._taken_back[target] = min(entry.appended_ms, self._taken_back.get(target, entry.appended_ms))
         # Known and new at once: its place was held by a retraction.
         gone = self._new.keys() & (self._known.keys() | self._taken_back.keys())
-        if not gone:
-            self.accepted = [new.entry for new in self._new.values()]
-            return
         self._stillborn = {name for name in gone if self._new[name].takes_back is None}
         for name, new in self._new.items():
             (self.stillborn if name in self._stillborn else self.accepted).append(new.entry)

@@ -204,10 +204,10 @@ class Recorder:
     def _read(self, record: Record) -> Entry:
         # A record of the oldest format has no time; it was appended before now, which is all that matters.
         appended_ms = record.timestamp if record.timestamp >= 0 else int(self._clock() * 1000)
-        outcome, digest = decode(record.headers, record.value), None
+        outcome = decode(record.headers, record.value)
         if isinstance(outcome, Event):
-            digest = outcome.digest()
             outcome = admit(outcome, appended_ms, self._settings.allowed_sources)
+        digest = outcome.digest() if isinstance(outcome, Event) else None
         place = record.topic, record.partition, record.offset
         return Entry(*place, appended_ms, record.headers, record.value, outcome, digest)
 
@@ -259,8 +259,8 @@ class Recorder:
             metrics.judged(zip(map(_source, entries), places, strict=False))
 
 
-#: What there is to count of an event that is known.
 _source: Final = attrgetter("outcome.source")
+#: What there is to count of an event that is known.
 _alike: Final = attrgetter("appended_ms", "outcome.source", "outcome.data.TYPE", "outcome.oddities")
 
 
