@@ -44,6 +44,7 @@ BENCHMARKS: Final[Mapping[str, Callable[[Ground, Effort], Iterator[Figure]]]] = 
     "limits": limits.measure,
     "workers": workers.measure,
     "growth": growth.measure,
+    "growth-recording": growth.measure_recording,
 }
 
 

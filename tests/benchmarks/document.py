@@ -14,6 +14,7 @@ DOCUMENT: Final = Path(__file__).parents[2] / "docs" / "performance.md"
 _DRAWN: Final = {
     "ingest": (": events/s", "Events a second, the same job on the same machine"),
     "growth": (" in the ledger", "What an event costs as the ledger grows"),
+    "growth-recording": (" in the ledger", "What an event costs to record as the ledger grows"),
 }
 
 

@@ -31,17 +31,22 @@ class _Step(NamedTuple):
 
 def measure(ground: Ground, effort: Effort) -> Iterator[Figure]:
     """Work it off as often as asked for; once takes minutes."""
-    yield from pooled(list(_run(ground, effort)) for _ in range(effort.runs))
+    yield from pooled(list(_run(ground, effort, draws=True)) for _ in range(effort.runs))
 
 
-def _run(ground: Ground, effort: Effort) -> Iterator[Figure]:
+def measure_recording(ground: Ground, effort: Effort) -> Iterator[Figure]:
+    """Do the same with nothing drawn: what is left is the ledger's."""
+    yield from pooled(list(_run(ground, effort, draws=False)) for _ in range(effort.runs))
+
+
+def _run(ground: Ground, effort: Effort, *, draws: bool) -> Iterator[Figure]:
     events = effort.of(_EVENTS)
     steps = [effort.of(step) for step in _STEPS]
     with ground.place(partitions=_PARTITIONS) as place:
         ground.say(f"publishing {events:,} events")
         publish_reports(place.settings, events)
         began = time.time()
-        with place.worker() as worker:
+        with place.worker(draws=draws) as worker:
             reached = [_wait_for(ground, worker, step) for step in steps]
             [first, *_] = worker.sights(Recorded)
         assert place.store.count_events() == events

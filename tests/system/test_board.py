@@ -9,7 +9,7 @@ from typing import Final
 
 import pytest
 from msgspec.structs import replace
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, Route
 
 from deploy.sample.plans import PROGRAMME, SEZ_PARK
 from deploy.sample.story import story
@@ -223,6 +223,27 @@ def test_what_is_said_appears_without_a_reload(browser: Browser, worker: WorkerP
         assert page.evaluate("window.here")
         assert first.evaluate("window.here")
         assert page.locator(":focus").inner_text() == "quay-opened"
+
+
+def test_an_answer_that_is_lost_is_asked_for_again(browser: Browser, worker: WorkerProcess, settings: Settings) -> None:
+    say(settings, report("lighthouse", Classifier.PLANNED, 30, "lighthouse-plan"))
+    wait_until(lambda: "lighthouse" in worker.get("/programmes/harbour")[1], "the harbour is drawn")
+    lost = []
+
+    def lose(route: Route) -> None:
+        lost.append(route.request.url)
+        route.abort()
+
+    # Its console tells of the lost answer: here that is no fault of the page's.
+    with browser.new_context() as context:
+        page = context.new_page()
+        go(page, worker, "/programmes/harbour")
+        page.route(page.url, lose, times=1)
+
+        say(settings, report("lighthouse", Classifier.ESTIMATED, 41, "lighthouse-slip"))
+
+        page.get_by_text("+11 d").wait_for()
+        assert lost == [page.url]
 
 
 def test_a_page_says_when_the_worker_is_away(browser: Browser, tmp_path: Path) -> None:

@@ -31,7 +31,7 @@
         show(await answer.text());
       }
     } catch {
-      return; // The worker is away: when it is back, the stream says what is drawn.
+      // This answer was lost, or the worker is away: asked for a little later, too.
     }
     // The worker may rest from making pages: then this one is as it was, and is asked for a little later.
     if (isBehind()) askSoon(AGAIN);
