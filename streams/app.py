@@ -181,6 +181,7 @@ def create_app(
         recording,
         clock=time.time,  # noqa: TID251 - the edge is where the clock comes from
         is_ours=is_ours,
+        admit_next=lambda delivery: consumer_of(app).admit_next(delivery),
         read_again=lambda: consumer_of(app).read_again(),
         sweep=sweeper.soon,
         alive=watchdog.alive,

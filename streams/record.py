@@ -80,13 +80,15 @@ class Recorder:
         *,
         clock: Callable[[], float],
         is_ours: Callable[[Delivery], bool],
+        admit_next: Callable[[Delivery], None],
         read_again: Callable[[], None],
         sweep: Callable[[], None],
         alive: Callable[[], None],
     ) -> None:
         self._store, self._metrics, self._health, self._settings = store, metrics, health, settings
         self._produce, self._executor, self._clock = produce, executor, clock
-        self._is_ours, self._read_again, self._sweep, self._alive = is_ours, read_again, sweep, alive
+        self._is_ours, self._admit_next, self._read_again = is_ours, admit_next, read_again
+        self._sweep, self._alive = sweep, alive
         #: Until when there is taken to be a backlog.
         self._catches_up_until = -math.inf
         #: The newest delivery there is, until it is decoded; and one that was decoded before its turn came.
@@ -114,6 +116,7 @@ class Recorder:
                     if event.value.is_backlog:
                         self._catches_up_until = math.inf
                     outcome = await self._record(event.value)
+                    self._admit_next(event.value)
                     if event.value.is_backlog:
                         self._catches_up_until = self._clock() + _BACKLOG_SECONDS
                     telling.create_task(self._finish(event, outcome))

@@ -48,8 +48,8 @@ logger = logging.getLogger("milepost.transport")
 #: `GivenUpError` when it will not say.
 TakeUp = Callable[[Mapping[TP, tuple[int, int]]], Awaitable[Mapping[TP, int]]]
 
-#: Deliveries of a topic that may be unacknowledged while there is a backlog: one being written, one ready. While
-#: there is none, it is one: what came in the meantime is then written together, and none of it waits for two others.
+#: Deliveries of a topic that may be unrecorded while there is a backlog: one being written, one ready. While there is
+#: none, it is one: what came in the meantime is then written together, and none of it waits for two others.
 IN_FLIGHT: Final = 2
 
 #: Far below the shortest time that aiokafka is told to wait for a poll.
@@ -66,6 +66,8 @@ class Delivery:
     generation: int
     #: Whether a batch and more was there, with what waits behind it: one fetch of few partitions may bring less.
     is_backlog: bool = False
+    #: Set when its agent is through with it but for telling what came of it.
+    is_recorded: bool = False
     #: Set by the agent when nothing of it is left to do; only then may its offsets be committed.
     done: bool = False
 
@@ -241,7 +243,10 @@ class MicroBatchConsumer(driver.Consumer):
                 self._fetches[topic] = asyncio.ensure_future(fetch)
 
     def _admits(self, topic: str) -> bool:
-        return len(self._in_flight[topic]) < (IN_FLIGHT if topic in self._backlogged else 1)
+        in_flight = self._in_flight[topic]
+        most = IN_FLIGHT if topic in self._backlogged else 1
+        # One more that is only told of: a broker that takes nothing is not to have them pile up.
+        return len(in_flight) <= most and sum(not delivery.is_recorded for delivery in in_flight) < most
 
     def _has_room(self, topic: str) -> bool:
         if topic in self.transport.positioned:
@@ -297,6 +302,11 @@ class MicroBatchConsumer(driver.Consumer):
         )
 
     # Acknowledging.
+
+    def admit_next(self, recorded: Delivery) -> None:
+        """Let the next delivery come: of this one only what came of it is still to be told."""
+        recorded.is_recorded = True
+        self._stirred.set()
 
     def ack(self, message: Message) -> bool:
         """Note that a stream is through with a delivery; wake the loop that may fetch the next."""
