@@ -8,7 +8,7 @@ What it replaces of `faust.transport.consumer.Consumer`, and why:
 
 - `_drain_messages`/`getmany`: the stock loop asks for all topics at once and pauses a partition whose stream is
   full; aiokafka looks at a resumed partition only some 100 ms later. Here each topic has one fetch of its own under
-  way, and *admission* decides: the next delivery of a topic is made only while few are unacknowledged. Nothing is ever
+  way, and *admission* decides: the next delivery of a topic is made only while few are unrecorded. Nothing is ever
   paused. Of topics that are not positioned, small records that collapse, the next fetch does not wait for that: what
   lies with aiokafka unread keeps it from asking the broker for anything else, up to 100 ms.
 - `_add_gap`, `_new_offset`, `ack`: the stock book-keeping knows single offsets and fills what lies between two
@@ -245,7 +245,7 @@ class MicroBatchConsumer(driver.Consumer):
     def _admits(self, topic: str) -> bool:
         in_flight = self._in_flight[topic]
         most = IN_FLIGHT if topic in self._backlogged else 1
-        # One more that is only told of: a broker that takes nothing is not to have them pile up.
+        # And while few are only told of: a broker that takes nothing is not to have them pile up.
         return len(in_flight) <= most and sum(not delivery.is_recorded for delivery in in_flight) < most
 
     def _has_room(self, topic: str) -> bool:

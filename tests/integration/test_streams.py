@@ -5,7 +5,7 @@ import json
 import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime
 from typing import Any, Final
 
@@ -25,7 +25,7 @@ from models.events import Event as Said
 from models.events import Rejection
 from models.schedule import picture
 from models.settings import Settings
-from models.store import Batch, Meanwhile, Recorded, Reject, Store, nothing
+from models.store import Batch, Change, Meanwhile, Recorded, Reject, Store, nothing
 from streams import app, record
 from streams.app import Milepost
 from streams.forecast import Forecaster
@@ -548,6 +548,40 @@ class TestTrouble:
                 assert len(waiting) == admitted
                 store.go_on.set()
                 await all_recorded(milepost, 5)
+
+        asyncio.run(run())
+
+    @pytest.mark.parametrize(("batch", "ahead"), [(1, 2), (100, 1)], ids=["a backlog", "no backlog"])
+    def test_a_broker_that_takes_no_signals_is_waited_for_by_all_batches_but_the_next(
+        self, sqlite_settings: Settings, monkeypatch: pytest.MonkeyPatch, batch: int, ahead: int
+    ) -> None:
+        settings, signal = sqlite_settings.model_copy(update={"batch": batch}), record.Recorder._signal
+
+        async def run() -> None:
+            go_on = asyncio.Event()
+
+            async def held(recorder: record.Recorder, changes: Sequence[Change]) -> None:
+                await go_on.wait()
+                await signal(recorder, changes)
+
+            monkeypatch.setattr(record.Recorder, "_signal", held)
+            async with running_app(settings) as milepost:
+                consumer = consumer_of(milepost.app)
+                told = consumer._in_flight[settings.events_topic]
+                for number in range(1 + ahead):
+                    publish(settings, [report(number)])
+                    await all_recorded(milepost, number + 1)
+                publish(settings, [report(9)])
+                await until(
+                    lambda: all(one.is_recorded for one in told) and settings.events_topic not in consumer._fetches,
+                    "no other batch is asked for",
+                )
+                assert len(told) == 1 + ahead
+                assert not any(one.done for one in told)
+                await all_recorded(milepost, 1 + ahead)
+                go_on.set()
+                await all_recorded(milepost, 2 + ahead)
+                await until(lambda: not told, "all is told")
 
         asyncio.run(run())
 
