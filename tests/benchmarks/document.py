@@ -10,6 +10,8 @@ from tests.benchmarks.outcome import Outcome
 from tests.benchmarks.plot import bars
 
 DOCUMENT: Final = Path(__file__).parents[2] / "docs" / "performance.md"
+#: From so many values on, all but the largest hundredth of them says something.
+_MANY: Final = 100
 #: By benchmark: the end of the names of the figures that are drawn, and what the drawing is called.
 _DRAWN: Final = {
     "ingest": (": events/s", "Events a second, the same job on the same machine"),
@@ -49,8 +51,8 @@ def _section(name: str, figures: Sequence[Figure], effort: Effort, on: Mapping[s
             f"{target.statistic} {target.sign} {shown(target.limit, figure.unit)}" for target in figure.targets
         )
         verdicts = "<br>".join("met" if figure.meets(target) else "**missed**" for target in figure.targets)
-        p99 = any(target.statistic == "p99" for target in figure.targets)
-        what = f"{figure.what} (p99 {shown(figure.p99, figure.unit)})" if p99 else figure.what
+        has_p99 = len(figure.values) >= _MANY
+        what = f"{figure.what} (p99 {shown(figure.p99, figure.unit)})" if has_p99 else figure.what
         lines.append(f"| {what} | {numbers} | {targets} | {verdicts} |")
     picture = f"\n![{_DRAWN[name][1]}](performance-{name}.svg)\n" if name in _DRAWN else ""
     return "\n".join(lines) + "\n" + picture

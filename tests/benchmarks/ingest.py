@@ -26,7 +26,7 @@ from tests.workers import wait_until
 _EVENTS: Final = 500_000
 _PARTITIONS: Final = 4
 #: What a peer prints at its end.
-_WORKED: Final = re.compile(rb"^worked from (\S+) to (\S+)$", re.MULTILINE)
+_WORKED: Final = re.compile(rb"^worked on (\S+) from (\S+) to (\S+) in (\S+) bytes$", re.MULTILINE)
 
 
 class Pace(NamedTuple):
@@ -57,6 +57,7 @@ _PEERS: Final[Mapping[str, _Peer]] = {
     "loop by hand, COPY, 2 processes": _Peer("by_hand", processes=2),
     "SQLite, plain loop by hand": _Peer("by_hand_sqlite", database="sqlite"),
     "FastStream, batches": _Peer("with_faststream", share=0.4),
+    "Apache Flink SQL, warm": _Peer("flink_sql"),
     "stock Faust, take(1000)": _Peer("stock_faust", ("take",), 0.2),
     "stock Faust, a transaction an event": _Peer("stock_faust", ("one",), 0.04),
 }
@@ -92,9 +93,7 @@ def _run(ground: Ground, effort: Effort, number: int) -> list[Figure]:
         paces[name] = ways[name]()
         ground.say(f"  {paces[name].events:,.0f} events/s")
     figures = [Figure(f"{name}: events/s", "number", [paces[name].events]) for name in names]
-    figures += [
-        Figure(f"{name}: resident", "bytes", [paces[name].bytes]) for name in names if name.startswith("Milepost")
-    ]
+    figures += [Figure(f"{name}: resident", "bytes", [paces[name].bytes]) for name in names if paces[name].bytes]
     ours = paces["Milepost, recording"].events
     figures += [
         Figure(
@@ -141,11 +140,12 @@ def _peer(ground: Ground, peer: _Peer, events: int) -> Callable[[], Pace]:
             for process in running:
                 said, _ = process.communicate(timeout=PATIENCE)
                 assert process.returncode == 0
-                [(began, ended)] = [map(float, times) for times in _WORKED.findall(said)]
-                worked.append((began, ended))
+                [numbers] = _WORKED.findall(said)
+                worked.append(list(map(float, numbers)))
             with place.store.engine.connect() as connection:
                 assert connection.scalar(select(func.count()).select_from(kept)) == events
-        return Pace(events / (max(ended for _, ended in worked) - min(began for began, _ in worked)), 0.0)
+        counted, began, ended, resident = zip(*worked, strict=True)
+        return Pace(sum(counted) / (max(ended) - min(began)), sum(resident))
 
     return run
 

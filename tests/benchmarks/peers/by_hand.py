@@ -1,5 +1,7 @@
 """A loop an expert writes by hand: confluent-kafka, COPY into a staging table, one merge of arrays; 5,000 at a time."""
 
+from collections.abc import Callable
+
 import psycopg
 from sqlalchemy.dialects import postgresql
 
@@ -11,7 +13,11 @@ def main() -> None:
     """Read, write, commit; until all is done."""
     told = Arguments.of_command_line()
     prepared(told.database).dispose()
-    connection = psycopg.connect(told.database.replace("+psycopg", ""))
+    work_off(told, writing(psycopg.connect(told.database.replace("+psycopg", ""))))
+
+
+def writing(connection: psycopg.Connection) -> Callable[[list[Row]], None]:
+    """Return what writes and commits some rows."""
     cursor = connection.cursor()
     cursor.execute("CREATE TEMP TABLE staged (LIKE kept) ON COMMIT DELETE ROWS")
     connection.commit()
@@ -26,7 +32,7 @@ def main() -> None:
         cursor.execute(merge, [[claim[name] for claim in claims] for name in newest.c.keys()])  # noqa: SIM118 - as above
         connection.commit()
 
-    work_off(told, write)
+    return write
 
 
 def _merge() -> bytes:

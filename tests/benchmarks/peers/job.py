@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final, NamedTuple, cast
 
 import msgspec
+import psutil
 from sqlalchemy import (
     Column,
     ColumnElement,
@@ -149,10 +150,11 @@ def write(engine: Engine, values: Sequence[bytes]) -> None:
 
 
 class Progress:
-    """Ends the program when all is done, and prints from when to when it worked, in seconds since the epoch."""
+    """Ends the program when all is done, and says how it went."""
 
     def __init__(self, events: int) -> None:
-        self._left, self._began = events, 0.0
+        self._events = self._left = events
+        self._began = 0.0
 
     def begin(self) -> None:
         """Note that events came: from the first on, time counts."""
@@ -162,7 +164,12 @@ class Progress:
         """Note that so many more are committed."""
         self._left -= events
         if self._left <= 0:
-            # Frameworks take the standard output for their own.
-            os.write(1, f"\nworked from {self._began} to {time.time()}\n".encode())
+            say(self._events, self._began, time.time(), psutil.Process().memory_info().rss)
             # Frameworks take their time to end, and nothing is asked of them any more.
             os._exit(0)
+
+
+def say(events: int, began: float, ended: float, resident: int) -> None:
+    """Print how many were worked off from when to when, in seconds since the epoch, and the bytes it had at the end."""
+    # Frameworks take the standard output for their own.
+    os.write(1, f"\nworked on {events} from {began} to {ended} in {resident} bytes\n".encode())

