@@ -52,12 +52,18 @@ class _Peer(NamedTuple):
     processes: int = 1
 
 
+#: Whom two workers have to be ahead of, which take the machine's two cores; and in what part of Flink's memory.
+_TWO: Final = "Milepost, recording, 2 workers"
+_FLINK: Final = "Apache Flink SQL, warm"
+_AHEAD_OF: Final = (_FLINK, "loop by hand, COPY, 2 processes")
+_PART: Final = 1 / 6
+
 _PEERS: Final[Mapping[str, _Peer]] = {
     "loop by hand, COPY": _Peer("by_hand"),
     "loop by hand, COPY, 2 processes": _Peer("by_hand", processes=2),
     "SQLite, plain loop by hand": _Peer("by_hand_sqlite", database="sqlite"),
     "FastStream, batches": _Peer("with_faststream", share=0.4),
-    "Apache Flink SQL, warm": _Peer("flink_sql"),
+    _FLINK: _Peer("flink_sql"),
     "stock Faust, take(1000)": _Peer("stock_faust", ("take",), 0.2),
     "stock Faust, a transaction an event": _Peer("stock_faust", ("one",), 0.04),
 }
@@ -78,6 +84,7 @@ def _run(ground: Ground, effort: Effort, number: int) -> list[Figure]:
     events = effort.of(_EVENTS)
     ways: dict[str, Callable[[], Pace]] = {
         "Milepost, recording": lambda: work_off(ground, events, workers=1, draws=False),
+        _TWO: lambda: work_off(ground, events, workers=2, draws=False),
         "SQLite, Milepost, recording": lambda: work_off(ground, events, workers=1, draws=False, kind="sqlite"),
         "Milepost, all of it": lambda: work_off(ground, events, workers=1, draws=True),
         "Milepost, all of it, 2 workers": lambda: work_off(ground, events, workers=2, draws=True),
@@ -104,8 +111,14 @@ def _run(ground: Ground, effort: Effort, number: int) -> list[Figure]:
         )
         for name, least in _RATIOS.items()
     ]
+    two, flink = paces[_TWO], paces[_FLINK]
+    figures += [
+        Figure(f"{_TWO}, times {name}", "ratio", [two.events / paces[name].events], [Target("median", 1.0, "least")])
+        for name in _AHEAD_OF
+    ]
     return [
         *figures,
+        Figure(f"{_TWO}: resident, times {_FLINK}", "ratio", [two.bytes / flink.bytes], [Target("median", _PART)]),
         Figure(
             "SQLite, Milepost, recording, times plain loop by hand",
             "ratio",

@@ -50,7 +50,7 @@ _OPENED: Final = (
     "sun.nio.ch",
 )
 _LOGGING: Final = """\
-rootLogger.level = WARN
+rootLogger.level = ERROR
 rootLogger.appenderRef.out.ref = out
 appender.out.name = out
 appender.out.type = CONSOLE
