@@ -1,6 +1,6 @@
 """Apache Flink SQL: two statements over one source, JDBC sinks, two of each at once; all of Flink in one JVM.
 
-Its jars come from Maven Central the first time (130 MB). An event is kept without its payload, which Flink's JSON
+Its jars come from Maven Central the first time (180 MB). An event is kept without its payload, which Flink's JSON
 format does not hand on; the newest claim is a row of its own for each classifier, found by Flink's state.
 
 A JVM is slow until it has compiled what is used most: what is said is of the second half of the events, by when it is.
