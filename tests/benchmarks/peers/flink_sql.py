@@ -8,7 +8,6 @@ A JVM is slow until it has compiled what is used most: what is said is of the se
 
 import os
 import subprocess
-import sys
 import tempfile
 from contextlib import suppress
 from pathlib import Path
@@ -43,11 +42,16 @@ _JARS: Final = (
 )
 #: What the SQL client looks for when it starts, without what these need in turn: nothing of that is used.
 _ALONE: Final = tuple(f"org.apache.flink:flink-{name}:{VERSION}" for name in ("python", "sql-gateway"))
-#: As in Flink's own configuration.
-_OPENED: Final = (
-    *(f"java.{name}" for name in ("lang", "net", "io", "nio", "text", "time", "util")),
-    *("java.lang.reflect", "java.util.concurrent", "java.util.concurrent.atomic", "java.util.concurrent.locks"),
-    "sun.nio.ch",
+#: What Java has to let it do: as in Flink's own configuration, and the socket's library.
+_ALLOWED: Final = (
+    *(
+        f"--add-opens=java.base/java.{name}=ALL-UNNAMED"
+        for name in ("lang", "net", "io", "nio", "text", "time", "util")
+    ),
+    *(f"--add-opens=java.base/java.util.concurrent{name}=ALL-UNNAMED" for name in ("", ".atomic", ".locks")),
+    "--add-opens=java.base/java.lang.reflect=ALL-UNNAMED",
+    "--add-opens=java.base/sun.nio.ch=ALL-UNNAMED",
+    "--enable-native-access=ALL-UNNAMED",
 )
 _LOGGING: Final = """\
 rootLogger.level = ERROR
@@ -129,17 +133,19 @@ def _run(told: Arguments) -> int:
         sink = _sink(make_url(told.database))
         job = _JOB.format(folder=folder, parallel=_PARALLEL, topic=told.topic, kafka=told.kafka, sink=sink)
         (folder / "job.sql").write_text(job)
-        java = subprocess.Popen(
-            [
-                *(str(JAVA), "-Xmx1g", *(f"--add-opens=java.base/{package}=ALL-UNNAMED" for package in _OPENED)),
-                f"-Dlog4j.configurationFile={folder / 'log4j2.properties'}",
-                *("-cp", ":".join(map(str, _class_path())), "org.apache.flink.table.client.SqlClient"),
-                *("embedded", "-f", folder / "job.sql", "-hist", folder / "history"),
-            ],
-            env={**os.environ, "FLINK_CONF_DIR": name},
-            # Of what is printed here, the benchmark reads what this program says.
-            stdout=sys.stderr,
-        )
+        said = folder / "said"
+        with said.open("wb") as output:
+            java = subprocess.Popen(
+                [
+                    *(str(JAVA), "-Xmx1g", *_ALLOWED),
+                    f"-Dlog4j.configurationFile={folder / 'log4j2.properties'}",
+                    *("-cp", ":".join(map(str, _class_path())), "org.apache.flink.table.client.SqlClient"),
+                    *("embedded", "-f", folder / "job.sql", "-hist", folder / "history"),
+                ],
+                env={**os.environ, "FLINK_CONF_DIR": name},
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
         seen, watched = 0, psutil.Process(java.pid)
         try:
             while java.poll() is None:
@@ -149,7 +155,9 @@ def _run(told: Arguments) -> int:
                     java.wait(_EVERY)
         finally:
             java.kill()
-        # Flink's client ends with 0 even where a statement was refused: that all is kept, the benchmark counts itself.
+        # Flink's client ends with 0 even where a statement was refused.
+        if java.returncode or b"[ERROR]" in said.read_bytes():
+            raise SystemExit(said.read_text(errors="replace"))
         return seen
 
 
