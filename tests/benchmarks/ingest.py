@@ -52,11 +52,10 @@ class _Peer(NamedTuple):
     processes: int = 1
 
 
-#: Whom two workers have to be ahead of, which take the machine's two cores; and in what part of Flink's memory.
+_ONE: Final = "Milepost, recording"
 _TWO: Final = "Milepost, recording, 2 workers"
+_SQLITE: Final = "SQLite, Milepost, recording"
 _FLINK: Final = "Apache Flink SQL, warm"
-_AHEAD_OF: Final = (_FLINK, "loop by hand, COPY, 2 processes")
-_PART: Final = 1 / 6
 
 _PEERS: Final[Mapping[str, _Peer]] = {
     "loop by hand, COPY": _Peer("by_hand"),
@@ -67,12 +66,17 @@ _PEERS: Final[Mapping[str, _Peer]] = {
     "stock Faust, take(1000)": _Peer("stock_faust", ("take",), 0.2),
     "stock Faust, a transaction an event": _Peer("stock_faust", ("one",), 0.04),
 }
-#: How many times as fast as each peer a worker that records has to be.
-_RATIOS: Final = {
-    "loop by hand, COPY": 1.5,
-    "FastStream, batches": 2.5,
-    "stock Faust, a transaction an event": 25.0,
-}
+#: How many times as fast as a peer it has to be: one worker; two, which take the machine's two cores; one into SQLite.
+_RATIOS: Final = (
+    (_ONE, "loop by hand, COPY", 1.5),
+    (_ONE, "FastStream, batches", 2.5),
+    (_ONE, "stock Faust, a transaction an event", 25.0),
+    (_TWO, _FLINK, 1.0),
+    (_TWO, "loop by hand, COPY, 2 processes", 1.0),
+    (_SQLITE, "SQLite, plain loop by hand", 2.0),
+)
+#: In what part of Flink's memory two workers have to be ahead of it.
+_PART: Final = 1 / 6
 
 
 def measure(ground: Ground, effort: Effort) -> Iterator[Figure]:
@@ -83,9 +87,9 @@ def measure(ground: Ground, effort: Effort) -> Iterator[Figure]:
 def _run(ground: Ground, effort: Effort, number: int) -> list[Figure]:
     events = effort.of(_EVENTS)
     ways: dict[str, Callable[[], Pace]] = {
-        "Milepost, recording": lambda: work_off(ground, events, workers=1, draws=False),
+        _ONE: lambda: work_off(ground, events, workers=1, draws=False),
         _TWO: lambda: work_off(ground, events, workers=2, draws=False),
-        "SQLite, Milepost, recording": lambda: work_off(ground, events, workers=1, draws=False, kind="sqlite"),
+        _SQLITE: lambda: work_off(ground, events, workers=1, draws=False, kind="sqlite"),
         "Milepost, all of it": lambda: work_off(ground, events, workers=1, draws=True),
         "Milepost, all of it, 2 workers": lambda: work_off(ground, events, workers=2, draws=True),
         "Milepost, all of it, 4 workers": lambda: work_off(ground, events, workers=4, draws=True),
@@ -100,32 +104,18 @@ def _run(ground: Ground, effort: Effort, number: int) -> list[Figure]:
         paces[name] = ways[name]()
         ground.say(f"  {paces[name].events:,.0f} events/s")
     figures = [Figure(f"{name}: events/s", "number", [paces[name].events]) for name in names]
-    figures += [Figure(f"{name}: resident", "bytes", [paces[name].bytes]) for name in names if paces[name].bytes]
-    ours = paces["Milepost, recording"].events
+    figures += [Figure(f"{name}: resident", "bytes", [paces[name].bytes]) for name in names]
     figures += [
         Figure(
-            f"Milepost, recording, times {name}",
+            f"{ours}, times {peer.removeprefix('SQLite, ')}",
             "ratio",
-            [ours / paces[name].events],
+            [paces[ours].events / paces[peer].events],
             [Target("median", least, "least")],
         )
-        for name, least in _RATIOS.items()
+        for ours, peer, least in _RATIOS
     ]
-    two, flink = paces[_TWO], paces[_FLINK]
-    figures += [
-        Figure(f"{_TWO}, times {name}", "ratio", [two.events / paces[name].events], [Target("median", 1.0, "least")])
-        for name in _AHEAD_OF
-    ]
-    return [
-        *figures,
-        Figure(f"{_TWO}: resident, times {_FLINK}", "ratio", [two.bytes / flink.bytes], [Target("median", _PART)]),
-        Figure(
-            "SQLite, Milepost, recording, times plain loop by hand",
-            "ratio",
-            [paces["SQLite, Milepost, recording"].events / paces["SQLite, plain loop by hand"].events],
-            [Target("median", 2.0, "least")],
-        ),
-    ]
+    part = paces[_TWO].bytes / paces[_FLINK].bytes
+    return [*figures, Figure(f"{_TWO}: resident, times {_FLINK}", "ratio", [part], [Target("median", _PART)])]
 
 
 def _peer(ground: Ground, peer: _Peer, events: int) -> Callable[[], Pace]:

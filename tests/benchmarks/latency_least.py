@@ -2,23 +2,16 @@
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from multiprocessing import get_context
-from typing import Final, cast
+from typing import Final
 
 import msgspec
-import psycopg
 from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
 
-from models.admission import admit
-from models.envelope import decode
-from models.events import Event
-from models.ledger import Entry
-from models.positions import Span
 from models.settings import Settings
-from models.store import Batch
 from tests.benchmarks.collecting import as_in_a_worker
 from tests.benchmarks.effort import Effort
 from tests.benchmarks.figures import Figure, pooled
@@ -26,8 +19,8 @@ from tests.benchmarks.ground import Ground, Place
 from tests.benchmarks.peers.by_hand import writing
 from tests.benchmarks.peers.job import prepared, row_of
 from tests.benchmarks.publishing import publisher
-from tests.benchmarks.reports import STRUCTURED, reports
-from tests.storing import refuse_none
+from tests.benchmarks.reports import entries_of, reports
+from tests.storing import batch_of, refuse_none
 
 #: Events a second, as the latency of a worker is measured.
 _RATES: Final = (500, 1000)
@@ -77,16 +70,16 @@ def _by_hand(place: Place, count: int, rate: int) -> tuple[list[float], list[flo
     fetched: list[float] = []
     committed: list[float] = []
     with (
-        psycopg.connect(url.replace("+psycopg", "")) as connection,
+        writing(url) as write,
         ProcessPoolExecutor(1, mp_context=get_context("spawn")) as publishing,
     ):
-        write = writing(connection)
         published = publishing.submit(_publish, settings, count, rate)
         while len(committed) < count:
             first = consumer.poll(1.0)
             if first is None:
-                # Ends at once what would otherwise wait for what was never published.
-                assert not published.done() or published.exception() is None, published.exception()
+                if published.done():
+                    # Raises what went wrong, instead of waiting for what was never published.
+                    published.result()
                 continue
             # What came meanwhile, and no waiting for more.
             messages = [first, *consumer.consume(_AT_ONCE, 0)]
@@ -109,20 +102,11 @@ def _transactions(place: Place, count: int) -> list[float]:
     store.take_up(topic, {0: (0, 0)})
     took, values = [], [value for _, value in reports(count * _SMALL)]
     for start in range(0, len(values), _SMALL):
-        batch = _batch(topic, start, values[start : start + _SMALL])
+        batch = batch_of(entries_of(values[start : start + _SMALL], topic, start))
         began = time.perf_counter()
         store.record(batch, refuse_none)
         took.append(time.perf_counter() - began)
     return took
-
-
-def _batch(topic: str, start: int, values: Sequence[bytes]) -> Batch:
-    now = int(1000 * time.time())
-    entries = []
-    for offset, value in enumerate(values, start):
-        event = cast("Event", decode(STRUCTURED, value))
-        entries.append(Entry(topic, 0, offset, now, STRUCTURED, value, admit(event, now, {}), event.digest()))
-    return Batch([Span(topic, 0, start, start + len(entries))], entries)
 
 
 @contextmanager

@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import psycopg
 from aiokafka import AIOKafkaConsumer
@@ -23,7 +23,7 @@ from tests.benchmarks.effort import Effort
 from tests.benchmarks.figures import Figure, pooled
 from tests.benchmarks.ground import Ground, Place
 from tests.benchmarks.peers.job import row_of
-from tests.benchmarks.reports import STRUCTURED, publish_reports, reports
+from tests.benchmarks.reports import entries_of, publish_reports, reports
 from tests.storing import refuse_none
 
 _EVENTS: Final = 200_000
@@ -67,15 +67,10 @@ def _database(place: Place, events: int) -> tuple[float, float, list[float]]:
     """Return how many events a second are recorded, rows copied, and how long small transactions take."""
     store, topic, values = place.store, place.settings.events_topic, [value for _, value in reports(events)]
     store.take_up(topic, {0: (0, 0)})
-    now = int(1000 * time.time())
     ahead: dict[int, list[Entry]] = {}
 
     def read_ahead(start: int) -> None:
-        ahead[start] = []
-        for offset, value in enumerate(values[start : start + _BATCH], start):
-            event = cast("Event", decode(STRUCTURED, value))
-            place = topic, 0, offset, now
-            ahead[start].append(Entry(*place, STRUCTURED, value, admit(event, now, {}), event.digest()))
+        ahead[start] = entries_of(values[start : start + _BATCH], topic, start)
 
     began = time.perf_counter()
     read_ahead(0)

@@ -1,14 +1,19 @@
 """Reports about milestones of 10,000 projects in 100 programmes, in volume; each as large as reports are."""
 
 import random
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Final, cast
 from uuid import UUID
 
 import msgspec
 from confluent_kafka import Producer
 
+from models.admission import admit
+from models.envelope import decode
+from models.events import Event
+from models.ledger import Entry
 from models.settings import Settings
 
 PROJECTS: Final = 10_000
@@ -52,6 +57,15 @@ def reports(count: int, seed: int = 1) -> Iterator[tuple[bytes, bytes]]:
             },
         }
         yield programme.encode(), msgspec.json.encode(event)
+
+
+def entries_of(values: Sequence[bytes], topic: str, start: int) -> list[Entry]:
+    """Return reports as a worker reads them off a log: decoded and admitted, in partition 0 from `start` on."""
+    now, entries = int(1000 * time.time()), []
+    for offset, value in enumerate(values, start):
+        event = cast("Event", decode(STRUCTURED, value))
+        entries.append(Entry(topic, 0, offset, now, STRUCTURED, value, admit(event, now, {}), event.digest()))
+    return entries
 
 
 def publish_reports(settings: Settings, count: int) -> None:

@@ -20,7 +20,7 @@ from sqlalchemy import URL, make_url, text
 
 from tests.benchmarks.peers.job import Arguments, prepared, say
 
-VERSION: Final = "2.0.0"
+_VERSION: Final = "2.0.0"
 _AT_ONCE: Final = 5000
 _PARALLEL: Final = 2
 #: Seconds: between two looks at its memory, and for an answer of Maven Central.
@@ -28,7 +28,7 @@ _EVERY: Final = 0.2
 _PATIENCE: Final = 60
 _JARS: Final = (
     *(
-        f"org.apache.flink:flink-{name}:{VERSION}"
+        f"org.apache.flink:flink-{name}:{_VERSION}"
         for name in ("sql-client", "table-planner-loader", "table-runtime", "clients", "json", "connector-files")
     ),
     "org.apache.flink:flink-sql-connector-kafka:4.0.1-2.0",
@@ -41,7 +41,7 @@ _JARS: Final = (
     "com.kohlschutter.junixsocket:junixsocket-native-common:2.10.1",
 )
 #: What the SQL client looks for when it starts, without what these need in turn: nothing of that is used.
-_ALONE: Final = tuple(f"org.apache.flink:flink-{name}:{VERSION}" for name in ("python", "sql-gateway"))
+_ALONE: Final = tuple(f"org.apache.flink:flink-{name}:{_VERSION}" for name in ("python", "sql-gateway"))
 #: What Java has to let it do: as in Flink's own configuration, and the socket's library.
 _ALLOWED: Final = (
     *(
@@ -163,7 +163,7 @@ def _run(told: Arguments) -> int:
 
 def _class_path() -> list[Path]:
     """Return Flink's jars, from Maven Central the first time."""
-    folder = Path.home() / ".cache" / "milepost" / f"flink-{VERSION}"
+    folder = Path.home() / ".cache" / "milepost" / f"flink-{_VERSION}"
     context = MavenContext(resolver=PythonResolver(), repo_cache=folder, timeout=_PATIENCE)
     named, needed = context.resolver.resolve([context.create_dependency(jar) for jar in _JARS])
     alone = [context.create_dependency(jar) for jar in _ALONE]
