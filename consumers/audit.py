@@ -13,17 +13,15 @@ from kafka import KafkaConsumer, TopicPartition
 from kafka.consumer.fetcher import ConsumerRecord
 from sqlalchemy import Engine
 
-from consumers.connection import need_topic
+from consumers.client import need_topic
 from consumers.dead_letters import read_fates
-from consumers.log_reading import log_reader, records_until
-from models import positions
-from models.comparison import Difference
-from models.database import reading
-from models.envelope import decode
-from models.events import Event, EventRetracted
-from models.found import Found, read_found
-from models.milestones import fold
-from models.refold import Kept, differences, read_ledger
+from consumers.topic_reader import log_reader, records_until
+from models.database import positions
+from models.database.consistency import Difference, Found, Kept, differences, read_found, read_ledger
+from models.database.engine import reading
+from models.domain.claims import fold
+from models.domain.cloudevents import decode
+from models.domain.events import Event, EventRetracted
 from models.settings import Settings
 
 Name = tuple[str, str]

@@ -1,40 +1,29 @@
 """The rejected: what the dead-letters topic holds now."""
+# Send the rejected back to where they came from, or take them off the list.
+#
+# A letter is taken off by a tombstone, and only after the broker has acknowledged the record that was sent back: what
+# stops in between leaves the letter where it is. It can be replayed again then, for an event counts once.
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any, Final
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any, Final, NamedTuple
 
-from kafka import KafkaConsumer, TopicPartition
+from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.consumer.fetcher import ConsumerRecord
+from kafka.errors import KafkaError
+from kafka.producer.future import FutureRecordMetadata
 
-from consumers.connection import need_topic
-from consumers.log_reading import log_reader, records_until
+from consumers.client import KafkaUnreachableError, need_topic, reaching
+from consumers.compat import NullableHeaders, TrueHeaders
+from consumers.publish import PATIENCE_S, make_producer
+from consumers.topic_reader import log_reader, records_until
+from models.domain.dead_letters import _REASON, OURS, DeadLetter
+from models.domain.events import Reason
+from models.errors import MilepostError
 from models.settings import Settings
 
-#: The headers that Milepost adds: contract, section 3. All others are the rejected record's own, whatever their names.
-OURS: Final = frozenset(f"milepost-{name}" for name in ("reason", "detail", "topic", "partition", "offset", "source"))
-_REASON: Final = "milepost-reason"
 
-
-@dataclass(frozen=True, slots=True)
-class DeadLetter:
-    """A record that was not accepted, and why."""
-
-    #: Where it came from: `<topic>:<partition>:<offset>`.
-    key: str
-    reason: str
-    detail: str
-    topic: str
-    partition: int | None
-    offset: int | None
-    #: The CloudEvents source, when it could be read.
-    source: str | None
-    #: The record as it came; null is one of the things it may be rejected for.
-    value: bytes | None
-    headers: tuple[tuple[str, bytes | None], ...]
-
-
-class NoSuchLetterError(Exception):
+class NoSuchLetterError(MilepostError):
     """There is no dead letter under a key; the message is one line."""
 
 
@@ -125,3 +114,149 @@ def _number(text: str | None) -> int | None:
 
 def _origin(letter: DeadLetter) -> tuple[Any, ...]:
     return letter.topic, letter.partition or 0, letter.offset or 0, letter.key
+
+
+#: The largest record to be sent: what came in is never larger than its letter, see `deploy.topics`.
+_MAX_REQUEST_BYTES: Final = 16 * 1024 * 1024
+#: How many letters are on their way at once.
+_AT_ONCE: Final = 50
+
+Tell = Callable[[DeadLetter], None]
+
+
+class ReplayError(MilepostError):
+    """Letters were not replayed or discarded, or not all; the message is one line."""
+
+
+class Choice(NamedTuple):
+    """Which letters: those with these keys, or of this reason, or (neither) all."""
+
+    keys: Sequence[str] = ()
+    reason: str | None = None
+
+
+def choose(settings: Settings, choice: Choice) -> list[DeadLetter]:
+    """Return the letters chosen, in the order of origin; raises `NoSuchLetterError` for a key or reason unheard of."""
+    letters = read_dead_letters(settings)
+    where = f"in {settings.dead_letters_topic} on {settings.kafka}: `milepost dead-letters list` shows those that are"
+    if absent := [key for key in choice.keys if key not in {letter.key for letter in letters}]:
+        raise NoSuchLetterError(f"there is no dead letter {absent[0]!r} {where}; nothing was done")
+    if choice.keys:
+        return [letter for letter in letters if letter.key in choice.keys]
+    if choice.reason is None:
+        return letters
+    known = {reason.value for reason in Reason} | {letter.reason for letter in letters}
+    if choice.reason not in known:
+        raise NoSuchLetterError(f"there is no reason {choice.reason!r}, only {', '.join(sorted(known))}")
+    return [letter for letter in letters if letter.reason == choice.reason]
+
+
+def check_origins(settings: Settings, letters: Iterable[DeadLetter]) -> None:
+    """Raise `ReplayError` for a letter that does not say that it came from the events topic: no header names another.
+
+    The headers of a letter are anybody's who may write to the topic; the events topic is where Milepost reads.
+    """
+    for letter in letters:
+        if letter.topic != settings.events_topic or letter.partition is None or letter.offset is None:
+            raise ReplayError(
+                f"dead letter {letter.key!r} does not say which partition of {settings.events_topic} it came from:"
+                " it cannot be replayed; nothing was done"
+            )
+
+
+def replay(settings: Settings, letters: Sequence[DeadLetter], tell: Tell) -> None:
+    """Send letters back as they came, to the partition they came from, and take them off the list.
+
+    Tells each that is done. Raises `ReplayError`, which says how many were.
+    """
+    check_origins(settings, letters)
+    need_topic(settings, settings.events_topic)
+    _settle(settings, letters, tell, _send_back)
+
+
+def discard(settings: Settings, letters: Sequence[DeadLetter], tell: Tell) -> None:
+    """Take letters off the list. Tells each that is done; raises `ReplayError`, which says how many were."""
+    need_topic(settings, settings.dead_letters_topic)
+    _settle(settings, letters, tell, None)
+
+
+_Send = Callable[[KafkaProducer, DeadLetter], FutureRecordMetadata]
+
+
+def _settle(settings: Settings, letters: Sequence[DeadLetter], tell: Tell, send_back: _Send | None) -> None:
+    def bury(producer: KafkaProducer, letter: DeadLetter) -> FutureRecordMetadata:
+        key = letter.key.encode("utf-8", "surrogateescape")
+        return producer.send(settings.dead_letters_topic, key=key, value=None)
+
+    done = 0
+    try:
+        with _producing(settings) as sending, _producing(settings) as burying:
+            # Two, because kafka-python's has done for good once one of its records is refused, and what was sent back
+            # before that is still to be taken off the list.
+            _check_partitions(sending, letters if send_back else ())
+            for start in range(0, len(letters), _AT_ONCE):
+                sent, failed = letters[start : start + _AT_ONCE], None
+                if send_back:
+                    sent, failed = _acknowledged(sending, sent, send_back)
+                buried, unburied = _acknowledged(burying, sent, bury)
+                done += len(buried)
+                for letter in buried:
+                    tell(letter)
+                if (error := failed or unburied) is not None:
+                    raise error
+    except KafkaUnreachableError as error:
+        doing = "replayed" if send_back else "discarded"
+        raise ReplayError(f"{error}; {done} of {len(letters)} dead letters were {doing} before") from error
+
+
+@contextmanager
+def _producing(settings: Settings) -> Iterator[KafkaProducer]:
+    with reaching(settings) as options:
+        # A batch each: the broker takes or refuses batches, and what it refuses is to be that letter alone.
+        producer = make_producer(
+            options, max_request_size=_MAX_REQUEST_BYTES, batch_size=0, value_serializer=TrueHeaders()
+        )
+        try:
+            yield producer
+        finally:
+            # What is on its way then will not arrive, and is accounted for.
+            with suppress(KafkaError):
+                producer.close(timeout=1)
+
+
+def _send_back(producer: KafkaProducer, letter: DeadLetter) -> FutureRecordMetadata:
+    headers = NullableHeaders(letter.headers)
+    # A letter does not keep the key, on which nothing depends; kafka-python sends no record without key and value.
+    key = b"" if letter.value is None else None
+    return producer.send(letter.topic, key=key, value=letter.value, headers=headers, partition=letter.partition)
+
+
+def _check_partitions(producer: KafkaProducer, letters: Iterable[DeadLetter]) -> None:
+    for letter in letters:
+        if letter.partition not in producer.partitions_for(letter.topic):
+            raise ReplayError(
+                f"topic {letter.topic} has no partition {letter.partition} any more, which dead letter {letter.key!r}"
+                " came from: it cannot be replayed; nothing was done"
+            )
+
+
+def _acknowledged(
+    producer: KafkaProducer, letters: Sequence[DeadLetter], send: _Send
+) -> tuple[list[DeadLetter], KafkaError | None]:
+    """Send a record for each letter and wait; return for which the broker has it, and the first failure."""
+    there: list[DeadLetter] = []
+    waiting: list[tuple[DeadLetter, FutureRecordMetadata]] = []
+    failed: KafkaError | None = None
+    try:
+        for letter in letters:
+            waiting.append((letter, send(producer, letter)))  # noqa: PERF401 - those before a failure count
+    except KafkaError as error:
+        failed = error
+    for letter, future in waiting:
+        try:
+            future.get(timeout=PATIENCE_S)
+        except KafkaError as error:
+            failed = failed or error
+        else:
+            there.append(letter)
+    return there, failed

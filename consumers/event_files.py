@@ -1,18 +1,190 @@
-"""Events that people and programs write into files: JSON Lines, YAML, CSV.
+"""Events as people write them down, in tables (CSV) and in YAML, to structured CloudEvents.
 
-Each event comes out as the bytes of a structured CloudEvent and with the place it was read at. Reading streams: a
-file of any size is never in memory whole, but for a YAML document that is one long list.
+What a person may leave out is filled in (`specversion`), and what looks like a number but is none stays text.
 """
+# Events that people and programs write into files: JSON Lines, YAML, CSV.
+#
+# Each event comes out as the bytes of a structured CloudEvent and with the place it was read at. Reading streams: a
+# file of any size is never in memory whole, but for a YAML document that is one long list.
 
+import csv
+import re
 import shutil
 import stat
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import IO, Final, NamedTuple
+from typing import IO, Any, Final, NamedTuple
 
-from consumers.hand_written import Found, UnreadableError, read_csv, read_yaml
+import msgspec
+import yaml
+
+from models.errors import MilepostError
+
+#: The columns of a CSV file that are attributes of the CloudEvent; all others are data.
+ATTRIBUTES: Final = frozenset(
+    {
+        "specversion",
+        "id",
+        "source",
+        "type",
+        "subject",
+        "time",
+        "recordedtime",
+        "datacontenttype",
+        "dataschema",
+        "partitionkey",
+        "correlationid",
+        "causationid",
+    }
+)
+_NUMBERS: Final = frozenset({"lag_days", "jobs"})
+_NUMBER = re.compile(r"-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?", re.ASCII)
+
+
+#: Line and the event's bytes, or what is wrong there.
+Found = Iterator[tuple[int, bytes | ValueError]]
+
+
+class UnreadableError(Exception):
+    """What stands at a line cannot be read, nor what follows it."""
+
+    def __init__(self, line: int, fault: str) -> None:
+        super().__init__(fault)
+        self.line = line
+
+
+def _encoded(document: dict[str, Any]) -> bytes | ValueError:
+    """Return a document written by hand as a structured event."""
+    try:
+        return msgspec.json.encode({"specversion": "1.0", **document})
+    except (TypeError, ValueError, RecursionError) as error:
+        return ValueError(f"cannot be written as JSON: {error}")
+
+
+# CSV
+
+
+def read_csv(lines: Iterable[bytes]) -> Found:
+    """Return the events of a table whose header names attributes and fields; dotted names nest."""
+    rows = csv.reader(_text(lines), strict=True)
+    header: list[str] | None = None
+    start = 1
+    try:
+        for row in rows:
+            # A quoted cell may hold line breaks: an event begins where the one before it ended.
+            line, start = start, rows.line_num + 1
+            cells = [cell.strip() for cell in row]
+            if not any(cells):
+                continue
+            if header is None:
+                header = _header(line, cells)
+            else:
+                yield line, _row(header, cells)
+    except csv.Error as error:
+        raise UnreadableError(rows.line_num, f"not CSV: {error}") from None
+
+
+def _text(lines: Iterable[bytes]) -> Iterator[str]:
+    for number, line in enumerate(lines, 1):
+        try:
+            yield line.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise UnreadableError(number, f"not UTF-8 at byte {error.start} of the line") from None
+
+
+def _header(line: int, names: list[str]) -> list[str]:
+    if twice := sorted({name for name in names if name and names.count(name) > 1}):
+        raise UnreadableError(line, f"the header names {twice[0]!r} twice")
+    return names
+
+
+def _row(header: Sequence[str], cells: Sequence[str]) -> bytes | ValueError:
+    event: dict[str, Any] = {}
+    data: dict[str, Any] = {}
+    for column, cell in enumerate(cells):
+        if not cell:
+            continue
+        name = header[column] if column < len(header) else ""
+        if not name:
+            return ValueError(f"cell {column + 1} ({cell[:64]!r}) has no name in the header")
+        if name in ATTRIBUTES:
+            event[name] = cell
+        elif not _put(data, name.split("."), _value(name, cell)):
+            return ValueError(f"column {name} and another one say two things of the same field")
+    return _encoded({**event, "data": data})
+
+
+def _value(name: str, cell: str) -> object:
+    is_number = name in _NUMBERS or name.endswith(".amount")
+    # What is no number stays the text it is, and the check says what was expected.
+    return msgspec.json.decode(cell) if is_number and _NUMBER.fullmatch(cell) else cell
+
+
+def _put(data: dict[str, Any], path: Sequence[str], value: object) -> bool:
+    for part in path[:-1]:
+        data = data.setdefault(part, {})
+        if not isinstance(data, dict):
+            return False
+    return data.setdefault(path[-1], value) is value
+
+
+# YAML
+
+
+class _Loader(yaml.SafeLoader):
+    """Reads what YAML 1.1 calls a timestamp as the text it is: CloudEvents has no other form for dates."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [resolver for resolver in resolvers if resolver[0] != "tag:yaml.org,2002:timestamp"]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_NULL: Final = "tag:yaml.org,2002:null"
+
+
+class _Lines:
+    """Lets the YAML reader take its text from lines, and knows how far it has come."""
+
+    def __init__(self, lines: Iterable[bytes]) -> None:
+        self._lines = _text(lines)
+        self.number = 0
+
+    def read(self, _size: int = -1) -> str:
+        self.number += 1
+        return next(self._lines, "")
+
+
+def read_yaml(lines: Iterable[bytes]) -> Found:
+    """Return the events of one or several documents, each an event or a list of events."""
+    text = _Lines(lines)
+    try:
+        loader = _Loader(text)
+        while loader.check_node():
+            document: Any = loader.get_node()
+            nodes = document.value if isinstance(document, yaml.SequenceNode) else [document]
+            for node in nodes:
+                if node.tag != _NULL:
+                    yield node.start_mark.line + 1, _yaml_event(loader, node)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        raise UnreadableError(mark.line + 1 if mark else text.number, f"not YAML: {error.problem}") from None
+    except (yaml.YAMLError, RecursionError) as error:
+        # A character that no YAML may hold, or thousands of brackets
+        raise UnreadableError(text.number, f"not YAML: {' '.join(str(error).split())}") from None
+
+
+def _yaml_event(loader: _Loader, node: yaml.Node) -> bytes | ValueError:
+    if not isinstance(node, yaml.MappingNode):
+        return ValueError("not an object")
+    event: dict[str, Any] = loader.construct_document(node)
+    # Attributes are text in CloudEvents, however much they look like numbers: `id: 17`, `specversion: 1.0`.
+    for key, value in node.value:
+        if key.value in event.keys() - {"data"} and isinstance(value, yaml.ScalarNode) and value.tag != _NULL:
+            event[key.value] = value.value
+    return _encoded(event)
+
 
 STDIN: Final = "-"
 #: How much of a pipe is kept in memory before it goes to a temporary file.
@@ -20,7 +192,7 @@ _IN_MEMORY: Final = 8 * 1024 * 1024
 _BOM: Final = b"\xef\xbb\xbf"
 
 
-class EventFileError(Exception):
+class EventFileError(MilepostError):
     """A file that cannot be opened; the message is one line."""
 
 

@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 from kafka.errors import CoordinatorNotAvailableError, NoError, TopicAlreadyExistsError, for_code
 
-from consumers.connection import TopicError, client, count_partitions, id_of, missing, reaching
+from consumers.client import TopicError, client, count_partitions, id_of, missing, reaching
 from models.settings import Settings
 
 _DAY_MS: Final = 24 * 60 * 60 * 1000

@@ -8,23 +8,25 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, date, datetime
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 from sqlalchemy import Engine
 
 from deploy.topics import check_topics, read_topic_id
-from models.database import LOCK_TIMEOUT_MS, DatabaseError, check_schema, connect
+from models.database.engine import LOCK_TIMEOUT_MS, DatabaseError, check_schema, connect
+from models.database.recorder import Store
+from models.errors import MilepostError
 from models.failpoints import arm, read_failpoint
 from models.settings import Settings
-from models.store import Store
 
 logger = logging.getLogger("milepost.worker")
 
 _BACKLOG: Final = 128
 
 
-class WorkerError(Exception):
+class WorkerError(MilepostError):
     """A worker that cannot start; the message is one line: what, where, what to do."""
 
 
@@ -46,11 +48,12 @@ def run_worker(settings: Settings) -> int:
         if (topic_id := read_topic_id(settings)) is not None:
             store.know_topic(settings.events_topic, topic_id)
         # Faust takes a third of the start; what cannot start should say so first.
-        from deploy.board.board import board  # noqa: PLC0415
+        from consumers.dead_letters import read_newest_letters  # noqa: PLC0415
+        from streams.web.board import board  # noqa: PLC0415
         from streams.worker import RefusedError, run  # noqa: PLC0415
 
         try:
-            return run(there, store, listening, board(there, _today))
+            return run(there, store, listening, board(there, _today, partial(read_newest_letters, there)))
         except RefusedError as refused:
             raise WorkerError(str(refused)) from None
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final, Literal, NoReturn, get_args
 
-from models.database import RacedError
+from models.errors import RacedError
 
 #: Each stands at exactly one place, named for what was done last or comes next.
 Place = Literal[

@@ -14,6 +14,7 @@ from pydantic_settings import (
 )
 from pydantic_settings import SettingsError as UnreadableError
 
+from models.errors import MilepostError
 from models.failpoints import read_failpoint
 
 CONFIG_FILE: Final = "milepost.toml"
@@ -22,7 +23,7 @@ MAX_PORT: Final = 65535
 Seconds = Annotated[float, Field(gt=0)]
 
 
-class SettingsError(Exception):
+class SettingsError(MilepostError):
     """A setting that cannot be used; the message is one line."""
 
 

@@ -18,22 +18,23 @@ from faust.tables.manager import TableManager
 from faust.types import TP, AppT, Message
 from mode import Service
 
-from models.positions import LogMadeAnewError, TakenUp
+from models.database.positions import LogMadeAnewError, TakenUp
+from models.database.recorder import Store
 from models.settings import Settings
-from models.store import Store
-from streams.connection import broker_urls, client_options, credentials
-from streams.forecast import Forecaster, Sweeper
-from streams.health import Health
-from streams.log_ends import PATIENCE_SECONDS, LogEnds
-from streams.metrics import DROPPED_BY_CAP, Metrics
-from streams.patience import GivenUpError, until_done
-from streams.producing import producer_of
-from streams.record import Recorder
-from streams.shelf import Shelf
-from streams.telling import Teller
-from streams.transport import Delivery, MicroBatchTransport, consumer_of
-from streams.watchdog import Watchdog
-from streams.web import Pages, Web
+from streams.agents.forecast import Forecaster
+from streams.agents.record import Recorder
+from streams.agents.sweep import Sweeper
+from streams.kafka.config import broker_urls, client_options, credentials
+from streams.kafka.producer import producer_of
+from streams.kafka.transport import Delivery, MicroBatchTransport, consumer_of
+from streams.metrics.pipeline import DROPPED_BY_CAP, Metrics
+from streams.metrics.store import Shelf
+from streams.monitoring.health import Health
+from streams.monitoring.lag import PATIENCE_SECONDS, LogEnds
+from streams.monitoring.watchdog import Watchdog
+from streams.outbox import Teller
+from streams.retry import GivenUpError, until_done
+from streams.web.server import Pages, Web
 
 logger = logging.getLogger("milepost.app")
 

@@ -23,11 +23,11 @@ import uvloop
 from mode import Service, ServiceT
 from prometheus_client import disable_created_metrics
 
-from models.database import DatabaseError
+from models.database.engine import DatabaseError
+from models.database.recorder import Store
 from models.settings import Settings
-from models.store import Store
 from streams.app import create_app
-from streams.web import Pages
+from streams.web.server import Pages
 
 logger = logging.getLogger("milepost.worker")
 

@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 
 import yaml
 
-from deploy.prometheus.running import CONSOLES
+from deploy.prometheus.process import CONSOLES
 
 CHECKOUT = Path(__file__).parents[1]
 DASHBOARDS = CHECKOUT / "deploy" / "grafana" / "dashboards"

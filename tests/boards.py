@@ -7,20 +7,22 @@ import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date
+from functools import partial
 from typing import Any, NamedTuple
 
 import msgspec
 from aiohttp import web
 
-from deploy.board.board import board
-from models.envelope import encode_structured
-from models.events import Event
-from models.forecasts import Forecasts
-from models.ledger import Entry
+from consumers.dead_letters import read_newest_letters
+from models.database.ledger import Entry
+from models.database.projector import Forecasts
+from models.database.recorder import Store
+from models.domain.cloudevents import encode_structured
+from models.domain.events import Event
 from models.settings import Settings
-from models.store import Store
-from streams.metrics import Metrics
-from streams.web import Known
+from streams.metrics.pipeline import Metrics
+from streams.web.board import board
+from streams.web.server import Known
 from tests.storing import TOPIC, Log, batch_of, prepared, refuse_none
 
 
@@ -86,8 +88,10 @@ def served(url: str, day: date, kafka: str = "127.0.0.1:1") -> Iterator[Served]:
     """Serve the board of a database until the block ends."""
     with prepared(url) as engine:
         metrics, known = Metrics("tests"), dict[str, str]()
-        app = web.Application()
-        board(Settings(database=url, kafka=kafka), lambda: day)(app, Known(metrics.registry, dict, lambda: dict(known)))
+        app, settings = web.Application(), Settings(database=url, kafka=kafka)
+        board(settings, lambda: day, partial(read_newest_letters, settings))(
+            app, Known(metrics.registry, dict, lambda: dict(known))
+        )
         loop, running = asyncio.new_event_loop(), threading.Event()
         ports: list[int] = []
         ending = asyncio.Event()

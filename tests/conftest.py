@@ -8,10 +8,10 @@ from uuid import uuid4
 import pytest
 from hypothesis import settings as hypothesis_settings
 
-from deploy.broker import running_broker
+from deploy.kafka.broker import running_broker
 from deploy.topics import make_topics
-from models.database import connect
-from models.schema import migrate
+from models.database.engine import connect
+from models.database.migrate import migrate
 from models.settings import Settings
 
 pytest_plugins = ["tests.databases"]

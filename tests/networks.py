@@ -11,7 +11,8 @@ from itertools import permutations
 import networkx as nx
 from hypothesis import strategies as st
 
-from models.events import (
+from models.domain.claims import DependencyKey, Facts, Milestone, MilestoneKey, Project, ProjectKey, fold, unretracted
+from models.domain.events import (
     Classifier,
     Data,
     DependencyDeclared,
@@ -24,10 +25,9 @@ from models.events import (
     ProjectRegistered,
     ProjectWithdrawn,
 )
-from models.instants import Instant, Stamp
-from models.milestones import DependencyKey, Facts, Milestone, MilestoneKey, Project, ProjectKey, fold, unretracted
-from models.movements import Movement, movements
-from models.schedule import Standing, picture
+from models.domain.forecast_changes import Movement, movements
+from models.domain.schedule import Standing, picture
+from models.domain.timestamps import Instant, Stamp
 
 TODAY = date(2026, 3, 10)
 SOURCE = "office"

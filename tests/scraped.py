@@ -22,12 +22,11 @@ from typing import Any, Final
 
 import pytest
 
-from deploy.prometheus.placing import Places
-from deploy.prometheus.running import running_prometheus
-from deploy.sample.plans import PROGRAMME, SEZ_OPENS, SEZ_PARK, SEZ_SLIPS_TO, TENANTS, Tenant
-from deploy.sample.story import Story, story
-from models.envelope import encode_structured
-from models.events import Event
+from deploy.demo.story import PROGRAMME, SEZ_OPENS, SEZ_PARK, SEZ_SLIPS_TO, TENANTS, Story, Tenant, story
+from deploy.prometheus.process import running_prometheus
+from deploy.prometheus.render import Places
+from models.domain.cloudevents import encode_structured
+from models.domain.events import Event
 from models.settings import Settings
 from tests.reading import PROGRAMME_REGISTERED, PROJECT_REGISTERED, REPORTED
 from tests.reading import Event as Told

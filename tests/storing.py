@@ -7,15 +7,15 @@ from typing import Any
 
 from sqlalchemy import Engine, delete, select
 
-from models.database import connect, reading, writing
-from models.envelope import decode
-from models.ledger import Entry, Rejected
-from models.milestones import Facts
-from models.positions import Span
-from models.schedule import Standing, picture
-from models.schema import migrate
-from models.store import Batch, Store
-from models.tables import FACTS, ledger, metadata, programmes
+from models.database.engine import connect, reading, writing
+from models.database.ledger import Entry, Rejected
+from models.database.migrate import migrate
+from models.database.positions import Span
+from models.database.recorder import Batch, Store
+from models.database.tables import FACTS, ledger, metadata, programmes
+from models.domain.claims import Facts
+from models.domain.cloudevents import decode
+from models.domain.schedule import Standing, picture
 from tests import reading as oracle
 from tests.publisher import Headers, structured
 from tests.reading import Event, Row

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date
 
-from models.forecasts import Forecasts
-from models.instants import epoch_seconds, parse_instant
-from models.store import Store
+from models.database.projector import Forecasts
+from models.database.recorder import Store
+from models.domain.timestamps import epoch_seconds, parse_instant
 from tests.reading import (
     CANCELLED,
     DEPENDENCY_DECLARED,

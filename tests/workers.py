@@ -18,9 +18,9 @@ from typing import Any
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from prometheus_client.parser import text_string_to_metric_families
 
-from models.database import connect
+from models.database.engine import connect
+from models.database.recorder import Store
 from models.settings import Settings
-from models.store import Store
 from streams.app import Milepost, create_app
 from streams.worker import Root
 from tests.publisher import Headers, structured
@@ -172,7 +172,7 @@ def worker_process(settings: Settings, folder: Path, **environment: str) -> Iter
     variables |= {"MILEPOST_WEB": f"127.0.0.1:{port}", **environment}
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "-c", "from deploy.cli import main; main()", "worker"],
+            [sys.executable, "-c", "from deploy.cli.app import main; main()", "worker"],
             cwd=folder,
             env=variables,
             stdout=output,

@@ -4,7 +4,7 @@ import sys
 from argparse import ArgumentParser
 from pathlib import Path
 
-from deploy.prometheus.placing import FILES, PlaceError, Places, write
+from deploy.prometheus.render import FILES, PlaceError, Places, write
 
 _DEFAULT = Places()
 

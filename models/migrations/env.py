@@ -1,8 +1,8 @@
-"""Alembic's entry: run the migrations on the connection that `models.schema` hands over."""
+"""Alembic's entry: run the migrations on the connection that `models.database.migrate` hands over."""
 
 from alembic import context
 
-from models.tables import metadata
+from models.database.tables import metadata
 
 context.configure(connection=context.config.attributes["connection"], target_metadata=metadata)
 with context.begin_transaction():

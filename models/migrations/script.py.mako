@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-from models.tables import NAME
+from models.database.tables import NAME
 
 revision = ${repr(up_revision)}
 down_revision = ${repr(down_revision)}

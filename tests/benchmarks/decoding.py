@@ -4,10 +4,9 @@ import time
 from collections.abc import Iterator
 from typing import Final
 
-from models.admission import admit
-from models.envelope import Headers, decode
-from models.events import Event
-from models.instants import epoch_seconds, parse_instant
+from models.domain.cloudevents import Headers, decode
+from models.domain.events import Event, admit
+from models.domain.timestamps import epoch_seconds, parse_instant
 from tests.benchmarks.effort import Effort
 from tests.benchmarks.figures import Figure, Target, pooled
 from tests.benchmarks.ground import Ground

@@ -11,12 +11,12 @@ from uuid import uuid4
 
 from sqlalchemy import text
 
-from deploy.broker import running_broker
+from deploy.kafka.broker import running_broker
 from deploy.topics import make_topics
-from models.database import connect
-from models.schema import migrate
+from models.database.engine import connect
+from models.database.migrate import migrate
+from models.database.recorder import Store
 from models.settings import Settings
-from models.store import Store
 from tests.benchmarks.watching import WatchedWorker, watched_worker
 from tests.databases import Databases
 from tests.reading import Event

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Sequence
 
 from sqlalchemy import select
 
-from models.database import reading
-from models.store import Store
-from models.tables import ledger
+from models.database.engine import reading
+from models.database.recorder import Store
+from models.database.tables import ledger
 from tests.benchmarks.figures import Figure, Target
 from tests.benchmarks.ground import Place
 from tests.benchmarks.publishing import Publisher

@@ -6,9 +6,9 @@ from typing import Final
 
 from sqlalchemy import func, select
 
-from models.database import reading
-from models.store import Store
-from models.tables import history
+from models.database.engine import reading
+from models.database.recorder import Store
+from models.database.tables import history
 from tests.benchmarks.effort import Effort
 from tests.benchmarks.figures import Figure, Target, pooled
 from tests.benchmarks.ground import Ground

@@ -11,13 +11,12 @@ from aiokafka import AIOKafkaConsumer
 from confluent_kafka import Consumer
 from sqlalchemy import text
 
-from models.admission import admit
-from models.envelope import decode
-from models.events import Event
-from models.ledger import Entry
-from models.positions import Span
-from models.store import Batch
-from streams.header_names import read_any_names
+from models.database.ledger import Entry
+from models.database.positions import Span
+from models.database.recorder import Batch
+from models.domain.cloudevents import decode
+from models.domain.events import Event, admit
+from streams.kafka.compat import read_any_names
 from tests.benchmarks.collecting import as_in_a_worker
 from tests.benchmarks.effort import Effort
 from tests.benchmarks.figures import Figure, pooled

@@ -10,7 +10,7 @@ import faust
 from rich.console import Console
 from rich.table import Table
 
-from deploy.broker import KAFKA_VERSION
+from deploy.kafka.broker import KAFKA_VERSION
 from tests.benchmarks.effort import Effort
 from tests.benchmarks.figures import Figure, Target, shown
 from tests.benchmarks.ground import Ground

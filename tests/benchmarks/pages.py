@@ -10,9 +10,9 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
-from models.forecasts import Drawn
-from models.schedule import picture
-from streams.shelf import Shelf
+from models.database.projector import Drawn
+from models.domain.schedule import picture
+from streams.metrics.store import Shelf
 from tests.benchmarks.effort import Effort
 from tests.benchmarks.figures import Figure, pooled
 from tests.benchmarks.ground import Ground

@@ -9,9 +9,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, Final, NamedTuple
 
-from models.envelope import decode
-from models.events import Event as Accepted
-from models.milestones import Facts, fold
+from models.domain.claims import Facts, fold
+from models.domain.cloudevents import decode
+from models.domain.events import Event as Accepted
 from tests.publisher import PATH, structured
 from tests.reading import DEPENDENCY_DECLARED, PROGRAMME_REGISTERED, PROJECT_REGISTERED, REPORTED, Event
 

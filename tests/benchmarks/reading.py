@@ -10,10 +10,10 @@ from itertools import chain
 from pathlib import Path
 from typing import Final
 
-from models.envelope import decode
-from models.ledger import Entry
-from models.positions import Span
-from models.store import Batch, Store
+from models.database.ledger import Entry
+from models.database.positions import Span
+from models.database.recorder import Batch, Store
+from models.domain.cloudevents import decode
 from tests.benchmarks.effort import Effort
 from tests.benchmarks.figures import Figure, pooled
 from tests.benchmarks.ground import Ground, Place
@@ -81,7 +81,7 @@ def _asked(place: Place, worker: WatchedWorker, plans: list[Plan], title: str) -
     began = time.perf_counter()
     subprocess.run(
         [
-            *(sys.executable, "-c", "from deploy.cli import main; main()", "status", "--json"),
+            *(sys.executable, "-c", "from deploy.cli.app import main; main()", "status", "--json"),
             *("--database", place.store.engine.url.render_as_string(hide_password=False)),
         ],
         cwd=Path(__file__).parents[2],

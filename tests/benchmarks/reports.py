@@ -10,10 +10,9 @@ from uuid import UUID
 import msgspec
 from confluent_kafka import Producer
 
-from models.admission import admit
-from models.envelope import decode
-from models.events import Event
-from models.ledger import Entry
+from models.database.ledger import Entry
+from models.domain.cloudevents import decode
+from models.domain.events import Event, admit
 from models.settings import Settings
 
 PROJECTS: Final = 10_000

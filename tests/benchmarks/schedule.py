@@ -1,12 +1,12 @@
-"""Drawing a programme: `models.schedule.picture` from nothing, and again after one claim."""
+"""Drawing a programme: `models.domain.schedule.picture` from nothing, and again after one claim."""
 
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Final
 
-from models.milestones import Facts, Milestone
-from models.schedule import Picture, picture
+from models.domain.claims import Facts, Milestone
+from models.domain.schedule import Picture, picture
 from tests.benchmarks.collecting import as_in_a_worker
 from tests.benchmarks.effort import Effort
 from tests.benchmarks.figures import Figure, Target, pooled

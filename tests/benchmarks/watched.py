@@ -26,15 +26,15 @@ from mode import Service
 from prometheus_client import CollectorRegistry
 
 from deploy.worker import run_worker
+from models.database.recorder import Store
 from models.settings import Settings
-from models.store import Store
+from streams.agents.forecast import Forecaster
 from streams.app import Milepost, create_app
-from streams.forecast import Forecaster
-from streams.metrics import BulkHistogram
-from streams.shelf import Shelf
-from streams.shelf import Shown as OnShelf
-from streams.transport import Delivery
-from streams.web import Pages
+from streams.kafka.transport import Delivery
+from streams.metrics.pipeline import BulkHistogram
+from streams.metrics.store import Shelf
+from streams.metrics.store import Shown as OnShelf
+from streams.web.server import Pages
 from tests.benchmarks.sights import (
     AnySight,
     Assigned,

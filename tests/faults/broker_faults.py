@@ -7,7 +7,7 @@ from typing import Final
 
 from sqlalchemy import text
 
-from models.database import writing
+from models.database.engine import writing
 from tests.faults.fault import Fault
 from tests.faults.scene import Scene, measured
 from tests.workers import wait_until

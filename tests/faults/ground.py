@@ -11,7 +11,7 @@ from typing import Final
 import psutil
 from sqlalchemy import make_url
 
-from deploy.broker import Broker, running_broker
+from deploy.kafka.broker import Broker, running_broker
 from tests.databases import Databases, embedded
 from tests.faults.proxy import Proxy, proxied
 from tests.faults.small_disk import small_disk

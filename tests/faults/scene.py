@@ -15,12 +15,12 @@ from kafka.errors import RetriableError
 from sqlalchemy import Engine, make_url, select
 
 from consumers.audit import audit
-from models.database import connect, reading
-from models.milestones import MilestoneKey
-from models.schedule import picture
+from models.database.engine import connect, reading
+from models.database.recorder import Store
+from models.database.tables import forecasts, ledger, programmes
+from models.domain.claims import MilestoneKey
+from models.domain.schedule import picture
 from models.settings import Settings
-from models.store import Store
-from models.tables import forecasts, ledger, programmes
 from tests.faults.effort import Effort
 from tests.faults.ground import Ground
 from tests.faults.load import Load

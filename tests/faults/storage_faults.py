@@ -9,9 +9,9 @@ from pathlib import Path
 from sqlalchemy import NullPool, create_engine, text
 from sqlalchemy.exc import DBAPIError
 
-from models import tables
-from models.database import connect, writing
-from models.schema import migrate
+from models.database import tables
+from models.database.engine import connect, writing
+from models.database.migrate import migrate
 from tests.faults.fault import Fault
 from tests.faults.scene import Scene, measured
 from tests.faults.small_disk import SmallDisk, small_disk

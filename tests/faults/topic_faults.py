@@ -101,7 +101,7 @@ def make_anew(scene: Scene) -> float:
         assert "milepost init --accept-new-topic" in _refusal(worker)
     told = {"MILEPOST_KAFKA": settings.kafka, "MILEPOST_DATABASE": settings.database}
     told |= {"MILEPOST_PREFIX": settings.prefix, "MILEPOST_PARTITIONS": str(settings.partitions)}
-    command = [sys.executable, "-c", "from deploy.cli import main; main()", "init", "--accept-new-topic"]
+    command = [sys.executable, "-c", "from deploy.cli.app import main; main()", "init", "--accept-new-topic"]
     subprocess.run(command, env=told, capture_output=True, check=True, timeout=60)
     scene.start_worker().wait_until_ready()
     return measured(scene)

@@ -6,10 +6,10 @@ import re
 from sqlalchemy import text
 
 from consumers.audit import Summary, audit
-from models.comparison import Difference
-from models.database import connect, writing
+from models.database.consistency import Difference
+from models.database.engine import connect, writing
+from models.database.recorder import Store
 from models.settings import Settings
-from models.store import Store
 from tests.publisher import Headers, random_events, shuffled_with_duplicates, structured
 from tests.workers import publish_records, running_app, until
 

@@ -12,11 +12,11 @@ from sqlalchemy import text
 from typer.testing import CliRunner, Result
 
 from consumers.dead_letters import read_dead_letters
-from deploy import cli
+from deploy.cli import app
 from deploy.topics import make_topics
-from models.database import connect, writing
+from models.database.engine import connect, writing
+from models.database.recorder import Store
 from models.settings import Settings
-from models.store import Store
 from tests.integration.test_rejections import name_of
 from tests.integration.test_streams import report
 from tests.publisher import Headers, structured
@@ -38,7 +38,7 @@ def record_all(settings: Settings, records: int) -> None:
 def command(settings: Settings, *arguments: str) -> Result:
     told = {"MILEPOST_KAFKA": settings.kafka, "MILEPOST_PREFIX": settings.prefix}
     return CliRunner().invoke(
-        cli.app, arguments, prog_name="milepost", env=told | {"MILEPOST_DATABASE": settings.database}
+        app.app, arguments, prog_name="milepost", env=told | {"MILEPOST_DATABASE": settings.database}
     )
 
 

@@ -12,16 +12,15 @@ from typing import Any, Final
 import msgspec
 import pytest
 
-from deploy.board import answers
-from deploy.explain import as_json, read_explanation
-from deploy.question import Question
-from deploy.sample.plans import PROGRAMME, SEZ_PARK, TENANTS
-from deploy.sample.story import story
-from deploy.status import as_json as status_as_json
-from deploy.status import read_status
-from models.events import DependencyDeclared, Event, MilestoneRef, ProgrammeRegistered, ProjectRegistered
-from models.instants import Instant
-from models.milestones import MilestoneKey
+from deploy.demo.story import PROGRAMME, SEZ_PARK, TENANTS, story
+from models.domain.claims import MilestoneKey
+from models.domain.events import DependencyDeclared, Event, MilestoneRef, ProgrammeRegistered, ProjectRegistered
+from models.domain.timestamps import Instant
+from models.views.explanation import as_json, read_explanation
+from models.views.queries import Question
+from models.views.status import as_json as status_as_json
+from models.views.status import read_status
+from streams.web import schemas
 from tests.boards import Served, ask, served
 from tests.databases import KINDS, Databases
 
@@ -32,13 +31,13 @@ HERE: Final = f"/programmes/{PROGRAMME}"
 PAGES: Final = ("/", HERE, f"{HERE}/trend", f"{HERE}/milestones/{LAUNCH}", f"{HERE}/gates/{GATE}", "/pipeline")
 #: What is asked, and the class that answers.
 OPERATIONS: Final[dict[str, type[msgspec.Struct]]] = {
-    "/api/programmes": answers.Programmes,
-    f"/api{HERE}": answers.ProgrammeAnswer,
-    f"/api{HERE}/milestones": answers.Milestones,
-    f"/api{HERE}/milestones/{LAUNCH}": answers.ExplanationAnswer,
-    f"/api{HERE}/gates/{GATE}": answers.Waiting,
-    f"/api{HERE}/moves": answers.Moves,
-    "/api/pipeline": answers.PipelineAnswer,
+    "/api/programmes": schemas.Programmes,
+    f"/api{HERE}": schemas.ProgrammeAnswer,
+    f"/api{HERE}/milestones": schemas.Milestones,
+    f"/api{HERE}/milestones/{LAUNCH}": schemas.ExplanationAnswer,
+    f"/api{HERE}/gates/{GATE}": schemas.Waiting,
+    f"/api{HERE}/moves": schemas.Moves,
+    "/api/pipeline": schemas.PipelineAnswer,
 }
 
 
@@ -374,8 +373,8 @@ def test_without_its_tables_it_says_so_and_comes_back_with_them(empty: Served) -
 
 
 def test_more_than_it_can_bear_are_turned_away(told: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("deploy.board.answering.MOST_AT_ONCE", 0)
-    monkeypatch.setattr("deploy.board.stream.MOST_LISTENING", 0)
+    monkeypatch.setattr("streams.web.server.responses.MOST_AT_ONCE", 0)
+    monkeypatch.setattr("streams.web.server.sse.MOST_LISTENING", 0)
 
     page, problem, stream = told.get("/"), told.get("/api/programmes"), told.get("/api/stream")
 
@@ -388,7 +387,7 @@ def test_a_bug_of_a_page_is_logged_and_ends_nothing(
     told: Served, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     with monkeypatch.context() as broken:
-        broken.setattr("deploy.board.pages.telling", None)
+        broken.setattr("streams.web.server.pages.telling", None)
         page = told.get(f"{HERE}/trend")
 
     assert (page.status, "This page has a bug" in page.text) == (500, True)
@@ -429,10 +428,10 @@ def test_the_stream_tells_of_a_programme_that_is_drawn_anew(told: Served) -> Non
         turn, after = next_event(stream)
 
     assert (kind, turn) == (b"drawn", b"turn")
-    notice = msgspec.json.decode(data, type=answers.Notice)
+    notice = msgspec.json.decode(data, type=schemas.Notice)
     assert (notice.programme, notice.data_date) == ("east", DAY)
     assert notice.revision >= 1
-    names = [msgspec.json.decode(each, type=answers.Turn).turn for each in (before, after)]
+    names = [msgspec.json.decode(each, type=schemas.Turn).turn for each in (before, after)]
     assert names[0] != names[1]
     assert f'data-drawn="{names[1]}"' in told.get("/").text
 
@@ -442,7 +441,7 @@ def test_the_stream_of_one_programme_begins_with_how_it_is_drawn(told: Served) -
         kind, data = next_event(stream)
 
     assert kind == b"drawn"
-    notice = msgspec.json.decode(data, type=answers.Notice)
+    notice = msgspec.json.decode(data, type=schemas.Notice)
     assert notice.programme == PROGRAMME
     assert f'data-drawn="{notice.revision} {notice.data_date}"' in told.get(HERE).text
 

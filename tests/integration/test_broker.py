@@ -20,8 +20,9 @@ import psutil
 import pytest
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 
-from deploy.broker import Broker, BrokerError, running_broker
-from deploy.kafka_jars import class_path
+from deploy.kafka.broker import Broker, running_broker
+from deploy.kafka.errors import BrokerError
+from deploy.kafka.jars import class_path
 
 ROOT = Path(__file__).parents[2]
 TOPIC = "milepost.events"

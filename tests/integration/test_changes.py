@@ -12,15 +12,15 @@ from faust.exceptions import ProducerSendError
 from sqlalchemy import select, update
 
 import streams.app
-from models import tables
-from models.changes import FORECAST_CHANGED, GATE_OPENED, MILESTONE_ACHIEVED, SOURCE
-from models.database import connect, reading, writing
-from models.forecasts import Forecasts
-from models.schedule import Picture
+from models.database import tables
+from models.database.engine import connect, reading, writing
+from models.database.projector import Forecasts
+from models.database.recorder import Store
+from models.domain.forecast_changes import FORECAST_CHANGED, GATE_OPENED, MILESTONE_ACHIEVED, SOURCE
+from models.domain.schedule import Picture
 from models.settings import Settings
-from models.store import Store
 from streams.app import Milepost
-from streams.producing import Outgoing
+from streams.kafka.producer import Outgoing
 from tests.reading import DEPENDENCY_DECLARED, REPORTED, Event
 from tests.workers import Page, publish, read_topic, running_app, until
 

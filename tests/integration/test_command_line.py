@@ -20,16 +20,16 @@ from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import ConfigResource, ConfigResourceType
 from typer.testing import CliRunner, Result
 
-from consumers import connection
+from consumers import client as kafka_client
 from consumers import publish as publishing
-from consumers.connection import TopicError
+from consumers.client import TopicError
 from consumers.dead_letters import read_dead_letters
 from consumers.event_files import Written
-from deploy import cli
-from deploy.broker import running_broker
+from deploy.cli import app
+from deploy.kafka.broker import running_broker
 from deploy.topics import check_topics
-from models.envelope import decode
-from models.events import Event
+from models.domain.cloudevents import decode
+from models.domain.events import Event
 from models.settings import read_settings
 from tests.publisher import random_events
 from tests.reading import Event as Json
@@ -61,7 +61,7 @@ def producer(kafka: str) -> Iterator[KafkaProducer]:
 
 
 def milepost(*arguments: str, given: str | bytes | None = None) -> Result:
-    return CliRunner().invoke(cli.app, arguments, input=given, prog_name="milepost")
+    return CliRunner().invoke(app.app, arguments, input=given, prog_name="milepost")
 
 
 def lines(*arguments: str) -> list[str]:
@@ -272,7 +272,7 @@ def test_the_file_may_be_far_larger_than_what_is_on_its_way_at_once(prefix: str,
 
 def test_ctrl_c_ends_publish_quietly() -> None:
     lines("init")
-    program = "from deploy.cli import main; main()"
+    program = "from deploy.cli.app import main; main()"
     arguments = [sys.executable, "-c", program, "publish", "--no-check", "-"]
     with subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as command:
         assert command.stdin
@@ -342,7 +342,7 @@ def test_an_empty_topic_of_dead_letters_is_an_empty_list() -> None:
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 0)])
 def test_kafka_serves_in_the_foreground_until_it_is_told_to_stop(number: int, status: int, tmp_path: Path) -> None:
-    program = "from deploy.cli import main; main()"
+    program = "from deploy.cli.app import main; main()"
     arguments = [sys.executable, "-c", program, "kafka", "--port", str(_free_port()), "--data", str(tmp_path / "kafka")]
     with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True) as command:
         assert command.stdout
@@ -395,7 +395,7 @@ def test_a_kafka_that_wants_a_login_gets_one_and_says_when_it_is_wrong(
         asyncio.run(work())
         monkeypatch.setenv("MILEPOST_KAFKA_SASL_MECHANISM", "SCRAM-SHA-512")
         # A broker hangs up on who it refuses; whether what it said first is read is a race, the hint is there anyway.
-        monkeypatch.setattr(connection, "BOOTSTRAP_MS", 1_500)
+        monkeypatch.setattr(kafka_client, "BOOTSTRAP_MS", 1_500)
         assert "kafka_sasl_mechanism" in the_line(milepost("dead-letters", "list"))
         monkeypatch.setenv("MILEPOST_KAFKA_SASL_MECHANISM", "PLAIN")
         monkeypatch.setenv("MILEPOST_KAFKA_PASSWORD", "wrong")
@@ -410,7 +410,7 @@ def test_a_broker_that_dies_while_events_are_sent_is_one_line_with_what_was_ackn
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # What an operator is given half a minute for
-    monkeypatch.setattr(connection, "REQUEST_MS", 1_500)
+    monkeypatch.setattr(kafka_client, "REQUEST_MS", 1_500)
     monkeypatch.setattr(publishing, "_DELIVERY_MS", 2_000)
     monkeypatch.setattr(publishing, "_LAST_S", 1)
     with running_broker(tmp_path / "kafka") as broker:

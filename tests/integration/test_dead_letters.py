@@ -12,13 +12,14 @@ from kafka import KafkaAdminClient, KafkaProducer
 from kafka.admin import ConfigResource, ConfigResourceType
 from typer.testing import CliRunner, Result
 
-from consumers.dead_letters import DeadLetter, read_dead_letters, read_newest_letters
-from consumers.null_headers import NullableHeaders, TrueHeaders
-from deploy import cli
-from models.database import connect
-from models.schedule import picture
+from consumers.compat import NullableHeaders, TrueHeaders
+from consumers.dead_letters import read_dead_letters, read_newest_letters
+from deploy.cli import app
+from models.database.engine import connect
+from models.database.recorder import Store
+from models.domain.dead_letters import DeadLetter
+from models.domain.schedule import picture
 from models.settings import Settings
-from models.store import Store
 from tests.publisher import Headers, structured
 from tests.reading import Event
 from tests.workers import publish, publish_records, read_topic, running_app, until
@@ -78,7 +79,7 @@ def milepost(settings: Settings, *arguments: str) -> Result:
         f"MILEPOST_{name.upper()}": value if isinstance(value, str) else json.dumps(value)
         for name, value in told.items()
     }
-    return CliRunner().invoke(cli.app, arguments, env=environment, prog_name="milepost")
+    return CliRunner().invoke(app.app, arguments, env=environment, prog_name="milepost")
 
 
 def lines(settings: Settings, *arguments: str) -> list[str]:

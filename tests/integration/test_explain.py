@@ -21,9 +21,9 @@ import pytest
 from sqlalchemy import delete
 from typer.testing import CliRunner, Result
 
-from deploy import cli
-from models.database import connect, writing
-from models.tables import ledger
+from deploy.cli import app
+from models.database.engine import connect, writing
+from models.database.tables import ledger
 from tests.told import Told, cancel, depend, register, report, retract, told, withdraw
 
 TODAY = date(2026, 3, 10)
@@ -62,7 +62,7 @@ def north(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Told]:
 
 
 def milepost(*arguments: str) -> Result:
-    return CliRunner().invoke(cli.app, arguments, prog_name="milepost")
+    return CliRunner().invoke(app.app, arguments, prog_name="milepost")
 
 
 def told_by(*arguments: str) -> str:
@@ -474,7 +474,7 @@ def in_a_terminal(columns: int, *arguments: str) -> list[str]:
     """Run a command whose standard output is a terminal; give what that shows, without colours."""
     ours, theirs = pty.openpty()
     termios.tcsetwinsize(theirs, (50, columns))
-    program = "from deploy.cli import main; main()"
+    program = "from deploy.cli.app import main; main()"
     environment = {**os.environ, "TERM": "xterm-256color"}
     environment.pop("COLUMNS", None)
     with subprocess.Popen([sys.executable, "-c", program, *arguments], stdout=theirs, env=environment) as command:

@@ -7,14 +7,15 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, delete, event, select, update
 
-from models import tables
-from models.database import RacedError, reading, writing
-from models.forecasts import Drawn, Forecasts
-from models.history import note_published, read_history, read_untold
-from models.milestones import MilestoneKey
-from models.movements import Noted
-from models.schedule import State
-from models.store import Store
+from models.database import tables
+from models.database.engine import reading, writing
+from models.database.forecasts import note_published, read_history, read_untold
+from models.database.projector import Drawn, Forecasts
+from models.database.recorder import Store
+from models.domain.claims import MilestoneKey
+from models.domain.forecast_changes import Noted
+from models.domain.schedule import State
+from models.errors import RacedError
 from tests.reading import CANCELLED, DEPENDENCY_DECLARED, PROJECT_WITHDRAWN, REPORTED, RETRACTED, Event
 from tests.storing import TOPIC, Log, batch_of, prepared, refuse_none
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.prometheus.placing import Places, write
+from deploy.prometheus.render import Places, write
 from tests.alerting import alerts, needs
 from tests.notified import asked, read, running_alertmanager
 from tests.workers import free_port, wait_until

@@ -7,11 +7,11 @@ from datetime import date
 import pytest
 from sqlalchemy import Engine, text
 
-from models.database import DatabaseError, connect, reading, writing
-from models.forecasts import Forecasts
-from models.refold import compare_with_ledger, put_right
+from models.database.consistency import compare_with_ledger, put_right
+from models.database.engine import DatabaseError, connect, reading, writing
+from models.database.projector import Forecasts
+from models.database.recorder import Store
 from models.settings import Settings
-from models.store import Store
 from tests.integration.test_streams import report
 from tests.publisher import random_events
 from tests.storing import TOPIC, Log, batch_of, decided, prepared, refuse_none

@@ -7,11 +7,12 @@ from typing import Any, NamedTuple
 
 from kafka import KafkaProducer
 
-from consumers.dead_letters import OURS, DeadLetter, read_dead_letters
-from consumers.null_headers import NullableHeaders, TrueHeaders
-from models.database import connect, writing
+from consumers.compat import NullableHeaders, TrueHeaders
+from consumers.dead_letters import read_dead_letters
+from models.database.engine import connect, writing
+from models.database.recorder import Store
+from models.domain.dead_letters import OURS, DeadLetter
 from models.settings import Settings
-from models.store import Store
 from tests.integration.test_dead_letters import keep_small, said
 from tests.integration.test_store import refuse_to_store
 from tests.publisher import Headers, binary, structured

@@ -21,16 +21,17 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, create_engine, event, func, inspect, select, text, update
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 
-import models
-from models import tables
-from models.database import DatabaseError, Fate, RacedError, check_schema, connect, fate_of, reading, writing
-from models.events import Money, Reason
-from models.ledger import Entry, Rejected, restore
-from models.milestones import MilestoneKey, ProjectKey
-from models.positions import LogMadeAnewError, SetBack, Span, TakenUp, accept_topic
-from models.recall import recall
-from models.schema import migrate
-from models.store import Batch, Change, Recorded, Store
+import models.domain.events
+from models.database import tables
+from models.database.claims import recall
+from models.database.engine import DatabaseError, Fate, check_schema, connect, fate_of, reading, writing
+from models.database.ledger import Entry, Rejected, restore
+from models.database.migrate import migrate
+from models.database.positions import LogMadeAnewError, SetBack, Span, TakenUp, accept_topic
+from models.database.recorder import Batch, Change, Recorded, Store
+from models.domain.claims import MilestoneKey, ProjectKey
+from models.domain.events import Money, Reason
+from models.errors import RacedError
 from tests.publisher import binary, random_events, structured
 from tests.reading import (
     CANCELLED,
@@ -103,7 +104,7 @@ def planned(store: Store) -> str | None:
 
 
 def ids(entries: Sequence[Entry]) -> list[str]:
-    return [entry.outcome.id for entry in entries if not isinstance(entry.outcome, models.events.Rejection)]
+    return [entry.outcome.id for entry in entries if not isinstance(entry.outcome, models.domain.events.Rejection)]
 
 
 def record(store: Store, *entries: Entry) -> Recorded:
@@ -1192,7 +1193,8 @@ def test_migrating_again_changes_nothing(engine: Engine) -> None:
 
 def test_two_processes_that_prepare_the_same_database_at_once_leave_it_ready(database_url: str) -> None:
     program = (
-        "import sys; from models.database import DatabaseError, connect; from models.schema import migrate\n"
+        "import sys\n"
+        "from models.database.engine import DatabaseError, connect; from models.database.migrate import migrate\n"
         "engine = connect(sys.argv[1])\n"
         "print('ready', flush=True); sys.stdin.readline()\n"
         "try: migrate(engine)\n"
@@ -1393,7 +1395,7 @@ def test_a_connection_that_is_cut_passes(shared: Store) -> None:
 
 
 def test_a_database_that_is_locked_for_too_long_passes(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("models.database.LOCK_TIMEOUT_MS", 50)
+    monkeypatch.setattr("models.database.engine.LOCK_TIMEOUT_MS", 50)
     impatient = connect(engine.url.render_as_string(hide_password=False))
     try:
         with writing(engine) as connection:

@@ -18,18 +18,19 @@ from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
 from kafka.structs import OffsetAndMetadata
 from sqlalchemy import Engine, delete, make_url, select, text, update
 
-from models import tables
-from models.database import connect, writing
-from models.envelope import decode
-from models.events import Event as Said
-from models.events import Rejection
-from models.schedule import picture
+from models.database import tables
+from models.database.engine import connect, writing
+from models.database.recorder import Batch, Change, Meanwhile, Recorded, Reject, Store, nothing
+from models.domain.cloudevents import decode
+from models.domain.events import Event as Said
+from models.domain.events import Rejection
+from models.domain.schedule import picture
 from models.settings import Settings
-from models.store import Batch, Change, Meanwhile, Recorded, Reject, Store, nothing
-from streams import app, record
+from streams import app
+from streams.agents import record
+from streams.agents.forecast import Forecaster
 from streams.app import Milepost
-from streams.forecast import Forecaster
-from streams.transport import Delivery, consumer_of
+from streams.kafka.transport import Delivery, consumer_of
 from tests.publisher import Headers, random_events, shuffled_with_duplicates, structured
 from tests.reading import Event, read_milestones
 from tests.storing import row_of

@@ -5,7 +5,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.comparison import Difference, Fields, Key, compare, plain
+from models.database.consistency import Difference, Fields, Key, compare, plain
 
 keys = st.tuples(st.sampled_from(["north", "south"]), st.sampled_from(["a", "b", "c"]))
 values = st.none() | st.integers(-2, 2) | st.text(max_size=2) | st.dates() | st.booleans()

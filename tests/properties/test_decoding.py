@@ -9,8 +9,8 @@ import msgspec
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from models.envelope import Headers, decode, decode_data, encode_binary, encode_structured
-from models.events import DATA_TYPES, Event, Oddity, Reason, Rejection
+from models.domain.cloudevents import Headers, decode, decode_data, encode_binary, encode_structured
+from models.domain.events import DATA_TYPES, Event, Oddity, Reason, Rejection
 from tests.publisher import binary, events, random_events, structured
 
 ATTRIBUTES = ("specversion", "id", "source", "type", "subject", "time", "recordedtime", "correlationid", "causationid")

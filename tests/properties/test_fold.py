@@ -8,9 +8,9 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.envelope import decode
-from models.events import Event
-from models.milestones import fold, unretracted
+from models.domain.claims import fold, unretracted
+from models.domain.cloudevents import decode
+from models.domain.events import Event
 from tests.publisher import DATES, binary, event_sets, random_events, structured
 from tests.storing import as_read, as_told
 

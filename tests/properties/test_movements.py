@@ -8,11 +8,11 @@ import networkx as nx
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.events import Event
-from models.instants import Stamp
-from models.milestones import DependencyKey, Facts, MilestoneKey, ProjectKey
-from models.movements import Movement, movements
-from models.schedule import Picture, State, picture
+from models.domain.claims import DependencyKey, Facts, MilestoneKey, ProjectKey
+from models.domain.events import Event
+from models.domain.forecast_changes import Movement, movements
+from models.domain.schedule import Picture, State, picture
+from models.domain.timestamps import Stamp
 from tests.networks import days, facts_of, histories, movements_by, taken_back
 
 Key = TypeVar("Key", ProjectKey, MilestoneKey, DependencyKey)

@@ -6,9 +6,9 @@ import networkx as nx
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.events import Event
-from models.milestones import DependencyKey, Facts, MilestoneKey
-from models.network import Network, network
+from models.domain.claims import DependencyKey, Facts, MilestoneKey
+from models.domain.events import Event
+from models.domain.network import Network, network
 from tests.networks import facts, facts_of, graph_of, histories, planned, waits
 
 

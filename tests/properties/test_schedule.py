@@ -8,9 +8,9 @@ import networkx as nx
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.events import Event
-from models.milestones import Facts, Milestone, MilestoneKey
-from models.schedule import Driver, Picture, State, picture
+from models.domain.claims import Facts, Milestone, MilestoneKey
+from models.domain.events import Event
+from models.domain.schedule import Driver, Picture, State, picture
 from tests.networks import days, facts, facts_of, graph_of, histories, is_cancelled, longest_ways
 
 START = MilestoneKey("", "", "")

@@ -19,15 +19,15 @@ from hypothesis.stateful import (
 )
 from sqlalchemy import Engine, update
 
-from models.belief import believe
-from models.database import connect, reading, writing
-from models.envelope import decode
-from models.events import Event
-from models.instants import parse_instant
-from models.ledger import Entry
-from models.milestones import fold, unretracted
-from models.store import Store
-from models.tables import positions
+from models.database.engine import connect, reading, writing
+from models.database.ledger import Entry
+from models.database.queries import believe
+from models.database.recorder import Store
+from models.database.tables import positions
+from models.domain.claims import fold, unretracted
+from models.domain.cloudevents import decode
+from models.domain.events import Event
+from models.domain.timestamps import parse_instant
 from tests.databases import KINDS, Databases
 from tests.publisher import TIMES, binary, event_sets, events, random_events, shuffled_with_duplicates, structured
 from tests.storing import TOPIC, Log, as_read, as_told, batch_of, decided, emptied, prepared, refuse_none

@@ -5,10 +5,10 @@ from datetime import timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.events import Event
-from models.milestones import Facts, MilestoneKey, fold, unretracted
-from models.schedule import Picture, picture
-from models.waiting import Waiter, waiting_for
+from models.domain.claims import Facts, MilestoneKey, fold, unretracted
+from models.domain.events import Event
+from models.domain.impact import Waiter, waiting_for
+from models.domain.schedule import Picture, picture
 from tests.networks import TODAY, estimated, histories
 
 #: A claim newer than all that a history has.

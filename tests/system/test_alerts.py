@@ -13,12 +13,11 @@ from typing import NamedTuple
 
 import pytest
 
-from deploy.prometheus.placing import Places
-from deploy.prometheus.running import alerts_page, find_prometheus, running_prometheus
-from deploy.sample.plans import NTM_PARK, SEZ_PARK, TENANTS
-from deploy.sample.story import Story, story
-from models.envelope import encode_structured
-from models.events import MilestoneReported, ProgrammeRegistered
+from deploy.demo.story import NTM_PARK, SEZ_PARK, TENANTS, Story, story
+from deploy.prometheus.process import alerts_page, find_prometheus, running_prometheus
+from deploy.prometheus.render import Places
+from models.domain.cloudevents import encode_structured
+from models.domain.events import MilestoneReported, ProgrammeRegistered
 from models.settings import Settings
 from tests.alerting import alerts, needs
 from tests.conftest import prepared
@@ -57,7 +56,7 @@ def tomorrow() -> datetime:
     return datetime.combine(now().date() + timedelta(1), time.min, UTC)
 
 
-#: What comes of the story by the rules, from deploy/sample/plans.py by hand.
+#: What comes of the story by the rules, from deploy/demo/story.py by hand.
 OVERDUE = {("participant-09", "permit-approved"), ("participant-15", "equipment-installed")}
 SLIPPING = {("device-maker-c", "agreement-signed")}
 EATEN = {("participant-13", "equipment-installed")}

@@ -11,11 +11,10 @@ import pytest
 from msgspec.structs import replace
 from playwright.sync_api import Browser, Page, Route
 
-from deploy.sample.plans import PROGRAMME, SEZ_PARK
-from deploy.sample.story import story
-from models.envelope import encode_structured
-from models.events import Classifier, Event, MilestoneReported, ProgrammeRegistered, ProjectRegistered
-from models.instants import Instant
+from deploy.demo.story import PROGRAMME, SEZ_PARK, story
+from models.domain.cloudevents import encode_structured
+from models.domain.events import Classifier, Event, MilestoneReported, ProgrammeRegistered, ProjectRegistered
+from models.domain.timestamps import Instant
 from models.settings import Settings
 from tests.benchmarks.programmes import realistic, said_of
 from tests.boards import served

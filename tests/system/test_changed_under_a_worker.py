@@ -7,10 +7,10 @@ import pytest
 from kafka import KafkaAdminClient
 from sqlalchemy import delete
 
-from models import tables
-from models.database import connect, writing
+from models.database import tables
+from models.database.engine import connect, writing
+from models.database.recorder import Store
 from models.settings import Settings
-from models.store import Store
 from tests.integration.test_streams import report
 from tests.workers import WorkerProcess, publish, wait_until, worker_process
 

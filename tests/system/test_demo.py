@@ -19,9 +19,8 @@ import psutil
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from deploy.sample.plans import PROGRAMME, SEZ_PARK, TENANTS
-from deploy.sample.story import story
-from models.events import Classifier, MilestoneReported
+from deploy.demo.story import PROGRAMME, SEZ_PARK, TENANTS, story
+from models.domain.events import Classifier, MilestoneReported
 from tests.alerting import needs
 from tests.notified import asked, known, read
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.kafka_jars import class_path
+from deploy.kafka.jars import class_path
 from tests.workers import wait_until
 
 CHECKOUT = Path(__file__).parents[2]

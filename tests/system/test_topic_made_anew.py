@@ -9,9 +9,9 @@ from kafka import KafkaAdminClient
 
 from consumers.audit import audit
 from deploy.topics import make_topics, read_topic_id
-from models.database import connect
+from models.database.engine import connect
+from models.database.recorder import Store
 from models.settings import Settings
-from models.store import Store
 from tests.integration.test_streams import report
 from tests.workers import publish, wait_until, worker_process
 
@@ -40,7 +40,7 @@ def accept(settings: Settings) -> list[str]:
         "MILEPOST_PARTITIONS": str(settings.partitions),
     }
     done = subprocess.run(
-        [sys.executable, "-c", "from deploy.cli import main; main()", "init", "--accept-new-topic"],
+        [sys.executable, "-c", "from deploy.cli.app import main; main()", "init", "--accept-new-topic"],
         env=told,
         capture_output=True,
         text=True,

@@ -6,10 +6,10 @@ from pathlib import Path
 import psutil
 from sqlalchemy import column, func, make_url, select, table
 
-from deploy.broker import running_broker
-from models.database import connect, writing
+from deploy.kafka.broker import running_broker
+from models.database.engine import connect, writing
+from models.database.recorder import Store
 from models.settings import Settings
-from models.store import Store
 from tests.conftest import prepared
 from tests.integration.test_streams import report
 from tests.workers import WorkerProcess, publish, wait_until, worker_process

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from deploy.prometheus.placing import FILES
-from models.database import connect
+from deploy.prometheus.render import FILES
+from models.database.engine import connect
+from models.database.recorder import Store
 from models.settings import Settings
-from models.store import Store
 from tests.integration.test_streams import report
 from tests.reading import Event
 from tests.workers import free_port, publish, wait_until
@@ -70,7 +70,7 @@ def test_the_wheel_holds_the_four_packages_and_no_tests(wheel: Path) -> None:
         "static/echarts.LICENSE",
         "static/VENDORED.md",
     ):
-        assert f"deploy/board/{needed}" in names
+        assert f"streams/web/{needed}" in names
     assert {f"deploy/prometheus/{name}" for name in FILES} <= set(names)
 
 

@@ -13,15 +13,15 @@ import pytest
 from kafka import KafkaAdminClient
 from sqlalchemy import update
 
-from deploy.broker import running_broker
-from models import tables
-from models.database import connect, writing
-from models.events import DATA_TYPES, Reason
-from models.schedule import picture
+from deploy.kafka.broker import running_broker
+from models.database import tables
+from models.database.engine import connect, writing
+from models.database.recorder import Store
+from models.domain.events import DATA_TYPES, Reason
+from models.domain.schedule import picture
 from models.settings import Settings
-from models.store import Store
-from streams.exposition import MILESTONE_FAMILIES, WHOLE_FAMILIES
-from streams.forecast import partition_of
+from streams.agents.forecast import partition_of
+from streams.metrics.milestones import MILESTONE_FAMILIES, WHOLE_FAMILIES
 from tests.conftest import prepared
 from tests.integration.test_streams import report
 from tests.publisher import random_events, shuffled_with_duplicates
@@ -391,7 +391,8 @@ class TestOneClearLine:
         broken.mkdir()
         # A worker with a bug, as near to a real one as can be: the module that Python loads first breaks the store.
         (broken / "sitecustomize.py").write_text(
-            "import models.store\nmodels.store.Store.record = lambda *_: 1 / 0\n", encoding="utf-8"
+            "import models.database.recorder\nmodels.database.recorder.Store.record = lambda *_: 1 / 0\n",
+            encoding="utf-8",
         )
         with worker_process(sqlite_settings, tmp_path, PYTHONPATH=str(broken)) as worker:
             worker.process.wait(60)

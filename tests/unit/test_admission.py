@@ -4,9 +4,8 @@ from datetime import UTC, date, datetime
 
 import pytest
 
-from models.admission import AllowedSources, admit
-from models.events import Classifier, Event, MilestoneReported, Reason, Rejection
-from models.instants import Instant
+from models.domain.events import AllowedSources, Classifier, Event, MilestoneReported, Reason, Rejection, admit
+from models.domain.timestamps import Instant
 
 APPENDED_MS = int(datetime(2026, 3, 10, 12, tzinfo=UTC).timestamp() * 1000)
 

@@ -8,9 +8,9 @@ from urllib.parse import urlsplit
 import pytest
 from prometheus_client import generate_latest
 
-from models.events import DATA_TYPES
-from streams.exposition import MILESTONE_FAMILIES, WHOLE_FAMILIES
-from streams.metrics import Metrics
+from models.domain.events import DATA_TYPES
+from streams.metrics.milestones import MILESTONE_FAMILIES, WHOLE_FAMILIES
+from streams.metrics.pipeline import Metrics
 from tests.alerting import PROMETHEUS, RULES, alerts, needs, rules_of
 from tests.unit.test_milestone_alerts import STORIES as MILESTONE_STORIES
 from tests.unit.test_pipeline_alerts import SOURCE_STORIES

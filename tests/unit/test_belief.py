@@ -8,17 +8,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine, delete
 
-from models.belief import believe
-from models.database import connect, reading, writing
-from models.envelope import decode
-from models.instants import parse_instant
-from models.ledger import Entry
-from models.milestones import Facts
-from models.positions import Span
-from models.schedule import picture
-from models.schema import migrate
-from models.store import Batch, Store
-from models.tables import metadata
+from models.database.engine import connect, reading, writing
+from models.database.ledger import Entry
+from models.database.migrate import migrate
+from models.database.positions import Span
+from models.database.queries import believe
+from models.database.recorder import Batch, Store
+from models.database.tables import metadata
+from models.domain.claims import Facts
+from models.domain.cloudevents import decode
+from models.domain.schedule import picture
+from models.domain.timestamps import parse_instant
 from tests.publisher import PROGRAMMES, TIMES, binary, event_sets, random_events, structured
 from tests.reading import REPORTED, RETRACTED, Event, Row, read_milestones, read_projects
 from tests.storing import row_of

@@ -4,7 +4,7 @@ import re
 from hashlib import sha256
 from importlib.resources import files
 
-STATIC = files("deploy.board") / "static"
+STATIC = files("streams.web") / "static"
 VENDORED = (STATIC / "VENDORED.md").read_text(encoding="utf-8")
 
 
@@ -21,7 +21,7 @@ def test_echarts_comes_with_its_licence_and_notice() -> None:
 
 
 def test_no_page_holds_a_script_a_style_or_an_address_from_elsewhere() -> None:
-    for template in (files("deploy.board") / "templates").iterdir():
+    for template in (files("streams.web") / "templates").iterdir():
         text = template.read_text(encoding="utf-8")
 
         assert not re.search(r"<script(?![^>]*\bsrc=)", text), template

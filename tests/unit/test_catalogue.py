@@ -2,7 +2,7 @@
 
 from itertools import pairwise
 
-from models.catalogue import CATALOGUE, place
+from models.domain.events import CATALOGUE, place
 from tests.publisher import PATH
 
 

@@ -9,8 +9,7 @@ from cloudevents.core.bindings.kafka import KafkaMessage, from_kafka
 from cloudevents.core.formats.json import JSONFormat
 from cloudevents.core.v1.event import CloudEvent
 
-from models.changes import HEADERS, changes
-from models.movements import Noted
+from models.domain.forecast_changes import HEADERS, Noted, changes
 
 SLIPPED = Noted(
     programme="north",

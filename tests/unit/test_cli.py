@@ -1,6 +1,5 @@
 """The command line without Kafka: usage, errors, and what it prints."""
 
-import importlib
 import json
 import re
 import subprocess
@@ -11,12 +10,13 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from consumers.dead_letters import DeadLetter
-from deploy import cli
-from deploy.letters import print_letter, print_list
-from deploy.printing import Column, Line, print_lines, print_rows, printable
-from models.database import connect
-from models.schema import migrate
+from deploy.cli import app
+from deploy.cli.console import Column, Line, print_lines, print_rows
+from deploy.cli.dead_letters import print_letter, print_list
+from models.database.engine import connect
+from models.database.migrate import migrate
+from models.domain.dead_letters import DeadLetter
+from models.text import printable
 
 COMMANDS = [
     "demo",
@@ -52,7 +52,7 @@ def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def milepost(*arguments: str, given: str | bytes | None = None) -> Result:
-    return CliRunner().invoke(cli.app, arguments, input=given, prog_name="milepost")
+    return CliRunner().invoke(app.app, arguments, input=given, prog_name="milepost")
 
 
 def the_line(result: Result) -> str:
@@ -84,7 +84,7 @@ def test_the_help_names_every_command() -> None:
 
 def test_help_loads_nothing_heavy_and_answers_at_once() -> None:
     program = (
-        "import sys; from deploy.cli import app; app(['--help'], standalone_mode=False); "
+        "import sys; from deploy.cli.app import app; app(['--help'], standalone_mode=False); "
         "sys.exit(str({'faust', 'kafka', 'alembic', 'sqlalchemy', 'pydantic', 'rich'} & set(sys.modules)))"
     )
     began = time.monotonic()
@@ -124,11 +124,6 @@ def test_wrong_usage_is_told_with_exit_code_2(arguments: list[str]) -> None:
     result = milepost(*arguments)
     assert result.exit_code == 2
     assert "Usage: milepost" in result.output
-
-
-def test_the_errors_that_are_told_in_one_line_exist() -> None:
-    for module, name in cli.ONE_LINE_ERRORS:
-        assert issubclass(getattr(importlib.import_module(module), name), Exception)
 
 
 # Errors
@@ -181,7 +176,7 @@ def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_arguments: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("deploy.status.read_status", broken)
+    monkeypatch.setattr("models.views.status.read_status", broken)
     assert isinstance(milepost("status").exception, ZeroDivisionError)
 
 
@@ -247,7 +242,7 @@ def test_status_of_nothing_is_an_empty_list_or_a_word() -> None:
 
 
 def test_a_reader_that_goes_away_leaves_no_traceback() -> None:
-    program = "from deploy.cli import main; main()"
+    program = "from deploy.cli.app import main; main()"
     arguments = [sys.executable, "-c", program, "check", "-"]
     with subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as command:
         assert command.stdin

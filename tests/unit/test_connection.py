@@ -20,8 +20,8 @@ from kafka.errors import (
 )
 from pydantic import SecretStr
 
-from consumers import connection
-from consumers.connection import KafkaUnreachableError, connection_options, reaching
+from consumers import client
+from consumers.client import KafkaUnreachableError, connection_options, reaching
 from models.settings import Settings, SettingsError
 
 SETTINGS = Settings(kafka="broker:9092")
@@ -135,10 +135,10 @@ def silent() -> Iterator[str]:
 def test_a_server_that_is_no_kafka_is_told_when_the_time_is_over(
     silent: str, security: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connection, "BOOTSTRAP_MS", 500)
+    monkeypatch.setattr(client, "BOOTSTRAP_MS", 500)
     settings = Settings(kafka=silent, kafka_security=security)  # type: ignore[arg-type]
     with (
         pytest.raises(KafkaUnreachableError, match=f"Kafka at {silent} does not answer: .*{security}"),
         reaching(settings) as options,
     ):
-        connection.client(KafkaAdminClient, **options)
+        client.client(KafkaAdminClient, **options)

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from deploy.grafana.__main__ import main
-from deploy.metrics_reference import references
+from deploy.metrics_docs import references
 from tests import asked
 
 CHECKOUT = Path(__file__).parents[2]

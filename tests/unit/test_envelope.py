@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from models.envelope import MAX_DEPTH, Headers, decode, encode_binary, encode_structured
-from models.events import (
+from models.domain.cloudevents import MAX_DEPTH, Headers, decode, encode_binary, encode_structured
+from models.domain.events import (
     Classifier,
     DependencyDeclared,
     Event,
@@ -23,7 +23,7 @@ from models.events import (
     Reason,
     Rejection,
 )
-from models.instants import Instant
+from models.domain.timestamps import Instant
 from tests.publisher import binary, structured
 from tests.reading import (
     CANCELLED,

@@ -5,12 +5,12 @@ from datetime import date, timedelta
 
 import pytest
 
-from models.envelope import decode
-from models.events import Classifier, Event
-from models.explanation import Evidence, LeftOut, Link, Role, SetBy, Why, explain
-from models.instants import make_stamp, parse_instant
-from models.milestones import DependencyKey, MilestoneKey, fold, unretracted
-from models.schedule import Driver, State, picture
+from models.domain.claims import DependencyKey, MilestoneKey, fold, unretracted
+from models.domain.cloudevents import decode
+from models.domain.events import Classifier, Event
+from models.domain.explanation import Evidence, LeftOut, Link, Role, SetBy, Why, explain
+from models.domain.schedule import Driver, State, picture
+from models.domain.timestamps import make_stamp, parse_instant
 from tests.publisher import random_events, structured
 from tests.reading import Event as Json
 from tests.told import cancel, depend, register, report, undepend, withdraw

@@ -10,10 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
-from models.events import Money
-from models.forecasts import Drawn
-from models.instants import make_stamp, parse_instant
-from models.milestones import (
+from models.database.projector import Drawn
+from models.domain.claims import (
     Claim,
     Dependency,
     DependencyKey,
@@ -25,9 +23,11 @@ from models.milestones import (
     ProjectKey,
     Register,
 )
-from models.schedule import picture
-from streams.exposition import MILESTONE_FAMILIES, WHOLE_FAMILIES, labels
-from streams.shelf import Shelf, Shown
+from models.domain.events import Money
+from models.domain.schedule import picture
+from models.domain.timestamps import make_stamp, parse_instant
+from streams.metrics.milestones import MILESTONE_FAMILIES, WHOLE_FAMILIES, labels
+from streams.metrics.store import Shelf, Shown
 
 DAY = date(2026, 11, 23)
 STAMP = make_stamp(parse_instant("2026-01-02T00:00:00.5Z"), "//office.example", "1")

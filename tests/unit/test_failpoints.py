@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from models.database import RacedError
+from models.errors import RacedError
 from models.failpoints import PLACES, Action, Failpoint, Place, arm, failpoint, read_failpoint
 from models.settings import SettingsError, read_settings
 

@@ -10,7 +10,7 @@ import pytest
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 from faust.types import TP
 
-from streams.consumer_thread import MicroBatchConsumerThread
+from streams.kafka.consumer_thread import MicroBatchConsumerThread
 
 ONE, OTHER = TP("events", 0), TP("events", 1)
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from prometheus_client import generate_latest
 
 from streams.flooding import LEAST, WINDOW, RecentOutcomes
-from streams.metrics import MAX_SOURCES, OTHER, Metrics
+from streams.metrics.pipeline import MAX_SOURCES, OTHER, Metrics
 from tests.workers import Page
 
 REJECTED, TAKEN = True, False

@@ -10,8 +10,8 @@ from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy as Buil
 from aiokafka.structs import TopicPartition
 from kafka.record.memory_records import MemoryRecords
 
-from consumers import header_names
-from streams.header_names import read_any_names
+from consumers import compat
+from streams.kafka.compat import read_any_names
 from tests.integration.test_rejections import name_of
 
 PLAIN, STRANGE = "trace", name_of(b"caf\xe9")
@@ -76,7 +76,7 @@ def test_what_is_corrupt_is_still_said() -> None:
 
 @pytest.mark.parametrize("compression", [0, 1, 3], ids=["plain", "gzip", "lz4"])
 def test_the_other_client_spells_them_alike(compression: int) -> None:
-    header_names.read_any_names()
+    compat.read_any_names()
     names = [PLAIN, STRANGE, PLAIN]
     records = MemoryRecords(batch_of(0, names, compression) + batch_of(3, [PLAIN], compression))
     found = []

@@ -2,9 +2,9 @@
 
 from datetime import timedelta
 
-from models.holdups import HoldUp, hold_ups, stand_of
-from models.milestones import Facts
-from models.schedule import State, picture
+from models.domain.claims import Facts
+from models.domain.impact import HoldUp, hold_ups, stand_of
+from models.domain.schedule import State, picture
 from tests.networks import TODAY, achieved, cancelled, estimated, facts_of, planned, waits
 
 PARK = [planned(1, "park/open", 10), estimated(2, "park/open", 30)]

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.instants import Instant, day_of, epoch_seconds, instant_at, make_stamp, parse_instant, read_stamp
+from models.domain.timestamps import Instant, day_of, epoch_seconds, instant_at, make_stamp, parse_instant, read_stamp
 from tests.publisher import TIMES
 from tests.reading import instant as oracle
 

@@ -4,8 +4,8 @@ from datetime import date, timedelta
 
 import pytest
 
-from deploy.board.lanes import axis, lanes
-from models.schedule import picture
+from models.domain.schedule import picture
+from streams.web.timeline import axis, lanes
 from tests.networks import TODAY, achieved, estimated, facts_of, planned
 
 EARLY, LATE = planned(1, "a/one", -100), planned(2, "b/two", 300)

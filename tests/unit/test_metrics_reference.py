@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from deploy.metrics_reference import PROMISED, Reference, main, page, references
-from streams.exposition import MILESTONE_FAMILIES, WHOLE_FAMILIES
-from streams.metrics import Metrics
+from deploy.metrics_docs import PROMISED, Reference, main, page, references
+from streams.metrics.milestones import MILESTONE_FAMILIES, WHOLE_FAMILIES
+from streams.metrics.pipeline import Metrics
 
 CHECKOUT = Path(__file__).parents[2]
 BEYOND = [reference for reference in references() if reference.name not in PROMISED]

@@ -4,23 +4,7 @@ from collections.abc import Iterable
 from datetime import date
 from itertools import permutations
 
-from models.events import (
-    Classifier,
-    Data,
-    DependencyDeclared,
-    DependencyWithdrawn,
-    Event,
-    EventRetracted,
-    MilestoneCancelled,
-    MilestoneRef,
-    MilestoneReported,
-    Money,
-    ProgrammeRegistered,
-    ProjectRegistered,
-    ProjectWithdrawn,
-)
-from models.instants import Instant, Stamp
-from models.milestones import (
+from models.domain.claims import (
     Claim,
     Dependency,
     DependencyKey,
@@ -35,6 +19,22 @@ from models.milestones import (
     fold,
     unretracted,
 )
+from models.domain.events import (
+    Classifier,
+    Data,
+    DependencyDeclared,
+    DependencyWithdrawn,
+    Event,
+    EventRetracted,
+    MilestoneCancelled,
+    MilestoneRef,
+    MilestoneReported,
+    Money,
+    ProgrammeRegistered,
+    ProjectRegistered,
+    ProjectWithdrawn,
+)
+from models.domain.timestamps import Instant, Stamp
 
 GATE = MilestoneKey("north", "wharf", "permit-approved")
 WHARF = ProjectKey("north", "wharf")

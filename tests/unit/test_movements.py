@@ -4,10 +4,10 @@ from datetime import date
 
 import pytest
 
-from models.events import Event
-from models.milestones import MilestoneKey
-from models.movements import movements
-from models.schedule import State, picture
+from models.domain.claims import MilestoneKey
+from models.domain.events import Event
+from models.domain.forecast_changes import movements
+from models.domain.schedule import State, picture
 from tests.networks import (
     TODAY,
     achieved,

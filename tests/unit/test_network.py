@@ -4,10 +4,10 @@ import random
 
 import pytest
 
-from models.events import Event
-from models.instants import Stamp
-from models.milestones import Facts, Milestone, Project, ProjectKey, Register
-from models.network import Network, network
+from models.domain.claims import Facts, Milestone, Project, ProjectKey, Register
+from models.domain.events import Event
+from models.domain.network import Network, network
+from models.domain.timestamps import Stamp
 from tests.networks import dependency, facts_of, key, moment, planned, retracted, waits, waits_no_more
 
 

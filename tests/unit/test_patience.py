@@ -8,7 +8,7 @@ import pytest
 from aiokafka.errors import KafkaConnectionError
 from sqlalchemy.exc import OperationalError
 
-from streams.patience import LONGEST_SECONDS, GivenUpError, until_done, waits
+from streams.retry import LONGEST_SECONDS, GivenUpError, until_done, waits
 
 
 def away() -> OperationalError:

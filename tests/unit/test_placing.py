@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from deploy.prometheus.__main__ import main
-from deploy.prometheus.placing import FILES, PlaceError, Places, placed
+from deploy.prometheus.render import FILES, PlaceError, Places, placed
 from tests.alerting import PROMETHEUS, needs
 
 ELSEWHERE = Places(

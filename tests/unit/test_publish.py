@@ -9,11 +9,10 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 
-from consumers.checking import Checked, check
 from consumers.event_files import EventFileError, Written, opened
-from consumers.publish import Mode, _record, _UnsendableError
-from models.envelope import decode
-from models.events import Event, Rejection
+from consumers.publish import Checked, Mode, _record, _UnsendableError, check
+from models.domain.cloudevents import decode
+from models.domain.events import Event, Rejection
 from tests import publisher
 from tests.reading import Event as Json
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from streams.rejection_log import FIRST, WINDOW_SECONDS, RejectionLog
+from streams.agents.record import FIRST, WINDOW_SECONDS, RejectionLog
 
 
 class Later:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import typer.main
 
-from deploy.cli import app
+from deploy.cli.app import app
 from tests.alerting import alerts
 
 RUNBOOK = (Path(__file__).parents[2] / "docs" / "runbook.md").read_text(encoding="utf-8")

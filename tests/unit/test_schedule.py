@@ -4,9 +4,7 @@ from datetime import date, timedelta
 
 import pytest
 
-from models.events import Money
-from models.instants import Stamp
-from models.milestones import (
+from models.domain.claims import (
     Claim,
     Dependency,
     DependencyKey,
@@ -17,7 +15,9 @@ from models.milestones import (
     ProjectKey,
     Register,
 )
-from models.schedule import Standing, State, picture
+from models.domain.events import Money
+from models.domain.schedule import Standing, State, picture
+from models.domain.timestamps import Stamp
 
 TODAY = date(2026, 3, 10)
 GATE = MilestoneKey("north", "wharf", "permit-approved")

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from datetime import date, timedelta
 
-from models.events import Event
-from models.schedule import State
+from models.domain.events import Event
+from models.domain.schedule import State
 from tests.networks import (
     TODAY,
     achieved,

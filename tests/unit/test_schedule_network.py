@@ -5,8 +5,8 @@ from datetime import date, timedelta
 
 import pytest
 
-from models.events import Event
-from models.schedule import Driver, Standing, State, picture
+from models.domain.events import Event
+from models.domain.schedule import Driver, Standing, State, picture
 from tests.networks import (
     TODAY,
     achieved,

@@ -6,10 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.events import Money
-from models.forecasts import Drawn
-from models.instants import Stamp, make_stamp, parse_instant
-from models.milestones import (
+from models.database.projector import Drawn
+from models.domain.claims import (
     Claim,
     Dependency,
     DependencyKey,
@@ -20,10 +18,11 @@ from models.milestones import (
     ProjectKey,
     Register,
 )
-from models.schedule import picture
-from streams.exposition import MILESTONE_FAMILIES
-from streams.room import Room, allot
-from streams.shelf import Shelf, Shown
+from models.domain.events import Money
+from models.domain.schedule import picture
+from models.domain.timestamps import Stamp, make_stamp, parse_instant
+from streams.metrics.milestones import MILESTONE_FAMILIES
+from streams.metrics.store import Room, Shelf, Shown, allot
 
 DAY = date(2026, 11, 23)
 #: Planned, forecast, float, last event, dependents and seven states.

@@ -1,6 +1,6 @@
 """How much of the time the board takes."""
 
-from deploy.board.sights import Rest
+from streams.web.read_model import Rest
 
 
 class Clock:

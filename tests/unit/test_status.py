@@ -8,14 +8,15 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
-from deploy.question import Question, QuestionError, read_as_of, read_day, read_name
-from deploy.status import Row, as_json, print_status, read_status, told_set_aside
-from models.database import DatabaseError, connect
-from models.envelope import decode
-from models.ledger import Entry
-from models.positions import Span
-from models.schema import migrate
-from models.store import Batch, Store
+from deploy.cli.status import print_status
+from models.database.engine import DatabaseError, connect
+from models.database.ledger import Entry
+from models.database.migrate import migrate
+from models.database.positions import Span
+from models.database.recorder import Batch, Store
+from models.domain.cloudevents import decode
+from models.views.queries import Question, QuestionError, read_as_of, read_day, read_name
+from models.views.status import Row, as_json, read_status, told_set_aside
 from tests.publisher import random_events, structured
 from tests.reading import DEPENDENCY_DECLARED, PROJECT_REGISTERED, REPORTED, Event, read_milestones
 

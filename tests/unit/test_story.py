@@ -6,12 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from deploy.sample.__main__ import main
-from deploy.sample.plans import NTM_PARK, PROGRAMME, SEZ_PARK, TENANTS
-from deploy.sample.story import Story, story
-from models.admission import admit
-from models.envelope import STRUCTURED, decode, encode_structured
-from models.events import (
+from deploy.demo.__main__ import main
+from deploy.demo.story import NTM_PARK, PROGRAMME, SEZ_PARK, TENANTS, Story, story
+from models.domain.claims import MilestoneKey, ProjectKey, fold, unretracted
+from models.domain.cloudevents import STRUCTURED, decode, encode_structured
+from models.domain.events import (
     Classifier,
     DependencyDeclared,
     Event,
@@ -22,10 +21,10 @@ from models.events import (
     ProjectRegistered,
     Reason,
     Rejection,
+    admit,
 )
-from models.instants import day_of, parse_instant
-from models.milestones import MilestoneKey, ProjectKey, fold, unretracted
-from models.schedule import Driver, State, picture
+from models.domain.schedule import Driver, State, picture
+from models.domain.timestamps import day_of, parse_instant
 
 FROZEN = date(2026, 11, 23)
 FROZEN_COPY = Path(__file__).parents[1] / "data" / "sample.jsonl"
@@ -221,7 +220,7 @@ def test_the_event_cut_short_is_malformed(told: Story) -> None:
 def test_the_frozen_copy_is_up_to_date(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
     assert main([str(FROZEN)]) == 0
     assert capfdbinary.readouterr().out == FROZEN_COPY.read_bytes(), (
-        f"write it anew: python -m deploy.sample {FROZEN} > tests/data/sample.jsonl"
+        f"write it anew: python -m deploy.demo {FROZEN} > tests/data/sample.jsonl"
     )
 
 

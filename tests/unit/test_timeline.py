@@ -10,11 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deploy import timeline as drawing
-from deploy.printing import STATE_STYLES
-from deploy.status import Row, Status, print_status
-from deploy.timeline import ASCII_MARKS, MARKS, timeline
-from models.schedule import State
+from deploy.cli import timeline as drawing
+from deploy.cli.console import STATE_STYLES
+from deploy.cli.status import print_status
+from deploy.cli.timeline import ASCII_MARKS, MARKS, timeline
+from models.domain.schedule import State
+from models.views.status import Row, Status
 
 TODAY = date(2026, 11, 25)
 #: What a timeline is drawn with.

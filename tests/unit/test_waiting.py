@@ -1,7 +1,7 @@
 """Who waits for a gate, by hand."""
 
-from models.schedule import picture
-from models.waiting import waiting_for
+from models.domain.impact import waiting_for
+from models.domain.schedule import picture
 from tests.networks import TODAY, achieved, estimated, facts_of, key, planned, waits
 
 PARK = [planned(1, "park/open", 10), estimated(2, "park/open", 30)]

@@ -8,8 +8,8 @@ from datetime import date
 from sqlalchemy import Connection
 from sqlalchemy.exc import OperationalError
 
-from deploy.board.watch import POLL_SECONDS, News, Watch
-from models.survey import Drawn
+from models.database.queries import Drawn
+from streams.web.change_feed import POLL_SECONDS, News, Watch
 from tests.workers import until
 
 DAY = date(2026, 11, 23)

@@ -8,8 +8,8 @@ from faust.types import TP, AppT
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.health import Health
-from streams.watchdog import Sight, Watchdog, after, stuck
+from streams.monitoring.health import Health
+from streams.monitoring.watchdog import Sight, Watchdog, after, stuck
 
 LIMIT = 60.0
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.watching import watching
+from deploy.demo.prometheus import watching
 from models.settings import Settings
 
 

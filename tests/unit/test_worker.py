@@ -5,7 +5,7 @@ import logging
 import pytest
 
 from deploy.worker import Sparing, lock_timeout_ms
-from models.database import DatabaseError
+from models.database.engine import DatabaseError
 from models.settings import Settings
 
 

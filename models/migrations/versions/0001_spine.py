@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-from models.tables import NAME
+from models.database.tables import NAME
 
 revision = "0001"
 down_revision = None

@@ -11,8 +11,8 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, ConsoleMessage, Page, Request, sync_playwright
 
-from deploy.prometheus.running import CONSOLES
-from deploy.sample.plans import PROGRAMME, SEZ_OPENS, SEZ_PARK, SEZ_SLIPS_TO, TENANTS
+from deploy.demo.story import PROGRAMME, SEZ_OPENS, SEZ_PARK, SEZ_SLIPS_TO, TENANTS
+from deploy.prometheus.process import CONSOLES
 from tests.scraped import HOSTILE, HOSTILE_NAMES, Scraped, program, watching
 from tests.workers import free_port
 

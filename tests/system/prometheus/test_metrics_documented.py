@@ -3,7 +3,7 @@
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from deploy.metrics_reference import MILESTONES_PAGE, PIPELINE_PAGE, references
+from deploy.metrics_docs import MILESTONES_PAGE, PIPELINE_PAGE, references
 from tests.scraped import Scraped
 
 #: Documented, and not on the pages of a worker that was told the sample programme: nothing in it says such a thing.

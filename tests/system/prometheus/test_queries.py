@@ -8,7 +8,7 @@ import re
 
 import pytest
 
-from deploy.sample.plans import PROGRAMME, SEZ_OPENS, SEZ_PARK, SEZ_SLIPS_TO, TENANTS
+from deploy.demo.story import PROGRAMME, SEZ_OPENS, SEZ_PARK, SEZ_SLIPS_TO, TENANTS
 from tests import asked
 from tests.scraped import Scraped
 from tests.workers import wait_until

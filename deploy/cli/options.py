@@ -1,0 +1,48 @@
+"""What the commands of `milepost` share: their options, the clock, and how they say what went wrong."""
+
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Annotated, TypeVar
+
+import typer
+
+T = TypeVar("T")
+
+Kafka = Annotated[str | None, typer.Option("--kafka", metavar="HOST:PORT", help="Kafka's bootstrap servers.")]
+Database = Annotated[str | None, typer.Option("--database", metavar="URL", help="SQLAlchemy URL of the database.")]
+Web = Annotated[str | None, typer.Option("--web", metavar="HOST:PORT", help="Where to serve HTTP.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Files = Annotated[list[str], typer.Argument(metavar="FILE", help="JSON Lines, .yaml or .csv; - is standard input.")]
+DataDate = Annotated[str | None, typer.Option(metavar="DAY", help="Draw the picture for this day; else today in UTC.")]
+AsOf = Annotated[
+    str | None,
+    typer.Option(metavar="TIME", help="Count only what was claimed up to then: a timestamp, or a day's end in UTC."),
+]
+Milestone = Annotated[str, typer.Argument(metavar="PROGRAMME/PROJECT/MILESTONE", help="The milestone.")]
+
+
+def read_option(option: str, read: Callable[[str], T], text: str) -> T:
+    """Return what an option's text says; text that cannot be read is wrong usage."""
+    try:
+        return read(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint=option) from None
+
+
+def complain(line: str) -> None:
+    """Say something on standard error, behind what was printed so far."""
+    from models.text import printable  # noqa: PLC0415 - only when there is something to say
+
+    sys.stdout.flush()
+    typer.echo(printable(line, lines=True), err=True)
+
+
+def now() -> datetime:
+    """Return the time."""
+    return datetime.now(UTC)  # noqa: TID251 - the edge: here the clock comes in
+
+
+def now_ms() -> int:
+    """Return the time in milliseconds since the epoch."""
+    return int(now().timestamp() * 1000)

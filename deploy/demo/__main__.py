@@ -1,0 +1,26 @@
+"""Print the sample programme as JSON Lines: `python -m deploy.demo 2026-11-23`.
+
+Everything that is an event, in the order in which the demo publishes it; the day is the one the story is told for.
+"""
+
+import sys
+from datetime import date
+
+from deploy.demo.story import story
+from models.domain.cloudevents import encode_structured
+
+
+def main(arguments: list[str]) -> int:
+    """Print the events of the day given; return the exit status."""
+    try:
+        day = date.fromisoformat(arguments[0])
+    except (IndexError, ValueError):
+        sys.stderr.write("say the day the story is told for: python -m deploy.demo 2026-11-23\n")
+        return 2
+    for event in story(day).events:
+        sys.stdout.buffer.write(encode_structured(event)[1] + b"\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,1 @@
+"""The state in SQL: PostgreSQL and SQLite."""

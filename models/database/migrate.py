@@ -1,0 +1,36 @@
+"""Bring a database to the schema of this program, step by step (Alembic)."""
+
+from pathlib import Path
+from typing import Final
+
+from alembic import command
+from alembic.config import Config
+from alembic.util import CommandError
+from sqlalchemy import Engine, func, select
+from sqlalchemy.exc import DBAPIError
+
+from models.database.engine import DatabaseError, first_line, shown, writing
+
+#: Names the lock among others of the same database; any number does.
+_LOCK: Final = 0x4D494C45504F5354
+
+
+def migrate(engine: Engine) -> None:
+    """Make or upgrade the tables; safe to repeat. Raises `DatabaseError` with one line when it cannot be done."""
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parents[1] / "migrations"))
+    try:
+        with writing(engine) as connection:
+            if engine.dialect.name == "postgresql":
+                # Two at once make one wait; SQLite's transaction does the same by itself.
+                connection.execute(select(func.pg_advisory_xact_lock(_LOCK)))
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+    except CommandError as error:
+        if "locate revision" not in str(error):
+            raise
+        raise DatabaseError(
+            f"database {shown(engine)} has a schema newer than this program knows: update milepost"
+        ) from None
+    except DBAPIError as error:
+        raise DatabaseError(f"database {shown(engine)} cannot be prepared: {first_line(error)}") from None

@@ -1,0 +1,220 @@
+"""What PostgreSQL is told without waiting for its answer: what is done until it has answered takes no time.
+
+Two ways are used. `COPY` is worked on while rows still come (`stream_rows`), and in libpq's pipeline mode
+(PostgreSQL's manual, section 32.5) a statement is begun when it has arrived, whoever waits for it.
+"""
+# Columns of values as PostgreSQL arrays, written as text: one parameter for any number of rows.
+#
+# The driver's own way to send a list asks about every element's type and searches it with a regular expression;
+# that costs more than everything else a batch needs in Python.
+# New rows into the ledger of a PostgreSQL by COPY: the fastest way in there is.
+#
+# COPY knows no ON CONFLICT, so it is for events that are known to be new. And it is the one statement that PostgreSQL
+# works on while it is still being told: what is done here meanwhile takes no time.
+
+import select
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import lru_cache
+from itertools import islice
+from struct import Struct
+from typing import Any, Final, cast
+
+import psycopg
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    Boolean,
+    ColumnElement,
+    Connection,
+    Date,
+    Dialect,
+    Integer,
+    LargeBinary,
+    Text,
+    TypeDecorator,
+    bindparam,
+)
+from sqlalchemy import cast as sql_cast
+from sqlalchemy.engine.interfaces import DBAPIModule
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.types import TypeEngine
+
+from models.database.tables import JsonText, json_text, ledger
+
+
+def driver_of(connection: Connection) -> psycopg.Connection:
+    """Return the driver's own connection to a PostgreSQL."""
+    return cast("psycopg.Connection", connection.connection.driver_connection)
+
+
+@contextmanager
+def raising_as_statements_do(connection: Connection, what: str) -> Iterator[None]:
+    """Raise what the driver raises in the block as `DBAPIError`, as SQLAlchemy does for what it executes itself."""
+    try:
+        yield
+    except psycopg.Error as error:
+        lost = connection.dialect.is_disconnect(cast("DBAPIModule.Error", error), connection.connection, None)
+        if lost:
+            connection.invalidate(error)
+        raise DBAPIError.instance(
+            what, None, error, psycopg.Error, connection_invalidated=lost, dialect=connection.dialect
+        ) from error
+
+
+@contextmanager
+def sending(connection: Connection) -> Iterator[Callable[[], None]]:
+    """Only send the statements of the block; they are done when it ends, and what is wrong with them is raised then.
+
+    Yields what is to be called when the last of them is on its way: from then on the database works by itself. Nothing
+    may be asked of a statement's result, not even how many rows it was. SQLite is done with each at once.
+    """
+    if connection.dialect.name != "postgresql":
+        yield lambda: None
+        return
+    driver = driver_of(connection)
+
+    def all_sent() -> None:
+        # The driver sends as much as the server takes at once, and the rest with the next statement.
+        writable = select.poll()
+        writable.register(driver.pgconn.socket, select.POLLOUT)
+        while driver.pgconn.flush():
+            writable.poll()
+
+    with raising_as_statements_do(connection, "statements in a pipeline"), driver.pipeline():
+        yield all_sent
+
+
+#: Types whose values as Python writes them need no quotes in an array.
+_PLAIN: Final = (BigInteger, Boolean, Date, Integer)
+
+
+def array_of(name: str, element: TypeEngine[Any]) -> ColumnElement[Any]:
+    """Return the array of so named a parameter, to be executed with a list of values of an element's type."""
+    return sql_cast(bindparam(name, type_=_Written(element)), ARRAY(element))
+
+
+class _Written(TypeDecorator[Any]):
+    """A list of values as the text that PostgreSQL reads an array from (its manual, section 8.15.2)."""
+
+    impl = Text
+    cache_ok = True
+
+    def __init__(self, element: TypeEngine[Any]) -> None:
+        super().__init__()
+        self._write = _writer_of(element)
+
+    def process_bind_param(self, value: Any | None, dialect: Dialect) -> str:  # noqa: ARG002, ANN401 - SQLAlchemy's signature
+        """Encode."""
+        return "{" + ",".join(self._write(value or ())) + "}"
+
+
+def _writer_of(element: TypeEngine[Any]) -> Callable[[Sequence[Any]], Iterable[str]]:
+    if isinstance(element, JsonText):
+        return _json
+    if isinstance(element, LargeBinary):
+        return _binary
+    return _plain if isinstance(element, _PLAIN) else _text
+
+
+def _text(values: Sequence[str | None]) -> Iterable[str]:
+    # Looked for in all of them at once, because there is hardly ever anything to escape.
+    together = "".join(filter(None, values))
+    if '"' in together or "\\" in together:
+        values = [value and value.replace("\\", "\\\\").replace('"', '\\"') for value in values]
+    return ["NULL" if value is None else f'"{value}"' for value in values]
+
+
+def _json(values: Sequence[Any]) -> Iterable[str]:
+    return _text([json_text(value) for value in values])
+
+
+def _binary(values: Sequence[bytes | None]) -> Iterable[str]:
+    return ["NULL" if value is None else f'"\\\\x{value.hex()}"' for value in values]
+
+
+def _plain(values: Sequence[object]) -> Iterable[str]:
+    return ["NULL" if value is None else str(value) for value in values]
+
+
+#: The values of a row, in this order.
+COLUMNS: Final = (
+    *("source", "id", "retracted", "type", "programme", "project", "instant", "retracts", "revision", "digest"),
+    *("topic", "partition", "offset", "appended_ms", "headers", "payload"),
+)
+_QUOTED: Final = ", ".join(f'"{name}"' for name in COLUMNS)
+_COPY: Final = f"COPY {ledger.name} ({_QUOTED}) FROM STDIN (FORMAT binary)"
+_HEAD: Final = b"PGCOPY\n\xff\r\n\0" + bytes(8)
+_END: Final = b"\xff\xff"
+_FIELDS: Final = len(COLUMNS).to_bytes(2, "big")
+_NULL: Final = b"\xff\xff\xff\xff"
+_TRUE: Final = b"\0\0\0\1\1"
+_FALSE: Final = b"\0\0\0\1\0"
+_NOTHING_ELSE: Final = _NULL * (len(COLUMNS) - 3)
+_size: Final = Struct(">i").pack
+_revision_and_digest: Final = Struct(">iqi16s").pack
+_place: Final = Struct(">iiiqiq").pack
+#: Rows that are sent at once: enough to be worth a packet, few enough that the server begins soon.
+_AT_ONCE: Final = 100
+
+
+@contextmanager
+def copying_events(connection: Connection, rows: Iterable[Sequence[Any]]) -> Iterator[None]:
+    """Insert rows of the ledger; the server is at it while the block runs, and done when it ends.
+
+    Raises `DBAPIError` as a statement would, for a name that is there too.
+    """
+    records = map(_record, rows)
+    with (
+        raising_as_statements_do(connection, _COPY),
+        driver_of(connection).cursor() as cursor,
+        cursor.copy(_COPY.encode()) as copy,
+    ):
+        copy.write(_HEAD)
+        while some := b"".join(islice(records, _AT_ONCE)):
+            copy.write(some)
+        copy.write(_END)
+        yield
+
+
+def _record(row: Sequence[Any]) -> bytes:
+    """Return a row in COPY's binary format (PostgreSQL's manual, COPY, "Binary Format").
+
+    Written out field by field, because this is done for every event.
+    """
+    source, event_id, retracted, event_type, programme, project, instant, retracts, revision, digest, *place = row
+    event_id = event_id.encode()
+    if digest is None:
+        return b"".join((_FIELDS, _repeated(source), _size(len(event_id)), event_id, _TRUE, _NOTHING_ELSE))
+    topic, partition, offset, appended_ms, headers, payload = place
+    instant = instant.encode()
+    return b"".join(
+        (
+            _FIELDS,
+            _repeated(source),
+            _size(len(event_id)),
+            event_id,
+            _TRUE if retracted else _FALSE,
+            _repeated(event_type),
+            _repeated(programme),
+            _repeated(project),
+            _size(len(instant)),
+            instant,
+            _NULL if retracts is None else _sized(retracts.encode()),
+            _revision_and_digest(8, revision, len(digest), digest),
+            _repeated(topic),
+            _place(4, partition, 8, offset, 8, appended_ms),
+            _NULL if headers is None else _sized(headers),
+            _size(len(payload)),
+            payload,
+        )
+    )
+
+
+@lru_cache(maxsize=16_384)
+def _repeated(text: str) -> bytes:
+    return _sized(text.encode())
+
+
+def _sized(field: bytes) -> bytes:
+    return _size(len(field)) + field

@@ -1,0 +1,1 @@
+"""The pure core: events, claims, schedule. No SQL, no settings, no clock."""

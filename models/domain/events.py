@@ -1,0 +1,320 @@
+"""The events Milepost understands: contract, section 1.
+
+An `Event` is what a record says once its wire format is gone: who says it, about what, when, and typed data.
+Bytes become events in `models.domain.cloudevents`. Everything here is immutable and pure.
+"""
+# The milestones everyone knows, in the order in which a project meets them: contract, section 1.
+#
+# Slugs are open: any other milestone is as good, and sorts behind these.
+# Whether a well-formed event may come in: what depends on the broker's clock and the settings.
+
+import re
+from collections.abc import Mapping, Sequence
+from datetime import date
+from enum import StrEnum
+from functools import lru_cache
+from hashlib import blake2b
+from typing import Annotated, ClassVar, Final, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+from msgspec.structs import force_setattr
+
+from models.domain.timestamps import Instant, Stamp, day_of, instant_at, make_stamp
+
+SLUG: Final = r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?"
+MAX_VALUE_BYTES: Final = 256 * 1024
+FIRST_YEAR, LAST_YEAR = 1990, 2100
+UNKNOWN_TYPE: Final = "unknown"
+
+Slug = Annotated[str, Meta(pattern=rf"\A{SLUG}\Z")]
+ShortText = Annotated[str, Meta(max_length=200)]
+Remark = Annotated[str, Meta(max_length=1000)]
+EventId = Annotated[str, Meta(min_length=1, max_length=255, pattern=r"\A[^\x00-\x1f\x7f-\x9f]*\Z")]
+Day = Annotated[date, Meta(description=f"YYYY-MM-DD, years {FIRST_YEAR} to {LAST_YEAR}")]
+Jobs = Annotated[int, Meta(ge=0)]
+
+
+class Reason(StrEnum):
+    """Why an event was not accepted: the closed set of the contract, section 3."""
+
+    MALFORMED = "malformed"
+    TOO_LARGE = "too-large"
+    INVALID_ENVELOPE = "invalid-envelope"
+    UNSUPPORTED_TYPE = "unsupported-type"
+    INVALID_DATA = "invalid-data"
+    TIME_IN_FUTURE = "time-in-future"
+    SOURCE_NOT_ALLOWED = "source-not-allowed"
+    CONFLICTING_DUPLICATE = "conflicting-duplicate"
+    UNSTORABLE = "unstorable"
+
+
+class Oddity(StrEnum):
+    """What a tolerant reader let pass, and counts."""
+
+    UNKNOWN_FIELD = "unknown-field"
+    HEADER_PREFIX = "header-prefix"
+
+
+class Rejection(Struct, frozen=True):
+    """An event that was not accepted: a value, never an exception."""
+
+    reason: Reason
+    detail: str
+    #: The CloudEvents source, when it could be read.
+    source: str | None = None
+    #: The CloudEvents type when it is one of the known, else `unknown`.
+    type: str = UNKNOWN_TYPE
+
+
+class Money(Struct, frozen=True):
+    """An amount of money; the currency is an ISO 4217 alphabetic code."""
+
+    amount: Annotated[float, Meta(ge=0)]
+    currency: Annotated[str, Meta(pattern=r"\A[A-Z]{3}\Z")]
+
+    def __post_init__(self) -> None:
+        """Make one zero of the two that floats have: they are the same content."""
+        force_setattr(self, "amount", self.amount + 0.0)
+
+
+class MilestoneRef(Struct, frozen=True):
+    """A milestone of a project of the same programme."""
+
+    project: Slug
+    milestone: Slug
+
+
+class Data(Struct, frozen=True):
+    """What an event of one type carries. An optional field that is null counts as absent."""
+
+    TYPE: ClassVar[str]
+
+    def fault(self, _instant: Instant) -> str | None:
+        """Return what the field types cannot express and is wrong all the same, or None."""
+        return None
+
+
+class ProgrammeRegistered(Data, frozen=True):
+    """What is announced for a whole programme."""
+
+    TYPE: ClassVar[str] = "milepost.programme.registered.v1"
+    name: ShortText | None = None
+    investment: Money | None = None
+    jobs: Jobs | None = None
+
+
+class ProjectRegistered(Data, frozen=True):
+    """What is known of a project; each field is its own register."""
+
+    TYPE: ClassVar[str] = "milepost.project.registered.v1"
+    name: ShortText | None = None
+    kind: Slug | None = None
+    site: Slug | None = None
+    investment: Money | None = None
+    jobs: Jobs | None = None
+
+
+class ProjectWithdrawn(Data, frozen=True):
+    """A project left its programme."""
+
+    TYPE: ClassVar[str] = "milepost.project.withdrawn.v1"
+    remark: Remark | None = None
+
+
+class Classifier(StrEnum):
+    """What kind of date a report gives, in the words of the shipping industry (DCSA)."""
+
+    PLANNED = "PLN"
+    ESTIMATED = "EST"
+    ACTUAL = "ACT"
+
+
+class MilestoneReported(Data, frozen=True):
+    """A claim about one date of one milestone."""
+
+    TYPE: ClassVar[str] = "milepost.milestone.reported.v1"
+    milestone: Slug
+    classifier: Classifier
+    date: Day
+    reason: Slug | None = None
+    remark: Remark | None = None
+    party: ShortText | None = None
+    amount: Money | None = None
+
+    def fault(self, instant: Instant) -> str | None:
+        """Return why the date cannot be, or None."""
+        if not FIRST_YEAR <= self.date.year <= LAST_YEAR:
+            return f"date {self.date} is outside of the years {FIRST_YEAR} to {LAST_YEAR}"
+        if self.classifier is Classifier.ACTUAL:
+            days_ahead = self.date.toordinal() - day_of(instant).toordinal()
+            if days_ahead > 1:
+                return f"actual date {self.date} lies {days_ahead} days after the claim was made ({instant}Z)"
+        return None
+
+
+class MilestoneCancelled(Data, frozen=True):
+    """A milestone no longer applies."""
+
+    TYPE: ClassVar[str] = "milepost.milestone.cancelled.v1"
+    milestone: Slug
+    reason: Slug | None = None
+    remark: Remark | None = None
+
+
+class DependencyDeclared(Data, frozen=True):
+    """The subject's milestone comes at least `lag_days` after another one (finish to start)."""
+
+    TYPE: ClassVar[str] = "milepost.dependency.declared.v1"
+    milestone: Slug
+    after: MilestoneRef
+    lag_days: Annotated[int, Meta(ge=-3650, le=3650)] | None = 0
+
+    def __post_init__(self) -> None:
+        """Make null the default it stands for: said or not, it is the same content."""
+        if self.lag_days is None:
+            force_setattr(self, "lag_days", 0)
+
+
+class DependencyWithdrawn(Data, frozen=True):
+    """A dependency is taken back."""
+
+    TYPE: ClassVar[str] = "milepost.dependency.withdrawn.v1"
+    milestone: Slug
+    after: MilestoneRef
+
+
+class EventRetracted(Data, frozen=True):
+    """An earlier or later event of the same source counts as never said."""
+
+    TYPE: ClassVar[str] = "milepost.event.retracted.v1"
+    retracts: EventId
+    reason: Literal["did_not_occur", "incorrect_data"]
+    remark: Remark | None = None
+
+
+DATA_TYPES: Final[dict[str, type[Data]]] = {
+    data.TYPE: data
+    for data in (
+        ProgrammeRegistered,
+        ProjectRegistered,
+        ProjectWithdrawn,
+        MilestoneReported,
+        MilestoneCancelled,
+        DependencyDeclared,
+        DependencyWithdrawn,
+        EventRetracted,
+    )
+}
+
+_encode: Final = msgspec.json.Encoder().encode
+_SUBJECT = re.compile(rf"({SLUG})(?:/({SLUG}))?")
+
+
+class Event(Struct, frozen=True, kw_only=True):
+    """One accepted claim. `(source, id)` names it for ever."""
+
+    source: str
+    id: str
+    programme: str
+    #: Empty where the subject is the programme alone.
+    project: str
+    #: When the claim was made, as its publisher first said.
+    time: Instant
+    #: The extension `recordedtime`: takes the place of `time`.
+    recorded: Instant | None = None
+    correlationid: str | None = None
+    causationid: str | None = None
+    data: Data
+    #: What was let pass in reading it; no part of the content.
+    oddities: tuple[Oddity, ...] = ()
+
+    @property
+    def type(self) -> str:
+        """The CloudEvents type."""
+        return self.data.TYPE
+
+    @property
+    def instant(self) -> Instant:
+        """The time that counts."""
+        return self.time if self.recorded is None else self.recorded
+
+    @property
+    def stamp(self) -> Stamp:
+        """What orders this claim among others."""
+        return make_stamp(self.instant, self.source, self.id)
+
+    @property
+    def subject(self) -> str:
+        """The CloudEvents subject."""
+        return f"{self.programme}/{self.project}" if self.project else self.programme
+
+    def digest(self) -> bytes:
+        """Return 16 bytes that are equal for equal content, whatever the content mode or spelling."""
+        content = (
+            self.data.TYPE,
+            self.programme,
+            self.project,
+            self.time,
+            self.recorded,
+            self.correlationid,
+            self.causationid,
+            self.data,
+        )
+        return blake2b(_encode(content), digest_size=16).digest()
+
+
+@lru_cache(maxsize=16_384)
+def read_subject(subject: str) -> tuple[str, str] | None:
+    """Return (programme, project or ""), or None when a subject is not formed as the contract says."""
+    match = _SUBJECT.fullmatch(subject)
+    return None if match is None else (match[1], match[2] or "")
+
+
+CATALOGUE: Final = (
+    "memorandum-signed",
+    "agreement-signed",
+    "participant-admitted",
+    "permit-approved",
+    "investment-permitted",
+    "design-completed",
+    "site-leased",
+    "construction-started",
+    "park-commissioned",
+    "equipment-installed",
+    "production-launched",
+)
+
+_PLACE: Final = {milestone: place for place, milestone in enumerate(CATALOGUE)}
+
+
+def place(milestone: str) -> tuple[int, str]:
+    """Return a key that sorts milestones in the catalogue's order, the unknown behind them by name."""
+    return _PLACE.get(milestone, len(CATALOGUE)), milestone
+
+
+#: How far a claim may lie ahead of the broker's append time: contract, section 3.
+FUTURE_MS: Final = 10 * 60 * 1000
+
+#: Which sources may speak for a programme; a programme that is not named takes any.
+AllowedSources = Mapping[str, Sequence[str]]
+
+
+def admit(event: Event, appended_ms: int, allowed: AllowedSources) -> Event | Rejection:
+    """Return the event itself, or why it may not come in."""
+    if event.instant > instant_at(appended_ms + FUTURE_MS):
+        return Rejection(
+            Reason.TIME_IN_FUTURE,
+            f"claimed at {event.instant}Z, appended at {instant_at(appended_ms)}Z; is the publisher's clock right?",
+            event.source,
+            event.type,
+        )
+    sources = allowed.get(event.programme)
+    if sources is not None and event.source not in sources:
+        return Rejection(
+            Reason.SOURCE_NOT_ALLOWED,
+            f"source {event.source!r} may not speak for programme {event.programme!r}",
+            event.source,
+            event.type,
+        )
+    return event

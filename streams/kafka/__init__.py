@@ -1,0 +1,1 @@
+"""Faust on Kafka: transport, consumer thread, producer."""

@@ -1,0 +1,1 @@
+"""The metric families and the rendered series."""

@@ -1,0 +1,1 @@
+"""Health, consumer lag, watchdog."""
