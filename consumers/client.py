@@ -24,7 +24,7 @@ from kafka.errors import (
     for_code,
 )
 
-from consumers.compat import read_any_names
+from consumers.compat import patch_kafka_python
 from models.errors import MilepostError
 from models.settings import CONFIG_FILE, Settings, SettingsError
 from models.text import one_line
@@ -32,13 +32,13 @@ from models.text import one_line
 T = TypeVar("T")
 
 #: How long to try to reach a broker at all: kafka-python tries every bootstrap server again and again until then.
-BOOTSTRAP_MS: Final = 3_000
+BOOTSTRAP_TIMEOUT_MS: Final = 3_000
 #: How long one request may take, of a broker that was reached.
-REQUEST_MS: Final = 10_000
+REQUEST_TIMEOUT_MS: Final = 10_000
 
 _LOGIN_ERRORS: Final = (SaslAuthenticationFailedError, UnsupportedSaslMechanismError)
-_REFUSED: Final = os.strerror(errno.ECONNREFUSED)
-_ERRNO = re.compile(r"(\d+) E[A-Z]+")
+_CONNECTION_REFUSED: Final = os.strerror(errno.ECONNREFUSED)
+_ERRNO_PATTERN = re.compile(r"(\d+) E[A-Z]+")
 
 
 class KafkaUnreachableError(MilepostError):
@@ -49,7 +49,7 @@ class TopicError(MilepostError):
     """A topic is not as it has to be; the message is one line: which, where, what to do."""
 
 
-class _LastWords(logging.Handler):
+class _LastConnectError(logging.Handler):
     """Takes what kafka-python logs, shows nothing of it, and keeps the last reason why a connection failed.
 
     `KafkaTimeoutError: Unable to bootstrap` is all that kafka-python 3 raises for a broker that cannot be reached; the
@@ -58,18 +58,18 @@ class _LastWords(logging.Handler):
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
-        self.error: Exception | None = None
+        self.last_error: Exception | None = None
 
     def emit(self, record: logging.LogRecord) -> None:
         """Keep the record's error, unless one that says more is kept."""
         arguments = record.args if isinstance(record.args, tuple) else ()
         for argument in arguments:
             # A broker hangs up on the attempts that follow a refused login: what it said first is the reason.
-            if isinstance(argument, Exception) and _telling(argument) >= _telling(self.error):
-                self.error = argument
+            if isinstance(argument, Exception) and _specificity(argument) >= _specificity(self.last_error):
+                self.last_error = argument
 
 
-def _telling(error: Exception | None) -> int:
+def _specificity(error: Exception | None) -> int:
     """Return how much an error says of why a connection failed."""
     if error is None or isinstance(error, KafkaTimeoutError):
         return 0
@@ -78,7 +78,7 @@ def _telling(error: Exception | None) -> int:
     if isinstance(error, RequestTimedOutError):
         # The last attempt is cut short by our own deadline.
         return 1
-    return 2 if _plain(error) == "socket disconnected" else 3
+    return 2 if _plain_message(error) == "socket disconnected" else 3
 
 
 def connection_options(settings: Settings) -> dict[str, Any]:
@@ -86,55 +86,55 @@ def connection_options(settings: Settings) -> dict[str, Any]:
     options: dict[str, Any] = {
         "bootstrap_servers": [server.strip() for server in settings.kafka.split(",")],
         "security_protocol": settings.kafka_security,
-        "bootstrap_timeout_ms": BOOTSTRAP_MS,
-        "request_timeout_ms": REQUEST_MS,
+        "bootstrap_timeout_ms": BOOTSTRAP_TIMEOUT_MS,
+        "request_timeout_ms": REQUEST_TIMEOUT_MS,
         "client_id": "milepost",
         # Left alone the pauses double up to half a minute, and few attempts fit into the time there is.
         "reconnect_backoff_max_ms": 500,
     }
     if "SASL" in settings.kafka_security:
         options["sasl_mechanism"] = settings.kafka_sasl_mechanism
-        options["sasl_plain_username"] = _needed(settings, "kafka_username", settings.kafka_username)
+        options["sasl_plain_username"] = _require_setting(settings, "kafka_username", settings.kafka_username)
         password = settings.kafka_password.get_secret_value() if settings.kafka_password else None
-        options["sasl_plain_password"] = _needed(settings, "kafka_password", password)
+        options["sasl_plain_password"] = _require_setting(settings, "kafka_password", password)
     if "SSL" in settings.kafka_security:
         files = (("kafka_ca", "ssl_cafile"), ("kafka_certificate", "ssl_certfile"), ("kafka_key", "ssl_keyfile"))
         for name, option in files:
             if (path := getattr(settings, name)) is None:
                 continue
             if not path.is_file():
-                raise SettingsError(f"setting {name}: there is no file {path} ({_where(name)})")
+                raise SettingsError(f"setting {name}: there is no file {path} ({_where_to_set(name)})")
             options[option] = str(path)
     return options
 
 
-def _needed(settings: Settings, name: str, value: str | None) -> str:
+def _require_setting(settings: Settings, name: str, value: str | None) -> str:
     if not value:
-        raise SettingsError(f"setting {name}: is needed for {settings.kafka_security} ({_where(name)})")
+        raise SettingsError(f"setting {name}: is needed for {settings.kafka_security} ({_where_to_set(name)})")
     return value
 
 
-def _where(name: str) -> str:
+def _where_to_set(name: str) -> str:
     return f"MILEPOST_{name.upper()}, or {name} in {CONFIG_FILE}"
 
 
-def client(kind: Callable[..., T], **options: Any) -> T:  # noqa: ANN401 - kafka-python's options
+def create_client(client_class: Callable[..., T], **options: Any) -> T:  # noqa: ANN401 - kafka-python's options
     """Construct a kafka-python client, which connects; raises `KafkaTimeoutError` when that takes too long.
 
     The library's own deadline does not cover a TLS handshake that is never answered. What hangs there is left
     behind, in a thread that ends with the program.
     """
-    read_any_names()
+    patch_kafka_python()
     made: Future[T] = Future()
 
-    def make() -> None:
+    def construct() -> None:
         try:
-            made.set_result(kind(**options))
+            made.set_result(client_class(**options))
         except BaseException as error:  # noqa: BLE001 - it is raised again where the client is wanted
             made.set_exception(error)
 
-    threading.Thread(target=make, daemon=True).start()
-    seconds = BOOTSTRAP_MS / 1000 + 1
+    threading.Thread(target=construct, daemon=True).start()
+    seconds = BOOTSTRAP_TIMEOUT_MS / 1000 + 1
     try:
         return made.result(seconds)
     except TimeoutError:
@@ -142,29 +142,33 @@ def client(kind: Callable[..., T], **options: Any) -> T:  # noqa: ANN401 - kafka
 
 
 @contextmanager
-def reaching(settings: Settings) -> Iterator[dict[str, Any]]:
+def kafka_errors(settings: Settings) -> Iterator[dict[str, Any]]:
     """Give the keyword arguments for a client; what Kafka fails at inside becomes one `KafkaUnreachableError`."""
     options = connection_options(settings)
-    last_words = _LastWords()
+    last_words = _LastConnectError()
     logger = logging.getLogger("kafka")
     kept = logger.handlers, logger.propagate
     logger.handlers, logger.propagate = [last_words], False
     try:
         yield options
     except KafkaError as error:
-        raise KafkaUnreachableError(_account(settings, error, last_words.error)) from error
+        raise KafkaUnreachableError(_describe_error(settings, error, last_words.last_error)) from error
     finally:
         logger.handlers, logger.propagate = kept
 
 
-def _account(settings: Settings, error: KafkaError, logged: Exception | None) -> str:
+def _describe_error(settings: Settings, error: KafkaError, logged_error: Exception | None) -> str:
     """Return what to tell people of an error, given the reason that kafka-python logged."""
     where = f"Kafka at {settings.kafka}"
     if isinstance(error, AuthorizationError):
-        return f"{where} does not allow this: {_plain(error)}; ask whoever runs it for the rights"
+        return f"{where} does not allow this: {_plain_message(error)}; ask whoever runs it for the rights"
     if not (isinstance(error, BrokerResponseError) and not error.retriable):
-        error = logged if isinstance(logged, KafkaError) and not isinstance(logged, KafkaTimeoutError) else error
-    reason = _plain(error)
+        error = (
+            logged_error
+            if isinstance(logged_error, KafkaError) and not isinstance(logged_error, KafkaTimeoutError)
+            else error
+        )
+    reason = _plain_message(error)
     if isinstance(error, _LOGIN_ERRORS):
         return (
             f"{where} refuses the login of {settings.kafka_username!r}: {reason};"
@@ -174,7 +178,7 @@ def _account(settings: Settings, error: KafkaError, logged: Exception | None) ->
         return f"{where} refuses: {reason}; is its security {settings.kafka_security}?"
     if isinstance(error, BrokerResponseError) and not error.retriable:
         return f"{where} refuses: {reason}"
-    if reason == _REFUSED:
+    if reason == _CONNECTION_REFUSED:
         return f"{where} does not answer: {reason}; is it running? `milepost kafka` starts one"
     doubts = f"is it running, and is its security {settings.kafka_security}?"
     if "SASL" in settings.kafka_security:
@@ -183,7 +187,7 @@ def _account(settings: Settings, error: KafkaError, logged: Exception | None) ->
     return f"{where} does not answer: {reason}; {doubts} `milepost kafka` starts a plain one"
 
 
-def _plain(error: Exception) -> str:
+def _plain_message(error: Exception) -> str:
     """Return what an error says, on one line, without the names of classes."""
     if isinstance(error, KafkaError):
         text = " ".join(str(part) for part in error.args if part is not None)
@@ -194,7 +198,7 @@ def _plain(error: Exception) -> str:
         text = str(error) or type(error).__name__
     # Some carry a broker's whole answer.
     text = one_line(text).rstrip(".")
-    if isinstance(error, KafkaConnectionError) and (found := _ERRNO.fullmatch(text)):
+    if isinstance(error, KafkaConnectionError) and (found := _ERRNO_PATTERN.fullmatch(text)):
         return os.strerror(int(found[1]))
     return text
 
@@ -211,20 +215,20 @@ def count_partitions(admin: KafkaAdminClient, topics: Sequence[str]) -> dict[str
     return counts
 
 
-def id_of(admin: KafkaAdminClient, topic: str) -> str | None:
+def topic_id_of(admin: KafkaAdminClient, topic: str) -> str | None:
     """Return the id by which a broker tells a topic from one of the same name before it; None before Kafka 2.8."""
     [found] = admin.describe_topics([topic])
     topic_id = found.get("topic_id")
     return str(topic_id) if topic_id else None
 
 
-def need_topic(settings: Settings, topic: str) -> None:
+def require_topic(settings: Settings, topic: str) -> None:
     """Raise `TopicError` when a topic is not there, before a client waits for it or makes it by asking."""
-    with reaching(settings) as options, closing(client(KafkaAdminClient, **options)) as admin:
+    with kafka_errors(settings) as options, closing(create_client(KafkaAdminClient, **options)) as admin:
         if topic not in count_partitions(admin, [topic]):
-            raise missing(settings, topic)
+            raise missing_topic_error(settings, topic)
 
 
-def missing(settings: Settings, topic: str) -> TopicError:
+def missing_topic_error(settings: Settings, topic: str) -> TopicError:
     """Return the error that says that a topic is not there."""
     return TopicError(f"topic {topic} is missing on {settings.kafka}: run `milepost init`")

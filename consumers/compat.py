@@ -14,15 +14,15 @@ from kafka.record import memory_records
 from kafka.record.default_records import DefaultRecordBatch
 from kafka.serializer import Serializer
 
-from models.header_names import PatientBytes
+from models.header_names import LenientBytes
 
 
-def read_any_names() -> None:
+def patch_kafka_python() -> None:
     """Let every kafka-python consumer of this process read names that are no UTF-8; may be called again."""
-    memory_records.DefaultRecordBatch = _PatientBatch
+    memory_records.DefaultRecordBatch = _LenientKafkaPythonBatch
 
 
-class _PatientBatch(DefaultRecordBatch):  # type: ignore[misc]  # kafka-python has no types
+class _LenientKafkaPythonBatch(DefaultRecordBatch):  # type: ignore[misc]  # kafka-python has no types
     """A batch that, once a name cannot be read, decodes names patiently."""
 
     __slots__ = ()
@@ -33,7 +33,7 @@ class _PatientBatch(DefaultRecordBatch):  # type: ignore[misc]  # kafka-python h
             return super()._read_msg(*args, **options)
         except UnicodeDecodeError:
             # Where it stands moves only behind a record that was read.
-            self._buffer = PatientBytes(self._buffer)
+            self._buffer = LenientBytes(self._buffer)
             return super()._read_msg(*args, **options)
 
 
@@ -41,19 +41,19 @@ class NullableHeaders(list[tuple[str, bytes | None]]):
     """The headers of a record, some without a value; for a producer whose `value_serializer` is `TrueHeaders`."""
 
     def __init__(self, headers: Iterable[tuple[str, bytes | None]]) -> None:
-        self.true = list(headers)
-        super().__init__((name, value or b"") for name, value in self.true)
+        self.original = list(headers)
+        super().__init__((name, value or b"") for name, value in self.original)
 
     def __bool__(self) -> bool:
         """Return False: kafka-python would count the bytes of values, for a figure that is not read here."""
         return False
 
 
-class TrueHeaders(Serializer):  # type: ignore[misc]  # kafka-python has no types
+class NullHeaderSerializer(Serializer):  # type: ignore[misc]  # kafka-python has no types
     """A serializer that leaves values as they are, and puts the true headers in place."""
 
     def serialize(self, _topic: str, headers: object, value: bytes | None) -> bytes | None:
         """Return the value."""
         if isinstance(headers, NullableHeaders):
-            headers[:] = headers.true
+            headers[:] = headers.original
         return value

@@ -23,7 +23,7 @@ import yaml
 from models.errors import MilepostError
 
 #: The columns of a CSV file that are attributes of the CloudEvent; all others are data.
-ATTRIBUTES: Final = frozenset(
+CLOUDEVENT_ATTRIBUTES: Final = frozenset(
     {
         "specversion",
         "id",
@@ -39,23 +39,23 @@ ATTRIBUTES: Final = frozenset(
         "causationid",
     }
 )
-_NUMBERS: Final = frozenset({"lag_days", "jobs"})
-_NUMBER = re.compile(r"-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?", re.ASCII)
+_NUMERIC_FIELDS: Final = frozenset({"lag_days", "jobs"})
+_NUMBER_PATTERN = re.compile(r"-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?", re.ASCII)
 
 
 #: Line and the event's bytes, or what is wrong there.
-Found = Iterator[tuple[int, bytes | ValueError]]
+ParsedEvents = Iterator[tuple[int, bytes | ValueError]]
 
 
-class UnreadableError(Exception):
+class EventFileParseError(Exception):
     """What stands at a line cannot be read, nor what follows it."""
 
-    def __init__(self, line: int, fault: str) -> None:
-        super().__init__(fault)
+    def __init__(self, line: int, reason: str) -> None:
+        super().__init__(reason)
         self.line = line
 
 
-def _encoded(document: dict[str, Any]) -> bytes | ValueError:
+def _to_structured_event(document: dict[str, Any]) -> bytes | ValueError:
     """Return a document written by hand as a structured event."""
     try:
         return msgspec.json.encode({"specversion": "1.0", **document})
@@ -66,9 +66,9 @@ def _encoded(document: dict[str, Any]) -> bytes | ValueError:
 # CSV
 
 
-def read_csv(lines: Iterable[bytes]) -> Found:
+def read_csv(lines: Iterable[bytes]) -> ParsedEvents:
     """Return the events of a table whose header names attributes and fields; dotted names nest."""
-    rows = csv.reader(_text(lines), strict=True)
+    rows = csv.reader(_decode_lines(lines), strict=True)
     header: list[str] | None = None
     start = 1
     try:
@@ -79,28 +79,28 @@ def read_csv(lines: Iterable[bytes]) -> Found:
             if not any(cells):
                 continue
             if header is None:
-                header = _header(line, cells)
+                header = _check_header(line, cells)
             else:
-                yield line, _row(header, cells)
+                yield line, _row_to_event(header, cells)
     except csv.Error as error:
-        raise UnreadableError(rows.line_num, f"not CSV: {error}") from None
+        raise EventFileParseError(rows.line_num, f"not CSV: {error}") from None
 
 
-def _text(lines: Iterable[bytes]) -> Iterator[str]:
+def _decode_lines(lines: Iterable[bytes]) -> Iterator[str]:
     for number, line in enumerate(lines, 1):
         try:
             yield line.decode("utf-8")
         except UnicodeDecodeError as error:
-            raise UnreadableError(number, f"not UTF-8 at byte {error.start} of the line") from None
+            raise EventFileParseError(number, f"not UTF-8 at byte {error.start} of the line") from None
 
 
-def _header(line: int, names: list[str]) -> list[str]:
+def _check_header(line: int, names: list[str]) -> list[str]:
     if twice := sorted({name for name in names if name and names.count(name) > 1}):
-        raise UnreadableError(line, f"the header names {twice[0]!r} twice")
+        raise EventFileParseError(line, f"the header names {twice[0]!r} twice")
     return names
 
 
-def _row(header: Sequence[str], cells: Sequence[str]) -> bytes | ValueError:
+def _row_to_event(header: Sequence[str], cells: Sequence[str]) -> bytes | ValueError:
     event: dict[str, Any] = {}
     data: dict[str, Any] = {}
     for column, cell in enumerate(cells):
@@ -109,20 +109,20 @@ def _row(header: Sequence[str], cells: Sequence[str]) -> bytes | ValueError:
         name = header[column] if column < len(header) else ""
         if not name:
             return ValueError(f"cell {column + 1} ({cell[:64]!r}) has no name in the header")
-        if name in ATTRIBUTES:
+        if name in CLOUDEVENT_ATTRIBUTES:
             event[name] = cell
-        elif not _put(data, name.split("."), _value(name, cell)):
+        elif not _set_nested(data, name.split("."), _parse_cell(name, cell)):
             return ValueError(f"column {name} and another one say two things of the same field")
-    return _encoded({**event, "data": data})
+    return _to_structured_event({**event, "data": data})
 
 
-def _value(name: str, cell: str) -> object:
-    is_number = name in _NUMBERS or name.endswith(".amount")
+def _parse_cell(name: str, cell: str) -> object:
+    is_number = name in _NUMERIC_FIELDS or name.endswith(".amount")
     # What is no number stays the text it is, and the check says what was expected.
-    return msgspec.json.decode(cell) if is_number and _NUMBER.fullmatch(cell) else cell
+    return msgspec.json.decode(cell) if is_number and _NUMBER_PATTERN.fullmatch(cell) else cell
 
 
-def _put(data: dict[str, Any], path: Sequence[str], value: object) -> bool:
+def _set_nested(data: dict[str, Any], path: Sequence[str], value: object) -> bool:
     for part in path[:-1]:
         data = data.setdefault(part, {})
         if not isinstance(data, dict):
@@ -133,118 +133,118 @@ def _put(data: dict[str, Any], path: Sequence[str], value: object) -> bool:
 # YAML
 
 
-class _Loader(yaml.SafeLoader):
+class _YamlLoader(yaml.SafeLoader):
     """Reads what YAML 1.1 calls a timestamp as the text it is: CloudEvents has no other form for dates."""
 
 
-_Loader.yaml_implicit_resolvers = {
+_YamlLoader.yaml_implicit_resolvers = {
     first: [resolver for resolver in resolvers if resolver[0] != "tag:yaml.org,2002:timestamp"]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
-_NULL: Final = "tag:yaml.org,2002:null"
+_YAML_NULL_TAG: Final = "tag:yaml.org,2002:null"
 
 
-class _Lines:
+class _LineReader:
     """Lets the YAML reader take its text from lines, and knows how far it has come."""
 
     def __init__(self, lines: Iterable[bytes]) -> None:
-        self._lines = _text(lines)
-        self.number = 0
+        self._lines = _decode_lines(lines)
+        self.line_number = 0
 
     def read(self, _size: int = -1) -> str:
-        self.number += 1
+        self.line_number += 1
         return next(self._lines, "")
 
 
-def read_yaml(lines: Iterable[bytes]) -> Found:
+def read_yaml(lines: Iterable[bytes]) -> ParsedEvents:
     """Return the events of one or several documents, each an event or a list of events."""
-    text = _Lines(lines)
+    text = _LineReader(lines)
     try:
-        loader = _Loader(text)
+        loader = _YamlLoader(text)
         while loader.check_node():
             document: Any = loader.get_node()
             nodes = document.value if isinstance(document, yaml.SequenceNode) else [document]
             for node in nodes:
-                if node.tag != _NULL:
-                    yield node.start_mark.line + 1, _yaml_event(loader, node)
+                if node.tag != _YAML_NULL_TAG:
+                    yield node.start_mark.line + 1, _yaml_node_to_event(loader, node)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        raise UnreadableError(mark.line + 1 if mark else text.number, f"not YAML: {error.problem}") from None
+        raise EventFileParseError(mark.line + 1 if mark else text.line_number, f"not YAML: {error.problem}") from None
     except (yaml.YAMLError, RecursionError) as error:
         # A character that no YAML may hold, or thousands of brackets
-        raise UnreadableError(text.number, f"not YAML: {' '.join(str(error).split())}") from None
+        raise EventFileParseError(text.line_number, f"not YAML: {' '.join(str(error).split())}") from None
 
 
-def _yaml_event(loader: _Loader, node: yaml.Node) -> bytes | ValueError:
+def _yaml_node_to_event(loader: _YamlLoader, node: yaml.Node) -> bytes | ValueError:
     if not isinstance(node, yaml.MappingNode):
         return ValueError("not an object")
     event: dict[str, Any] = loader.construct_document(node)
     # Attributes are text in CloudEvents, however much they look like numbers: `id: 17`, `specversion: 1.0`.
     for key, value in node.value:
-        if key.value in event.keys() - {"data"} and isinstance(value, yaml.ScalarNode) and value.tag != _NULL:
+        if key.value in event.keys() - {"data"} and isinstance(value, yaml.ScalarNode) and value.tag != _YAML_NULL_TAG:
             event[key.value] = value.value
-    return _encoded(event)
+    return _to_structured_event(event)
 
 
 STDIN: Final = "-"
 #: How much of a pipe is kept in memory before it goes to a temporary file.
-_IN_MEMORY: Final = 8 * 1024 * 1024
-_BOM: Final = b"\xef\xbb\xbf"
+_SPOOL_MEMORY_BYTES: Final = 8 * 1024 * 1024
+_UTF8_BOM: Final = b"\xef\xbb\xbf"
 
 
 class EventFileError(MilepostError):
     """A file that cannot be opened; the message is one line."""
 
 
-class Written(NamedTuple):
+class EventLine(NamedTuple):
     """An event as it was found, or why there is none at that place."""
 
     #: File and line, for people.
-    where: str
+    location: str
     #: The event as a structured CloudEvent; of a JSON Lines file the very bytes that stand there.
     value: bytes
     fault: str | None = None
 
 
 @contextmanager
-def opened(names: Sequence[str], stdin: IO[bytes], *, again: bool) -> Iterator[Callable[[], Iterator[Written]]]:
+def open_events(names: Sequence[str], stdin: IO[bytes], *, reread: bool) -> Iterator[Callable[[], Iterator[EventLine]]]:
     """Give a function that reads all these files from their start; with `again` it may be called more than once.
 
     What can be read only once (standard input, a pipe) is then kept in a temporary file first. Raises
     `EventFileError` for what cannot be opened, before anything is read.
     """
     with ExitStack() as kept:
-        sources = [_source(name, stdin, kept, again=again) for name in names]
+        sources = [_open_source(name, stdin, kept, reread=reread) for name in names]
 
-        def read() -> Iterator[Written]:
+        def read_all() -> Iterator[EventLine]:
             for name, source in zip(names, sources, strict=True):
-                yield from _read(name, source)
+                yield from _read_file(name, source)
 
-        yield read
+        yield read_all
 
 
-def _source(name: str, stdin: IO[bytes], kept: ExitStack, *, again: bool) -> IO[bytes] | Path:
+def _open_source(name: str, stdin: IO[bytes], resources: ExitStack, *, reread: bool) -> IO[bytes] | Path:
     path = Path(name)
     try:
         if name != STDIN:
             with path.open("rb") as stream:
                 if stat.S_ISREG(path.stat().st_mode):
                     return path
-                return _copied(stream, kept)
-        if not again:
+                return _spool(stream, resources)
+        if not reread:
             return stdin
-        return _copied(stdin, kept)
+        return _spool(stdin, resources)
     except OSError as error:
         raise EventFileError(f"{name} cannot be read: {error.strerror}") from None
 
 
-def _copied(stream: IO[bytes], kept: ExitStack) -> IO[bytes]:
-    copy = kept.enter_context(tempfile.SpooledTemporaryFile(_IN_MEMORY))  # noqa: SIM115 - `kept` closes it
+def _spool(stream: IO[bytes], resources: ExitStack) -> IO[bytes]:
+    copy = resources.enter_context(tempfile.SpooledTemporaryFile(_SPOOL_MEMORY_BYTES))  # noqa: SIM115 - `kept` closes it
     shutil.copyfileobj(stream, copy)
     return copy
 
 
-def _read(name: str, source: IO[bytes] | Path) -> Iterator[Written]:
+def _read_file(name: str, source: IO[bytes] | Path) -> Iterator[EventLine]:
     shown, suffix = ("<stdin>", "") if name == STDIN else (name, Path(name).suffix.lower())
     read = {".yaml": read_yaml, ".yml": read_yaml, ".csv": read_csv}.get(suffix, _read_json_lines)
     with ExitStack() as closing:
@@ -253,22 +253,22 @@ def _read(name: str, source: IO[bytes] | Path) -> Iterator[Written]:
         if isinstance(source, tempfile.SpooledTemporaryFile):
             source.seek(0)
         try:
-            for line, value in read(_without_mark(stream)):
+            for line, value in read(_strip_bom(stream)):
                 if isinstance(value, bytes):
-                    yield Written(f"{shown}:{line}", value)
+                    yield EventLine(f"{shown}:{line}", value)
                 else:
-                    yield Written(f"{shown}:{line}", b"", str(value))
-        except UnreadableError as error:
-            yield Written(f"{shown}:{error.line}", b"", str(error))
+                    yield EventLine(f"{shown}:{line}", b"", str(value))
+        except EventFileParseError as error:
+            yield EventLine(f"{shown}:{error.line}", b"", str(error))
 
 
-def _without_mark(lines: Iterable[bytes]) -> Iterator[bytes]:
+def _strip_bom(lines: Iterable[bytes]) -> Iterator[bytes]:
     """Leave out the byte order mark with which some systems begin a text file."""
     for number, line in enumerate(lines):
-        yield line.removeprefix(_BOM) if number == 0 else line
+        yield line.removeprefix(_UTF8_BOM) if number == 0 else line
 
 
-def _read_json_lines(lines: Iterable[bytes]) -> Found:
+def _read_json_lines(lines: Iterable[bytes]) -> ParsedEvents:
     for number, line in enumerate(lines, 1):
         value = line.removesuffix(b"\n").removesuffix(b"\r")
         if value.strip():

@@ -16,18 +16,18 @@ import sys
 import threading
 
 
-def _end(command: subprocess.Popen[bytes], grace: float) -> None:
-    command.terminate()
+def _terminate(process: subprocess.Popen[bytes], grace_seconds: float) -> None:
+    process.terminate()
     try:
-        command.wait(grace)
+        process.wait(grace_seconds)
     except subprocess.TimeoutExpired:
-        command.kill()
+        process.kill()
 
 
-def _end_with_owner(command: subprocess.Popen[bytes], grace: float) -> None:
+def _terminate_with_owner(process: subprocess.Popen[bytes], grace_seconds: float) -> None:
     while os.read(0, 1024):
         pass
-    _end(command, grace)
+    _terminate(process, grace_seconds)
 
 
 def main(arguments: list[str]) -> int:
@@ -37,7 +37,7 @@ def main(arguments: list[str]) -> int:
     command = subprocess.Popen(arguments[2:], stdin=subprocess.DEVNULL, stdout=2, pass_fds=[lock])  # noqa: S603 - our own caller's
     # Whoever ends the leash ends what it holds.
     signal.signal(signal.SIGTERM, lambda _number, _frame: command.terminate())
-    threading.Thread(target=_end_with_owner, args=[command, grace], daemon=True).start()
+    threading.Thread(target=_terminate_with_owner, args=[command, grace], daemon=True).start()
     sys.stdout.write(f"{command.pid}\n")
     sys.stdout.close()
     return command.wait()

@@ -12,26 +12,26 @@ from pathlib import Path
 from typing import IO
 
 
-def free_port(host: str, wanted: int) -> int:
+def free_port(host: str, preferred: int) -> int:
     """Return the port that is wanted when nobody has it, else another."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with suppress(OSError):
         # Asking first: a server on all addresses does not keep every system from binding one of them.
         with socket.socket(family) as client:
             client.settimeout(1)
-            taken = client.connect_ex((host, wanted)) == 0
-        for port in (0,) if taken else (wanted, 0):
+            taken = client.connect_ex((host, preferred)) == 0
+        for port in (0,) if taken else (preferred, 0):
             with suppress(OSError), socket.socket(family) as server:
                 server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 server.bind((host, port))
                 return int(server.getsockname()[1])
     # Nothing can be served there: whoever tries says why.
-    return wanted
+    return preferred
 
 
 @contextmanager
-def leashed(
-    command: Sequence[str], folder: Path, output: IO[bytes], held: IO[bytes], grace_seconds: float
+def run_child_process(
+    command: Sequence[str], working_dir: Path, output: IO[bytes], inherited_file: IO[bytes], grace_seconds: float
 ) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
     """Run a command in a folder until the block ends; give its leash (_child_process_guard.py) and its process id.
 
@@ -40,14 +40,14 @@ def leashed(
     leash = subprocess.Popen(  # noqa: S603 - nothing of it comes from outside
         [
             *(sys.executable, "-I", "-S", str(Path(__file__).with_name("_child_process_guard.py"))),
-            *(str(grace_seconds), str(held.fileno())),
+            *(str(grace_seconds), str(inherited_file.fileno())),
             *command,
         ],
-        cwd=folder,
+        cwd=working_dir,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=output,
-        pass_fds=[held.fileno()],
+        pass_fds=[inherited_file.fileno()],
         # Ctrl-C in a terminal reaches a whole group: whoever uses the command is to stop before it does.
         start_new_session=True,
     )

@@ -2,17 +2,17 @@
 
 from collections.abc import Iterator
 
-from deploy.topics import make_topics, read_logs, read_topic_id
-from models.database.engine import DatabaseError, check_schema, connect, shown, writing
+from deploy.topics import ensure_topics, read_offset_ranges, read_topic_id
+from models.database.engine import DatabaseError, check_schema, make_engine, redacted_url, write_transaction
 from models.database.migrate import migrate
-from models.database.positions import accept_topic
-from models.database.tables import SCHEMA
+from models.database.positions import reset_positions
+from models.database.tables import SCHEMA_REVISION
 from models.settings import Settings
 
 
-def prepare(settings: Settings) -> Iterator[str]:
+def create_schema_and_topics(settings: Settings) -> Iterator[str]:
     """Make what is missing and leave what is there; give one line for each. Safe to repeat, and waits for nothing."""
-    engine = connect(settings.database)
+    engine = make_engine(settings.database)
     try:
         try:
             check_schema(engine)
@@ -23,12 +23,12 @@ def prepare(settings: Settings) -> Iterator[str]:
             # Of the right schema by its own account, and without a table: nothing here makes that whole.
             check_schema(engine)
             done = "made"
-        yield f"database {shown(engine)}: schema {SCHEMA} {done}"
+        yield f"database {redacted_url(engine)}: schema {SCHEMA_REVISION} {done}"
     finally:
         engine.dispose()
-    for topic in make_topics(settings):
+    for topic in ensure_topics(settings):
         partitions = "1 partition" if topic.partitions == 1 else f"{topic.partitions} partitions"
-        yield f"topic {topic.name}: {partitions}, {'found' if topic.found else 'made'}"
+        yield f"topic {topic.name}: {partitions}, {'found' if topic.existed else 'made'}"
 
 
 def accept_new_topic(settings: Settings) -> Iterator[str]:
@@ -36,11 +36,11 @@ def accept_new_topic(settings: Settings) -> Iterator[str]:
 
     A worker must not be running: it would go on where it was.
     """
-    topic_id, logs = read_topic_id(settings), read_logs(settings)
-    engine = connect(settings.database)
+    topic_id, logs = read_topic_id(settings), read_offset_ranges(settings)
+    engine = make_engine(settings.database)
     try:
-        with writing(engine) as connection:
-            done = accept_topic(connection, settings.events_topic, topic_id, logs)
+        with write_transaction(engine) as connection:
+            done = reset_positions(connection, settings.events_topic, topic_id, logs)
     finally:
         engine.dispose()
     for partition, was, position in done:

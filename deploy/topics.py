@@ -8,15 +8,15 @@ from typing import Final, NamedTuple
 from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 from kafka.errors import CoordinatorNotAvailableError, NoError, TopicAlreadyExistsError, for_code
 
-from consumers.client import TopicError, client, count_partitions, id_of, missing, reaching
+from consumers.client import TopicError, count_partitions, create_client, kafka_errors, missing_topic_error, topic_id_of
 from models.settings import Settings
 
 _DAY_MS: Final = 24 * 60 * 60 * 1000
-_COORDINATOR_SECONDS: Final = 10.0
-_LOOK_EVERY: Final = 0.1
+_COORDINATOR_TIMEOUT_S: Final = 10.0
+_COORDINATOR_POLL_S: Final = 0.1
 
 
-class Topic(NamedTuple):
+class TopicSpec(NamedTuple):
     """What a topic has to be like."""
 
     name: str
@@ -24,25 +24,25 @@ class Topic(NamedTuple):
     config: Mapping[str, str]
 
 
-class Made(NamedTuple):
+class EnsuredTopic(NamedTuple):
     """A topic that is there now."""
 
     name: str
     partitions: int
     #: Whether it was there before.
-    found: bool
+    existed: bool
 
 
-def topics_of(settings: Settings) -> list[Topic]:
+def required_topics(settings: Settings) -> list[TopicSpec]:
     """Return the topics of the contract, section 4."""
     return [
-        Topic(
+        TopicSpec(
             settings.events_topic,
             settings.partitions,
             {"cleanup.policy": "delete", "retention.ms": "-1", "message.timestamp.type": "LogAppendTime"},
         ),
-        Topic(settings.programmes_topic, settings.partitions, {"cleanup.policy": "compact"}),
-        Topic(
+        TopicSpec(settings.programmes_topic, settings.partitions, {"cleanup.policy": "compact"}),
+        TopicSpec(
             settings.changes_topic,
             settings.partitions,
             {"cleanup.policy": "delete", "retention.ms": str(30 * _DAY_MS)},
@@ -52,7 +52,7 @@ def topics_of(settings: Settings) -> list[Topic]:
         # would stand still before it for ever.
         # To Kafka a null value is a tombstone, which compaction drops after a day; here it may be a letter, of a record
         # whose value was null. And as long as tombstones stay, a letter that was discarded can be told from a lost one.
-        Topic(
+        TopicSpec(
             settings.dead_letters_topic,
             1,
             {
@@ -64,34 +64,36 @@ def topics_of(settings: Settings) -> list[Topic]:
     ]
 
 
-def make_topics(settings: Settings) -> list[Made]:
+def ensure_topics(settings: Settings) -> list[EnsuredTopic]:
     """Make the topics that are missing and leave the others as they are; safe to repeat.
 
     Raises `TopicError` for one that has another number of partitions than it should: that cannot be changed without
     moving programmes to other partitions, so it is left to a person. Nothing is made then.
     """
-    wanted = topics_of(settings)
-    with reaching(settings) as options, closing(client(KafkaAdminClient, **options)) as admin:
+    wanted = required_topics(settings)
+    with kafka_errors(settings) as options, closing(create_client(KafkaAdminClient, **options)) as admin:
         there = count_partitions(admin, [topic.name for topic in wanted])
         for topic in wanted:
-            _check_count(settings, topic, there.get(topic.name, topic.partitions))
+            _check_partition_count(settings, topic, there.get(topic.name, topic.partitions))
         if absent := [topic for topic in wanted if topic.name not in there]:
-            _create(settings, admin, absent)
-    return [Made(topic.name, topic.partitions, topic.name in there) for topic in wanted]
+            _create_topics(settings, admin, absent)
+    return [EnsuredTopic(topic.name, topic.partitions, topic.name in there) for topic in wanted]
 
 
-def _check_count(settings: Settings, topic: Topic, found: int) -> None:
-    if found == topic.partitions:
+def _check_partition_count(settings: Settings, topic: TopicSpec, actual: int) -> None:
+    if actual == topic.partitions:
         return
     if topic.name == settings.dead_letters_topic:
-        raise TopicError(f"topic {topic.name} on {settings.kafka} has {found} partitions instead of 1: delete it first")
+        raise TopicError(
+            f"topic {topic.name} on {settings.kafka} has {actual} partitions instead of 1: delete it first"
+        )
     raise TopicError(
-        f"topic {topic.name} on {settings.kafka} has {found} partitions, MILEPOST_PARTITIONS says {topic.partitions}:"
-        f" set MILEPOST_PARTITIONS={found}, or delete the topic first"
+        f"topic {topic.name} on {settings.kafka} has {actual} partitions, MILEPOST_PARTITIONS says {topic.partitions}:"
+        f" set MILEPOST_PARTITIONS={actual}, or delete the topic first"
     )
 
 
-def _create(settings: Settings, admin: KafkaAdminClient, topics: list[Topic]) -> None:
+def _create_topics(settings: Settings, admin: KafkaAdminClient, topics: list[TopicSpec]) -> None:
     request = {
         # The broker's own default, so that one node gets one replica and a cluster gets what it is run with.
         topic.name: {"num_partitions": topic.partitions, "replication_factor": -1, "configs": dict(topic.config)}
@@ -113,13 +115,13 @@ def check_topics(settings: Settings) -> dict[str, int]:
     The topics keyed by programme may have any number of partitions, but all three the same: which worker a programme
     belongs to is told by its partition.
     """
-    wanted = topics_of(settings)
-    with reaching(settings) as options, closing(client(KafkaAdminClient, **options)) as admin:
+    wanted = required_topics(settings)
+    with kafka_errors(settings) as options, closing(create_client(KafkaAdminClient, **options)) as admin:
         there = count_partitions(admin, [topic.name for topic in wanted])
         _wait_for_coordinator(admin, settings.group)
     for topic in wanted:
         if topic.name not in there:
-            raise missing(settings, topic.name)
+            raise missing_topic_error(settings, topic.name)
     events, count = settings.events_topic, there[settings.events_topic]
     for sister in (settings.programmes_topic, settings.changes_topic):
         if there[sister] != count:
@@ -140,28 +142,28 @@ def _wait_for_coordinator(admin: KafkaAdminClient, group: str) -> None:
 
     A worker asks again and again by itself, and its client logs an error each time.
     """
-    patience = time.monotonic() + _COORDINATOR_SECONDS
+    patience = time.monotonic() + _COORDINATOR_TIMEOUT_S
     while True:
         try:
             admin.describe_groups([group])
         except CoordinatorNotAvailableError:
             if time.monotonic() > patience:
                 return
-            time.sleep(_LOOK_EVERY)
+            time.sleep(_COORDINATOR_POLL_S)
         else:
             return
 
 
 def read_topic_id(settings: Settings) -> str | None:
     """Return the id of the events topic, where the broker has ids."""
-    with reaching(settings) as options, closing(client(KafkaAdminClient, **options)) as admin:
-        return id_of(admin, settings.events_topic)
+    with kafka_errors(settings) as options, closing(create_client(KafkaAdminClient, **options)) as admin:
+        return topic_id_of(admin, settings.events_topic)
 
 
-def read_logs(settings: Settings) -> dict[int, tuple[int, int]]:
+def read_offset_ranges(settings: Settings) -> dict[int, tuple[int, int]]:
     """Return the first and the end offset of every partition of the events topic."""
     topic = settings.events_topic
-    with reaching(settings) as options, closing(client(KafkaConsumer, **options)) as consumer:
+    with kafka_errors(settings) as options, closing(create_client(KafkaConsumer, **options)) as consumer:
         partitions = [TopicPartition(topic, number) for number in consumer.partitions_for_topic(topic) or ()]
         first, end = consumer.beginning_offsets(partitions), consumer.end_offsets(partitions)
         return {tp.partition: (first[tp], end[tp]) for tp in partitions}

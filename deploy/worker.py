@@ -15,15 +15,15 @@ from typing import Final
 from sqlalchemy import Engine
 
 from deploy.topics import check_topics, read_topic_id
-from models.database.engine import LOCK_TIMEOUT_MS, DatabaseError, check_schema, connect
-from models.database.recorder import Store
+from models.database.engine import LOCK_TIMEOUT_MS, DatabaseError, check_schema, make_engine
+from models.database.recorder import Recorder
 from models.errors import MilepostError
-from models.failpoints import arm, read_failpoint
+from models.failpoints import arm_failpoint, parse_failpoint
 from models.settings import Settings
 
 logger = logging.getLogger("milepost.worker")
 
-_BACKLOG: Final = 128
+_LISTEN_BACKLOG: Final = 128
 
 
 class WorkerError(MilepostError):
@@ -38,23 +38,25 @@ def run_worker(settings: Settings) -> int:
     set_up_logging()
     if settings.failpoint:
         logger.warning("failpoint %s is set: this worker is under test", settings.failpoint)
-    arm(read_failpoint(settings.failpoint))
-    engine = connect(settings.database, lock_timeout_ms(settings))
+    arm_failpoint(parse_failpoint(settings.failpoint))
+    engine = make_engine(settings.database, lock_timeout_ms(settings))
     check_schema(engine)
-    with only_worker_on(engine), listening_on(settings) as listening:
+    with lock_sqlite_for_worker(engine), bind_web_socket(settings) as listening:
         # The topics decide how many partitions there are; the setting only says how many to make.
         there = settings.model_copy(update={"partitions": check_topics(settings)[settings.events_topic]})
-        store = Store(engine)
+        store = Recorder(engine)
         if (topic_id := read_topic_id(settings)) is not None:
-            store.know_topic(settings.events_topic, topic_id)
+            store.remember_topic_id(settings.events_topic, topic_id)
         # Faust takes a third of the start; what cannot start should say so first.
-        from consumers.dead_letters import read_newest_letters  # noqa: PLC0415
-        from streams.web.board import board  # noqa: PLC0415
-        from streams.worker import RefusedError, run  # noqa: PLC0415
+        from consumers.dead_letters import read_newest_dead_letters  # noqa: PLC0415
+        from streams.web.board import create_board  # noqa: PLC0415
+        from streams.worker import FatalError, run_worker_process  # noqa: PLC0415
 
         try:
-            return run(there, store, listening, board(there, _today, partial(read_newest_letters, there)))
-        except RefusedError as refused:
+            return run_worker_process(
+                there, store, listening, create_board(there, _utc_today, partial(read_newest_dead_letters, there))
+            )
+        except FatalError as refused:
             raise WorkerError(str(refused)) from None
 
 
@@ -63,17 +65,17 @@ def lock_timeout_ms(settings: Settings) -> int:
     return min(LOCK_TIMEOUT_MS, round(settings.stuck_seconds * 1000 / 2))
 
 
-def _today() -> date:
+def _utc_today() -> date:
     return datetime.now(UTC).date()  # noqa: TID251 - the edge: here the clock comes in
 
 
-class Sparing(logging.Filter):
+class RepeatedMessageFilter(logging.Filter):
     """Lets a message of a library pass once in a while: an outage makes aiokafka say the same ten times a second."""
 
-    def __init__(self, seconds: float = 30.0) -> None:
+    def __init__(self, interval_seconds: float = 30.0) -> None:
         super().__init__()
-        self._seconds = seconds
-        self._said: dict[tuple[str, str], float] = {}
+        self._interval_seconds = interval_seconds
+        self._last_logged: dict[tuple[str, str], float] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Return whether to say it: always what is ours, of libraries what was not said lately."""
@@ -82,9 +84,9 @@ class Sparing(logging.Filter):
         if record.name.startswith("milepost") or record.exc_info:
             return True
         said = record.name, str(record.msg)
-        if record.created - self._said.get(said, -self._seconds) < self._seconds:
+        if record.created - self._last_logged.get(said, -self._interval_seconds) < self._interval_seconds:
             return False
-        self._said[said] = record.created
+        self._last_logged[said] = record.created
         return True
 
 
@@ -95,18 +97,18 @@ def set_up_logging() -> None:
     )
     logging.getLogger("milepost").setLevel(logging.INFO)
     for handler in logging.getLogger().handlers:
-        if not any(isinstance(there, Sparing) for there in handler.filters):
-            handler.addFilter(Sparing())
+        if not any(isinstance(there, RepeatedMessageFilter) for there in handler.filters):
+            handler.addFilter(RepeatedMessageFilter())
 
 
 @contextmanager
-def listening_on(settings: Settings) -> Iterator[socket.socket]:
+def bind_web_socket(settings: Settings) -> Iterator[socket.socket]:
     """Bind the web service's port, so that a taken one is told before anything starts."""
     host, port = settings.web_address
     try:
         found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         family, _, _, _, address = found[0]
-        listening = socket.create_server(address, family=family, backlog=_BACKLOG)
+        listening = socket.create_server(address, family=family, backlog=_LISTEN_BACKLOG)
     except OSError as error:
         raise WorkerError(
             f"cannot serve on {settings.web}: {error.strerror}; choose another with MILEPOST_WEB or --web"
@@ -117,7 +119,7 @@ def listening_on(settings: Settings) -> Iterator[socket.socket]:
 
 
 @contextmanager
-def only_worker_on(engine: Engine) -> Iterator[None]:
+def lock_sqlite_for_worker(engine: Engine) -> Iterator[None]:
     """Keep a second worker off a SQLite file: it has one writer. The lock goes with the process."""
     database = engine.url.database
     if engine.dialect.name != "sqlite" or not database or database == ":memory:":

@@ -5,5 +5,5 @@ class MilepostError(Exception):
     """An error that people can act on. The message is one line: what, where, what to do."""
 
 
-class RacedError(Exception):
+class ConcurrentWriteError(Exception):
     """Another writer was faster; the same work again will see what it did."""

@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final, Literal, NoReturn, get_args
 
-from models.errors import RacedError
+from models.errors import ConcurrentWriteError
 
 #: Each stands at exactly one place, named for what was done last or comes next.
-Place = Literal[
+FailpointName = Literal[
     "before-commit",
     "after-commit",
     "after-dead-letter",
@@ -28,10 +28,10 @@ Place = Literal[
     "after-telling",
     "block-loop",
 ]
-PLACES: Final[tuple[Place, ...]] = get_args(Place)
+FAILPOINT_NAMES: Final[tuple[FailpointName, ...]] = get_args(FailpointName)
 
 
-class Action(Enum):
+class FailpointAction(Enum):
     """What happens there."""
 
     #: SIGKILL to this process.
@@ -46,56 +46,56 @@ class Action(Enum):
 class Failpoint:
     """A place, what happens there, and at which time of reaching it."""
 
-    place: str
-    action: Action
-    time: int = 1
-    _times: Iterator[int] = field(default_factory=lambda: itertools.count(1), compare=False, repr=False)
+    name: str
+    action: FailpointAction
+    nth_hit: int = 1
+    _hits: Iterator[int] = field(default_factory=lambda: itertools.count(1), compare=False, repr=False)
 
-    def reach(self) -> None:
+    def hit(self) -> None:
         """Act, if this is the time; safe in any thread."""
-        if next(self._times) != self.time:
+        if next(self._hits) != self.nth_hit:
             return
-        if self.action is Action.ERROR:
-            raise RacedError(f"failpoint {self.place}")
-        if self.action is Action.KILL:
+        if self.action is FailpointAction.ERROR:
+            raise ConcurrentWriteError(f"failpoint {self.name}")
+        if self.action is FailpointAction.KILL:
             os.kill(os.getpid(), signal.SIGKILL)
-        _hang()
+        _hang_forever()
 
 
-def _hang() -> NoReturn:
+def _hang_forever() -> NoReturn:
     while True:
         threading.Event().wait()
 
 
-_FORM: Final = re.compile(r"([a-z-]+)=([a-z]+)(?:@([1-9][0-9]{0,8}))?", re.ASCII)
+_FAILPOINT_PATTERN: Final = re.compile(r"([a-z-]+)=([a-z]+)(?:@([1-9][0-9]{0,8}))?", re.ASCII)
 
 
-def read_failpoint(text: str) -> Failpoint | None:
+def parse_failpoint(text: str) -> Failpoint | None:
     """Return what `place=action` or `place=action@time` says; None for nothing. Raises `ValueError` with one line."""
     if not text:
         return None
-    found = _FORM.fullmatch(text)
+    found = _FAILPOINT_PATTERN.fullmatch(text)
     if found is None:
         raise ValueError(f"say place=action or place=action@time, e.g. before-commit=kill@3, not {text!r}")
     place, action, time = found.groups()
-    if place not in PLACES:
-        raise ValueError(f"no failpoint is called {place!r}; there are {', '.join(PLACES)}")
-    actions = [known.value for known in Action]
+    if place not in FAILPOINT_NAMES:
+        raise ValueError(f"no failpoint is called {place!r}; there are {', '.join(FAILPOINT_NAMES)}")
+    actions = [known.value for known in FailpointAction]
     if action not in actions:
         raise ValueError(f"a failpoint can {', '.join(actions)}, not {action!r}")
-    return Failpoint(place, Action(action), int(time or 1))
+    return Failpoint(place, FailpointAction(action), int(time or 1))
 
 
 _armed: Failpoint | None = None
 
 
-def arm(point: Failpoint | None) -> None:
+def arm_failpoint(failpoint: Failpoint | None) -> None:
     """Set the failpoint of this process, or none."""
     global _armed  # noqa: PLW0603 - the places are all over the process, as the signal that ends it
-    _armed = point
+    _armed = failpoint
 
 
-def failpoint(place: Place) -> None:
+def hit_failpoint(name: FailpointName) -> None:
     """Say that a place is reached."""
-    if _armed is not None and _armed.place == place:
-        _armed.reach()
+    if _armed is not None and _armed.name == name:
+        _armed.hit()

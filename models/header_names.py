@@ -3,12 +3,12 @@
 from typing import Any
 
 
-class PatientBytes(bytearray):
+class LenientBytes(bytearray):
     r"""Bytes whose parts, asked for text, spell out what is none (`\\xff`): for a parser that decodes strictly."""
 
     def __getitem__(self, index: Any) -> Any:  # noqa: ANN401 - a number or a slice, as bytearray's
         part = super().__getitem__(index)
-        return PatientBytes(part) if isinstance(part, bytearray) else part
+        return LenientBytes(part) if isinstance(part, bytearray) else part
 
     def decode(self, encoding: str = "utf-8", errors: str = "backslashreplace") -> str:
         """Return text."""

@@ -15,7 +15,7 @@ from pydantic_settings import (
 from pydantic_settings import SettingsError as UnreadableError
 
 from models.errors import MilepostError
-from models.failpoints import read_failpoint
+from models.failpoints import parse_failpoint
 
 CONFIG_FILE: Final = "milepost.toml"
 MAX_PORT: Final = 65535
@@ -72,7 +72,7 @@ class Settings(BaseSettings):
 
     @field_validator("web")
     @classmethod
-    def _host_and_port(cls, value: str) -> str:
+    def _validate_web(cls, value: str) -> str:
         host, _, port = value.rpartition(":")
         if not host or not port.isdecimal() or int(port) > MAX_PORT:
             raise ValueError("say host:port, e.g. 127.0.0.1:8090")
@@ -80,13 +80,13 @@ class Settings(BaseSettings):
 
     @field_validator("failpoint")
     @classmethod
-    def _place_and_action(cls, value: str) -> str:
-        read_failpoint(value)
+    def _validate_failpoint(cls, value: str) -> str:
+        parse_failpoint(value)
         return value
 
     @field_validator("kafka")
     @classmethod
-    def _bootstrap(cls, value: str) -> str:
+    def _validate_kafka(cls, value: str) -> str:
         for server in value.split(","):
             host, _, port = server.strip().rpartition(":")
             if not host or not port.isdecimal() or not 0 < int(port) <= MAX_PORT:

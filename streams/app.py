@@ -18,40 +18,40 @@ from faust.tables.manager import TableManager
 from faust.types import TP, AppT, Message
 from mode import Service
 
-from models.database.positions import LogMadeAnewError, TakenUp
-from models.database.recorder import Store
+from models.database.positions import StartOffset, TopicRecreatedError
+from models.database.recorder import Recorder
 from models.settings import Settings
-from streams.agents.forecast import Forecaster
-from streams.agents.record import Recorder
+from streams.agents.forecast import ForecastAgent
+from streams.agents.record import RecordAgent
 from streams.agents.sweep import Sweeper
-from streams.kafka.config import broker_urls, client_options, credentials
-from streams.kafka.producer import producer_of
-from streams.kafka.transport import Delivery, MicroBatchTransport, consumer_of
+from streams.kafka.config import aiokafka_options, create_credentials, faust_broker_urls
+from streams.kafka.producer import create_producer
+from streams.kafka.transport import FetchedBatch, MicroBatchTransport, get_consumer
 from streams.metrics.pipeline import DROPPED_BY_CAP, Metrics
-from streams.metrics.store import Shelf
+from streams.metrics.store import MetricsStore
 from streams.monitoring.health import Health
-from streams.monitoring.lag import PATIENCE_SECONDS, LogEnds
+from streams.monitoring.lag import POLL_TIMEOUT_SECONDS, LagMonitor
 from streams.monitoring.watchdog import Watchdog
-from streams.outbox import Teller
-from streams.retry import GivenUpError, until_done
-from streams.web.server import Pages, Web
+from streams.outbox import OutboxPublisher
+from streams.retry import RevokedError, retry_until_done
+from streams.web.server import AddRoutes, WebServer
 
 logger = logging.getLogger("milepost.app")
 
 #: A worker that died is noticed after this long; the others learn of it with their next heartbeat, and go on.
-SESSION_SECONDS: Final = 10.0
-HEARTBEAT_SECONDS: Final = 1.0
+SESSION_TIMEOUT_SECONDS: Final = 10.0
+HEARTBEAT_INTERVAL_SECONDS: Final = 1.0
 #: A worker whose loop hangs is put out of the group after this long (Faust: 1000 s).
-MAX_POLL_SECONDS: Final = 120.0
-REQUEST_SECONDS: Final = 20.0
+MAX_POLL_INTERVAL_SECONDS: Final = 120.0
+REQUEST_TIMEOUT_SECONDS: Final = 20.0
 #: What one fetch brings of a partition: several batches' worth of events, without holding megabytes of each. (A
 #: record that is larger comes all the same, alone.)
-MAX_FETCH_BYTES: Final = 256 * 1024
+MAX_PARTITION_FETCH_BYTES: Final = 256 * 1024
 #: The largest record the producer may send: a dead letter is as large as what was rejected, and its headers.
 MAX_REQUEST_BYTES: Final = 16 * 1024 * 1024
 
 
-class DeliverySchema(faust.Schema[Any, Any]):
+class FetchedBatchSchema(faust.Schema[Any, Any]):
     """Hands a delivery to the stream as it is."""
 
     def loads_key(self, *_: Any, **__: Any) -> None:  # noqa: ANN401 - Faust's signature
@@ -62,7 +62,7 @@ class DeliverySchema(faust.Schema[Any, Any]):
         return message.value
 
 
-class NoTables(TableManager):
+class EmptyTableManager(TableManager):
     """Faust's table manager without tables: it also resumes the streams, but need not wait for any to register."""
 
     async def on_start(self) -> None:
@@ -71,7 +71,7 @@ class NoTables(TableManager):
         await self.recovery.start()
 
 
-class App(faust.App):
+class FaustApp(faust.App):
     """Faust's application without a folder of its own: it would be made where the worker stands, and stay empty."""
 
     def _create_directories(self) -> None:
@@ -79,15 +79,15 @@ class App(faust.App):
 
 
 @dataclass(frozen=True, slots=True)
-class Milepost:
+class WorkerComponents:
     """The application and the parts that a runner or a test wants to see."""
 
     app: faust.App
     metrics: Metrics
-    shelf: Shelf
+    metrics_store: MetricsStore
     health: Health
-    forecaster: Forecaster
-    teller: Teller
+    forecast_agent: ForecastAgent
+    outbox_publisher: OutboxPublisher
     watchdog: Watchdog
     #: To be started beside the application, in this order.
     services: tuple[Service, ...]
@@ -95,120 +95,126 @@ class Milepost:
 
 def create_app(
     settings: Settings,
-    store: Store,
-    listening: socket.socket,
-    refuse: Callable[[str], None],
-    pages: Pages | None = None,
-) -> Milepost:
+    recorder: Recorder,
+    server_socket: socket.socket,
+    stop_with_error: Callable[[str], None],
+    add_routes: AddRoutes | None = None,
+) -> WorkerComponents:
     """Return the application, ready to be started in the running event loop.
 
-    `refuse` is called with one line when the worker must not go on as things are, and has to be stopped. `pages` adds
-    to what is served.
+    `stop_with_error` is called with one line when the worker must not go on as things are. `add_routes` adds to what
+    is served.
 
-    The store's schema and the topics are the caller's to check; the socket is bound already, so that a taken port
+    The recorder's schema and the topics are the caller's to check; the socket is bound already, so that a taken port
     is told before anything is started.
     """
-    app = App(
+    app = FaustApp(
         settings.group,
-        broker=broker_urls(settings),
-        broker_credentials=credentials(settings),
-        broker_session_timeout=SESSION_SECONDS,
-        broker_heartbeat_interval=HEARTBEAT_SECONDS,
-        broker_rebalance_timeout=SESSION_SECONDS,
-        broker_request_timeout=REQUEST_SECONDS,
-        broker_max_poll_interval=MAX_POLL_SECONDS,
+        broker=faust_broker_urls(settings),
+        broker_credentials=create_credentials(settings),
+        broker_session_timeout=SESSION_TIMEOUT_SECONDS,
+        broker_heartbeat_interval=HEARTBEAT_INTERVAL_SECONDS,
+        broker_rebalance_timeout=SESSION_TIMEOUT_SECONDS,
+        broker_request_timeout=REQUEST_TIMEOUT_SECONDS,
+        broker_max_poll_interval=MAX_POLL_INTERVAL_SECONDS,
         # Nobody jumps over what was deleted: the transport asks where to go on, and what is missed is counted.
         consumer_auto_offset_reset="none",
-        consumer_max_fetch_size=MAX_FETCH_BYTES,
+        consumer_max_fetch_size=MAX_PARTITION_FETCH_BYTES,
         producer_acks=-1,
         producer_max_request_size=MAX_REQUEST_BYTES,
-        producer_request_timeout=REQUEST_SECONDS,
+        producer_request_timeout=REQUEST_TIMEOUT_SECONDS,
         topic_allow_declare=False,
         topic_disable_leader=True,
         agent_supervisor="mode.supervisors.CrashingSupervisor",
         web_enabled=False,
         worker_redirect_stdouts=False,
         store="memory://",
-        TableManager=NoTables,
+        TableManager=EmptyTableManager,
         value_serializer="raw",
         key_serializer="raw",
         stream_wait_empty=True,
     )
-    metrics, shelf, health = Metrics(faust.__version__), Shelf(settings.max_series, settings.keep_days), Health(app)
+    metrics, shelf, health = (
+        Metrics(faust.__version__),
+        MetricsStore(settings.max_series, settings.keep_days),
+        Health(app),
+    )
     metrics.started.set(time.time())  # noqa: TID251 - the edge is where the clock comes from
-    metrics.database_up.set_function(lambda: bool(health.database_answers))
-    metrics.kafka_up.set_function(lambda: bool(health.kafka_answers))
-    metrics.series_dropped.labels(DROPPED_BY_CAP).set_function(lambda: shelf.left_out)
-    metrics.know_partitions(settings.events_topic, range(settings.partitions))
+    metrics.database_up.set_function(lambda: bool(health.is_database_up))
+    metrics.kafka_up.set_function(lambda: bool(health.is_kafka_up))
+    metrics.series_dropped.labels(DROPPED_BY_CAP).set_function(lambda: shelf.dropped_milestones)
+    metrics.init_partitions(settings.events_topic, range(settings.partitions))
     recording, drawing = ThreadPoolExecutor(1, "record"), ThreadPoolExecutor(2, "forecast")
     telling, looking = ThreadPoolExecutor(1, "tell"), ThreadPoolExecutor(1, "look")
 
-    def loops() -> list[asyncio.AbstractEventLoop]:
+    def event_loops() -> list[asyncio.AbstractEventLoop]:
         # The thread that fetches has a loop of its own.
-        fetching = consumer_of(app)._thread.thread_loop  # noqa: SLF001 - asked only to say what it was doing
+        fetching = get_consumer(app)._thread.thread_loop  # noqa: SLF001 - asked only to say what it was doing
         return [app.loop, fetching]
 
     watchdog = Watchdog(
         health,
         settings.stuck_seconds,
-        longest=settings.log_end_seconds + PATIENCE_SECONDS,
+        max_elapsed=settings.log_end_seconds + POLL_TIMEOUT_SECONDS,
         clock=time.monotonic,
-        loops=loops,
+        event_loops=event_loops,
     )
 
-    def is_ours(delivery: Delivery) -> bool:
-        return consumer_of(app).is_current(delivery.generation)
+    def is_assigned(batch: FetchedBatch) -> bool:
+        return get_consumer(app).is_current_generation(batch.generation)
 
-    teller = Teller(store.engine, settings.changes_topic, producer_of(app), telling)
-    forecaster = Forecaster(
-        store,
+    teller = OutboxPublisher(recorder.engine, settings.changes_topic, create_producer(app), telling)
+    forecaster = ForecastAgent(
+        recorder,
         metrics,
         shelf,
         settings,
         drawing,
         clock=time.time,  # noqa: TID251 - as above
         today=_today,
-        is_ours=is_ours,
-        is_catching_up=lambda: recorder.is_catching_up,
-        tell=teller.tell,
+        is_assigned=is_assigned,
+        is_catching_up=lambda: record_agent.is_catching_up,
+        wake_outbox=teller.wake,
     )
-    sweeper = Sweeper(forecaster, health, every=settings.sweep_seconds)
-    recorder = Recorder(
-        store,
+    sweeper = Sweeper(forecaster, health, interval=settings.sweep_seconds)
+    record_agent = RecordAgent(
+        recorder,
         metrics,
         health,
         settings,
-        producer_of(app),
+        create_producer(app),
         recording,
         clock=time.time,  # noqa: TID251 - the edge is where the clock comes from
-        is_ours=is_ours,
-        admit_next=lambda delivery: consumer_of(app).admit_next(delivery),
-        read_again=lambda: consumer_of(app).read_again(),
-        sweep=sweeper.soon,
-        alive=watchdog.alive,
+        is_assigned=is_assigned,
+        mark_recorded=lambda delivery: get_consumer(app).mark_recorded(delivery),
+        rewind=lambda: get_consumer(app).rewind(),
+        request_sweep=sweeper.request_sweep,
+        reset_watchdog=watchdog.reset,
     )
 
-    async def take_up(logs: Mapping[TP, tuple[int, int]]) -> Mapping[TP, int]:
+    async def resolve_start_offsets(log_bounds: Mapping[TP, tuple[int, int]]) -> Mapping[TP, int]:
         generation = app.consumer_generation_id
-        ends = {tp.partition: end for tp, end in logs.items()}
+        ends = {tp.partition: end for tp, end in log_bounds.items()}
 
-        async def ask() -> dict[int, TakenUp]:
+        async def query_start_offsets() -> dict[int, StartOffset]:
             try:
-                return await app.loop.run_in_executor(recording, store.take_up, settings.events_topic, ends)
+                return await app.loop.run_in_executor(
+                    recording, recorder.resolve_start_offsets, settings.events_topic, ends
+                )
             except Exception:
                 # What does not pass ends the worker by itself.
-                watchdog.alive()
+                watchdog.reset()
                 raise
 
         try:
-            taken = await until_done(
+            taken = await retry_until_done(
                 "asking the database where to read",
-                ask,
-                lambda: consumer_of(app).is_current(generation),
+                query_start_offsets,
+                lambda: get_consumer(app).is_current_generation(generation),
             )
-        except LogMadeAnewError as error:
-            refuse(str(error))
-            raise GivenUpError from error
+        except TopicRecreatedError as error:
+            stop_with_error(str(error))
+            raise RevokedError from error
         for partition, place in taken.items():
             if place.missed:
                 logger.error(
@@ -216,42 +222,51 @@ def create_app(
                     settings.events_topic,
                     partition,
                     place.missed,
-                    place.position,
+                    place.offset,
                 )
             metrics.missed_records.labels(settings.events_topic, str(partition)).inc(place.missed)
-        return {tp: taken[tp.partition].position for tp in logs}
+        return {tp: taken[tp.partition].offset for tp in log_bounds}
 
     app.transport = MicroBatchTransport(
         app.conf.broker_consumer,
         app,
-        positioned=[settings.events_topic],
-        take_up=take_up,
-        expect=recorder.expect,
+        positioned_topics=[settings.events_topic],
+        resolve_start_offsets=resolve_start_offsets,
+        on_fetched=record_agent.set_next,
         max_records=settings.batch,
     )
-    app.agent(app.topic(settings.events_topic, schema=DeliverySchema()), name="record")(recorder.agent)
-    app.agent(app.topic(settings.programmes_topic, schema=DeliverySchema()), name="forecast")(forecaster.agent)
+    app.agent(app.topic(settings.events_topic, schema=FetchedBatchSchema()), name="record")(record_agent.process_stream)
+    app.agent(app.topic(settings.programmes_topic, schema=FetchedBatchSchema()), name="forecast")(
+        forecaster.process_stream
+    )
     app.on_partitions_assigned.connect(sweeper.on_assigned)
     services = (
-        Web(listening, metrics, shelf, alive=health.not_alive, ready=health.not_ready, pages=pages),
-        LogEnds(
-            store,
+        WebServer(
+            server_socket,
+            metrics,
+            shelf,
+            liveness=health.liveness_problems,
+            readiness=health.readiness_problems,
+            add_routes=add_routes,
+        ),
+        LagMonitor(
+            recorder,
             metrics,
             health,
             settings.events_topic,
             settings.partitions,
             looking,
-            every=settings.log_end_seconds,
+            interval=settings.log_end_seconds,
             clock=time.time,  # noqa: TID251 - as above
-            connection=client_options(settings),
-            read_again=lambda: consumer_of(app).read_again(),
-            refuse=refuse,
-            seen=lambda waiting: watchdog.look(health.ought_to_move(settings.events_topic, waiting)),
+            client_options=aiokafka_options(settings),
+            rewind=lambda: get_consumer(app).rewind(),
+            stop_with_error=stop_with_error,
+            on_progress=lambda waiting: watchdog.observe(health.expected_progress(settings.events_topic, waiting)),
         ),
         sweeper,
         teller,
     )
-    return Milepost(app, metrics, shelf, health, forecaster, teller, watchdog, services)
+    return WorkerComponents(app, metrics, shelf, health, forecaster, teller, watchdog, services)
 
 
 def _today() -> date:

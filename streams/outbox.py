@@ -13,64 +13,68 @@ from typing import Any, Final, TypeVar
 from mode import Service
 from sqlalchemy import Engine
 
-from models.database.engine import reading, writing
-from models.database.forecasts import note_published, read_untold
-from models.domain.forecast_changes import HEADERS, Noted, changes
-from models.failpoints import failpoint
+from models.database.engine import read_transaction, write_transaction
+from models.database.forecasts import mark_published, read_unpublished
+from models.domain.forecast_changes import CHANGE_EVENT_HEADERS, HistoryRow, encode_changes
+from models.failpoints import hit_failpoint
 from streams.kafka.producer import Produce
-from streams.retry import GivenUpError, until_done
+from streams.retry import RevokedError, retry_until_done
 
 #: How many rows are read and published at once: bounds memory when a backlog moved tens of thousands.
-_AT_ONCE: Final = 1000
+_ROWS_PER_PUBLISH: Final = 1000
 #: How long a change may wait for others to be told with it: under a steady flow, telling each by itself would cost
 #: as much as drawing it.
-REST_SECONDS: Final = 0.1
+PUBLISH_INTERVAL_SECONDS: Final = 0.1
 
 T = TypeVar("T")
 
 
-class Teller(Service):
+class OutboxPublisher(Service):
     """Publishes changes, at least once and each programme's in order."""
 
     def __init__(self, engine: Engine, topic: str, produce: Produce, executor: Executor, **options: Any) -> None:  # noqa: ANN401 - mode's own
         self._engine, self._topic, self._produce, self._executor = engine, topic, produce, executor
-        self._untold: set[str] = set()
-        self._stirred = asyncio.Event()
+        self._pending: set[str] = set()
+        self._wakeup = asyncio.Event()
         super().__init__(**options)
 
-    def tell(self, programmes: Iterable[str]) -> None:
+    def wake(self, programmes: Iterable[str]) -> None:
         """Have the changes of some programmes published soon."""
-        self._untold.update(programmes)
-        if self._untold:
-            self._stirred.set()
+        self._pending.update(programmes)
+        if self._pending:
+            self._wakeup.set()
 
     @Service.task
-    async def _tell_again_and_again(self) -> None:
+    async def _publish_forever(self) -> None:
         while not self.should_stop:
-            await self._stirred.wait()
-            self._stirred.clear()
-            names, self._untold = sorted(self._untold), set()
+            await self._wakeup.wait()
+            self._wakeup.clear()
+            names, self._pending = sorted(self._pending), set()
             try:
-                await until_done("publishing changes", lambda: self._publish(names), lambda: not self.should_stop)  # noqa: B023 - awaited here and now
-            except GivenUpError:
+                await retry_until_done("publishing changes", lambda: self._publish(names), lambda: not self.should_stop)  # noqa: B023 - awaited here and now
+            except RevokedError:
                 return
-            await self.sleep(REST_SECONDS)
+            await self.sleep(PUBLISH_INTERVAL_SECONDS)
 
-    async def _publish(self, names: Sequence[str]) -> None:
-        while noted := await self._run(self._read, names):
-            events = [(row.programme.encode(), event, list(HEADERS)) for row in noted for event in changes(row)]
-            failpoint("before-telling")
+    async def _publish(self, programmes: Sequence[str]) -> None:
+        while noted := await self._run_in_executor(self._read_unpublished, programmes):
+            events = [
+                (row.programme.encode(), event, list(CHANGE_EVENT_HEADERS))
+                for row in noted
+                for event in encode_changes(row)
+            ]
+            hit_failpoint("before-telling")
             await self._produce(self._topic, events)
-            failpoint("after-telling")
-            await self._run(self._note, noted)
+            hit_failpoint("after-telling")
+            await self._run_in_executor(self._mark_published, noted)
 
-    def _read(self, names: Sequence[str]) -> list[Noted]:
-        with reading(self._engine) as connection:
-            return read_untold(connection, names, _AT_ONCE)
+    def _read_unpublished(self, programmes: Sequence[str]) -> list[HistoryRow]:
+        with read_transaction(self._engine) as connection:
+            return read_unpublished(connection, programmes, _ROWS_PER_PUBLISH)
 
-    def _note(self, noted: Sequence[Noted]) -> None:
-        with writing(self._engine) as connection:
-            note_published(connection, {row.programme: row.number for row in noted})
+    def _mark_published(self, rows: Sequence[HistoryRow]) -> None:
+        with write_transaction(self._engine) as connection:
+            mark_published(connection, {row.programme: row.number for row in rows})
 
-    async def _run(self, work: Callable[..., T], *args: object) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._executor, work, *args)
+    async def _run_in_executor(self, function: Callable[..., T], *args: object) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._executor, function, *args)

@@ -24,10 +24,10 @@ from mode import Service, ServiceT
 from prometheus_client import disable_created_metrics
 
 from models.database.engine import DatabaseError
-from models.database.recorder import Store
+from models.database.recorder import Recorder
 from models.settings import Settings
 from streams.app import create_app
-from streams.web.server import Pages
+from streams.web.server import AddRoutes
 
 logger = logging.getLogger("milepost.worker")
 
@@ -39,32 +39,32 @@ _M_MMAP_THRESHOLD: Final = -3
 #: How many objects more than before make the collector look, and how many looks at the young make one at the older.
 #: (Python: 700, 10, 10.) A batch makes tens of thousands that go by themselves; looking at them again and again takes
 #: a quarter of a worker's time.
-COLLECTING: Final = (50_000, 20, 50)
+GC_THRESHOLDS: Final = (50_000, 20, 50)
 
 
-class RefusedError(Exception):
+class FatalError(Exception):
     """The worker stopped because it must not go on as things are; the message is one line: what, where, what to do."""
 
 
-class Root(Service):
+class RootService(Service):
     """What everything else hangs below: a crash anywhere is a crash here."""
 
-    def __init__(self, parts: Iterable[ServiceT], **options: Any) -> None:  # noqa: ANN401 - mode's own
-        self._parts = list(parts)
+    def __init__(self, services: Iterable[ServiceT], **options: Any) -> None:  # noqa: ANN401 - mode's own
+        self._services = list(services)
         super().__init__(**options)
-        for part in self._parts:
+        for part in self._services:
             part.beacon.reattach(self.beacon)
 
     def on_init_dependencies(self) -> Iterable[ServiceT]:
         """Return what is started with this, in order."""
-        return self._parts
+        return self._services
 
     async def wait_for_crash(self) -> None:
         """Return when a part has crashed."""
         await self._crashed.wait()
 
 
-class Deadline:
+class ShutdownDeadline:
     """Ends this process when it is still stopping after so many seconds, saying what every thread was doing."""
 
     def __init__(self, seconds: float) -> None:
@@ -74,7 +74,7 @@ class Deadline:
     def arm(self) -> None:
         """Begin to count, unless it does already."""
         if self._timer is None:
-            self._timer = threading.Timer(self._seconds, self._end)
+            self._timer = threading.Timer(self._seconds, self._terminate)
             self._timer.daemon = True
             self._timer.start()
 
@@ -83,13 +83,13 @@ class Deadline:
         if self._timer is not None:
             self._timer.cancel()
 
-    def _end(self) -> None:
+    def _terminate(self) -> None:
         sys.stderr.write(f"milepost: not stopped within {self._seconds} s, ending; nothing is lost\n")
         faulthandler.dump_traceback(all_threads=True)
         os._exit(EX_DEADLINE)
 
 
-def bound_the_heap() -> None:
+def limit_malloc_heaps() -> None:
     """Have glibc keep one heap and give large blocks back: a quarter less memory after a backlog.
 
     Its default is a heap for each thread, and the threads here hand each other what they allocate.
@@ -100,44 +100,50 @@ def bound_the_heap() -> None:
         mallopt(_M_MMAP_THRESHOLD, 64 * 1024)
 
 
-def run(settings: Settings, store: Store, listening: socket.socket, pages: Pages | None = None) -> int:
+def run_worker_process(
+    settings: Settings, recorder: Recorder, server_socket: socket.socket, add_routes: AddRoutes | None = None
+) -> int:
     """Run a worker, with further pages on its web service; return its exit status.
 
-    Raises `RefusedError` when the worker had to stop because of something that only an operator can put right.
+    Raises `FatalError` when the worker had to stop because of something that only an operator can put right.
     """
-    bound_the_heap()
-    gc.set_threshold(*COLLECTING)
+    limit_malloc_heaps()
+    gc.set_threshold(*GC_THRESHOLDS)
     # A `_created` series beside every counter doubles the page and says nothing Prometheus 2 reads.
     disable_created_metrics()  # type: ignore[no-untyped-call]  # the library forgot
-    deadline = Deadline(settings.stop_seconds)
+    deadline = ShutdownDeadline(settings.stop_seconds)
     try:
-        return uvloop.run(_run(settings, store, listening, deadline, pages))
+        return uvloop.run(_run_until_stopped(settings, recorder, server_socket, deadline, add_routes))
     finally:
         deadline.disarm()
 
 
-async def _run(
-    settings: Settings, store: Store, listening: socket.socket, deadline: Deadline, pages: Pages | None
+async def _run_until_stopped(
+    settings: Settings,
+    recorder: Recorder,
+    server_socket: socket.socket,
+    deadline: ShutdownDeadline,
+    add_routes: AddRoutes | None,
 ) -> int:
     loop = asyncio.get_running_loop()
     told = asyncio.Event()
 
     refusals: list[str] = []
 
-    def stop() -> None:
+    def request_stop() -> None:
         milepost.watchdog.stop()
         deadline.arm()
         told.set()
 
-    def refuse(line: str) -> None:
-        refusals.append(line)
-        stop()
+    def stop_with_error(message: str) -> None:
+        refusals.append(message)
+        request_stop()
 
-    milepost = create_app(settings, store, listening, refuse, pages)
+    milepost = create_app(settings, recorder, server_socket, stop_with_error, add_routes)
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop)
+        loop.add_signal_handler(number, request_stop)
     milepost.app.in_worker = True
-    root = Root([*milepost.services, milepost.app], loop=loop)
+    root = RootService([*milepost.services, milepost.app], loop=loop)
     # What is loaded by now stays: the collector need not look at it again.
     gc.freeze()
     milepost.watchdog.start(loop)
@@ -146,7 +152,7 @@ async def _run(
     try:
         await asyncio.wait([starting, *waiting], return_when=asyncio.FIRST_COMPLETED)
         if starting.done() and not starting.exception() and not any(task.done() for task in waiting):
-            logger.info("serving on http://%s:%s", *listening.getsockname()[:2])
+            logger.info("serving on http://%s:%s", *server_socket.getsockname()[:2])
             await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         reason = root.crash_reason or (starting.exception() if starting.done() else None)
     finally:
@@ -161,7 +167,7 @@ async def _run(
             "the worker stops because of a bug; the positions in the database say where to go on", exc_info=reason
         )
     await root.stop()
-    store.engine.dispose()
+    recorder.engine.dispose()
     if refusals:
-        raise RefusedError(refusals[0])
+        raise FatalError(refusals[0])
     return 0 if reason is None else 1

@@ -8,13 +8,13 @@ from uuid import uuid4
 import pytest
 from hypothesis import settings as hypothesis_settings
 
-from deploy.kafka.broker import running_broker
-from deploy.topics import make_topics
-from models.database.engine import connect
+from deploy.kafka.broker import run_broker
+from deploy.topics import ensure_topics
+from models.database.engine import make_engine
 from models.database.migrate import migrate
 from models.settings import Settings
 
-pytest_plugins = ["tests.databases"]
+pytest_plugins = ["tests.helpers.databases"]
 
 # Two cores are shared with brokers and databases: how long an example takes says nothing.
 hypothesis_settings.register_profile("milepost", deadline=None)
@@ -22,7 +22,7 @@ hypothesis_settings.load_profile("milepost")
 
 
 @pytest.fixture(autouse=True)
-def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+def _clear_milepost_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep the environment of whoever runs the tests out of them."""
     for name in list(os.environ):
         if name.startswith("MILEPOST_") and name != "MILEPOST_TEST_DATABASE":
@@ -33,33 +33,33 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
 def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Give the bootstrap address of a real Kafka that lives as long as the session."""
     folder: Path = tmp_path_factory.mktemp("kafka")
-    with running_broker(folder, announce=lambda _: None) as broker:
-        yield broker.bootstrap
+    with run_broker(folder, report_progress=lambda _: None) as broker:
+        yield broker.bootstrap_servers
 
 
 @pytest.fixture
 def fresh_settings(kafka: str, database_url: str) -> Settings:
     """Give settings with topics, a group and a database nobody used before, ready for a worker."""
-    return prepared(kafka, database_url)
+    return prepare_settings(kafka, database_url)
 
 
 @pytest.fixture
 def sqlite_settings(kafka: str, sqlite_url: str) -> Settings:
     """Give the same on SQLite alone, for what has nothing to do with the database."""
-    return prepared(kafka, sqlite_url)
+    return prepare_settings(kafka, sqlite_url)
 
 
 @pytest.fixture
 def postgresql_settings(kafka: str, postgresql_url: str) -> Settings:
     """Give the same on PostgreSQL alone, for what takes more than one worker."""
-    return prepared(kafka, postgresql_url)
+    return prepare_settings(kafka, postgresql_url)
 
 
-def prepared(kafka: str, database_url: str) -> Settings:
+def prepare_settings(bootstrap: str, database_url: str) -> Settings:
     """Return settings of their own name, with topics made and the database migrated."""
     name = f"test-{uuid4().hex[:12]}"
     settings = Settings(
-        kafka=kafka,
+        kafka=bootstrap,
         database=database_url,
         prefix=name,
         group=name,
@@ -67,8 +67,8 @@ def prepared(kafka: str, database_url: str) -> Settings:
         web="127.0.0.1:0",
         log_end_seconds=0.5,
     )
-    make_topics(settings)
-    engine = connect(database_url)
+    ensure_topics(settings)
+    engine = make_engine(database_url)
     try:
         migrate(engine)
     finally:

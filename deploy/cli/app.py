@@ -11,11 +11,11 @@ import typer
 from typer.core import TyperGroup
 
 from deploy.cli import audit, dead_letters_commands, milestones
-from deploy.cli.options import Database, Files, Kafka, Web, complain, now_ms
+from deploy.cli.options import DatabaseOption, FilesArgument, KafkaOption, WebOption, print_to_stderr, utc_now_ms
 from models.errors import MilepostError
 
 
-class _Milepost(TyperGroup):
+class _UserErrorGroup(TyperGroup):
     """Turns errors that are meant for people into one line; every other one is a bug and keeps its traceback."""
 
     def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - Typer's signature names a private class
@@ -25,13 +25,13 @@ class _Milepost(TyperGroup):
         except BrokenPipeError:
             raise
         except Exception as error:
-            if (line := _line(error)) is None:
+            if (line := _user_message(error)) is None:
                 raise
-            complain(f"milepost: {line}")
+            print_to_stderr(f"milepost: {line}")
             raise typer.Exit(1) from None
 
 
-def _line(error: Exception) -> str | None:
+def _user_message(error: Exception) -> str | None:
     if isinstance(error, MilepostError):
         return str(error)
     # A folder that may not be made, a file that may not be read
@@ -41,7 +41,7 @@ def _line(error: Exception) -> str | None:
 
 
 app = typer.Typer(
-    cls=_Milepost,
+    cls=_UserErrorGroup,
     help="An event-driven tracker of project milestones.",
     no_args_is_help=True,
     add_completion=False,
@@ -75,9 +75,9 @@ def run_kafka(
     data: Annotated[Path, typer.Option(help="Folder for Kafka's data.")] = Path(".milepost/kafka"),
 ) -> None:
     """Run a real Kafka for development; Ctrl-C ends it."""
-    from deploy.kafka.broker import serve_kafka  # noqa: PLC0415 - heavy
+    from deploy.kafka.broker import run_kafka_in_foreground  # noqa: PLC0415 - heavy
 
-    serve_kafka(data, port)
+    run_kafka_in_foreground(data, port)
 
 
 @app.command()
@@ -86,22 +86,22 @@ def init(
     accept_new_topic: Annotated[
         bool, typer.Option("--accept-new-topic", help="Read an events topic that was made anew from its start.")
     ] = False,
-    kafka: Kafka = None,
-    database: Database = None,
+    kafka: KafkaOption = None,
+    database: DatabaseOption = None,
 ) -> None:
     """Make the tables and topics; safe to repeat."""
     from deploy import init  # noqa: PLC0415 - heavy
     from models.settings import read_settings  # noqa: PLC0415 - heavy
 
     settings = read_settings(kafka=kafka, database=database)
-    for line in init.prepare(settings):
+    for line in init.create_schema_and_topics(settings):
         typer.echo(line)
     for line in init.accept_new_topic(settings) if accept_new_topic else ():
         typer.echo(line)
 
 
 @app.command()
-def worker(*, kafka: Kafka = None, database: Database = None, web: Web = None) -> None:
+def worker(*, kafka: KafkaOption = None, database: DatabaseOption = None, web: WebOption = None) -> None:
     """Run a worker.
 
     It reads events from Kafka into the database and serves milestones to Prometheus.
@@ -114,42 +114,44 @@ def worker(*, kafka: Kafka = None, database: Database = None, web: Web = None) -
 
 @app.command()
 def publish(
-    files: Files,
+    files: FilesArgument,
     *,
     mode: Annotated[Literal["structured", "binary"], typer.Option(help="How events travel in records.")] = "structured",
     no_check: Annotated[bool, typer.Option("--no-check", help="Send as is, whatever it is.")] = False,
-    kafka: Kafka = None,
+    kafka: KafkaOption = None,
 ) -> None:
     """Check events, then send them to Kafka.
 
     One that is not valid keeps all from being sent, unless they are not checked.
     """
     from consumers import publish as publishing  # noqa: PLC0415 - heavy
-    from consumers.event_files import opened  # noqa: PLC0415 - heavy
+    from consumers.event_files import open_events  # noqa: PLC0415 - heavy
     from models.settings import read_settings  # noqa: PLC0415 - heavy
 
-    settings, how = read_settings(kafka=kafka), publishing.Mode(mode)
-    with opened(files, sys.stdin.buffer, again=not no_check) as read:
+    settings, how = read_settings(kafka=kafka), publishing.ContentMode(mode)
+    with open_events(files, sys.stdin.buffer, reread=not no_check) as read:
         if no_check:
             count = publishing.publish(settings, read(), how)
         else:
-            count = publishing.publish_checked(settings, read, how, now_ms(), complain)
+            count = publishing.publish_validated(settings, read, how, utc_now_ms(), print_to_stderr)
     typer.echo(f"published {count} events to {settings.events_topic}")
 
 
 @app.command()
-def check(files: Files) -> None:
+def check(files: FilesArgument) -> None:
     """Check events without sending them.
 
     Prints one line for each that is not valid, and fails if there is any.
     """
-    from consumers.event_files import opened  # noqa: PLC0415 - heavy
-    from consumers.publish import check_all  # noqa: PLC0415 - heavy
+    from consumers.event_files import open_events  # noqa: PLC0415 - heavy
+    from consumers.publish import validate_and_report  # noqa: PLC0415 - heavy
     from models.settings import read_settings  # noqa: PLC0415 - heavy
     from models.text import printable  # noqa: PLC0415 - light, but for this alone
 
-    with opened(files, sys.stdin.buffer, again=False) as read:
-        count, bad = check_all(read_settings(), read(), now_ms(), lambda line: typer.echo(printable(line)), complain)
+    with open_events(files, sys.stdin.buffer, reread=False) as read:
+        count, bad = validate_and_report(
+            read_settings(), read(), utc_now_ms(), lambda line: typer.echo(printable(line)), print_to_stderr
+        )
     if bad:
         raise typer.Exit(1)
     typer.echo(f"{count} events are valid")

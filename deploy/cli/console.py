@@ -10,7 +10,7 @@ from models.domain.schedule import State
 from models.text import printable
 
 #: What stands for nothing, so that every line of a pipe has as many words as columns.
-NOTHING: Final = "-"
+EMPTY_CELL: Final = "-"
 
 #: How Rich shows each state.
 STATE_STYLES: Final[Mapping[str, str]] = {
@@ -24,22 +24,22 @@ STATE_STYLES: Final[Mapping[str, str]] = {
 }
 
 
-class Column(NamedTuple):
+class ConsoleColumn(NamedTuple):
     """How one column is shown."""
 
     name: str
-    right: bool = False
+    align_right: bool = False
     #: Rich styles by cell, for a terminal.
-    styles: Mapping[str, str] = {}
+    style_by_cell: Mapping[str, str] = {}
     #: In a terminal too narrow for all, cells continue on the next line behind this, before any column goes.
-    breaks: str = ""
+    break_after: str = ""
     #: In a terminal that is still too narrow, the column with the lowest number here goes first; 0 stays.
-    spare: int = 0
+    drop_order: int = 0
     #: In a terminal, what the first column says stands above the rows that share it, not beside each of them.
-    heads: bool = False
+    is_group_heading: bool = False
 
 
-class Line(NamedTuple):
+class ConsoleLine(NamedTuple):
     """A line of text for people."""
 
     text: str
@@ -49,16 +49,16 @@ class Line(NamedTuple):
     style: str = ""
 
 
-def print_rows(columns: Sequence[Column], rows: Sequence[Sequence[str]], title: str = "") -> None:
+def print_rows(columns: Sequence[ConsoleColumn], rows: Sequence[Sequence[str]], title: str = "") -> None:
     """Print rows of text to standard output; the title is for a terminal alone."""
     cells = [[printable(cell) for cell in row] for row in rows]
     if sys.stdout.isatty():
         _print_table(columns, cells, title)
     else:
-        _print_plain(columns, cells)
+        _print_plain_rows(columns, cells)
 
 
-def print_lines(lines: Iterable[Line]) -> None:
+def print_lines(lines: Iterable[ConsoleLine]) -> None:
     """Print lines to standard output; in a terminal they wrap below where they begin, in a pipe they do not wrap."""
     if not sys.stdout.isatty():
         for line in lines:
@@ -76,7 +76,7 @@ def print_lines(lines: Iterable[Line]) -> None:
         console.print(Padding(Text(printable(line.text), line.style), (0, 0, 0, line.indent), expand=False))
 
 
-def line_style(state: str) -> str:
+def state_text_style(state: str) -> str:
     """Return how Rich shows text about something of a state; struck through, it would be hard to read."""
     return STATE_STYLES[state].replace(" strike", "")
 
@@ -91,40 +91,40 @@ def day_text(day: date | None) -> str:
     return "" if day is None else day.isoformat()
 
 
-def _print_plain(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> None:
-    shown = [[column.name for column in columns], *([cell or NOTHING for cell in row] for row in rows)]
+def _print_plain_rows(columns: Sequence[ConsoleColumn], rows: Sequence[Sequence[str]]) -> None:
+    shown = [[column.name for column in columns], *([cell or EMPTY_CELL for cell in row] for row in rows)]
     widths = [max(map(len, cells)) for cells in zip(*shown, strict=True)]
     for row in shown:
         padded = [
-            cell.rjust(width) if column.right else cell.ljust(width)
+            cell.rjust(width) if column.align_right else cell.ljust(width)
             for column, cell, width in zip(columns, row, widths, strict=True)
         ]
         sys.stdout.write("  ".join(padded).rstrip() + "\n")
 
 
-def _print_table(columns: Sequence[Column], rows: Sequence[Sequence[str]], title: str) -> None:
+def _print_table(columns: Sequence[ConsoleColumn], rows: Sequence[Sequence[str]], title: str) -> None:
     from rich import box  # noqa: PLC0415 - a tenth of a second, which a pipe need not wait for
     from rich.console import Console  # noqa: PLC0415 - as above
     from rich.table import Table  # noqa: PLC0415 - as above
     from rich.text import Text  # noqa: PLC0415 - as above
 
     console = Console()
-    headed = columns[0].heads
+    headed = columns[0].is_group_heading
     if headed:
-        columns, rows = _under_headings(columns, rows)
-    shown, left_out, broken = _fitting(columns, rows, console.width)
+        columns, rows = _group_under_headings(columns, rows)
+    shown, left_out, broken = _fit_columns(columns, rows, console.width)
     table = Table(box=box.SIMPLE_HEAD, title=title or None, title_justify="left", pad_edge=False, padding=(0, 1, 0, 0))
     for index in shown:
         column = columns[index]
-        table.add_column(column.name, justify="right" if column.right else "left", overflow="fold")
+        table.add_column(column.name, justify="right" if column.align_right else "left", overflow="fold")
     for row in rows:
         is_heading = headed and not any(row[1:])
         texts = [
             Text(
-                row[index].replace(columns[index].breaks, f"{columns[index].breaks}\n")
+                row[index].replace(columns[index].break_after, f"{columns[index].break_after}\n")
                 if index in broken
                 else row[index],
-                style=columns[index].styles.get(row[index], "bold" if is_heading else ""),
+                style=columns[index].style_by_cell.get(row[index], "bold" if is_heading else ""),
             )
             for index in shown
         ]
@@ -135,9 +135,9 @@ def _print_table(columns: Sequence[Column], rows: Sequence[Sequence[str]], title
     console.print(table)
 
 
-def _under_headings(
-    columns: Sequence[Column], rows: Sequence[Sequence[str]]
-) -> tuple[Sequence[Column], Sequence[Sequence[str]]]:
+def _group_under_headings(
+    columns: Sequence[ConsoleColumn], rows: Sequence[Sequence[str]]
+) -> tuple[Sequence[ConsoleColumn], Sequence[Sequence[str]]]:
     """Return columns and rows with what the first column says in rows of its own."""
     nothing = [""] * (len(columns) - 2)
     under: list[Sequence[str]] = []
@@ -147,8 +147,8 @@ def _under_headings(
     return columns[1:], under
 
 
-def _fitting(
-    columns: Sequence[Column], rows: Sequence[Sequence[str]], terminal_width: int
+def _fit_columns(
+    columns: Sequence[ConsoleColumn], rows: Sequence[Sequence[str]], terminal_width: int
 ) -> tuple[Sequence[int], Sequence[str], Sequence[int]]:
     """Return the columns to show, the names of those for which there is no room, and those whose cells break."""
     # A column in which nothing stands says nothing.
@@ -158,12 +158,14 @@ def _fitting(
     def is_too_wide() -> bool:
         return sum(widths.values()) + 2 * len(widths) > terminal_width
 
-    broken = [index for index in shown if columns[index].breaks] if is_too_wide() else []
+    broken = [index for index in shown if columns[index].break_after] if is_too_wide() else []
     for index in broken:
-        parts = [len(part) + 1 for row in rows for part in row[index].split(columns[index].breaks)]
+        parts = [len(part) + 1 for row in rows for part in row[index].split(columns[index].break_after)]
         widths[index] = max(len(columns[index].name), *parts)
     left_out = []
-    for index in sorted((index for index in shown if columns[index].spare), key=lambda index: columns[index].spare):
+    for index in sorted(
+        (index for index in shown if columns[index].drop_order), key=lambda index: columns[index].drop_order
+    ):
         if not is_too_wide():
             break
         del widths[index]

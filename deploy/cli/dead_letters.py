@@ -10,56 +10,63 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Engine
 
-from consumers.dead_letters import check_origins
-from deploy.cli.console import Column, Line, day_text, print_lines, print_rows, slip_text
-from models.database.dry_run import Moved, Verdict, rehearse
-from models.database.ledger import Entry
+from consumers.dead_letters import require_replayable
+from deploy.cli.console import ConsoleColumn, ConsoleLine, day_text, print_lines, print_rows, slip_text
+from models.database.dry_run import DryRunChange, DryRunVerdict, dry_run_batch
+from models.database.ledger import DecodedRecord
 from models.domain.cloudevents import decode
 from models.domain.dead_letters import DeadLetter
-from models.domain.events import Event, Reason, admit
+from models.domain.events import Event, RejectionReason, check_acceptable
 from models.settings import Settings
 from models.text import printable
-from models.views.queries import asking
+from models.views.queries import query_transaction
 
 
-def print_list(letters: Sequence[DeadLetter], *, as_json: bool) -> None:
+def print_dead_letters(dead_letters: Sequence[DeadLetter], *, as_json: bool) -> None:
     """Print one line for each letter."""
     if as_json:
-        rows = [described(letter) for letter in letters]
+        rows = [dead_letter_to_dict(letter) for letter in dead_letters]
         # ASCII alone: control characters beyond it are not escaped otherwise.
         sys.stdout.write("[" + ",\n ".join(map(json.dumps, rows)) + "]\n")
         return
-    rows_of_text = [[letter.key, letter.reason, letter.source or "", letter.detail] for letter in letters]
-    print_rows([Column("key"), Column("reason"), Column("source"), Column("detail")], rows_of_text)
+    rows_of_text = [[letter.key, letter.reason, letter.source or "", letter.detail] for letter in dead_letters]
+    print_rows(
+        [ConsoleColumn("key"), ConsoleColumn("reason"), ConsoleColumn("source"), ConsoleColumn("detail")], rows_of_text
+    )
 
 
-def print_letter(letter: DeadLetter, *, as_json: bool) -> None:
+def print_dead_letter(dead_letter: DeadLetter, *, as_json: bool) -> None:
     """Print all there is of one letter."""
     if as_json:
-        headers = [{"name": name, **_bytes("value", value)} for name, value in letter.headers]
-        sys.stdout.write(json.dumps({**described(letter), "headers": headers, **_bytes("value", letter.value)}) + "\n")
+        headers = [{"name": name, **_bytes_member("value", value)} for name, value in dead_letter.headers]
+        sys.stdout.write(
+            json.dumps(
+                {**dead_letter_to_dict(dead_letter), "headers": headers, **_bytes_member("value", dead_letter.value)}
+            )
+            + "\n"
+        )
         return
     lines = [
-        ("reason", letter.reason),
-        ("detail", letter.detail),
-        ("topic", letter.topic),
-        ("partition", "" if letter.partition is None else str(letter.partition)),
-        ("offset", "" if letter.offset is None else str(letter.offset)),
-        ("source", letter.source or ""),
-        *((f"header {name}", _text(value)) for name, value in letter.headers),
+        ("reason", dead_letter.reason),
+        ("detail", dead_letter.detail),
+        ("topic", dead_letter.topic),
+        ("partition", "" if dead_letter.partition is None else str(dead_letter.partition)),
+        ("offset", "" if dead_letter.offset is None else str(dead_letter.offset)),
+        ("source", dead_letter.source or ""),
+        *((f"header {name}", _bytes_to_text(value)) for name, value in dead_letter.headers),
     ]
     for name, text in lines:
         sys.stdout.write(f"{printable(name)}: {printable(text)}\n")
-    sys.stdout.write(f"\n{printable(_text(letter.value), lines=True)}\n")
+    sys.stdout.write(f"\n{printable(_bytes_to_text(dead_letter.value), keep_line_breaks=True)}\n")
 
 
-def described(letter: DeadLetter) -> dict[str, Any]:
+def dead_letter_to_dict(dead_letter: DeadLetter) -> dict[str, Any]:
     """Return what is known of a letter as the members of a JSON object, all but what it carries."""
     names = ("key", "reason", "detail", "topic", "partition", "offset", "source")
-    return {name: getattr(letter, name) for name in names}
+    return {name: getattr(dead_letter, name) for name in names}
 
 
-def _bytes(name: str, value: bytes | None) -> dict[str, str | None]:
+def _bytes_member(name: str, value: bytes | None) -> dict[str, str | None]:
     """Return bytes as a JSON member: text, or base64 under another name when they are none."""
     try:
         return {name: None if value is None else value.decode("utf-8")}
@@ -67,92 +74,98 @@ def _bytes(name: str, value: bytes | None) -> dict[str, str | None]:
         return {f"{name}_base64": b64encode(value or b"").decode()}
 
 
-def _text(value: bytes | None) -> str:
+def _bytes_to_text(value: bytes | None) -> str:
     """Return bytes as text; what is not UTF-8 is spelled out."""
     return "null" if value is None else value.decode("utf-8", "backslashreplace")
 
 
-_TOLD: Mapping[Verdict, str] = {
-    Verdict.ACCEPTED: "accepted",
-    Verdict.RETRACTED: "accepted, but a retraction takes it back",
-    Verdict.KNOWN: "known already",
-    Verdict.REJECTED: "rejected again",
+_VERDICT_TEXTS: Mapping[DryRunVerdict, str] = {
+    DryRunVerdict.ACCEPTED: "accepted",
+    DryRunVerdict.RETRACTED: "accepted, but a retraction takes it back",
+    DryRunVerdict.DUPLICATE: "known already",
+    DryRunVerdict.REJECTED: "rejected again",
 }
 
 
-class Prospect(NamedTuple):
+class DeadLetterDryRun(NamedTuple):
     """What would become of one letter."""
 
-    letter: DeadLetter
-    verdict: Verdict
+    dead_letter: DeadLetter
+    verdict: DryRunVerdict
     #: Only of one that is rejected again.
     reason: str | None
     detail: str
 
 
-class Prospects(NamedTuple):
+class DryRunResult(NamedTuple):
     """What would come of a replay."""
 
-    letters: Sequence[Prospect]
-    moved: Sequence[Moved]
+    dead_letters: Sequence[DeadLetterDryRun]
+    changes: Sequence[DryRunChange]
 
 
-def look_ahead(engine: Engine, settings: Settings, letters: Sequence[DeadLetter], now: datetime) -> Prospects:
+def dry_run_replay(
+    engine: Engine, settings: Settings, dead_letters: Sequence[DeadLetter], now: datetime
+) -> DryRunResult:
     """Return what would come of replaying letters now, all together, by today's settings.
 
     Raises `DatabaseError`, and `ReplayError` for a letter that cannot be replayed.
     """
-    check_origins(settings, letters)
+    require_replayable(settings, dead_letters)
     now_ms = int(now.timestamp() * 1000)
-    entries = [_entry(settings, letter, now_ms) for letter in letters]
-    with asking(engine) as connection:
-        rehearsal = rehearse(connection, entries, now.date())
+    entries = [_decode_dead_letter(settings, letter, now_ms) for letter in dead_letters]
+    with query_transaction(engine) as connection:
+        rehearsal = dry_run_batch(connection, entries, now.date())
     prospects = []
-    for letter, entry in zip(letters, entries, strict=True):
+    for letter, entry in zip(dead_letters, entries, strict=True):
         verdict, rejection = rehearsal.verdicts[entry.topic, entry.partition, entry.offset]
         detail = rejection.detail if rejection else ""
-        if letter.reason == Reason.UNSTORABLE and verdict in {Verdict.ACCEPTED, Verdict.RETRACTED}:
+        if letter.reason == RejectionReason.UNSTORABLE and verdict in {DryRunVerdict.ACCEPTED, DryRunVerdict.RETRACTED}:
             detail = "if the database takes it now, which only trying tells"
-        prospects.append(Prospect(letter, verdict, rejection.reason.value if rejection else None, detail))
-    return Prospects(prospects, rehearsal.moved)
+        prospects.append(DeadLetterDryRun(letter, verdict, rejection.reason.value if rejection else None, detail))
+    return DryRunResult(prospects, rehearsal.changes)
 
 
-def _entry(settings: Settings, letter: DeadLetter, now_ms: int) -> Entry:
-    outcome = decode(letter.headers, letter.value)
+def _decode_dead_letter(settings: Settings, dead_letter: DeadLetter, now_ms: int) -> DecodedRecord:
+    outcome = decode(dead_letter.headers, dead_letter.value)
     if isinstance(outcome, Event):
-        outcome = admit(outcome, now_ms, settings.allowed_sources)
-    partition, offset = letter.partition or 0, letter.offset or 0
-    return Entry(letter.topic, partition, offset, now_ms, letter.headers, letter.value, outcome)
+        outcome = check_acceptable(outcome, now_ms, settings.allowed_sources)
+    partition, offset = dead_letter.partition or 0, dead_letter.offset or 0
+    return DecodedRecord(dead_letter.topic, partition, offset, now_ms, dead_letter.headers, dead_letter.value, outcome)
 
 
-def print_prospects(prospects: Prospects, *, as_json: bool) -> None:
+def print_dry_run(result: DryRunResult, *, as_json: bool) -> None:
     """Print what would come of a replay."""
     if as_json:
         letters = [
-            {**described(letter), "verdict": verdict, "would_reason": reason, "would_detail": detail}
-            for letter, verdict, reason, detail in prospects.letters
+            {**dead_letter_to_dict(letter), "verdict": verdict, "would_reason": reason, "would_detail": detail}
+            for letter, verdict, reason, detail in result.dead_letters
         ]
         forecasts = [
-            {**moved.milestone._asdict(), "from": moved.was, "to": moved.becomes, "days": moved.days}
-            for moved in prospects.moved
+            {**moved.milestone._asdict(), "from": moved.previous, "to": moved.current, "days": moved.days}
+            for moved in result.changes
         ]
         sys.stdout.write(json.dumps({"letters": letters, "forecasts": forecasts}, default=str) + "\n")
         return
     rows = [
-        [letter.key, letter.reason, _TOLD[verdict], ": ".join(filter(None, (reason, detail)))]
-        for letter, verdict, reason, detail in prospects.letters
+        [letter.key, letter.reason, _VERDICT_TEXTS[verdict], ": ".join(filter(None, (reason, detail)))]
+        for letter, verdict, reason, detail in result.dead_letters
     ]
-    print_rows([Column("key"), Column("reason"), Column("would be"), Column("because")], rows)
-    print_lines(_moved_line(moved) for moved in prospects.moved)
-    taken = sum(prospect.verdict in {Verdict.ACCEPTED, Verdict.RETRACTED} for prospect in prospects.letters)
-    summary = (
-        f"{taken} of {len(prospects.letters)} dead letters would be accepted,"
-        f" {len(prospects.moved)} forecasts would move; nothing was sent"
+    print_rows(
+        [ConsoleColumn("key"), ConsoleColumn("reason"), ConsoleColumn("would be"), ConsoleColumn("because")], rows
     )
-    print_lines([Line(summary)])
+    print_lines(_forecast_change_line(moved) for moved in result.changes)
+    taken = sum(
+        prospect.verdict in {DryRunVerdict.ACCEPTED, DryRunVerdict.RETRACTED} for prospect in result.dead_letters
+    )
+    summary = (
+        f"{taken} of {len(result.dead_letters)} dead letters would be accepted,"
+        f" {len(result.changes)} forecasts would move; nothing was sent"
+    )
+    print_lines([ConsoleLine(summary)])
 
 
-def _moved_line(moved: Moved) -> Line:
-    was, becomes = (day_text(day) or "none" for day in (moved.was, moved.becomes))
-    days = "" if moved.days is None else f", {slip_text(moved.days)} days"
-    return Line(f"{'/'.join(moved.milestone)}: {was} -> {becomes}{days}")
+def _forecast_change_line(change: DryRunChange) -> ConsoleLine:
+    was, becomes = (day_text(day) or "none" for day in (change.previous, change.current))
+    days = "" if change.days is None else f", {slip_text(change.days)} days"
+    return ConsoleLine(f"{'/'.join(change.milestone)}: {was} -> {becomes}{days}")

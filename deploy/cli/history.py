@@ -6,56 +6,64 @@ from typing import Any, Final, NamedTuple
 
 from sqlalchemy import Engine
 
-from deploy.cli.console import Column, Line, day_text, line_style, print_lines, print_rows, slip_text
-from deploy.cli.explain import claim_lines
-from models.database.claims import read_facts
+from deploy.cli.console import (
+    ConsoleColumn,
+    ConsoleLine,
+    day_text,
+    print_lines,
+    print_rows,
+    slip_text,
+    state_text_style,
+)
+from deploy.cli.explain import event_source_lines
+from models.database.claims import load_facts
 from models.database.forecasts import read_history
-from models.database.ledger import Name, read_events
+from models.database.ledger import EventKey, read_events
 from models.domain.claims import MilestoneKey
 from models.domain.events import Event
-from models.domain.forecast_changes import Noted
-from models.domain.timestamps import instant_at
-from models.views.explanation import said
-from models.views.queries import asking, check_milestone
+from models.domain.forecast_changes import HistoryRow
+from models.domain.timestamps import instant_from_epoch_ms
+from models.views.explanation import data_field
+from models.views.queries import query_transaction, require_milestone
 
 
-class Moved(NamedTuple):
+class HistoryEntry(NamedTuple):
     """A forecast that moved, and the event behind it; None when the ledger does not hold it."""
 
-    noted: Noted
+    row: HistoryRow
     event: Event | None
 
     @property
-    def cause(self) -> Name:
+    def cause(self) -> EventKey:
         """What names the event behind it."""
-        return Name(self.noted.cause_source, self.noted.cause_id)
+        return EventKey(self.row.cause_source, self.row.cause_id)
 
 
-def read_moves(engine: Engine, key: MilestoneKey) -> list[Moved]:
+def read_history_entries(engine: Engine, key: MilestoneKey) -> list[HistoryEntry]:
     """Return every move of a milestone's forecast, the oldest first.
 
     Raises `DatabaseError`, and `QuestionError` for a milestone that no event names and that never had a forecast.
     """
-    with asking(engine) as connection:
+    with query_transaction(engine) as connection:
         noted = read_history(connection, key)
         if not noted:
-            check_milestone(read_facts(connection, [key.programme]), key)
+            require_milestone(load_facts(connection, [key.programme]), key)
         # Achieved on the day it was forecast for: nothing moved.
         moves = [row for row in noted if row.was != row.becomes]
-        names = sorted({Name(row.cause_source, row.cause_id) for row in moves})
+        names = sorted({EventKey(row.cause_source, row.cause_id) for row in moves})
         events = read_events(connection, names)
-    return [Moved(row, events.get(Name(row.cause_source, row.cause_id))) for row in moves]
+    return [HistoryEntry(row, events.get(EventKey(row.cause_source, row.cause_id))) for row in moves]
 
 
-def as_json(moves: Sequence[Moved]) -> str:
+def history_to_json(entries: Sequence[HistoryEntry]) -> str:
     """Return the moves as a JSON list; in ASCII, for a terminal obeys some of what JSON leaves raw."""
-    return "[" + ",\n ".join(json.dumps(_described(move), default=str) for move in moves) + "]\n"
+    return "[" + ",\n ".join(json.dumps(_entry_to_dict(move), default=str) for move in entries) + "]\n"
 
 
-def _described(move: Moved) -> dict[str, Any]:
-    noted = move.noted
+def _entry_to_dict(entry: HistoryEntry) -> dict[str, Any]:
+    noted = entry.row
     return {
-        "noted": _time(noted),
+        "noted": _recorded_at(noted),
         "from": noted.was,
         "to": noted.becomes,
         "slip_days": noted.slip_days,
@@ -64,52 +72,57 @@ def _described(move: Moved) -> dict[str, Any]:
         "cause": {
             "source": noted.cause_source,
             "id": noted.cause_id,
-            "time": None if move.event is None else f"{move.event.instant}Z",
-            "reason": said(move.event, "reason"),
-            "remark": said(move.event, "remark"),
+            "time": None if entry.event is None else f"{entry.event.instant}Z",
+            "reason": data_field(entry.event, "reason"),
+            "remark": data_field(entry.event, "remark"),
         },
         "revision": noted.revision,
         "number": noted.number,
     }
 
 
-def _time(noted: Noted) -> str:
-    return f"{instant_at(noted.noted_ms)}Z"
+def _recorded_at(row: HistoryRow) -> str:
+    return f"{instant_from_epoch_ms(row.noted_ms)}Z"
 
 
-_COLUMNS: Final = tuple(map(Column, ("noted", "from", "to", "slip", "state", "driver", "source", "id", "reason")))
+_ENTRY_COLUMNS: Final = tuple(
+    map(ConsoleColumn, ("noted", "from", "to", "slip", "state", "driver", "source", "id", "reason"))
+)
 
 
-def print_moves(moves: Sequence[Moved], key: MilestoneKey, *, terminal: bool) -> None:
+def print_history(entries: Sequence[HistoryEntry], key: MilestoneKey, *, is_terminal: bool) -> None:
     """Print the moves for people: in a pipe a line each, in a terminal, where that has no room, a paragraph each."""
-    if terminal:
-        print_lines(_lines(moves, key))
+    if is_terminal:
+        print_lines(_history_lines(entries, key))
     else:
-        print_rows(_COLUMNS, [_cells(move) for move in moves])
+        print_rows(_ENTRY_COLUMNS, [_history_cells(move) for move in entries])
 
 
-def _cells(move: Moved) -> list[str]:
-    noted = move.noted
+def _history_cells(entry: HistoryEntry) -> list[str]:
+    noted = entry.row
     return [
-        _time(noted),
+        _recorded_at(noted),
         day_text(noted.was),
         day_text(noted.becomes),
         slip_text(noted.slip_days),
         noted.state,
         noted.driver or "",
-        *move.cause,
-        ": ".join(text for word in ("reason", "remark") if (text := said(move.event, word))),
+        *entry.cause,
+        ": ".join(text for word in ("reason", "remark") if (text := data_field(entry.event, word))),
     ]
 
 
-def _lines(moves: Sequence[Moved], key: MilestoneKey) -> Iterator[Line]:
-    yield Line("/".join(key), style="bold")
-    for move in moves:
-        noted = move.noted
-        told = f"{_time(noted)}  {day_text(noted.was) or 'no forecast'} to {day_text(noted.becomes) or 'no forecast'}"
+def _history_lines(entries: Sequence[HistoryEntry], key: MilestoneKey) -> Iterator[ConsoleLine]:
+    yield ConsoleLine("/".join(key), style="bold")
+    for move in entries:
+        noted = move.row
+        told = (
+            f"{_recorded_at(noted)}  {day_text(noted.was) or 'no forecast'} to"
+            f" {day_text(noted.becomes) or 'no forecast'}"
+        )
         slip = f", slip {slip_text(noted.slip_days)}" if noted.slip_days is not None else ""
-        yield Line("")
-        yield Line(f"{told}: {noted.state}{slip}", style=line_style(noted.state))
+        yield ConsoleLine("")
+        yield ConsoleLine(f"{told}: {noted.state}{slip}", style=state_text_style(noted.state))
         if noted.driver:
-            yield Line(f"driver {noted.driver}", indent=3)
-        yield from claim_lines(move.cause, move.event, indent=3)
+            yield ConsoleLine(f"driver {noted.driver}", indent=3)
+        yield from event_source_lines(move.cause, move.event, indent=3)

@@ -9,40 +9,46 @@ import typer
 
 T = TypeVar("T")
 
-Kafka = Annotated[str | None, typer.Option("--kafka", metavar="HOST:PORT", help="Kafka's bootstrap servers.")]
-Database = Annotated[str | None, typer.Option("--database", metavar="URL", help="SQLAlchemy URL of the database.")]
-Web = Annotated[str | None, typer.Option("--web", metavar="HOST:PORT", help="Where to serve HTTP.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Files = Annotated[list[str], typer.Argument(metavar="FILE", help="JSON Lines, .yaml or .csv; - is standard input.")]
-DataDate = Annotated[str | None, typer.Option(metavar="DAY", help="Draw the picture for this day; else today in UTC.")]
-AsOf = Annotated[
+KafkaOption = Annotated[str | None, typer.Option("--kafka", metavar="HOST:PORT", help="Kafka's bootstrap servers.")]
+DatabaseOption = Annotated[
+    str | None, typer.Option("--database", metavar="URL", help="SQLAlchemy URL of the database.")
+]
+WebOption = Annotated[str | None, typer.Option("--web", metavar="HOST:PORT", help="Where to serve HTTP.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+FilesArgument = Annotated[
+    list[str], typer.Argument(metavar="FILE", help="JSON Lines, .yaml or .csv; - is standard input.")
+]
+DataDateOption = Annotated[
+    str | None, typer.Option(metavar="DAY", help="Draw the picture for this day; else today in UTC.")
+]
+AsOfOption = Annotated[
     str | None,
     typer.Option(metavar="TIME", help="Count only what was claimed up to then: a timestamp, or a day's end in UTC."),
 ]
-Milestone = Annotated[str, typer.Argument(metavar="PROGRAMME/PROJECT/MILESTONE", help="The milestone.")]
+MilestoneArgument = Annotated[str, typer.Argument(metavar="PROGRAMME/PROJECT/MILESTONE", help="The milestone.")]
 
 
-def read_option(option: str, read: Callable[[str], T], text: str) -> T:
+def parse_option(option: str, parse: Callable[[str], T], text: str) -> T:
     """Return what an option's text says; text that cannot be read is wrong usage."""
     try:
-        return read(text)
+        return parse(text)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint=option) from None
 
 
-def complain(line: str) -> None:
+def print_to_stderr(line: str) -> None:
     """Say something on standard error, behind what was printed so far."""
     from models.text import printable  # noqa: PLC0415 - only when there is something to say
 
     sys.stdout.flush()
-    typer.echo(printable(line, lines=True), err=True)
+    typer.echo(printable(line, keep_line_breaks=True), err=True)
 
 
-def now() -> datetime:
+def utc_now() -> datetime:
     """Return the time."""
     return datetime.now(UTC)  # noqa: TID251 - the edge: here the clock comes in
 
 
-def now_ms() -> int:
+def utc_now_ms() -> int:
     """Return the time in milliseconds since the epoch."""
-    return int(now().timestamp() * 1000)
+    return int(utc_now().timestamp() * 1000)

@@ -6,7 +6,7 @@ Everything that is an event, in the order in which the demo publishes it; the da
 import sys
 from datetime import date
 
-from deploy.demo.story import story
+from deploy.demo.story import build_story
 from models.domain.cloudevents import encode_structured
 
 
@@ -17,7 +17,7 @@ def main(arguments: list[str]) -> int:
     except (IndexError, ValueError):
         sys.stderr.write("say the day the story is told for: python -m deploy.demo 2026-11-23\n")
         return 2
-    for event in story(day).events:
+    for event in build_story(day).events:
         sys.stdout.buffer.write(encode_structured(event)[1] + b"\n")
     return 0
 

@@ -15,11 +15,11 @@ from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import Engine, select
 
 from consumers.dead_letters import read_dead_letters
-from consumers.event_files import Written
-from consumers.publish import Mode, publish, publish_checked
-from deploy.demo.story import PARTICIPANT, PROGRAMME, Story
+from consumers.event_files import EventLine
+from consumers.publish import ContentMode, publish, publish_validated
+from deploy.demo.story import PARTICIPANT_KIND, PROGRAMME, Story
 from deploy.worker import WorkerError
-from models.database.engine import reading
+from models.database.engine import read_transaction
 from models.database.tables import ledger
 from models.domain.cloudevents import encode_structured
 from models.domain.dead_letters import DeadLetter
@@ -27,43 +27,43 @@ from models.domain.events import DependencyDeclared, Event, MilestoneReported
 from models.domain.timestamps import epoch_seconds
 from models.settings import Settings
 
-MILESTONES: Final = "/metrics/milestones"
-_PIPELINE: Final = "/metrics"
-_READY: Final = "/ready"
+MILESTONES_METRICS_PATH: Final = "/metrics/milestones"
+PIPELINE_METRICS_PATH: Final = "/metrics"
+_READY_PATH: Final = "/ready"
 #: The series that tells when a milestone was last heard of.
-_LAST: Final = "last_event"
-_LOOK_SECONDS: Final = 0.1
+_LAST_EVENT_SERIES: Final = "last_event"
+_VISIBLE_POLL_S: Final = 0.1
 #: Between two scenes, for those who watch; nothing depends on it.
-_PAUSE_SECONDS: Final = 2.0
-_PATIENCE_SECONDS: Final = 60.0
-_ANSWER_SECONDS: Final = 5.0
-_OK: Final = 200
+_SCENE_PAUSE_S: Final = 2.0
+_VISIBLE_TIMEOUT_S: Final = 60.0
+_HTTP_TIMEOUT_S: Final = 5.0
+_HTTP_OK: Final = 200
 
 
-class UntoldError(WorkerError):
+class StoryError(WorkerError):
     """The story cannot be told; the message is one line."""
 
 
-class _Place(NamedTuple):
+class _ShownMilestone(NamedTuple):
     project: str
     milestone: str
 
 
-class _View(NamedTuple):
+class _ScrapedMilestones(NamedTuple):
     """What the milestones' page shows of the programme."""
 
     #: Seconds, by series (the part of its name that tells it) and milestone.
-    seconds: dict[tuple[str, _Place], float]
-    states: dict[_Place, str]
-    kinds: Counter[str]
+    timestamps: dict[tuple[str, _ShownMilestone], float]
+    states: dict[_ShownMilestone, str]
+    projects_by_kind: Counter[str]
 
-    def day(self, series: str, place: _Place) -> date | None:
+    def date_of(self, series: str, milestone: _ShownMilestone) -> date | None:
         """Return a date of a milestone, if it has one."""
-        seconds = self.seconds.get((series, place))
+        seconds = self.timestamps.get((series, milestone))
         return None if seconds is None else datetime.fromtimestamp(seconds, UTC).date()
 
 
-class Teller:
+class StoryPlayer:
     """Publishes the story scene by scene and says what became visible."""
 
     def __init__(
@@ -72,104 +72,123 @@ class Teller:
         engine: Engine,
         story: Story,
         *,
-        say: Callable[[str], None],
-        stay: Callable[[float], None],
+        print_line: Callable[[str], None],
+        pause: Callable[[float], None],
     ) -> None:
         """Take where to publish and look; `stay` waits so many seconds, and raises when that is in vain."""
         self._settings, self._engine, self._story = settings, engine, story
-        self._say, self._stay = say, stay
+        self._print_line, self._pause = print_line, pause
 
-    def open(self) -> list[str]:
+    def publish_opening(self) -> list[str]:
         """Publish what is known in the morning; return what to say of it once it is visible."""
         opening = self._story.opening
-        new = len(opening) - len(self._known(opening))
+        new = len(opening) - len(self._already_recorded(opening))
         self._publish(opening)
         # All of them are counted, new or not, before the page is looked at.
-        self._wait(lambda: self._counted() >= len(opening) and self._shows(opening))
-        self._wait(lambda: self._get(_READY) is not None)
-        view = self._view()
+        self._wait_until(lambda: self._count_recorded_events() >= len(opening) and self._are_visible(opening))
+        self._wait_until(lambda: self._fetch_page(_READY_PATH) is not None)
+        view = self._scrape_milestones()
         sources = len({event.source for event in opening})
         states = ", ".join(f"{count} {state}" for state, count in Counter(view.states.values()).most_common())
         became = "all new" if new == len(opening) else f"{new or 'none'} new, the known are counted as duplicates"
-        standing = f"{view.kinds[PARTICIPANT]} participants and {view.kinds['park']} parks stand in {PROGRAMME}"
+        standing = (
+            f"{view.projects_by_kind[PARTICIPANT_KIND]} participants and {view.projects_by_kind['park']}"
+            f" parks stand in {PROGRAMME}"
+        )
         return [
             f"{self._story.day}: {len(opening)} events from {sources} sources are published; {became}",
             f"{standing}; milestones: {states}",
         ]
 
-    def go_on(self) -> None:
+    def play_scenes(self) -> None:
         """Tell what happens today, as far as it was not told before."""
-        told = self._known([self._story.slip, self._story.mistake, self._story.correction])
+        told = self._already_recorded(
+            [self._story.slip_event, self._story.mistaken_event, self._story.retraction_event]
+        )
         for scene, event in (
-            (self._slip, self._story.slip),
-            (self._mistake, self._story.mistake),
-            (self._correction, self._story.correction),
+            (self._play_slip, self._story.slip_event),
+            (self._play_mistake, self._story.mistaken_event),
+            (self._play_retraction, self._story.retraction_event),
         ):
             if (event.source, event.id) not in told:
-                self._stay(_PAUSE_SECONDS)
+                self._pause(_SCENE_PAUSE_S)
                 scene(event)
-        if self._letter() is None:
-            self._stay(_PAUSE_SECONDS)
-            publish(self._settings, [Written("the sample", self._story.malformed)], Mode.STRUCTURED)
-            self._wait(lambda: self._letter() is not None)
-            if letter := self._letter():
-                self._say(f"an event cut short on its way is a dead letter now: {letter.key}, {letter.reason}")
-        elif len(told) == len((self._slip, self._mistake, self._correction)):
-            self._say("the rest of the story was told before, and is kept")
+        if self._find_malformed_dead_letter() is None:
+            self._pause(_SCENE_PAUSE_S)
+            publish(self._settings, [EventLine("the sample", self._story.malformed_value)], ContentMode.STRUCTURED)
+            self._wait_until(lambda: self._find_malformed_dead_letter() is not None)
+            if letter := self._find_malformed_dead_letter():
+                self._print_line(f"an event cut short on its way is a dead letter now: {letter.key}, {letter.reason}")
+        elif len(told) == len((self._play_slip, self._play_mistake, self._play_retraction)):
+            self._print_line("the rest of the story was told before, and is kept")
 
-    def _slip(self, event: Event) -> None:
-        gate, before = _place(event), self._view()
+    def _play_slip(self, event: Event) -> None:
+        gate, before = _milestone_of(event), self._scrape_milestones()
         self._publish([event])
-        self._wait(lambda: self._shows([event]))
-        after = self._view()
+        self._wait_until(lambda: self._are_visible([event]))
+        after = self._scrape_milestones()
         waiting = {
-            _Place(other.project, other.data.milestone)
+            _ShownMilestone(other.project, other.data.milestone)
             for other in self._story.opening
-            if isinstance(other.data, DependencyDeclared) and _Place(*_after(other.data)) == gate
+            if isinstance(other.data, DependencyDeclared) and _ShownMilestone(*_predecessor_of(other.data)) == gate
         }
-        moved = [place for place in sorted(waiting) if before.day("forecast", place) != after.day("forecast", place)]
-        line = f"{_named(gate)} slips: forecast {after.day('forecast', gate)}, was {before.day('forecast', gate)}"
-        self._say(f"{line}; {len(waiting)} milestones wait for it, {len(moved)} of them move with it:")
+        moved = [
+            place for place in sorted(waiting) if before.date_of("forecast", place) != after.date_of("forecast", place)
+        ]
+        line = (
+            f"{_display_name(gate)} slips: forecast {after.date_of('forecast', gate)}, was"
+            f" {before.date_of('forecast', gate)}"
+        )
+        self._print_line(f"{line}; {len(waiting)} milestones wait for it, {len(moved)} of them move with it:")
         for place in moved:
-            was, becomes = before.day("forecast", place), after.day("forecast", place)
+            was, becomes = before.date_of("forecast", place), after.date_of("forecast", place)
             later = f", {(becomes - was).days:+d} days" if was and becomes else ""
-            self._say(f"- {_named(place)}: {was} becomes {becomes}{later}")
+            self._print_line(f"- {_display_name(place)}: {was} becomes {becomes}{later}")
 
-    def _mistake(self, event: Event) -> None:
-        place = _place(event)
+    def _play_mistake(self, event: Event) -> None:
+        place = _milestone_of(event)
         self._publish([event])
-        self._wait(lambda: self._shows([event]))
-        self._say(f"{_named(place)} is reported as done on {self._view().day('actual', place)}, by mistake")
+        self._wait_until(lambda: self._are_visible([event]))
+        self._print_line(
+            f"{_display_name(place)} is reported as done on"
+            f" {self._scrape_milestones().date_of('actual', place)}, by mistake"
+        )
 
-    def _correction(self, event: Event) -> None:
-        mistake = self._story.mistake
-        place, mistaken = _place(mistake), epoch_seconds(mistake.instant)
+    def _play_retraction(self, event: Event) -> None:
+        mistake = self._story.mistaken_event
+        place, mistaken = _milestone_of(mistake), epoch_seconds(mistake.instant)
         self._publish([event])
-        self._wait(lambda: self._view().seconds.get((_LAST, place), mistaken) != mistaken)
-        view = self._view()
-        state, forecast = view.states.get(place), view.day("forecast", place)
-        self._say(f"{mistake.source} takes that back: {_named(place)} is {state} again, forecast {forecast}")
+        self._wait_until(
+            lambda: self._scrape_milestones().timestamps.get((_LAST_EVENT_SERIES, place), mistaken) != mistaken
+        )
+        view = self._scrape_milestones()
+        state, forecast = view.states.get(place), view.date_of("forecast", place)
+        self._print_line(
+            f"{mistake.source} takes that back: {_display_name(place)} is {state} again, forecast {forecast}"
+        )
 
     def _publish(self, events: Sequence[Event]) -> None:
         now_ms = int(time.time() * 1000)  # noqa: TID251 - an edge: a publisher's clock
-        publish_checked(self._settings, lambda: _written(events), Mode.STRUCTURED, now_ms, self._say)
+        publish_validated(
+            self._settings, lambda: _to_event_lines(events), ContentMode.STRUCTURED, now_ms, self._print_line
+        )
 
-    def _known(self, events: Iterable[Event]) -> set[tuple[str, str]]:
+    def _already_recorded(self, events: Iterable[Event]) -> set[tuple[str, str]]:
         """Return the names of those that the ledger holds."""
         names = {(event.source, event.id) for event in events}
         query = select(ledger.c.source, ledger.c.id).where(
             ledger.c.digest.is_not(None), ledger.c.id.in_([name for _, name in names])
         )
-        with reading(self._engine) as connection:
+        with read_transaction(self._engine) as connection:
             return names.intersection(connection.execute(query).tuples())
 
-    def _letter(self) -> DeadLetter | None:
+    def _find_malformed_dead_letter(self) -> DeadLetter | None:
         letters = read_dead_letters(self._settings)
-        return next((letter for letter in letters if letter.value == self._story.malformed), None)
+        return next((letter for letter in letters if letter.value == self._story.malformed_value), None)
 
-    def _counted(self) -> int:
+    def _count_recorded_events(self) -> int:
         """Return how many events the worker has counted as accepted or duplicate since it started."""
-        families = text_string_to_metric_families(self._get(_PIPELINE) or "")
+        families = text_string_to_metric_families(self._fetch_page(PIPELINE_METRICS_PATH) or "")
         return sum(
             int(sample.value)
             for family in families
@@ -177,35 +196,35 @@ class Teller:
             if sample.name == "milepost_events_total" and sample.labels["outcome"] != "rejected"
         )
 
-    def _shows(self, events: Iterable[Event]) -> bool:
+    def _are_visible(self, events: Iterable[Event]) -> bool:
         """Return whether the page knows of each report, or of a newer one about the same milestone."""
-        seconds = self._view().seconds
+        seconds = self._scrape_milestones().timestamps
         return all(
-            seconds.get((_LAST, _place(event)), 0) >= epoch_seconds(event.instant)
+            seconds.get((_LAST_EVENT_SERIES, _milestone_of(event)), 0) >= epoch_seconds(event.instant)
             for event in events
             if isinstance(event.data, MilestoneReported)
         )
 
-    def _view(self) -> _View:
-        view = _View({}, {}, Counter())
-        for family in text_string_to_metric_families(self._get(MILESTONES) or ""):
+    def _scrape_milestones(self) -> _ScrapedMilestones:
+        view = _ScrapedMilestones({}, {}, Counter())
+        for family in text_string_to_metric_families(self._fetch_page(MILESTONES_METRICS_PATH) or ""):
             for sample in family.samples:
                 labels = sample.labels
                 if labels.get("programme") != PROGRAMME:
                     continue
                 if sample.name == "milepost_project_info":
-                    view.kinds[labels["kind"]] += 1
+                    view.projects_by_kind[labels["kind"]] += 1
                 elif sample.name == "milepost_milestone_state" and sample.value:
-                    view.states[_Place(labels["project"], labels["milestone"])] = labels["state"]
+                    view.states[_ShownMilestone(labels["project"], labels["milestone"])] = labels["state"]
                 elif sample.name.startswith("milepost_milestone_") and sample.name.endswith("_timestamp_seconds"):
                     series = sample.name.removeprefix("milepost_milestone_").removesuffix("_timestamp_seconds")
-                    view.seconds[series, _Place(labels["project"], labels["milestone"])] = sample.value
+                    view.timestamps[series, _ShownMilestone(labels["project"], labels["milestone"])] = sample.value
         return view
 
-    def _get(self, path: str) -> str | None:
+    def _fetch_page(self, path: str) -> str | None:
         """Return a page of the worker, or None while there is none."""
         host, port = self._settings.web_address
-        connection = HTTPConnection(host, port, timeout=_ANSWER_SECONDS)
+        connection = HTTPConnection(host, port, timeout=_HTTP_TIMEOUT_S)
         try:
             connection.request("GET", path)
             answer = connection.getresponse()
@@ -214,32 +233,32 @@ class Teller:
             return None
         finally:
             connection.close()
-        return text if answer.status == _OK else None
+        return text if answer.status == _HTTP_OK else None
 
-    def _wait(self, visible: Callable[[], bool]) -> None:
-        patience = time.monotonic() + _PATIENCE_SECONDS
-        while not visible():
-            self._stay(_LOOK_SECONDS)
+    def _wait_until(self, is_visible: Callable[[], bool]) -> None:
+        patience = time.monotonic() + _VISIBLE_TIMEOUT_S
+        while not is_visible():
+            self._pause(_VISIBLE_POLL_S)
             if time.monotonic() > patience:
-                raise UntoldError(
-                    f"what was published is not visible on http://{self._settings.web}{MILESTONES}"
-                    f" after {_PATIENCE_SECONDS:.0f} s: the worker's log may tell why"
+                raise StoryError(
+                    f"what was published is not visible on http://{self._settings.web}{MILESTONES_METRICS_PATH}"
+                    f" after {_VISIBLE_TIMEOUT_S:.0f} s: the worker's log may tell why"
                 )
 
 
-def _written(events: Sequence[Event]) -> Iterator[Written]:
+def _to_event_lines(events: Sequence[Event]) -> Iterator[EventLine]:
     for number, event in enumerate(events, 1):
-        yield Written(f"sample:{number}", encode_structured(event)[1])
+        yield EventLine(f"sample:{number}", encode_structured(event)[1])
 
 
-def _place(event: Event) -> _Place:
+def _milestone_of(event: Event) -> _ShownMilestone:
     assert isinstance(event.data, MilestoneReported)  # noqa: S101 - asked of reports alone; narrows for mypy
-    return _Place(event.project, event.data.milestone)
+    return _ShownMilestone(event.project, event.data.milestone)
 
 
-def _after(data: DependencyDeclared) -> tuple[str, str]:
+def _predecessor_of(data: DependencyDeclared) -> tuple[str, str]:
     return data.after.project, data.after.milestone
 
 
-def _named(place: _Place) -> str:
-    return "/".join(place)
+def _display_name(milestone: _ShownMilestone) -> str:
+    return "/".join(milestone)

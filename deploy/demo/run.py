@@ -21,11 +21,11 @@ from secrets import token_hex
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from deploy.child_process import free_port
-from deploy.demo.player import MILESTONES
-from deploy.demo.prometheus import watching
+from deploy.demo.player import MILESTONES_METRICS_PATH
+from deploy.demo.prometheus import run_demo_prometheus
 from deploy.demo.story import PROGRAMME
-from deploy.kafka.broker import DEFAULT_PORT, Broker, running_broker
-from deploy.kafka.data_dir import HOST
+from deploy.kafka.broker import DEFAULT_KAFKA_PORT, RunningBroker, run_broker
+from deploy.kafka.data_dir import KAFKA_HOST
 from deploy.kafka.errors import BrokerError
 from models.settings import Settings, read_settings
 
@@ -36,22 +36,24 @@ if TYPE_CHECKING:
 #: A launch that waits for the park that slips.
 TENANT_LAUNCH: Final = f"{PROGRAMME}/tomographic-scanners/production-launched"
 #: Settings by which other commands reach what the demo runs.
-_SHARED: Final = ("kafka", "kafka_security", "database", "web")
+_SHARED_SETTINGS: Final = ("kafka", "kafka_security", "database", "web")
 
 
-def introduction(settings: Settings, theirs: Settings, pages: Sequence[str], example: Path) -> Iterator[str]:
+def introduction_lines(
+    settings: Settings, user_settings: Settings, monitoring_lines: Sequence[str], example_file: Path
+) -> Iterator[str]:
     """Give the lines; `theirs` are the settings that other commands in this folder read by themselves.
 
     `pages` are lines on what watches the worker.
     """
-    milestones, milepost = f"http://{settings.web}{MILESTONES}", _command()
+    milestones, milepost = f"http://{settings.web}{MILESTONES_METRICS_PATH}", _milepost_command()
     yield f"kafka     {settings.kafka}"
     yield f"database  {settings.database}"
     yield f"metrics   {milestones}"
     yield f"board     http://{settings.web}/"
-    yield from pages
-    for name in _SHARED:
-        if (value := getattr(settings, name)) != getattr(theirs, name):
+    yield from monitoring_lines
+    for name in _SHARED_SETTINGS:
+        if (value := getattr(settings, name)) != getattr(user_settings, name):
             yield f"export MILEPOST_{name.upper()}={shlex.quote(value)}"
     yield ""
     yield f"Open http://{settings.web}/ in a browser: it shows which gate slips, and whom that holds up."
@@ -61,11 +63,11 @@ def introduction(settings: Settings, theirs: Settings, pages: Sequence[str], exa
     yield f"  {milepost} explain {TENANT_LAUNCH}"
     yield f"  {milepost} history {TENANT_LAUNCH}"
     yield f"  {milepost} dead-letters list"
-    yield f"  {milepost} publish {example}"
+    yield f"  {milepost} publish {example_file}"
     yield ""
 
 
-def _command() -> str:
+def _milepost_command() -> str:
     """Return how `milepost` is called from this folder."""
     script = Path(sys.executable).with_name("milepost")
     if shutil.which("milepost") == str(script):
@@ -74,20 +76,20 @@ def _command() -> str:
     return shlex.quote(str(script.relative_to(folder) if script.is_relative_to(folder) else script))
 
 
-FOLDER: Final = Path(".milepost")
-LOG: Final = FOLDER / "worker.log"
+DEMO_DIR: Final = Path(".milepost")
+WORKER_LOG_FILE: Final = DEMO_DIR / "worker.log"
 #: The day the story is told for: the first on which it was told in this folder.
-DAY: Final = FOLDER / "sample-day"
-EXAMPLE: Final = FOLDER / "example.jsonl"
-_LOCK: Final = FOLDER / "demo.lock"
-_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+STORY_DAY_FILE: Final = DEMO_DIR / "sample-day"
+EXAMPLE_FILE: Final = DEMO_DIR / "example.jsonl"
+_LOCK_FILE: Final = DEMO_DIR / "demo.lock"
+_STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 #: What takes a second or two to load, and is needed when Kafka is up.
-_HEAVY: Final = ("streams.worker", "deploy.init")
-_LOOK_SECONDS: Final = 0.5
-_STORY_DAYS: Final = 1000
+_PRELOADED_MODULES: Final = ("streams.worker", "deploy.init")
+_HEALTH_POLL_S: Final = 0.5
+_MIN_KEEP_DAYS: Final = 1000
 
 
-class _EndedError(Exception):
+class _DemoStoppedError(Exception):
     """There is nothing left to tell the story to."""
 
 
@@ -97,46 +99,46 @@ class DemoError(BrokerError):
 
 def run_demo() -> NoReturn:
     """Run until SIGINT or SIGTERM, then exit with 0; with the worker's status when the worker ends by itself."""
-    for number in _SIGNALS:
-        signal.signal(number, _stop)
+    for number in _STOP_SIGNALS:
+        signal.signal(number, _exit_on_signal)
     try:
-        with _only_demo() as killed:
-            status = _run(after_kill=killed)
+        with _lock_demo_dir() as killed:
+            status = _run_everything(was_killed=killed)
     finally:
         # Whatever is left is over in a moment; being told once more changes nothing.
         _ignore_signals()
     if status:
-        sys.stderr.write(f"milepost: the worker ended by itself with status {status}: {LOG} tells why\n")
+        sys.stderr.write(f"milepost: the worker ended by itself with status {status}: {WORKER_LOG_FILE} tells why\n")
     else:
-        _say(f"Stopped. What was published is kept in {FOLDER}: `milepost demo` goes on from there")
+        _print_line(f"Stopped. What was published is kept in {DEMO_DIR}: `milepost demo` goes on from there")
     raise SystemExit(status)
 
 
-def _run(*, after_kill: bool) -> int:
+def _run_everything(*, was_killed: bool) -> int:
     _log_to_file()
     mine = read_settings()
-    _say(f"Starting Kafka, a database and a worker in {FOLDER}")
+    _print_line(f"Starting Kafka, a database and a worker in {DEMO_DIR}")
     # Java takes its seconds; meanwhile Python loads what comes after it.
-    threading.Thread(target=lambda: [importlib.import_module(name) for name in _HEAVY], daemon=True).start()
-    with running_broker(FOLDER / "kafka", port=_kafka_port(mine)) as broker:
+    threading.Thread(target=lambda: [importlib.import_module(name) for name in _PRELOADED_MODULES], daemon=True).start()
+    with run_broker(DEMO_DIR / "kafka", port=_choose_kafka_port(mine)) as broker:
         settings = read_settings(
-            kafka=broker.bootstrap,
+            kafka=broker.bootstrap_servers,
             kafka_security="PLAINTEXT",
-            database=f"sqlite:///{FOLDER}/milepost.db",
-            web=_web(mine),
+            database=f"sqlite:///{DEMO_DIR}/milepost.db",
+            web=_choose_web_address(mine),
             # A killed worker keeps its place in the group until Kafka misses it, ten seconds later. A new group does
             # not wait for that, and loses nothing: where to go on is in the database.
-            group=f"{mine.group}-{token_hex(4)}" if after_kill else mine.group,
+            group=f"{mine.group}-{token_hex(4)}" if was_killed else mine.group,
             # The story begins up to a year and a half before its day, and all of it is to be seen.
-            keep_days=max(mine.keep_days, _STORY_DAYS),
+            keep_days=max(mine.keep_days, _MIN_KEEP_DAYS),
         )
-        from deploy.init import prepare  # noqa: PLC0415 - heavy, and loaded while Kafka started
+        from deploy.init import create_schema_and_topics  # noqa: PLC0415 - heavy, and loaded while Kafka started
         from deploy.worker import run_worker  # noqa: PLC0415 - as above
 
-        for _line in prepare(settings):
+        for _line in create_schema_and_topics(settings):
             pass
-        with watching(FOLDER / "prometheus", settings) as pages:
-            telling = _Telling(broker, settings, mine, pages)
+        with run_demo_prometheus(DEMO_DIR / "prometheus", settings) as pages:
+            telling = _PlayerThread(broker, settings, mine, pages)
             telling.start()
             try:
                 status = run_worker(settings)
@@ -145,79 +147,89 @@ def _run(*, after_kill: bool) -> int:
                 status = 0
             finally:
                 _ignore_signals()
-                telling.ending.set()
+                telling.stop_event.set()
     if telling.failure is not None:
         raise telling.failure
     return status
 
 
-class _Telling(threading.Thread):
+class _PlayerThread(threading.Thread):
     """Tells the story beside the worker, and ends the demo when that or Kafka fails."""
 
-    def __init__(self, broker: Broker, settings: Settings, mine: Settings, pages: Sequence[str]) -> None:
+    def __init__(
+        self, broker: RunningBroker, settings: Settings, user_settings: Settings, monitoring_lines: Sequence[str]
+    ) -> None:
         super().__init__(name="telling", daemon=True)
-        self.ending = threading.Event()
+        self.stop_event = threading.Event()
         self.failure: Exception | None = None
-        self._broker, self._settings, self._mine, self._pages = broker, settings, mine, pages
+        self._broker, self._settings, self._user_settings, self._monitoring_lines = (
+            broker,
+            settings,
+            user_settings,
+            monitoring_lines,
+        )
 
     def run(self) -> None:
         """Tell the story, then stay to see whether Kafka lives."""
         try:
-            self._tell()
+            self._play()
             while True:
-                self._stay(_LOOK_SECONDS)
-        except _EndedError:
+                self._wait_or_stop(_HEALTH_POLL_S)
+        except _DemoStoppedError:
             pass
         except Exception as error:  # noqa: BLE001 - whatever it is, the main thread raises it again
             self.failure = error
         # While the demo ends, nothing that fails here is news.
-        if self.ending.is_set():
+        if self.stop_event.is_set():
             return
-        if not self._broker.alive:
+        if not self._broker.is_alive:
             # A worker would wait for Kafka until its deadline, and this one's does not come back. Ending hard is safe:
             # the database says where to go on.
-            sys.stderr.write(f"milepost: Kafka ended by itself: its log is {self._broker.log}\n")
+            sys.stderr.write(f"milepost: Kafka ended by itself: its log is {self._broker.log_file}\n")
             sys.stderr.flush()
             os._exit(1)
         os.kill(os.getpid(), signal.SIGTERM)
 
-    def _tell(self) -> None:
-        from deploy.demo.player import Teller  # noqa: PLC0415 - as above
-        from models.database.engine import connect  # noqa: PLC0415 - as above
+    def _play(self) -> None:
+        from deploy.demo.player import StoryPlayer  # noqa: PLC0415 - as above
+        from models.database.engine import make_engine  # noqa: PLC0415 - as above
 
-        story = _story()
-        engine = connect(self._settings.database)
-        teller = Teller(self._settings, engine, story, say=_say, stay=self._stay)
-        lines = teller.open()
-        for line in (*introduction(self._settings, self._mine, self._pages, EXAMPLE), *lines):
-            _say(line)
-        teller.go_on()
-        _say("That is the story. Everything keeps running; Ctrl-C ends it")
+        story = _load_story()
+        engine = make_engine(self._settings.database)
+        teller = StoryPlayer(self._settings, engine, story, print_line=_print_line, pause=self._wait_or_stop)
+        lines = teller.publish_opening()
+        for line in (
+            *introduction_lines(self._settings, self._user_settings, self._monitoring_lines, EXAMPLE_FILE),
+            *lines,
+        ):
+            _print_line(line)
+        teller.play_scenes()
+        _print_line("That is the story. Everything keeps running; Ctrl-C ends it")
 
-    def _stay(self, seconds: float) -> None:
-        if self.ending.wait(seconds) or not self._broker.alive:
-            raise _EndedError
+    def _wait_or_stop(self, seconds: float) -> None:
+        if self.stop_event.wait(seconds) or not self._broker.is_alive:
+            raise _DemoStoppedError
 
 
-def _story() -> "Story":
-    from deploy.demo.story import story  # noqa: PLC0415 - loaded while Kafka started
+def _load_story() -> "Story":
+    from deploy.demo.story import build_story  # noqa: PLC0415 - loaded while Kafka started
     from models.domain.cloudevents import encode_structured  # noqa: PLC0415 - as above
 
     try:
-        day = date.fromisoformat(DAY.read_text().strip())
+        day = date.fromisoformat(STORY_DAY_FILE.read_text().strip())
     except (FileNotFoundError, ValueError):
         day = datetime.now(UTC).date()  # noqa: TID251 - the edge: here the clock comes in
-        DAY.write_text(f"{day}\n")
-    told = story(day)
-    EXAMPLE.write_bytes(encode_structured(told.example)[1] + b"\n")
+        STORY_DAY_FILE.write_text(f"{day}\n")
+    told = build_story(day)
+    EXAMPLE_FILE.write_bytes(encode_structured(told.example_event)[1] + b"\n")
     return told
 
 
 @contextmanager
-def _only_demo() -> Iterator[bool]:
+def _lock_demo_dir() -> Iterator[bool]:
     """Keep a second demo out of this folder, and tell whether the last was killed. The lock goes with the process."""
-    FOLDER.mkdir(exist_ok=True)
-    with _LOCK.open("a+") as held:
+    DEMO_DIR.mkdir(exist_ok=True)
+    with _LOCK_FILE.open("a+") as held:
         held.seek(0)
         try:
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -236,33 +248,35 @@ def _only_demo() -> Iterator[bool]:
         held.truncate(0)
 
 
-def _kafka_port(mine: Settings) -> int | None:
+def _choose_kafka_port(user_settings: Settings) -> int | None:
     """Return the port that other commands here expect Kafka on, when that is this machine's and free."""
-    host, _, port = mine.kafka.rpartition(":")
-    return free_port(HOST, int(port) if host in {HOST, "localhost"} else DEFAULT_PORT)
+    host, _, port = user_settings.kafka.rpartition(":")
+    return free_port(KAFKA_HOST, int(port) if host in {KAFKA_HOST, "localhost"} else DEFAULT_KAFKA_PORT)
 
 
-def _web(mine: Settings) -> str:
-    host, _, port = mine.web.rpartition(":")
+def _choose_web_address(user_settings: Settings) -> str:
+    host, _, port = user_settings.web.rpartition(":")
     return f"{host}:{free_port(host.strip('[]'), int(port))}"
 
 
 def _log_to_file() -> None:
     """Let the worker log to a file: the terminal is for the story."""
-    logging.basicConfig(filename=LOG, level=logging.WARNING, format="%(asctime)s %(levelname)-8s %(name)s: %(message)s")
+    logging.basicConfig(
+        filename=WORKER_LOG_FILE, level=logging.WARNING, format="%(asctime)s %(levelname)-8s %(name)s: %(message)s"
+    )
 
 
-def _say(line: str) -> None:
+def _print_line(line: str) -> None:
     sys.stdout.write(f"{line}\n")
     sys.stdout.flush()
 
 
-def _stop(_number: int, _frame: object) -> NoReturn:
+def _exit_on_signal(_number: int, _frame: object) -> NoReturn:
     # Told to stop, it stops: unwinding ends Kafka, and that is no failure.
     _ignore_signals()
     raise SystemExit(0)
 
 
 def _ignore_signals() -> None:
-    for number in _SIGNALS:
+    for number in _STOP_SIGNALS:
         signal.signal(number, signal.SIG_IGN)

@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from deploy.grafana.written import dashboards
+from deploy.grafana.written import render_dashboards
 
 
 def main(arguments: list[str]) -> int:
@@ -11,7 +11,7 @@ def main(arguments: list[str]) -> int:
     if len(arguments) != 1:
         sys.stderr.write("say where to write: python -m deploy.grafana deploy/grafana/dashboards\n")
         return 2
-    for name, text in dashboards().items():
+    for name, text in render_dashboards().items():
         (Path(arguments[0]) / name).write_text(text, encoding="utf-8")
     return 0
 

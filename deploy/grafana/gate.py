@@ -6,155 +6,202 @@ from grafana_foundation_sdk.builders import stat
 from grafana_foundation_sdk.builders.dashboard import Dashboard
 from grafana_foundation_sdk.models.common import BigValueTextMode
 
-from deploy.grafana.page import fill, page, variable
-from deploy.grafana.panels import DAY_UNIT, DAYS_UNIT, SLIP_STEPS, bands, bars, number, states, trend
-from deploy.grafana.queries import Ask
-from deploy.grafana.tables import Column, rows
-
-_ITS: Final = 'programme="$programme"'
-_GATE: Final = f'{_ITS},project="$project",milestone="$milestone"'
-_SAME: Final = "and on (programme, project, milestone)"
-#: What is shown is chosen as things stand at the end of the time shown: a line is drawn whole, or not at all.
-_END: Final = "@ end()"
-_ITSELF: Final = f"milestone:milepost_milestone_state:current{{{_GATE}}} {_END}"
-#: What has its forecast from the gate, through however many others, or from it directly.
-_WAITS: Final = (
-    f'(milestone:milepost_milestone_gate:info{{{_ITS},gate_project="$project",gate_milestone="$milestone"}} {_END}'
-    f" unless on (programme, project, milestone) {_ITSELF}"
-    " or on (programme, project, milestone)"
-    f' milestone:milepost_milestone_driver:info{{{_ITS},driver_project="$project",driver_milestone="$milestone"}}'
-    f" {_END})"
+from deploy.grafana.page import add_panels, empty_dashboard, query_variable
+from deploy.grafana.panels import (
+    DAY_UNIT,
+    DAYS_UNIT,
+    SLIP_THRESHOLDS,
+    slip_bars_panel,
+    stat_panel,
+    state_counts_panel,
+    state_timeline_panel,
+    trend_panel,
 )
-_SLIPS: Final = f"milestone:milepost_milestone_slip_seconds:max{{{_ITS}}} {_END} {_SAME} {_WAITS}"
+from deploy.grafana.queries import PanelQuery
+from deploy.grafana.tables import PanelColumn, table_panel
+
+_PROGRAMME_MATCHER: Final = 'programme="$programme"'
+_GATE_MATCHER: Final = f'{_PROGRAMME_MATCHER},project="$project",milestone="$milestone"'
+_ON_SAME_MILESTONE: Final = "and on (programme, project, milestone)"
+#: What is shown is chosen as things stand at the end of the time shown: a line is drawn whole, or not at all.
+_AT_RANGE_END: Final = "@ end()"
+_GATE_SERIES: Final = f"milestone:milepost_milestone_state:current{{{_GATE_MATCHER}}} {_AT_RANGE_END}"
+#: What has its forecast from the gate, through however many others, or from it directly.
+_HELD_UP_BY_GATE: Final = (
+    f"(milestone:milepost_milestone_gate:info{{{_PROGRAMME_MATCHER},"
+    f'gate_project="$project",gate_milestone="$milestone"}} {_AT_RANGE_END}'
+    f" unless on (programme, project, milestone) {_GATE_SERIES}"
+    " or on (programme, project, milestone)"
+    f" milestone:milepost_milestone_driver:info{{{_PROGRAMME_MATCHER},"
+    f'driver_project="$project",driver_milestone="$milestone"}}'
+    f" {_AT_RANGE_END})"
+)
+_HELD_UP_SLIPS: Final = (
+    f"milestone:milepost_milestone_slip_seconds:max{{{_PROGRAMME_MATCHER}}} {_AT_RANGE_END}"
+    f" {_ON_SAME_MILESTONE} {_HELD_UP_BY_GATE}"
+)
 #: The gate, and as many of those as anybody tells apart.
-_DRAWN: Final = f"(topk(20, {_SLIPS}) or on (programme, project, milestone) {_ITSELF})"
+_PLOTTED_GATE_AND_LATEST: Final = f"(topk(20, {_HELD_UP_SLIPS}) or on (programme, project, milestone) {_GATE_SERIES})"
 
 
-def _of(series: str, selector: str = _GATE) -> str:
-    return f"milestone:milepost_milestone_{series}{{{selector}}}"
+def _milestone_series(series: str, matcher: str = _GATE_MATCHER) -> str:
+    return f"milestone:milepost_milestone_{series}{{{matcher}}}"
 
 
-def _day(title: str, description: str, column: str) -> stat.Panel:
-    ask = Ask(f"1000 * {_of(f'{column}_timestamp_seconds:max')}")
-    return number(title, description, [ask], width=3, unit=DAY_UNIT, empty="none")
+def _date_panel(title: str, description: str, date_kind: str) -> stat.Panel:
+    ask = PanelQuery(f"1000 * {_milestone_series(f'{date_kind}_timestamp_seconds:max')}")
+    return stat_panel(title, description, [ask], width=3, unit=DAY_UNIT, no_value="none")
 
 
-def _waiting(series: str, selector: str = _ITS) -> str:
-    return f"{_of(series, selector)} {_SAME} {_WAITS}"
+def _held_up_series(series: str, matcher: str = _PROGRAMME_MATCHER) -> str:
+    return f"{_milestone_series(series, matcher)} {_ON_SAME_MILESTONE} {_HELD_UP_BY_GATE}"
 
 
-def dashboard() -> Dashboard:
+def build_dashboard() -> Dashboard:
     """Return the dashboard."""
-    empty = page(
+    empty = empty_dashboard(
         "milepost-gate",
         "Milepost: gate",
         "One milestone: how it stands, whom it holds up, and how it came here.",
         [
-            variable("programme", "Programme", "milepost_programme_info"),
-            variable("project", "Project", _of("dependents:max", _ITS)),
-            variable("milestone", "Milestone", _of("dependents:max", f'{_ITS},project="$project"')),
+            query_variable("programme", "Programme", "milepost_programme_info"),
+            query_variable("project", "Project", _milestone_series("dependents:max", _PROGRAMME_MATCHER)),
+            query_variable(
+                "milestone",
+                "Milestone",
+                _milestone_series("dependents:max", f'{_PROGRAMME_MATCHER},project="$project"'),
+            ),
         ],
     )
-    return fill(
+    return add_panels(
         empty,
         {
             "$project/$milestone: how it stands": [
-                states(
-                    "State", "The first that applies today.", Ask(_of("state:current"), "{{state}}"), width=3
+                state_counts_panel(
+                    "State",
+                    "The first that applies today.",
+                    PanelQuery(_milestone_series("state:current"), "{{state}}"),
+                    width=3,
                 ).text_mode(BigValueTextMode.NAME),
-                _day("Baseline", "The first plan.", "baseline"),
-                _day("Planned", "The newest plan.", "planned"),
-                _day("Estimated", "The newest estimate.", "estimated"),
-                _day("Forecast", "When it is expected, or was achieved.", "forecast"),
-                number(
+                _date_panel("Baseline", "The first plan.", "baseline"),
+                _date_panel("Planned", "The newest plan.", "planned"),
+                _date_panel("Estimated", "The newest estimate.", "estimated"),
+                _date_panel("Forecast", "When it is expected, or was achieved.", "forecast"),
+                stat_panel(
                     "Slip",
                     "Forecast less baseline.",
-                    [Ask(f"{_of('slip_seconds:max')} / 86400")],
+                    [PanelQuery(f"{_milestone_series('slip_seconds:max')} / 86400")],
                     width=3,
                     unit=DAYS_UNIT,
-                    steps=SLIP_STEPS,
-                    empty="none",
+                    thresholds=SLIP_THRESHOLDS,
+                    no_value="none",
                 ),
-                number(
+                stat_panel(
                     "Float",
                     "By how many days it may still move before a planned date is missed; negative: it has.",
-                    [Ask(f"{_of('float_seconds:min')} / 86400")],
+                    [PanelQuery(f"{_milestone_series('float_seconds:min')} / 86400")],
                     width=3,
                     unit=DAYS_UNIT,
-                    steps=((None, "red"), (0.0, "yellow"), (14.0, "green")),
-                    empty="none",
+                    thresholds=((None, "red"), (0.0, "yellow"), (14.0, "green")),
+                    no_value="none",
                 ),
-                _day("Last heard of", "The newest claim about it.", "last_event"),
+                _date_panel("Last heard of", "The newest claim about it.", "last_event"),
             ],
             "Whom it holds up": [
-                number(
+                stat_panel(
                     "Waiting",
                     "Open milestones that wait for it, directly or through others.",
-                    [Ask(_of("dependents:max"))],
+                    [PanelQuery(_milestone_series("dependents:max"))],
                     width=4,
                 ),
-                number(
+                stat_panel(
                     "Held up",
                     "Milestones whose date comes from it.",
-                    [Ask(f"count({_WAITS})")],
+                    [PanelQuery(f"count({_HELD_UP_BY_GATE})")],
                     width=4,
-                    steps=((None, "green"), (1.0, "orange")),
+                    thresholds=((None, "green"), (1.0, "orange")),
                 ),
-                rows(
+                table_panel(
                     "Its own date is set by",
                     "The milestone that sets its forecast, when one does.",
-                    [Column("set by", _of("driver:info"), labels=("driver_project", "driver_milestone"))],
+                    [
+                        PanelColumn(
+                            "set by", _milestone_series("driver:info"), labels=("driver_project", "driver_milestone")
+                        )
+                    ],
                     width=8,
                     height=4,
-                    sort="driver_project",
-                    down=False,
-                    empty="Nothing but what was said of it",
+                    sort_column="driver_project",
+                    descending=False,
+                    no_value="Nothing but what was said of it",
                 ),
-                rows(
+                table_panel(
                     "Sited here",
                     "Projects that are registered as sited in this one.",
-                    [Column("kind", f'milepost_project_info{{{_ITS},site="$project"}}', labels=("kind", "name"))],
+                    [
+                        PanelColumn(
+                            "kind",
+                            f'milepost_project_info{{{_PROGRAMME_MATCHER},site="$project"}}',
+                            labels=("kind", "name"),
+                        )
+                    ],
                     width=8,
                     height=4,
-                    by=("project",),
-                    sort="project",
-                    down=False,
-                    empty="None",
+                    row_labels=("project",),
+                    sort_column="project",
+                    descending=False,
+                    no_value="None",
                 ),
-                rows(
+                table_panel(
                     "Who has a date from it",
                     "Through however many others.",
                     [
-                        Column("Forecast", f"1000 * {_waiting('forecast_timestamp_seconds:max')}", DAY_UNIT),
-                        Column("state", _waiting("state:current"), labels=("state",)),
-                        Column("Baseline", f"1000 * {_waiting('baseline_timestamp_seconds:max')}", DAY_UNIT),
-                        Column("Slip", f"{_of('slip_seconds:max', _ITS)} / 86400 {_SAME} {_WAITS}", DAYS_UNIT),
+                        PanelColumn(
+                            "Forecast", f"1000 * {_held_up_series('forecast_timestamp_seconds:max')}", DAY_UNIT
+                        ),
+                        PanelColumn("state", _held_up_series("state:current"), labels=("state",)),
+                        PanelColumn(
+                            "Baseline", f"1000 * {_held_up_series('baseline_timestamp_seconds:max')}", DAY_UNIT
+                        ),
+                        PanelColumn(
+                            "Slip",
+                            f"{_milestone_series('slip_seconds:max', _PROGRAMME_MATCHER)} / 86400 {_ON_SAME_MILESTONE}"
+                            f" {_HELD_UP_BY_GATE}",
+                            DAYS_UNIT,
+                        ),
                     ],
                     width=14,
                     height=10,
-                    sort="Forecast",
-                    down=False,
-                    empty="Nobody",
+                    sort_column="Forecast",
+                    descending=False,
+                    no_value="Nobody",
                 ),
-                bars(
+                slip_bars_panel(
                     "Slip of those",
                     "The twenty latest.",
-                    Ask(
-                        f"sort_desc(topk(20, {_SLIPS}) / 86400)",
+                    PanelQuery(
+                        f"sort_desc(topk(20, {_HELD_UP_SLIPS}) / 86400)",
                         "{{project}}/{{milestone}}",
                     ),
                     width=10,
                     height=10,
-                    empty="Nobody has a date from it",
+                    no_value="Nobody has a date from it",
                 ),
             ],
             "How it came here": [
-                trend(
+                trend_panel(
                     "Milestone trend analysis: the gate, and the twenty latest of those",
-                    f"{_of('forecast_timestamp_seconds:max', _ITS)} {_SAME} {_DRAWN}",
+                    f"{_milestone_series('forecast_timestamp_seconds:max', _PROGRAMME_MATCHER)}"
+                    f" {_ON_SAME_MILESTONE} {_PLOTTED_GATE_AND_LATEST}",
                     width=14,
                 ),
-                bands("States", "Of the gate, and of the twenty latest of those.", _DRAWN, width=10, height=11),
+                state_timeline_panel(
+                    "States",
+                    "Of the gate, and of the twenty latest of those.",
+                    _PLOTTED_GATE_AND_LATEST,
+                    width=10,
+                    height=11,
+                ),
             ],
         },
     )

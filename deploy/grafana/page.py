@@ -7,30 +7,32 @@ from grafana_foundation_sdk.builders import bargauge, stat, statetimeline, table
 from grafana_foundation_sdk.builders import dashboard as build
 from grafana_foundation_sdk.models import dashboard as model
 
-from deploy.grafana.queries import SOURCE
+from deploy.grafana.queries import DATA_SOURCE
 
 AnyPanel = stat.Panel | table.Panel | timeseries.Panel | bargauge.Panel | statetimeline.Panel
 
 
-def variable(name: str, label: str, metric: str, *, every: bool = False) -> build.QueryVariable:
+def query_variable(name: str, label: str, metric: str, *, include_all: bool = False) -> build.QueryVariable:
     """Return a choice among the values of a label; `metric` may use the choices above it."""
     asked = f"label_values({metric}, {name})"
     choice = (
         build.QueryVariable(name)
         .label(label)
-        .datasource(SOURCE)
+        .datasource(DATA_SOURCE)
         .query({"query": asked, "refId": name})
         .definition(asked)
         .refresh(model.VariableRefresh.ON_TIME_RANGE_CHANGED)
         .sort(model.VariableSort.ALPHABETICAL_ASC)
     )
-    if not every:
+    if not include_all:
         return choice
     everything = model.VariableOption(selected=True, text="All", value="$__all")
     return choice.multi(multi=True).include_all(include_all=True).all_value(".*").current(everything)
 
 
-def page(uid: str, title: str, description: str, variables: Sequence[build.QueryVariable]) -> build.Dashboard:
+def empty_dashboard(
+    uid: str, title: str, description: str, variables: Sequence[build.QueryVariable]
+) -> build.Dashboard:
     """Return a dashboard without panels; panels are added with `fill`."""
     empty = (
         build.Dashboard(title)
@@ -55,11 +57,11 @@ def page(uid: str, title: str, description: str, variables: Sequence[build.Query
     return empty
 
 
-def fill(empty: build.Dashboard, sections: Mapping[str, Sequence[AnyPanel]]) -> build.Dashboard:
+def add_panels(dashboard: build.Dashboard, sections: Mapping[str, Sequence[AnyPanel]]) -> build.Dashboard:
     """Return a dashboard with its panels, below the headings of their sections."""
     ids = count(1)
     for heading, panels in sections.items():
-        empty = empty.with_row(build.Row(heading).id(next(ids)))
+        dashboard = dashboard.with_row(build.Row(heading).id(next(ids)))
         for panel in panels:
-            empty = empty.with_panel(panel.id(next(ids)))
-    return empty
+            dashboard = dashboard.with_panel(panel.id(next(ids)))
+    return dashboard

@@ -8,7 +8,7 @@ from grafana_foundation_sdk.builders import dashboard as build
 from grafana_foundation_sdk.models import common as looks
 from grafana_foundation_sdk.models import dashboard as model
 
-from deploy.grafana.queries import SOURCE, Ask, queries
+from deploy.grafana.queries import DATA_SOURCE, PanelQuery, build_query_targets
 
 #: A day, as Grafana writes it from milliseconds.
 DAY_UNIT: Final = "time:YYYY-MM-DD"
@@ -27,87 +27,87 @@ STATE_COLOURS: Final = {
     "cancelled": "text",
 }
 #: Days late, and the colours from there on.
-SLIP_STEPS: Final = ((None, "green"), (1.0, "yellow"), (30.0, "red"))
+SLIP_THRESHOLDS: Final = ((None, "green"), (1.0, "yellow"), (30.0, "red"))
 
 
-def _thresholds(steps: Iterable[tuple[float | None, str]]) -> build.ThresholdsConfig:
-    found = [model.Threshold(value=value, color=colour) for value, colour in steps]
+def _thresholds(thresholds: Iterable[tuple[float | None, str]]) -> build.ThresholdsConfig:
+    found = [model.Threshold(value=value, color=colour) for value, colour in thresholds]
     return build.ThresholdsConfig().mode(model.ThresholdsMode.ABSOLUTE).steps(found)
 
 
-def mapped(values: Mapping[str, tuple[str, str]]) -> list[model.ValueMapping]:
+def value_mappings(shown_as: Mapping[str, tuple[str, str]]) -> list[model.ValueMapping]:
     """Return how values are shown: as a text, in a colour."""
     results = {
         value: model.ValueMappingResult(text=text, color=colour, index=place)
-        for place, (value, (text, colour)) in enumerate(values.items())
+        for place, (value, (text, colour)) in enumerate(shown_as.items())
     }
     return [model.ValueMap(options=results)]
 
 
-def _fixed(colour: str) -> model.DynamicConfigValue:
+def _fixed_colour(colour: str) -> model.DynamicConfigValue:
     return model.DynamicConfigValue("color", {"mode": "fixed", "fixedColor": colour})
 
 
-def number(  # noqa: PLR0913 - a panel with all its parts
+def stat_panel(  # noqa: PLR0913 - a panel with all its parts
     title: str,
     description: str,
-    asks: Sequence[Ask],
+    queries: Sequence[PanelQuery],
     *,
     width: int,
     unit: str = "none",
-    steps: Iterable[tuple[float | None, str]] = ((None, "blue"),),
+    thresholds: Iterable[tuple[float | None, str]] = ((None, "blue"),),
     mappings: list[model.ValueMapping] | None = None,
-    empty: str = "0",
+    no_value: str = "0",
 ) -> stat.Panel:
     """Return large numbers, one a series; `empty` is what stands there without any."""
     panel = (
         stat.Panel()
         .title(title)
         .description(description)
-        .datasource(SOURCE)
-        .targets(list(queries(asks, instant=True)))
+        .datasource(DATA_SOURCE)
+        .targets(list(build_query_targets(queries, instant=True)))
         .height(4)
         .span(width)
         .unit(unit)
-        .thresholds(_thresholds(steps))
+        .thresholds(_thresholds(thresholds))
         .mappings(mappings or [])
-        .no_value(empty)
+        .no_value(no_value)
         .graph_mode(looks.BigValueGraphMode.NONE)
         .color_mode(looks.BigValueColorMode.VALUE)
         .reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]))
     )
-    return panel.text_mode(looks.BigValueTextMode.VALUE_AND_NAME) if asks[0].legend else panel
+    return panel.text_mode(looks.BigValueTextMode.VALUE_AND_NAME) if queries[0].legend else panel
 
 
-def states(title: str, description: str, ask: Ask, *, width: int) -> stat.Panel:
+def state_counts_panel(title: str, description: str, query: PanelQuery, *, width: int) -> stat.Panel:
     """Return how many milestones are in each state, in the states' colours."""
-    panel = number(title, description, [ask], width=width)
+    panel = stat_panel(title, description, [query], width=width)
     for state, colour in STATE_COLOURS.items():
-        panel = panel.override_by_name(state, [_fixed(colour)])
+        panel = panel.override_by_name(state, [_fixed_colour(colour)])
     return panel
 
 
-def lines(  # noqa: PLR0913 - a panel with all its parts
+def time_series_panel(  # noqa: PLR0913 - a panel with all its parts
     title: str,
     description: str,
-    asks: Sequence[Ask],
+    queries: Sequence[PanelQuery],
     *,
     width: int,
     unit: str = "none",
     height: int = 8,
-    empty: str = "No data",
+    no_value: str = "No data",
 ) -> timeseries.Panel:
     """Return values over time."""
     return (
         timeseries.Panel()
         .title(title)
         .description(description)
-        .datasource(SOURCE)
-        .targets(list(queries(asks, instant=False)))
+        .datasource(DATA_SOURCE)
+        .targets(list(build_query_targets(queries, instant=False)))
         .height(height)
         .span(width)
         .unit(unit)
-        .no_value(empty)
+        .no_value(no_value)
         .fill_opacity(0)
         .show_points(looks.VisibilityMode.NEVER)
         .tooltip(common.VizTooltipOptions().mode(looks.TooltipDisplayMode.MULTI).sort(looks.SortOrder.DESCENDING))
@@ -122,68 +122,70 @@ def lines(  # noqa: PLR0913 - a panel with all its parts
 
 
 #: The line on which report date and forecast are the same day.
-TODAY: Final = Ask("1000 * vector(time())", "report date")
+REPORT_DATE_QUERY: Final = PanelQuery("1000 * vector(time())", "report date")
 
 
-def trend(title: str, forecasts: str, *, width: int, height: int = 11) -> timeseries.Panel:
+def trend_panel(title: str, forecast_expr: str, *, width: int, height: int = 11) -> timeseries.Panel:
     """Return a milestone trend analysis. Takes the series of the forecasts, in seconds."""
     meaning = (
         "Milestone trend: forecast (upright) against the day on which it was so (across). A level line keeps its date,"
         " a rising one slips, and a milestone is due where its line meets the diagonal."
     )
-    panel = lines(
+    panel = time_series_panel(
         title,
         meaning,
-        [Ask(f"1000 * {forecasts}", "{{project}}/{{milestone}}"), TODAY],
+        [PanelQuery(f"1000 * {forecast_expr}", "{{project}}/{{milestone}}"), REPORT_DATE_QUERY],
         width=width,
         unit=DAY_UNIT,
         height=height,
     )
     dashed = model.DynamicConfigValue("custom.lineStyle", {"fill": "dash", "dash": [6, 6]})
     stepped = panel.line_interpolation(looks.LineInterpolation.STEP_AFTER).line_width(2)
-    return stepped.override_by_name(TODAY.legend, [dashed, _fixed("text")])
+    return stepped.override_by_name(REPORT_DATE_QUERY.legend, [dashed, _fixed_colour("text")])
 
 
-def bars(  # noqa: PLR0913 - a panel with all its parts
-    title: str, description: str, ask: Ask, *, width: int, height: int, empty: str
+def slip_bars_panel(  # noqa: PLR0913 - a panel with all its parts
+    title: str, description: str, query: PanelQuery, *, width: int, height: int, no_value: str
 ) -> bargauge.Panel:
     """Return days late, a bar each."""
     return (
         bargauge.Panel()
         .title(title)
         .description(description)
-        .datasource(SOURCE)
-        .targets(list(queries([ask], instant=True)))
+        .datasource(DATA_SOURCE)
+        .targets(list(build_query_targets([query], instant=True)))
         .height(height)
         .span(width)
         .unit(DAYS_UNIT)
         .min(0)
-        .thresholds(_thresholds(SLIP_STEPS))
-        .no_value(empty)
+        .thresholds(_thresholds(SLIP_THRESHOLDS))
+        .no_value(no_value)
         .orientation(looks.VizOrientation.HORIZONTAL)
         .display_mode(looks.BarGaugeDisplayMode.BASIC)
         .reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]))
     )
 
 
-def bands(title: str, description: str, selector: str, *, width: int, height: int) -> statetimeline.Panel:
+def state_timeline_panel(
+    title: str, description: str, milestones_expr: str, *, width: int, height: int
+) -> statetimeline.Panel:
     """Return in which state milestones were, over time. Takes what is to be shown, as series by milestone."""
     # A state is a label; a band wants a number: its place among the states.
     numbered = " or ".join(
         f'{place} * milestone:milepost_milestone_state:current{{programme="$programme",state="{state}"}}'
         for place, state in enumerate(STATE_COLOURS, 1)
     )
-    expr = f"max by (project, milestone) (({numbered}) and on (programme, project, milestone) ({selector}))"
+    expr = f"max by (project, milestone) (({numbered}) and on (programme, project, milestone) ({milestones_expr}))"
     shown = {str(place): (state, colour) for place, (state, colour) in enumerate(STATE_COLOURS.items(), 1)}
     return (
         statetimeline.Panel()
         .title(title)
         .description(description)
-        .datasource(SOURCE)
-        .targets(list(queries([Ask(expr, "{{project}}/{{milestone}}")], instant=False)))
+        .datasource(DATA_SOURCE)
+        .targets(list(build_query_targets([PanelQuery(expr, "{{project}}/{{milestone}}")], instant=False)))
         .height(height)
         .span(width)
-        .mappings(mapped(shown))
+        .mappings(value_mappings(shown))
         .no_value("Nothing to show")
         .show_value(looks.VisibilityMode.NEVER)
         .merge_values(merge_values=True)

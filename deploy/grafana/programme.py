@@ -4,239 +4,274 @@ from typing import Final
 
 from grafana_foundation_sdk.builders.dashboard import Dashboard
 
-from deploy.grafana.page import fill, page, variable
-from deploy.grafana.panels import DAY_UNIT, DAYS_UNIT, SLIP_STEPS, bands, bars, lines, number, states, trend
-from deploy.grafana.queries import Ask
-from deploy.grafana.tables import Column, rows
-
-_ITS: Final = 'programme="$programme"'
-_SHOWN: Final = f'{_ITS},project=~"$project"'
-_FORECAST: Final = f"milestone:milepost_milestone_forecast_timestamp_seconds:max{{{_SHOWN}}}"
-_BASELINE: Final = f"milestone:milepost_milestone_baseline_timestamp_seconds:max{{{_SHOWN}}}"
-_SLIP: Final = f"milestone:milepost_milestone_slip_seconds:max{{{_SHOWN}}}"
-_FLOAT: Final = f"milestone:milepost_milestone_float_seconds:min{{{_SHOWN}}}"
-_STATE: Final = f"milestone:milepost_milestone_state:current{{{_SHOWN}}}"
-_OPEN: Final = f"milestone:milepost_milestone_open:current{{{_SHOWN}}}"
-_WAITING: Final = f"milestone:milepost_milestone_dependents:max{{{_SHOWN}}}"
-_HELD_UP: Final = f"milestone:milepost_milestone_held_up:count{{{_SHOWN}}}"
-_DRIVER: Final = f"milestone:milepost_milestone_driver:info{{{_SHOWN}}}"
-_LAST: Final = f"milestone:milepost_milestone_last_event_timestamp_seconds:max{{{_SHOWN}}}"
-
-_SAME: Final = "and on (programme, project, milestone)"
-#: What is shown is chosen as things stand at the end of the time shown: a line is drawn whole, or not at all.
-_END: Final = "@ end()"
-#: Open milestones that others wait for, ranked by how many they hold up, then by how many wait.
-_RANKED: Final = (
-    f"((1000 * {_HELD_UP} {_END} or 0 * {_WAITING} {_END})"
-    f" + on (programme, project, milestone) ({_WAITING} {_END} {_SAME} {_OPEN} {_END})) > 0"
+from deploy.grafana.page import add_panels, empty_dashboard, query_variable
+from deploy.grafana.panels import (
+    DAY_UNIT,
+    DAYS_UNIT,
+    SLIP_THRESHOLDS,
+    slip_bars_panel,
+    stat_panel,
+    state_counts_panel,
+    state_timeline_panel,
+    time_series_panel,
+    trend_panel,
 )
-_GATES: Final = f"topk(50, {_RANKED})"
-_LATE: Final = f"topk(100, {_SLIP} {_END} > 0 {_SAME} {_OPEN} {_END})"
-_SOON: Final = f"{_FORECAST} < time() + 30 * 86400 {_SAME} {_OPEN}"
+from deploy.grafana.queries import PanelQuery
+from deploy.grafana.tables import PanelColumn, table_panel
+
+_PROGRAMME_MATCHER: Final = 'programme="$programme"'
+_PROJECTS_MATCHER: Final = f'{_PROGRAMME_MATCHER},project=~"$project"'
+_FORECAST: Final = f"milestone:milepost_milestone_forecast_timestamp_seconds:max{{{_PROJECTS_MATCHER}}}"
+_BASELINE: Final = f"milestone:milepost_milestone_baseline_timestamp_seconds:max{{{_PROJECTS_MATCHER}}}"
+_SLIP: Final = f"milestone:milepost_milestone_slip_seconds:max{{{_PROJECTS_MATCHER}}}"
+_FLOAT: Final = f"milestone:milepost_milestone_float_seconds:min{{{_PROJECTS_MATCHER}}}"
+_STATE: Final = f"milestone:milepost_milestone_state:current{{{_PROJECTS_MATCHER}}}"
+_OPEN: Final = f"milestone:milepost_milestone_open:current{{{_PROJECTS_MATCHER}}}"
+_DEPENDENTS: Final = f"milestone:milepost_milestone_dependents:max{{{_PROJECTS_MATCHER}}}"
+_HELD_UP: Final = f"milestone:milepost_milestone_held_up:count{{{_PROJECTS_MATCHER}}}"
+_DRIVER: Final = f"milestone:milepost_milestone_driver:info{{{_PROJECTS_MATCHER}}}"
+_LAST_EVENT: Final = f"milestone:milepost_milestone_last_event_timestamp_seconds:max{{{_PROJECTS_MATCHER}}}"
+
+_ON_SAME_MILESTONE: Final = "and on (programme, project, milestone)"
+#: What is shown is chosen as things stand at the end of the time shown: a line is drawn whole, or not at all.
+_AT_RANGE_END: Final = "@ end()"
+#: Open milestones that others wait for, ranked by how many they hold up, then by how many wait.
+_RANKED_GATES: Final = (
+    f"((1000 * {_HELD_UP} {_AT_RANGE_END} or 0 * {_DEPENDENTS} {_AT_RANGE_END})"
+    f" + on (programme, project, milestone) ({_DEPENDENTS} {_AT_RANGE_END} {_ON_SAME_MILESTONE}"
+    f" {_OPEN} {_AT_RANGE_END})) > 0"
+)
+_TOP_GATES: Final = f"topk(50, {_RANKED_GATES})"
+_LATEST_OPEN: Final = f"topk(100, {_SLIP} {_AT_RANGE_END} > 0 {_ON_SAME_MILESTONE} {_OPEN} {_AT_RANGE_END})"
+_DUE_SOON: Final = f"{_FORECAST} < time() + 30 * 86400 {_ON_SAME_MILESTONE} {_OPEN}"
 #: More lines than these nobody tells apart.
-_DRAWN: Final = f"(topk(12, {_RANKED}) or on (programme, project, milestone) topk(12, {_LATE}))"
+_PLOTTED_GATES_AND_LATEST: Final = (
+    f"(topk(12, {_RANKED_GATES}) or on (programme, project, milestone) topk(12, {_LATEST_OPEN}))"
+)
 
 
-def dashboard() -> Dashboard:
+def build_dashboard() -> Dashboard:
     """Return the dashboard."""
-    empty = page(
+    empty = empty_dashboard(
         "milepost-programme",
         "Milepost: programme",
         "How a programme stands, what slips, who waits for whom, and what comes next.",
         [
-            variable("programme", "Programme", "milepost_programme_info"),
-            variable("project", "Project", f"milepost_project_info{{{_ITS}}}", every=True),
+            query_variable("programme", "Programme", "milepost_programme_info"),
+            query_variable("project", "Project", f"milepost_project_info{{{_PROGRAMME_MATCHER}}}", include_all=True),
         ],
     )
-    return fill(
+    return add_panels(
         empty,
         {
             "How it stands": [
-                states(
+                state_counts_panel(
                     "Milestones by state",
                     "Every milestone of the programme, by the first state that applies.",
-                    Ask(f"programme:milepost_milestones:count{{{_ITS}}}", "{{state}}"),
+                    PanelQuery(f"programme:milepost_milestones:count{{{_PROGRAMME_MATCHER}}}", "{{state}}"),
                     width=12,
                 ),
-                number(
+                stat_panel(
                     "Worst slip",
                     "Of what is open: forecast less baseline, the first plan.",
-                    [Ask(f"programme:milepost_milestone_slip_seconds:max{{{_ITS}}} / 86400")],
+                    [PanelQuery(f"programme:milepost_milestone_slip_seconds:max{{{_PROGRAMME_MATCHER}}} / 86400")],
                     width=3,
                     unit=DAYS_UNIT,
-                    steps=SLIP_STEPS,
+                    thresholds=SLIP_THRESHOLDS,
                 ),
-                number(
+                stat_panel(
                     "Least float",
                     "By how many days something may still move before a planned date is missed; negative: it has.",
-                    [Ask(f"programme:milepost_milestone_float_seconds:min{{{_ITS}}} / 86400")],
+                    [PanelQuery(f"programme:milepost_milestone_float_seconds:min{{{_PROGRAMME_MATCHER}}} / 86400")],
                     width=3,
                     unit=DAYS_UNIT,
-                    steps=((None, "red"), (0.0, "yellow"), (14.0, "green")),
-                    empty="none",
+                    thresholds=((None, "red"), (0.0, "yellow"), (14.0, "green")),
+                    no_value="none",
                 ),
-                number(
+                stat_panel(
                     "Held up",
                     "Milestones that have their forecast from another.",
-                    [Ask(f"programme:milepost_milestones_held_up:count{{{_ITS}}}")],
+                    [PanelQuery(f"programme:milepost_milestones_held_up:count{{{_PROGRAMME_MATCHER}}}")],
                     width=3,
-                    steps=((None, "green"), (1.0, "orange")),
+                    thresholds=((None, "green"), (1.0, "orange")),
                 ),
-                number(
+                stat_panel(
                     "Achieved",
                     "Of what was not cancelled.",
-                    [Ask(f"programme:milepost_milestones_achieved:ratio{{{_ITS}}}")],
+                    [PanelQuery(f"programme:milepost_milestones_achieved:ratio{{{_PROGRAMME_MATCHER}}}")],
                     width=3,
                     unit="percentunit",
                 ),
             ],
             "Gates, and who waits": [
-                rows(
+                table_panel(
                     "Gates",
                     "Open milestones that others wait for, fifty at most. Held up: how many have their date from it,"
                     " through however many others.",
                     [
-                        Column("Waiting", f"{_WAITING} {_SAME} ({_GATES})"),
-                        Column("state", f"{_STATE} {_SAME} ({_GATES})", labels=("state",)),
-                        Column("Forecast", f"1000 * {_FORECAST} {_SAME} ({_GATES})", DAY_UNIT),
-                        Column("Slip", f"{_SLIP} / 86400 {_SAME} ({_GATES})", DAYS_UNIT),
-                        Column("Held up", f"({_HELD_UP} or 0 * {_WAITING}) {_SAME} ({_GATES})"),
+                        PanelColumn("Waiting", f"{_DEPENDENTS} {_ON_SAME_MILESTONE} ({_TOP_GATES})"),
+                        PanelColumn("state", f"{_STATE} {_ON_SAME_MILESTONE} ({_TOP_GATES})", labels=("state",)),
+                        PanelColumn("Forecast", f"1000 * {_FORECAST} {_ON_SAME_MILESTONE} ({_TOP_GATES})", DAY_UNIT),
+                        PanelColumn("Slip", f"{_SLIP} / 86400 {_ON_SAME_MILESTONE} ({_TOP_GATES})", DAYS_UNIT),
+                        PanelColumn(
+                            "Held up", f"({_HELD_UP} or 0 * {_DEPENDENTS}) {_ON_SAME_MILESTONE} ({_TOP_GATES})"
+                        ),
                     ],
                     width=15,
                     height=10,
-                    sort="Held up",
-                    down=True,
-                    empty="Nothing open is waited for",
+                    sort_column="Held up",
+                    descending=True,
+                    no_value="Nothing open is waited for",
                 ),
-                bars(
+                slip_bars_panel(
                     "Slip by project",
                     "The worst slip of what is open in each project, the fifteen latest.",
-                    Ask(
-                        f"sort_desc(topk(15, project:milepost_milestone_slip_seconds:max{{{_SHOWN}}} / 86400 > 0))",
+                    PanelQuery(
+                        f"sort_desc(topk(15, project:milepost_milestone_slip_seconds:max{{{_PROJECTS_MATCHER}}} /"
+                        " 86400 > 0))",
                         "{{project}}",
                     ),
                     width=9,
                     height=10,
-                    empty="Nothing slips",
+                    no_value="Nothing slips",
                 ),
             ],
             "Milestone trend analysis": [
-                trend(
+                trend_panel(
                     "Forecast against report date: the twelve gates that hold up the most, and the twelve latest",
-                    f"{_FORECAST} {_SAME} {_DRAWN}",
+                    f"{_FORECAST} {_ON_SAME_MILESTONE} {_PLOTTED_GATES_AND_LATEST}",
                     width=24,
                     height=12,
                 ),
             ],
             "What is late, and what comes next": [
-                rows(
+                table_panel(
                     "Late",
                     "Open, and forecast after the baseline, the hundred latest; with the milestone that sets"
                     " the date, if one does.",
                     [
-                        Column("Slip", f"{_SLIP} / 86400 {_SAME} ({_LATE})", DAYS_UNIT),
-                        Column("state", f"{_STATE} {_SAME} ({_LATE})", labels=("state",)),
-                        Column("Baseline", f"1000 * {_BASELINE} {_SAME} ({_LATE})", DAY_UNIT),
-                        Column("Forecast", f"1000 * {_FORECAST} {_SAME} ({_LATE})", DAY_UNIT),
-                        Column("set by", f"{_DRIVER} {_SAME} ({_LATE})", labels=("driver_project", "driver_milestone")),
+                        PanelColumn("Slip", f"{_SLIP} / 86400 {_ON_SAME_MILESTONE} ({_LATEST_OPEN})", DAYS_UNIT),
+                        PanelColumn("state", f"{_STATE} {_ON_SAME_MILESTONE} ({_LATEST_OPEN})", labels=("state",)),
+                        PanelColumn("Baseline", f"1000 * {_BASELINE} {_ON_SAME_MILESTONE} ({_LATEST_OPEN})", DAY_UNIT),
+                        PanelColumn("Forecast", f"1000 * {_FORECAST} {_ON_SAME_MILESTONE} ({_LATEST_OPEN})", DAY_UNIT),
+                        PanelColumn(
+                            "set by",
+                            f"{_DRIVER} {_ON_SAME_MILESTONE} ({_LATEST_OPEN})",
+                            labels=("driver_project", "driver_milestone"),
+                        ),
                     ],
                     width=14,
                     height=12,
-                    sort="Slip",
-                    down=True,
-                    empty="Nothing is late",
+                    sort_column="Slip",
+                    descending=True,
+                    no_value="Nothing is late",
                 ),
-                rows(
+                table_panel(
                     "The next 30 days",
                     "Open, and forecast for one of them; what is overdue is forecast for today.",
                     [
-                        Column("Forecast", f"1000 * {_FORECAST} {_SAME} ({_SOON})", DAY_UNIT),
-                        Column("state", f"{_STATE} {_SAME} ({_SOON})", labels=("state",)),
-                        Column("Float", f"{_FLOAT} / 86400 {_SAME} ({_SOON})", DAYS_UNIT),
-                        Column("Last heard of", f"1000 * {_LAST} {_SAME} ({_SOON})", DAY_UNIT),
+                        PanelColumn("Forecast", f"1000 * {_FORECAST} {_ON_SAME_MILESTONE} ({_DUE_SOON})", DAY_UNIT),
+                        PanelColumn("state", f"{_STATE} {_ON_SAME_MILESTONE} ({_DUE_SOON})", labels=("state",)),
+                        PanelColumn("Float", f"{_FLOAT} / 86400 {_ON_SAME_MILESTONE} ({_DUE_SOON})", DAYS_UNIT),
+                        PanelColumn(
+                            "Last heard of", f"1000 * {_LAST_EVENT} {_ON_SAME_MILESTONE} ({_DUE_SOON})", DAY_UNIT
+                        ),
                     ],
                     width=10,
                     height=12,
-                    sort="Forecast",
-                    down=False,
-                    empty="Nothing is forecast for them",
+                    sort_column="Forecast",
+                    descending=False,
+                    no_value="Nothing is forecast for them",
                 ),
             ],
             "How it came here": [
-                bands(
-                    "States of the gates", "Of those that hold up the most.", f"topk(12, {_RANKED})", width=12, height=9
+                state_timeline_panel(
+                    "States of the gates",
+                    "Of those that hold up the most.",
+                    f"topk(12, {_RANKED_GATES})",
+                    width=12,
+                    height=9,
                 ),
-                lines(
+                time_series_panel(
                     "Milestones by state",
                     "How many there were.",
-                    [Ask(f"programme:milepost_milestones:count{{{_ITS}}}", "{{state}}")],
+                    [PanelQuery(f"programme:milepost_milestones:count{{{_PROGRAMME_MATCHER}}}", "{{state}}")],
                     width=12,
                     height=9,
                 ),
             ],
             "What fires": [
-                rows(
+                table_panel(
                     "Alerts",
                     "Of this programme, firing now. A gate and who waits for it are one page all the same: Alertmanager"
                     " sends the gate's.",
                     [
-                        Column(
+                        PanelColumn(
                             "severity",
-                            f'ALERTS{{{_ITS},alertstate="firing"}}',
+                            f'ALERTS{{{_PROGRAMME_MATCHER},alertstate="firing"}}',
                             labels=("severity",),
                         )
                     ],
                     width=24,
                     height=8,
-                    by=("alertname", "project", "milestone"),
-                    sort="alertname",
-                    down=False,
-                    empty="Nothing",
+                    row_labels=("alertname", "project", "milestone"),
+                    sort_column="alertname",
+                    descending=False,
+                    no_value="Nothing",
                 ),
             ],
             "What was announced": [
-                number(
+                stat_panel(
                     "Investment",
                     "Announced for the whole, by currency.",
-                    [Ask(f"max by (currency) (milepost_programme_investment{{{_ITS}}})", "{{currency}}")],
+                    [
+                        PanelQuery(
+                            f"max by (currency) (milepost_programme_investment{{{_PROGRAMME_MATCHER}}})", "{{currency}}"
+                        )
+                    ],
                     width=6,
                     unit="short",
-                    empty="nothing announced",
+                    no_value="nothing announced",
                 ),
-                number(
+                stat_panel(
                     "Amounts reported",
                     "The newest claims' amounts of all milestones together, by currency.",
                     [
-                        Ask(
+                        PanelQuery(
                             "sum by (currency) (max by (programme, project, milestone, currency)"
-                            f" (milepost_milestone_amount{{{_SHOWN}}}))",
+                            f" (milepost_milestone_amount{{{_PROJECTS_MATCHER}}}))",
                             "{{currency}}",
                         )
                     ],
                     width=6,
                     unit="short",
-                    empty="none reported",
+                    no_value="none reported",
                 ),
-                number(
+                stat_panel(
                     "Jobs",
                     "Announced for the whole.",
-                    [Ask(f"max(milepost_programme_jobs{{{_ITS}}})")],
+                    [PanelQuery(f"max(milepost_programme_jobs{{{_PROGRAMME_MATCHER}}})")],
                     width=4,
                     unit="short",
-                    empty="none announced",
+                    no_value="none announced",
                 ),
-                number(
+                stat_panel(
                     "Projects",
                     "Registered, or named by an event, by kind.",
-                    [Ask(f"count by (kind) (max by (project, kind) (milepost_project_info{{{_SHOWN}}}))", "{{kind}}")],
+                    [
+                        PanelQuery(
+                            f"count by (kind) (max by (project, kind) (milepost_project_info{{{_PROJECTS_MATCHER}}}))",
+                            "{{kind}}",
+                        )
+                    ],
                     width=5,
                 ),
-                number(
+                stat_panel(
                     "Dependencies set aside",
                     "Left out because they would close a cycle; milepost status names them.",
-                    [Ask(f"max(milepost_programme_dependencies_set_aside{{{_ITS}}})")],
+                    [PanelQuery(f"max(milepost_programme_dependencies_set_aside{{{_PROGRAMME_MATCHER}}})")],
                     width=3,
-                    steps=((None, "green"), (1.0, "red")),
+                    thresholds=((None, "green"), (1.0, "red")),
                 ),
             ],
         },

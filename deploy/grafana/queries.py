@@ -8,24 +8,25 @@ from grafana_foundation_sdk.models.common import DataSourceRef
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
 #: Whichever Prometheus is chosen above the dashboard.
-SOURCE: Final = DataSourceRef(type_val="prometheus", uid="${datasource}")
+DATA_SOURCE: Final = DataSourceRef(type_val="prometheus", uid="${datasource}")
 
 
-class Ask(NamedTuple):
+class PanelQuery(NamedTuple):
     """A query and what its series are called."""
 
     expr: str
     legend: str = ""
 
 
-def _dataquery(ask: Ask, ref: str, *, instant: bool, as_table: bool) -> Dataquery:
-    query = Dataquery().datasource(SOURCE).ref_id(ref).expr(ask.expr).legend_format(ask.legend or "__auto")
-    query = query.instant() if instant else query.range()
-    return query.format(PromQueryFormat.TABLE if as_table else PromQueryFormat.TIME_SERIES)
+def _build_query_target(query: PanelQuery, ref_id: str, *, instant: bool, as_table: bool) -> Dataquery:
+    target = Dataquery().datasource(DATA_SOURCE).ref_id(ref_id).expr(query.expr).legend_format(query.legend or "__auto")
+    target = target.instant() if instant else target.range()
+    return target.format(PromQueryFormat.TABLE if as_table else PromQueryFormat.TIME_SERIES)
 
 
-def queries(asks: Sequence[Ask], *, instant: bool, as_table: bool = False) -> list[Dataquery]:
+def build_query_targets(queries: Sequence[PanelQuery], *, instant: bool, as_table: bool = False) -> list[Dataquery]:
     """Return the queries of a panel, called A, B, C…: of this moment, or of the time shown."""
     return [
-        _dataquery(ask, chr(ord("A") + place), instant=instant, as_table=as_table) for place, ask in enumerate(asks)
+        _build_query_target(ask, chr(ord("A") + place), instant=instant, as_table=as_table)
+        for place, ask in enumerate(queries)
     ]

@@ -6,8 +6,8 @@ from typing import Final, NamedTuple
 from grafana_foundation_sdk.builders import common, table
 from grafana_foundation_sdk.models import dashboard as model
 
-from deploy.grafana.panels import STATE_COLOURS, mapped
-from deploy.grafana.queries import SOURCE, Ask, queries
+from deploy.grafana.panels import STATE_COLOURS, value_mappings
+from deploy.grafana.queries import DATA_SOURCE, PanelQuery, build_query_targets
 
 #: From a row to its milestone on the gate's dashboard.
 GATE_LINK: Final = {
@@ -17,7 +17,7 @@ GATE_LINK: Final = {
 }
 
 
-class Column(NamedTuple):
+class PanelColumn(NamedTuple):
     """A column of a table of milestones: the series that give it, by (project, milestone)."""
 
     title: str
@@ -27,24 +27,24 @@ class Column(NamedTuple):
     labels: tuple[str, ...] = ()
 
 
-def rows(  # noqa: PLR0913 - a panel with all its parts
+def table_panel(  # noqa: PLR0913 - a panel with all its parts
     title: str,
     description: str,
-    columns: Sequence[Column],
+    columns: Sequence[PanelColumn],
     *,
     width: int,
     height: int,
-    by: tuple[str, ...] = ("project", "milestone"),
-    sort: str,
-    down: bool,
-    empty: str,
+    row_labels: tuple[str, ...] = ("project", "milestone"),
+    sort_column: str,
+    descending: bool,
+    no_value: str,
 ) -> table.Panel:
     """Return a table with a row for each label set of `by`, linked to the gate's dashboard when it has milestones."""
-    asks = [Ask(f"max by ({', '.join((*by, *column.labels))}) ({column.expr})") for column in columns]
+    asks = [PanelQuery(f"max by ({', '.join((*row_labels, *column.labels))}) ({column.expr})") for column in columns]
     values = {f"Value #{chr(ord('A') + place)}": column for place, column in enumerate(columns)}
     if len(columns) == 1:
         values = {"Value": columns[0]}
-    ordered = [*by]
+    ordered = [*row_labels]
     for name, column in values.items():
         ordered += column.labels or (name,)
     organise: dict[str, object] = {
@@ -56,14 +56,14 @@ def rows(  # noqa: PLR0913 - a panel with all its parts
         table.Panel()
         .title(title)
         .description(description)
-        .datasource(SOURCE)
-        .targets(list(queries(asks, instant=True, as_table=True)))
+        .datasource(DATA_SOURCE)
+        .targets(list(build_query_targets(asks, instant=True, as_table=True)))
         .height(height)
         .span(width)
-        .no_value(empty)
+        .no_value(no_value)
         .with_transformation(model.DataTransformerConfig(id_val="merge", options={}))
         .with_transformation(model.DataTransformerConfig(id_val="organize", options=organise))
-        .sort_by([common.TableSortByFieldState().display_name(sort).desc(down)])
+        .sort_by([common.TableSortByFieldState().display_name(sort_column).desc(descending)])
     )
     for column in columns:
         if not column.labels:
@@ -71,10 +71,10 @@ def rows(  # noqa: PLR0913 - a panel with all its parts
         if column.labels == ("state",):
             shown = {state: (state, colour) for state, colour in STATE_COLOURS.items()}
             options = [
-                model.DynamicConfigValue("mappings", mapped(shown)),
+                model.DynamicConfigValue("mappings", value_mappings(shown)),
                 model.DynamicConfigValue("custom.cellOptions", {"type": "color-text"}),
             ]
             panel = panel.override_by_name("state", options)
-    if "milestone" in by:
+    if "milestone" in row_labels:
         panel = panel.override_by_name("milestone", [model.DynamicConfigValue("links", [GATE_LINK])])
     return panel

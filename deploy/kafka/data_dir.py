@@ -12,13 +12,13 @@ from typing import IO
 
 from deploy.kafka.errors import BrokerError
 
-HOST = "127.0.0.1"
+KAFKA_HOST = "127.0.0.1"
 # How long a Kafka told to end may take; it needs less than one
-STOP_SECONDS = 5.0
-LOOK_EVERY = 0.02
+STOP_TIMEOUT_S = 5.0
+POLL_INTERVAL_S = 0.02
 
 # Java writes its own troubles to standard output, which is the log file; so does this, and the order is kept.
-_LOG4J2 = """\
+_LOG4J2_PROPERTIES = """\
 rootLogger.level = info
 rootLogger.appenderRef.out.ref = out
 appender.out.type = Console
@@ -27,7 +27,7 @@ appender.out.layout.type = PatternLayout
 appender.out.layout.pattern = %d %p %m (%c)%n
 """
 
-_PROPERTIES = {
+_BROKER_PROPERTIES = {
     "process.roles": "broker,controller",
     "node.id": "1",
     "controller.listener.names": "CONTROLLER",
@@ -56,30 +56,30 @@ _PROPERTIES = {
 
 
 @contextmanager
-def locked(data: Path) -> Iterator[IO[bytes]]:
+def lock_data_dir(data_dir: Path) -> Iterator[IO[bytes]]:
     """Hold the folder. The lock goes along to Java, so that it is taken as long as anything of Kafka lives there."""
     try:
-        data.mkdir(parents=True, exist_ok=True)
-        lock = (data / "lock").open("a+b")
+        data_dir.mkdir(parents=True, exist_ok=True)
+        lock = (data_dir / "lock").open("a+b")
     except OSError as error:
-        raise BrokerError(f"Kafka cannot keep its data in {data}: {error.strerror}") from error
+        raise BrokerError(f"Kafka cannot keep its data in {data_dir}: {error.strerror}") from error
     with lock:
-        patience = time.monotonic() + 2 * STOP_SECONDS
-        while not _taken(lock):
-            holder = _noted(data)
+        patience = time.monotonic() + 2 * STOP_TIMEOUT_S
+        while not _try_lock(lock):
+            holder = _read_lock_info(data_dir)
             # One whose owner was killed is about to end: worth the wait. Before it wrote its note nothing is known.
-            if exists(holder.get("owner", os.getpid())) or time.monotonic() > patience:
+            if process_exists(holder.get("owner", os.getpid())) or time.monotonic() > patience:
                 known = ", ".join(f"{name} {holder[name]}" for name in ("pid", "port") if name in holder)
                 raise BrokerError(
-                    f"A Kafka runs on {data} already{known and f' ({known})'}: "
+                    f"A Kafka runs on {data_dir} already{known and f' ({known})'}: "
                     "use that one, stop it, or choose another folder"
                 )
-            time.sleep(LOOK_EVERY)
-        note(lock, owner=os.getpid())
+            time.sleep(POLL_INTERVAL_S)
+        write_lock_info(lock, owner=os.getpid())
         yield lock
 
 
-def _taken(lock: IO[bytes]) -> bool:
+def _try_lock(lock: IO[bytes]) -> bool:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -87,22 +87,22 @@ def _taken(lock: IO[bytes]) -> bool:
     return True
 
 
-def note(lock: IO[bytes], **facts: int) -> None:
+def write_lock_info(lock: IO[bytes], **info: int) -> None:
     """Leave word in the folder of who holds it."""
     lock.truncate(0)
-    lock.write(json.dumps(facts).encode())
+    lock.write(json.dumps(info).encode())
     lock.flush()
 
 
-def _noted(data: Path) -> dict[str, int]:
+def _read_lock_info(data_dir: Path) -> dict[str, int]:
     try:
-        noted: dict[str, int] = json.loads((data / "lock").read_bytes())
+        noted: dict[str, int] = json.loads((data_dir / "lock").read_bytes())
     except ValueError:
         return {}
     return noted
 
 
-def exists(pid: int) -> bool:
+def process_exists(pid: int) -> bool:
     """Whether there is a process of this number."""
     try:
         # Another user's may not be sent even nothing, but is there.
@@ -113,20 +113,20 @@ def exists(pid: int) -> bool:
     return True
 
 
-def configure(data: Path, port: int, controller_port: int, overrides: Mapping[str, str]) -> Path:
+def write_broker_config(data_dir: Path, port: int, controller_port: int, overrides: Mapping[str, str]) -> Path:
     """Write what Kafka reads, and return its log file; the log of the run before is kept beside it."""
     properties = {
-        **_PROPERTIES,
-        "listeners": f"PLAINTEXT://{HOST}:{port},CONTROLLER://{HOST}:{controller_port}",
-        "advertised.listeners": f"PLAINTEXT://{HOST}:{port}",
-        "controller.quorum.voters": f"1@{HOST}:{controller_port}",
+        **_BROKER_PROPERTIES,
+        "listeners": f"PLAINTEXT://{KAFKA_HOST}:{port},CONTROLLER://{KAFKA_HOST}:{controller_port}",
+        "advertised.listeners": f"PLAINTEXT://{KAFKA_HOST}:{port}",
+        "controller.quorum.voters": f"1@{KAFKA_HOST}:{controller_port}",
         **overrides,
     }
-    (data / "server.properties").write_text("".join(f"{key}={value}\n" for key, value in properties.items()))
-    (data / "log4j2.properties").write_text(_LOG4J2)
-    shutil.rmtree(data / "tmp", ignore_errors=True)
-    (data / "tmp").mkdir()
-    log = data / "kafka.log"
+    (data_dir / "server.properties").write_text("".join(f"{key}={value}\n" for key, value in properties.items()))
+    (data_dir / "log4j2.properties").write_text(_LOG4J2_PROPERTIES)
+    shutil.rmtree(data_dir / "tmp", ignore_errors=True)
+    (data_dir / "tmp").mkdir()
+    log = data_dir / "kafka.log"
     with suppress(FileNotFoundError):
-        log.rename(data / "kafka.log.1")
+        log.rename(data_dir / "kafka.log.1")
     return log

@@ -4,9 +4,9 @@ import sys
 from argparse import ArgumentParser
 from pathlib import Path
 
-from deploy.prometheus.render import FILES, PlaceError, Places, write
+from deploy.prometheus.render import CONFIG_FILES, AddressError, Addresses, write_prometheus_config
 
-_DEFAULT = Places()
+_DEFAULT_ADDRESSES = Addresses()
 
 
 def main(arguments: list[str]) -> int:
@@ -17,26 +17,32 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("folder", type=Path, help="where to")
     parser.add_argument("--worker", action="append", metavar="HOST:PORT", help="every worker")
     parser.add_argument("--alertmanager", action="append", metavar="HOST:PORT", help="every Alertmanager")
-    parser.add_argument("--board", metavar="URL", default=_DEFAULT.board, help="of the board, for the links in alerts")
-    parser.add_argument("--grafana", metavar="URL", default=_DEFAULT.grafana, help="of Grafana, for the same")
-    parser.add_argument("--runbook", metavar="URL", default=_DEFAULT.runbook, help="of docs/runbook.md, for the same")
-    parser.add_argument("--receiver", metavar="URL", default=_DEFAULT.receiver, help="where Alertmanager sends to")
+    parser.add_argument(
+        "--board", metavar="URL", default=_DEFAULT_ADDRESSES.board, help="of the board, for the links in alerts"
+    )
+    parser.add_argument("--grafana", metavar="URL", default=_DEFAULT_ADDRESSES.grafana, help="of Grafana, for the same")
+    parser.add_argument(
+        "--runbook", metavar="URL", default=_DEFAULT_ADDRESSES.runbook, help="of docs/runbook.md, for the same"
+    )
+    parser.add_argument(
+        "--receiver", metavar="URL", default=_DEFAULT_ADDRESSES.receiver, help="where Alertmanager sends to"
+    )
     told = parser.parse_args(arguments)
-    places = Places(
-        told.worker or _DEFAULT.workers,
-        told.alertmanager or _DEFAULT.alertmanagers,
+    places = Addresses(
+        told.worker or _DEFAULT_ADDRESSES.workers,
+        told.alertmanager or _DEFAULT_ADDRESSES.alertmanagers,
         told.board.rstrip("/"),
         told.grafana.rstrip("/"),
         told.runbook,
         told.receiver.rstrip("/"),
     )
     try:
-        write(told.folder, places)
-    except PlaceError as error:
+        write_prometheus_config(told.folder, places)
+    except AddressError as error:
         parser.error(str(error))
     except OSError as error:
         parser.error(f"{error.filename}: {error.strerror}")
-    for name in FILES:
+    for name in CONFIG_FILES:
         sys.stdout.write(f"{told.folder / name}\n")
     return 0
 

@@ -13,30 +13,30 @@ from typing import Final
 
 from models.errors import MilepostError
 
-FOLDER: Final = Path(__file__).parent
-#: What is copied; consoles are served from where they are.
-FILES: Final = (
+PROMETHEUS_DIR: Final = Path(__file__).parent
+#: What is copied.
+CONFIG_FILES: Final = (
     "prometheus.yml",
     "alertmanager.yml",
-    *(f"rules/{path.name}" for path in sorted((FOLDER / "rules").glob("*.yml"))),
+    *(f"rules/{path.name}" for path in sorted((PROMETHEUS_DIR / "rules").glob("*.yml"))),
 )
 #: Nothing that ends a line, a quoted text or a list.
-_FIT: Final = re.compile(r"[A-Za-z0-9.:/_~%?=&\[\]-]+")
+_ADDRESS_PATTERN: Final = re.compile(r"[A-Za-z0-9.:/_~%?=&\[\]-]+")
 #: How long something is waited for, or how often it is done. Ranges in expressions are no waits.
-_WAIT: Final = re.compile(
+_DURATION_PATTERN: Final = re.compile(
     r"^(?P<key> *(?:- )?(?:for|keep_firing_for|(?:\w+_)?interval|scrape_timeout|group_wait): )"
     r"(?P<number>\d+)(?P<unit>[smhd])$",
     re.MULTILINE,
 )
-_SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+_SECONDS_BY_UNIT: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
-class PlaceError(MilepostError):
+class AddressError(MilepostError):
     """An address that cannot stand in the files; the message is one line."""
 
 
 @dataclass(frozen=True)
-class Places:
+class Addresses:
     """Where everything is; by default as the files have it."""
 
     workers: Sequence[str] = ("127.0.0.1:8090",)
@@ -49,51 +49,54 @@ class Places:
     receiver: str = "http://127.0.0.1:9095"
 
 
-_AS_WRITTEN: Final = Places()
+_ADDRESSES_IN_FILES: Final = Addresses()
 
 
-def placed(places: Places, hurry: int = 1) -> Mapping[str, str]:
+def render_config(addresses: Addresses, speedup: int = 1) -> Mapping[str, str]:
     """Return the text of each file for these places, every wait divided by `hurry`, to whole seconds, at least one.
 
     Raises `PlaceError` for what is no address.
     """
     for address in (
-        *places.workers,
-        *places.alertmanagers,
-        places.board,
-        places.grafana,
-        places.runbook,
-        places.receiver,
+        *addresses.workers,
+        *addresses.alertmanagers,
+        addresses.board,
+        addresses.grafana,
+        addresses.runbook,
+        addresses.receiver,
     ):
-        if not _FIT.fullmatch(address):
-            raise PlaceError(f"{address!r} is no address: say host:port, or a URL without spaces and quotes")
+        if not _ADDRESS_PATTERN.fullmatch(address):
+            raise AddressError(f"{address!r} is no address: say host:port, or a URL without spaces and quotes")
     exchanged = {
-        _targets(_AS_WRITTEN.workers): _targets(places.workers),
-        _targets(_AS_WRITTEN.alertmanagers): _targets(places.alertmanagers),
-        **{getattr(_AS_WRITTEN, name): getattr(places, name) for name in ("board", "grafana", "runbook", "receiver")},
+        _targets_line(_ADDRESSES_IN_FILES.workers): _targets_line(addresses.workers),
+        _targets_line(_ADDRESSES_IN_FILES.alertmanagers): _targets_line(addresses.alertmanagers),
+        **{
+            getattr(_ADDRESSES_IN_FILES, name): getattr(addresses, name)
+            for name in ("board", "grafana", "runbook", "receiver")
+        },
     }
     # All at once: what is put in is not looked at again.
     written = re.compile("|".join(map(re.escape, exchanged)))
 
-    def hurried(wait: re.Match[str]) -> str:
-        seconds = int(wait["number"]) * _SECONDS[wait["unit"]]
-        return f"{wait['key']}{max(1, seconds // hurry) if seconds else 0}s"
+    def shorten(duration: re.Match[str]) -> str:
+        seconds = int(duration["number"]) * _SECONDS_BY_UNIT[duration["unit"]]
+        return f"{duration['key']}{max(1, seconds // speedup) if seconds else 0}s"
 
-    def fit(text: str) -> str:
+    def render_file(text: str) -> str:
         text = written.sub(lambda found: exchanged[found[0]], text)
-        return _WAIT.sub(hurried, text) if hurry != 1 else text
+        return _DURATION_PATTERN.sub(shorten, text) if speedup != 1 else text
 
-    return {name: fit((FOLDER / name).read_text(encoding="utf-8")) for name in FILES}
+    return {name: render_file((PROMETHEUS_DIR / name).read_text(encoding="utf-8")) for name in CONFIG_FILES}
 
 
-def write(folder: Path, places: Places, hurry: int = 1) -> None:
+def write_prometheus_config(folder: Path, addresses: Addresses, speedup: int = 1) -> None:
     """Write the files for these places into a folder."""
-    for name, text in placed(places, hurry).items():
+    for name, text in render_config(addresses, speedup).items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
 
 
-def _targets(addresses: Sequence[str]) -> str:
+def _targets_line(addresses: Sequence[str]) -> str:
     listed = ", ".join(f'"{address}"' for address in addresses)
     return f"targets: [{listed}]"

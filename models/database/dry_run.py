@@ -10,87 +10,89 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection, select
 
-from models.database.ledger import Entry, restore, sort_out
+from models.database.ledger import DecodedRecord, classify_events, decode_stored_event
 from models.database.tables import ledger
-from models.domain.claims import Facts, MilestoneKey, fold, unretracted
+from models.domain.claims import Facts, MilestoneKey, exclude_retracted, fold
 from models.domain.events import Event, Rejection
-from models.domain.schedule import picture
+from models.domain.schedule import compute_schedule
 
 #: Topic, partition, offset.
 Origin = tuple[str, int, int]
 
 
-class Verdict(StrEnum):
+class DryRunVerdict(StrEnum):
     """What would become of an event."""
 
     ACCEPTED = "accepted"
     #: Entered, and does not count: a retraction takes it back.
     RETRACTED = "retracted"
-    KNOWN = "known"
+    DUPLICATE = "known"
     REJECTED = "rejected"
 
 
-class Moved(NamedTuple):
+class DryRunChange(NamedTuple):
     """A forecast that would be another."""
 
     milestone: MilestoneKey
-    was: date | None
-    becomes: date | None
+    previous: date | None
+    current: date | None
 
     @property
     def days(self) -> int | None:
         """How far it moves, late is positive; None where there is none before or after."""
-        return None if self.was is None or self.becomes is None else (self.becomes - self.was).days
+        return None if self.previous is None or self.current is None else (self.current - self.previous).days
 
 
-class Rehearsal(NamedTuple):
+class BatchDryRun(NamedTuple):
     """What would come of a batch."""
 
-    verdicts: Mapping[Origin, tuple[Verdict, Rejection | None]]
+    verdicts: Mapping[Origin, tuple[DryRunVerdict, Rejection | None]]
     #: By programme, project, milestone.
-    moved: Sequence[Moved]
+    changes: Sequence[DryRunChange]
 
 
-def rehearse(connection: Connection, entries: Sequence[Entry], data_date: date) -> Rehearsal:
+def dry_run_batch(connection: Connection, records: Sequence[DecodedRecord], data_date: date) -> BatchDryRun:
     """Return what would become of records that came now in this order, in one batch."""
-    told = sort_out(connection, entries)
-    verdicts: dict[Origin, tuple[Verdict, Rejection | None]] = {}
+    told = classify_events(connection, records)
+    verdicts: dict[Origin, tuple[DryRunVerdict, Rejection | None]] = {}
     for verdict, some in (
-        (Verdict.ACCEPTED, told.accepted),
-        (Verdict.RETRACTED, told.stillborn),
-        (Verdict.KNOWN, told.duplicates),
+        (DryRunVerdict.ACCEPTED, told.accepted),
+        (DryRunVerdict.RETRACTED, told.retracted_on_arrival),
+        (DryRunVerdict.DUPLICATE, told.duplicates),
     ):
-        verdicts.update((origin(entry), (verdict, None)) for entry in some)
-    verdicts.update((origin(entry), (Verdict.REJECTED, rejection)) for entry, rejection in told.conflicts)
-    for entry in entries:
+        verdicts.update((origin_of(entry), (verdict, None)) for entry in some)
+    verdicts.update((origin_of(entry), (DryRunVerdict.REJECTED, rejection)) for entry, rejection in told.conflicts)
+    for entry in records:
         if isinstance(entry.outcome, Rejection):
-            verdicts[origin(entry)] = (Verdict.REJECTED, entry.outcome)
+            verdicts[origin_of(entry)] = (DryRunVerdict.REJECTED, entry.outcome)
     new = [entry.outcome for entry in told.accepted if isinstance(entry.outcome, Event)]
     # A retraction may stand under another programme than what it takes back.
-    programmes = {event.programme for event in new} | {event.programme for event in told.struck}
-    counted = list(_counted(connection, programmes))
-    return Rehearsal(verdicts, list(_moved(fold(counted), fold(unretracted([*counted, *new])), data_date)))
+    programmes = {event.programme for event in new} | {event.programme for event in told.retracted}
+    counted = list(_read_unretracted(connection, programmes))
+    return BatchDryRun(
+        verdicts, list(_diff_forecasts(fold(counted), fold(exclude_retracted([*counted, *new])), data_date))
+    )
 
 
-def origin(entry: Entry) -> Origin:
+def origin_of(record: DecodedRecord) -> Origin:
     """Return where a record came from."""
-    return entry.topic, entry.partition, entry.offset
+    return record.topic, record.partition, record.offset
 
 
-def _counted(connection: Connection, programmes: Collection[str]) -> Iterator[Event]:
+def _read_unretracted(connection: Connection, programmes: Collection[str]) -> Iterator[Event]:
     """Return the events of some programmes that count."""
     query = select(ledger.c.headers, ledger.c.payload).where(
         ledger.c.programme.in_(programmes), ledger.c.digest.is_not(None), ledger.c.retracted.is_(False)
     )
     for headers, payload in connection.execute(query):
-        yield restore(headers, payload)
+        yield decode_stored_event(headers, payload)
 
 
-def _moved(before: Facts, after: Facts, data_date: date) -> Iterator[Moved]:
+def _diff_forecasts(before: Facts, after: Facts, data_date: date) -> Iterator[DryRunChange]:
     was, becomes = (
-        {standing.key: standing.forecast for standing in picture(facts, data_date).standings}
+        {standing.key: standing.forecast for standing in compute_schedule(facts, data_date).statuses}
         for facts in (before, after)
     )
     for key in sorted(was.keys() | becomes.keys()):
         if was.get(key) != becomes.get(key):
-            yield Moved(key, was.get(key), becomes.get(key))
+            yield DryRunChange(key, was.get(key), becomes.get(key))

@@ -7,19 +7,19 @@ from typing import Any, Final, NamedTuple
 
 from sqlalchemy import BindParameter, Connection, bindparam, delete, select, tuple_, update
 
-from models.database.ledger import Name
-from models.database.tables import forecasts, history, pictures, programmes
-from models.database.upsert import OnConflict, Rows, insert_into, write_rows
+from models.database.ledger import EventKey
+from models.database.tables import checkpoints, forecasts, history, programmes
+from models.database.upsert import OnConflict, Rows, insert_into, upsert_rows
 from models.domain.claims import MilestoneKey
-from models.domain.forecast_changes import Movement, Noted
-from models.domain.schedule import Picture, Standing
-from models.domain.timestamps import read_stamp
-from models.errors import RacedError
+from models.domain.forecast_changes import ForecastChange, HistoryRow
+from models.domain.schedule import MilestoneStatus, Schedule
+from models.domain.timestamps import parse_stamp
+from models.errors import ConcurrentWriteError
 
-_AT_ONCE: Final = 500
+_DELETES_PER_STATEMENT: Final = 500
 
 
-class Mark(NamedTuple):
+class Checkpoint(NamedTuple):
     """A row of `pictures`: of what revision and day the forecasts are."""
 
     revision: int
@@ -29,7 +29,7 @@ class Mark(NamedTuple):
     published: int
 
 
-class Stored(NamedTuple):
+class ForecastRow(NamedTuple):
     """A row of `forecasts`, without its key."""
 
     forecast: date | None
@@ -41,153 +41,161 @@ class Stored(NamedTuple):
     dependents: int
 
 
-class Known(NamedTuple):
+class ProgrammeVersion(NamedTuple):
     """A programme: its revision, and of what it is drawn (None: it never was)."""
 
     revision: int
-    mark: Mark | None
+    checkpoint: Checkpoint | None
 
 
-def read_known(connection: Connection, names: Sequence[str]) -> dict[str, Known]:
+def read_programme_versions(connection: Connection, names: Sequence[str]) -> dict[str, ProgrammeVersion]:
     """Return those of some programmes that an event names."""
     return {
-        name: Known(revision, None if mark[0] is None else Mark(*mark))
-        for name, revision, *mark in connection.execute(_KNOWN, {"names": names})
+        name: ProgrammeVersion(revision, None if mark[0] is None else Checkpoint(*mark))
+        for name, revision, *mark in connection.execute(_SELECT_VERSIONS, {"names": names})
     }
 
 
-_KNOWN: Final = (
-    select(programmes.c.programme, programmes.c.revision, *(pictures.c[name] for name in Mark._fields))
-    .select_from(programmes.outerjoin(pictures, pictures.c.programme == programmes.c.programme))
+_SELECT_VERSIONS: Final = (
+    select(programmes.c.programme, programmes.c.revision, *(checkpoints.c[name] for name in Checkpoint._fields))
+    .select_from(programmes.outerjoin(checkpoints, checkpoints.c.programme == programmes.c.programme))
     .where(programmes.c.programme.in_(bindparam("names", expanding=True)))
 )
 
 
-class Move(NamedTuple):
+class CheckpointMove(NamedTuple):
     """A mark as it was read (None: there was none), and as it is to be."""
 
     programme: str
-    as_read: Mark | None
-    done: Mark
+    expected: Checkpoint | None
+    advanced: Checkpoint
 
 
-def move_marks(connection: Connection, moves: Sequence[Move]) -> None:
+def advance_checkpoints(connection: Connection, moves: Sequence[CheckpointMove]) -> None:
     """Move marks from what was read to what is done, whatever was published meanwhile.
 
     It is the first thing that a drawing writes; raises `RacedError` when another drawing was faster with one of them.
     """
-    first = [{"programme": move.programme, **move.done._asdict()} for move in moves if move.as_read is None]
+    first = [{"programme": move.programme, **move.advanced._asdict()} for move in moves if move.expected is None]
     further = [
         {
             "its_programme": move.programme,
-            **{f"read_{name}": getattr(move.as_read, name) for name in ("revision", "day")},
-            **{name: getattr(move.done, name) for name in ("revision", "day", "history")},
+            **{f"read_{name}": getattr(move.expected, name) for name in ("revision", "day")},
+            **{name: getattr(move.advanced, name) for name in ("revision", "day", "history")},
         }
         for move in moves
-        if move.as_read is not None
+        if move.expected is not None
     ]
     options = {"preserve_rowcount": True}
     moved = 0
     if first:
-        made = insert_into(pictures, connection.dialect.name).on_conflict_do_nothing()
+        made = insert_into(checkpoints, connection.dialect.name).on_conflict_do_nothing()
         moved += connection.execute(made, first, execution_options=options).rowcount
     if further:
-        moved += connection.execute(_MOVE, further, execution_options=options).rowcount
+        moved += connection.execute(_ADVANCE_CHECKPOINT, further, execution_options=options).rowcount
     if moved != len(moves):
         names = ", ".join(move.programme for move in moves)
-        raise RacedError(f"another worker drew one of these programmes at the same moment: {names}")
+        raise ConcurrentWriteError(f"another worker drew one of these programmes at the same moment: {names}")
 
 
-_AS_READ: Final = [pictures.c[name] == bindparam(f"read_{name}") for name in ("revision", "day")]
-_DONE: Final[dict[str, BindParameter[Any]]] = {name: bindparam(name) for name in ("revision", "day", "history")}
-_MOVE: Final = update(pictures).where(pictures.c.programme == bindparam("its_programme"), *_AS_READ).values(_DONE)
+_IS_EXPECTED: Final = [checkpoints.c[name] == bindparam(f"read_{name}") for name in ("revision", "day")]
+_ADVANCED_VALUES: Final[dict[str, BindParameter[Any]]] = {
+    name: bindparam(name) for name in ("revision", "day", "history")
+}
+_ADVANCE_CHECKPOINT: Final = (
+    update(checkpoints)
+    .where(checkpoints.c.programme == bindparam("its_programme"), *_IS_EXPECTED)
+    .values(_ADVANCED_VALUES)
+)
 
 
-def read_stored(connection: Connection, name: str) -> dict[tuple[str, ...], Stored]:
+def read_forecasts(connection: Connection, name: str) -> dict[tuple[str, ...], ForecastRow]:
     """Return the forecasts that a programme has in the database."""
-    columns = (forecasts.c[column] for column in (*MilestoneKey._fields, *Stored._fields))
+    columns = (forecasts.c[column] for column in (*MilestoneKey._fields, *ForecastRow._fields))
     rows = connection.execute(select(*columns).where(forecasts.c.programme == name))
-    return {(programme, project, milestone): Stored(*its) for programme, project, milestone, *its in rows}
+    return {(programme, project, milestone): ForecastRow(*its) for programme, project, milestone, *its in rows}
 
 
-def stored_of(standing: Standing) -> Stored:
+def to_forecast_row(status: MilestoneStatus) -> ForecastRow:
     """Return the row of `forecasts` that holds a standing."""
-    driver_project, driver_milestone = standing.driver or (None, None)
-    return Stored(
-        standing.forecast,
-        standing.slip_days,
-        standing.float_days,
-        standing.state.value,
+    driver_project, driver_milestone = status.driver or (None, None)
+    return ForecastRow(
+        status.forecast,
+        status.slip_days,
+        status.float_days,
+        status.state.value,
         driver_project,
         driver_milestone,
-        standing.dependents,
+        status.dependents,
     )
 
 
-class Drawing(NamedTuple):
+class ForecastUpdate(NamedTuple):
     """A programme whose forecasts are to be written: what is there, and what is to be."""
 
     programme: str
-    there: Picture | Mapping[tuple[str, ...], Stored]
-    now: Picture
+    stored: Schedule | Mapping[tuple[str, ...], ForecastRow]
+    schedule: Schedule
 
 
-def write_forecasts(connection: Connection, drawings: Sequence[Drawing]) -> None:
+def write_forecasts(connection: Connection, updates: Sequence[ForecastUpdate]) -> None:
     """Write the forecasts of programmes that differ from what is there, and remove those that are there no longer."""
     rows: list[Sequence[Any]] = []
-    for name, there, now in drawings:
-        if isinstance(there, Picture) and there.network is now.network:
+    for name, there, now in updates:
+        if isinstance(there, Schedule) and there.network is now.network:
             # What stands as it stood is the same object.
-            pairs = zip(there.standings, now.standings, strict=True)
-            differing = [new for old, new in pairs if old is not new and stored_of(old) != stored_of(new)]
+            pairs = zip(there.statuses, now.statuses, strict=True)
+            differing = [new for old, new in pairs if old is not new and to_forecast_row(old) != to_forecast_row(new)]
         else:
-            stored = {old[:3]: stored_of(old) for old in there.standings} if isinstance(there, Picture) else there
-            differing = [new for new in now.standings if stored.get(new[:3]) != stored_of(new)]
-            _remove(connection, name, sorted(stored.keys() - now.network.places.keys()))
-        rows.extend((*new.key, *stored_of(new)) for new in differing)
-    write_rows(connection, forecasts, Rows((*MilestoneKey._fields, *Stored._fields), rows), OnConflict.REPLACE)
+            stored = {old[:3]: to_forecast_row(old) for old in there.statuses} if isinstance(there, Schedule) else there
+            differing = [new for new in now.statuses if stored.get(new[:3]) != to_forecast_row(new)]
+            _delete_forecasts(connection, name, sorted(stored.keys() - now.network.index_of.keys()))
+        rows.extend((*new.key, *to_forecast_row(new)) for new in differing)
+    upsert_rows(connection, forecasts, Rows((*MilestoneKey._fields, *ForecastRow._fields), rows), OnConflict.REPLACE)
 
 
-def _remove(connection: Connection, name: str, gone: Sequence[tuple[str, ...]]) -> None:
-    for start in range(0, len(gone), _AT_ONCE):
+def _delete_forecasts(connection: Connection, name: str, keys: Sequence[tuple[str, ...]]) -> None:
+    for start in range(0, len(keys), _DELETES_PER_STATEMENT):
         which = tuple_(forecasts.c.project, forecasts.c.milestone).in_(
-            [(project, milestone) for _, project, milestone in gone[start : start + _AT_ONCE]]
+            [(project, milestone) for _, project, milestone in keys[start : start + _DELETES_PER_STATEMENT]]
         )
         connection.execute(delete(forecasts).where(forecasts.c.programme == name, which))
 
 
-_COLUMNS = tuple(history.c[name] for name in Noted._fields)
+_HISTORY_ROW_COLUMNS = tuple(history.c[name] for name in HistoryRow._fields)
 
 
-class Moved(NamedTuple):
+class NumberedChange(NamedTuple):
     """A movement, its number in the history of its programme, and of which revision that is."""
 
     number: int
     revision: int
-    movement: Movement
+    change: ForecastChange
 
 
-def cause_of(movement: Movement) -> Name:
+def cause_key(change: ForecastChange) -> EventKey:
     """Return the name of the event behind a movement."""
-    stamp = read_stamp(movement.cause)
-    return Name(stamp.source, stamp.id)
+    stamp = parse_stamp(change.cause)
+    return EventKey(stamp.source, stamp.id)
 
 
-def note(connection: Connection, moved: Sequence[Moved], correlations: Mapping[Name, str], now_ms: int) -> None:
+def insert_history(
+    connection: Connection, changes: Sequence[NumberedChange], correlation_ids: Mapping[EventKey, str], now_ms: int
+) -> None:
     """Write what moved."""
     rows = []
-    for number, revision, movement in moved:
-        cause, (driver_project, driver_milestone) = cause_of(movement), movement.driver or (None, None)
+    for number, revision, movement in changes:
+        cause, (driver_project, driver_milestone) = cause_key(movement), movement.driver or (None, None)
         rows.append(
-            Noted(
+            HistoryRow(
                 movement.milestone.programme,
                 number,
                 movement.milestone.project,
                 movement.milestone.milestone,
                 revision,
                 now_ms,
-                movement.was,
-                movement.becomes,
+                movement.previous,
+                movement.current,
                 movement.slip_days,
                 movement.state.value,
                 driver_project,
@@ -195,31 +203,31 @@ def note(connection: Connection, moved: Sequence[Moved], correlations: Mapping[N
                 movement.dependents,
                 cause.source,
                 cause.id,
-                correlations.get(cause),
+                correlation_ids.get(cause),
             )
         )
-    write_rows(connection, history, Rows(Noted._fields, rows), OnConflict.LEAVE)
+    upsert_rows(connection, history, Rows(HistoryRow._fields, rows), OnConflict.LEAVE)
 
 
-def read_history(connection: Connection, key: MilestoneKey) -> list[Noted]:
+def read_history(connection: Connection, key: MilestoneKey) -> list[HistoryRow]:
     """Return the history of one milestone, the oldest first."""
     its = [history.c[name] == part for name, part in key._asdict().items()]
-    rows = connection.execute(select(*_COLUMNS).where(*its).order_by(history.c.number))
-    return [Noted._make(row) for row in rows]
+    rows = connection.execute(select(*_HISTORY_ROW_COLUMNS).where(*its).order_by(history.c.number))
+    return [HistoryRow._make(row) for row in rows]
 
 
-def read_untold(connection: Connection, names: Sequence[str], most: int) -> list[Noted]:
+def read_unpublished(connection: Connection, names: Sequence[str], limit: int) -> list[HistoryRow]:
     """Return what is to be published of some programmes, at most so many, each programme's in order."""
-    untold = pictures.join(
-        history, (history.c.programme == pictures.c.programme) & (history.c.number > pictures.c.published)
+    untold = checkpoints.join(
+        history, (history.c.programme == checkpoints.c.programme) & (history.c.number > checkpoints.c.published)
     )
-    query = select(*_COLUMNS).select_from(untold).where(pictures.c.programme.in_(names))
-    rows = connection.execute(query.order_by(history.c.programme, history.c.number).limit(most))
-    return [Noted._make(row) for row in rows]
+    query = select(*_HISTORY_ROW_COLUMNS).select_from(untold).where(checkpoints.c.programme.in_(names))
+    rows = connection.execute(query.order_by(history.c.programme, history.c.number).limit(limit))
+    return [HistoryRow._make(row) for row in rows]
 
 
-def note_published(connection: Connection, published: Mapping[str, int]) -> None:
+def mark_published(connection: Connection, published: Mapping[str, int]) -> None:
     """Note up to which number the history of each programme was published."""
     for name, number in sorted(published.items()):
-        its = (pictures.c.programme == name) & (pictures.c.published < number)
-        connection.execute(update(pictures).where(its).values(published=number))
+        its = (checkpoints.c.programme == name) & (checkpoints.c.published < number)
+        connection.execute(update(checkpoints).where(its).values(published=number))

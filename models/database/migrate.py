@@ -9,10 +9,10 @@ from alembic.util import CommandError
 from sqlalchemy import Engine, func, select
 from sqlalchemy.exc import DBAPIError
 
-from models.database.engine import DatabaseError, first_line, shown, writing
+from models.database.engine import DatabaseError, driver_message, redacted_url, write_transaction
 
 #: Names the lock among others of the same database; any number does.
-_LOCK: Final = 0x4D494C45504F5354
+_MIGRATION_LOCK_ID: Final = 0x4D494C45504F5354
 
 
 def migrate(engine: Engine) -> None:
@@ -20,17 +20,17 @@ def migrate(engine: Engine) -> None:
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parents[1] / "migrations"))
     try:
-        with writing(engine) as connection:
+        with write_transaction(engine) as connection:
             if engine.dialect.name == "postgresql":
                 # Two at once make one wait; SQLite's transaction does the same by itself.
-                connection.execute(select(func.pg_advisory_xact_lock(_LOCK)))
+                connection.execute(select(func.pg_advisory_xact_lock(_MIGRATION_LOCK_ID)))
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
     except CommandError as error:
         if "locate revision" not in str(error):
             raise
         raise DatabaseError(
-            f"database {shown(engine)} has a schema newer than this program knows: update milepost"
+            f"database {redacted_url(engine)} has a schema newer than this program knows: update milepost"
         ) from None
     except DBAPIError as error:
-        raise DatabaseError(f"database {shown(engine)} cannot be prepared: {first_line(error)}") from None
+        raise DatabaseError(f"database {redacted_url(engine)} cannot be prepared: {driver_message(error)}") from None

@@ -16,7 +16,7 @@ from models.database.upsert import insert_into
 from models.errors import MilepostError
 
 
-class Span(NamedTuple):
+class OffsetRange(NamedTuple):
     """The offsets of one partition that a batch covers: start included, end not."""
 
     topic: str
@@ -26,31 +26,33 @@ class Span(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class TakenUp:
+class StartOffset:
     """Where to read a partition from, and how many records are gone that were never read."""
 
-    position: int
+    offset: int
     missed: int = 0
 
 
-class LogMadeAnewError(MilepostError):
+class TopicRecreatedError(MilepostError):
     """A position lies beyond the end of the log: the topic is not the one that was read."""
 
 
 #: Between the name and the id of a topic that is gone, in the ledger.
-OF_ANOTHER: Final = "@"
+REPLACED_TOPIC_SEPARATOR: Final = "@"
 
-_MADE_ANEW: Final = (
+_TOPIC_RECREATED_HINT: Final = (
     "the topic was made anew, or this is another cluster's database; name the right database, or accept the topic with"
     " `milepost init --accept-new-topic`, which keeps what is recorded and reads the topic from its start"
 )
 
 
-def _of(topic: str, partition: int) -> ColumnElement[bool]:
+def _partition_condition(topic: str, partition: int) -> ColumnElement[bool]:
     return (positions.c.topic == topic) & (positions.c.partition == partition)
 
 
-def claim(connection: Connection, spans: Sequence[Span]) -> tuple[dict[tuple[str, int], int], list[tuple[str, int]]]:
+def lock_positions(
+    connection: Connection, offset_ranges: Sequence[OffsetRange]
+) -> tuple[dict[tuple[str, int], int], list[tuple[str, int]]]:
     """Lock the positions of a batch until the transaction ends.
 
     Returns where each partition stands that has something to do, and the partitions that are *stale*: their
@@ -58,11 +60,11 @@ def claim(connection: Connection, spans: Sequence[Span]) -> tuple[dict[tuple[str
     """
     ahead, stale = {}, []
     stands: dict[tuple[str, int], int] = {}
-    for topic in sorted({span.topic for span in spans}):
-        partitions = [span.partition for span in spans if span.topic == topic]
-        rows = connection.execute(_CLAIM, {"topic": topic, "partitions": partitions})
+    for topic in sorted({span.topic for span in offset_ranges}):
+        partitions = [span.partition for span in offset_ranges if span.topic == topic]
+        rows = connection.execute(_LOCK_POSITIONS, {"topic": topic, "partitions": partitions})
         stands.update({(topic, partition): position for partition, position in rows})
-    for span in spans:
+    for span in offset_ranges:
         position = stands.get((span.topic, span.partition))
         if position is None or position < span.start:
             stale.append((span.topic, span.partition))
@@ -71,79 +73,85 @@ def claim(connection: Connection, spans: Sequence[Span]) -> tuple[dict[tuple[str
     return ahead, stale
 
 
-def move(connection: Connection, spans: Sequence[Span]) -> None:
+def advance_positions(connection: Connection, offset_ranges: Sequence[OffsetRange]) -> None:
     """Move claimed positions to the ends of their spans."""
-    if spans:
+    if offset_ranges:
         connection.execute(
-            _MOVE, [{"its_topic": span.topic, "its_partition": span.partition, "end": span.end} for span in spans]
+            _ADVANCE_POSITION,
+            [{"its_topic": span.topic, "its_partition": span.partition, "end": span.end} for span in offset_ranges],
         )
 
 
 # Locked in one order, whoever locks them.
-_CLAIM: Final = (
+_LOCK_POSITIONS: Final = (
     select(positions.c.partition, positions.c.next_offset)
     .where(positions.c.topic == bindparam("topic"), positions.c.partition.in_(bindparam("partitions", expanding=True)))
     .order_by(positions.c.partition)
     .with_for_update()
 )
-_MOVE: Final = (
+_ADVANCE_POSITION: Final = (
     update(positions)
     .where(positions.c.topic == bindparam("its_topic"), positions.c.partition == bindparam("its_partition"))
     .values(next_offset=bindparam("end"))
 )
 
 
-def take_up(connection: Connection, topic: str, logs: Mapping[int, tuple[int, int]]) -> dict[int, TakenUp]:
+def resolve_start_offsets(
+    connection: Connection, topic: str, log_bounds: Mapping[int, tuple[int, int]]
+) -> dict[int, StartOffset]:
     """Say where to read each partition from, given the first and the end offset of its log.
 
     A partition never read starts at its log's start. Raises `LogMadeAnewError` for a position beyond the end.
     """
     taken = {}
-    for partition, (first, end) in sorted(logs.items()):
-        row = _of(topic, partition)
+    for partition, (first, end) in sorted(log_bounds.items()):
+        row = _partition_condition(topic, partition)
         position = connection.scalar(select(positions.c.next_offset).where(row).with_for_update())
         if position is None:
             values = {"topic": topic, "partition": partition, "next_offset": first}
             connection.execute(insert_into(positions, connection.dialect.name).values(values).on_conflict_do_nothing())
-            taken[partition] = TakenUp(first)
+            taken[partition] = StartOffset(first)
         elif position > end:
-            raise LogMadeAnewError(
-                f"{topic}:{partition} ends at offset {end}, but the database has read up to {position}: {_MADE_ANEW}"
+            raise TopicRecreatedError(
+                f"{topic}:{partition} ends at offset {end}, but the database has read up to {position}:"
+                f" {_TOPIC_RECREATED_HINT}"
             )
         elif position < first:
             connection.execute(update(positions).where(row).values(next_offset=first))
-            taken[partition] = TakenUp(first, missed=first - position)
+            taken[partition] = StartOffset(first, missed=first - position)
         else:
-            taken[partition] = TakenUp(position)
+            taken[partition] = StartOffset(position)
     return taken
 
 
-def read(connection: Connection, topic: str) -> dict[int, int]:
+def read_positions(connection: Connection, topic: str) -> dict[int, int]:
     """Return the next offset of every partition of a topic that was ever taken up."""
     query = select(positions.c.partition, positions.c.next_offset).where(positions.c.topic == topic)
     return dict(connection.execute(query).all())
 
 
-def know_topic(connection: Connection, topic: str, topic_id: str) -> None:
+def remember_topic_id(connection: Connection, topic: str, topic_id: str) -> None:
     """Remember which topic is read, the first time; raises `LogMadeAnewError` when it was another one before."""
     values = {"topic": topic, "topic_id": topic_id}
     connection.execute(insert_into(topics, connection.dialect.name).values(values).on_conflict_do_nothing())
     known = connection.scalar(select(topics.c.topic_id).where(topics.c.topic == topic))
     if known != topic_id:
-        raise LogMadeAnewError(f"{topic} has the id {topic_id}, but the database has read {known}: {_MADE_ANEW}")
+        raise TopicRecreatedError(
+            f"{topic} has the id {topic_id}, but the database has read {known}: {_TOPIC_RECREATED_HINT}"
+        )
 
 
-class SetBack(NamedTuple):
+class PositionReset(NamedTuple):
     """A position that was set back to the start of its log."""
 
     partition: int
-    was: int
-    position: int
+    previous: int
+    current: int
 
 
-def accept_topic(
-    connection: Connection, topic: str, topic_id: str | None, logs: Mapping[int, tuple[int, int]]
-) -> list[SetBack]:
+def reset_positions(
+    connection: Connection, topic: str, topic_id: str | None, log_bounds: Mapping[int, tuple[int, int]]
+) -> list[PositionReset]:
     """Set back to the start of their log the positions that cannot be of this topic; return them.
 
     Given the first and the end offset of each log. Without an id, or with the one that is known, those are the
@@ -157,13 +165,15 @@ def accept_topic(
         setting = insert_into(topics, connection.dialect.name).values(values)
         connection.execute(setting.on_conflict_do_update(index_elements=[topics.c.topic], set_={"topic_id": topic_id}))
     done = []
-    for partition, (first, end) in sorted(logs.items()):
-        row = _of(topic, partition)
+    for partition, (first, end) in sorted(log_bounds.items()):
+        row = _partition_condition(topic, partition)
         was = connection.scalar(select(positions.c.next_offset).where(row).with_for_update())
         if was is not None and was != first and (is_other or was > end):
             connection.execute(update(positions).where(row).values(next_offset=first))
-            done.append(SetBack(partition, was, first))
+            done.append(PositionReset(partition, was, first))
     if done:
         its = (ledger.c.topic == topic) & ledger.c.partition.in_([one.partition for one in done])
-        connection.execute(update(ledger).where(its).values(topic=f"{topic}{OF_ANOTHER}{known or 'unknown'}"))
+        connection.execute(
+            update(ledger).where(its).values(topic=f"{topic}{REPLACED_TOPIC_SEPARATOR}{known or 'unknown'}")
+        )
     return done

@@ -43,13 +43,13 @@ from sqlalchemy.types import TypeEngine
 from models.database.tables import JsonText, json_text, ledger
 
 
-def driver_of(connection: Connection) -> psycopg.Connection:
+def psycopg_connection(connection: Connection) -> psycopg.Connection:
     """Return the driver's own connection to a PostgreSQL."""
     return cast("psycopg.Connection", connection.connection.driver_connection)
 
 
 @contextmanager
-def raising_as_statements_do(connection: Connection, what: str) -> Iterator[None]:
+def translate_errors(connection: Connection, statement: str) -> Iterator[None]:
     """Raise what the driver raises in the block as `DBAPIError`, as SQLAlchemy does for what it executes itself."""
     try:
         yield
@@ -58,12 +58,12 @@ def raising_as_statements_do(connection: Connection, what: str) -> Iterator[None
         if lost:
             connection.invalidate(error)
         raise DBAPIError.instance(
-            what, None, error, psycopg.Error, connection_invalidated=lost, dialect=connection.dialect
+            statement, None, error, psycopg.Error, connection_invalidated=lost, dialect=connection.dialect
         ) from error
 
 
 @contextmanager
-def sending(connection: Connection) -> Iterator[Callable[[], None]]:
+def libpq_pipeline(connection: Connection) -> Iterator[Callable[[], None]]:
     """Only send the statements of the block; they are done when it ends, and what is wrong with them is raised then.
 
     Yields what is to be called when the last of them is on its way: from then on the database works by itself. Nothing
@@ -72,52 +72,52 @@ def sending(connection: Connection) -> Iterator[Callable[[], None]]:
     if connection.dialect.name != "postgresql":
         yield lambda: None
         return
-    driver = driver_of(connection)
+    driver = psycopg_connection(connection)
 
-    def all_sent() -> None:
+    def flush() -> None:
         # The driver sends as much as the server takes at once, and the rest with the next statement.
         writable = select.poll()
         writable.register(driver.pgconn.socket, select.POLLOUT)
         while driver.pgconn.flush():
             writable.poll()
 
-    with raising_as_statements_do(connection, "statements in a pipeline"), driver.pipeline():
-        yield all_sent
+    with translate_errors(connection, "statements in a pipeline"), driver.pipeline():
+        yield flush
 
 
 #: Types whose values as Python writes them need no quotes in an array.
-_PLAIN: Final = (BigInteger, Boolean, Date, Integer)
+_UNQUOTED_TYPES: Final = (BigInteger, Boolean, Date, Integer)
 
 
-def array_of(name: str, element: TypeEngine[Any]) -> ColumnElement[Any]:
+def array_parameter(name: str, element_type: TypeEngine[Any]) -> ColumnElement[Any]:
     """Return the array of so named a parameter, to be executed with a list of values of an element's type."""
-    return sql_cast(bindparam(name, type_=_Written(element)), ARRAY(element))
+    return sql_cast(bindparam(name, type_=_ArrayLiteral(element_type)), ARRAY(element_type))
 
 
-class _Written(TypeDecorator[Any]):
+class _ArrayLiteral(TypeDecorator[Any]):
     """A list of values as the text that PostgreSQL reads an array from (its manual, section 8.15.2)."""
 
     impl = Text
     cache_ok = True
 
-    def __init__(self, element: TypeEngine[Any]) -> None:
+    def __init__(self, element_type: TypeEngine[Any]) -> None:
         super().__init__()
-        self._write = _writer_of(element)
+        self._encode_elements = _element_encoder(element_type)
 
     def process_bind_param(self, value: Any | None, dialect: Dialect) -> str:  # noqa: ARG002, ANN401 - SQLAlchemy's signature
         """Encode."""
-        return "{" + ",".join(self._write(value or ())) + "}"
+        return "{" + ",".join(self._encode_elements(value or ())) + "}"
 
 
-def _writer_of(element: TypeEngine[Any]) -> Callable[[Sequence[Any]], Iterable[str]]:
-    if isinstance(element, JsonText):
-        return _json
-    if isinstance(element, LargeBinary):
-        return _binary
-    return _plain if isinstance(element, _PLAIN) else _text
+def _element_encoder(element_type: TypeEngine[Any]) -> Callable[[Sequence[Any]], Iterable[str]]:
+    if isinstance(element_type, JsonText):
+        return _quoted_json
+    if isinstance(element_type, LargeBinary):
+        return _quoted_binary
+    return _unquoted if isinstance(element_type, _UNQUOTED_TYPES) else _quoted_text
 
 
-def _text(values: Sequence[str | None]) -> Iterable[str]:
+def _quoted_text(values: Sequence[str | None]) -> Iterable[str]:
     # Looked for in all of them at once, because there is hardly ever anything to escape.
     together = "".join(filter(None, values))
     if '"' in together or "\\" in together:
@@ -125,59 +125,59 @@ def _text(values: Sequence[str | None]) -> Iterable[str]:
     return ["NULL" if value is None else f'"{value}"' for value in values]
 
 
-def _json(values: Sequence[Any]) -> Iterable[str]:
-    return _text([json_text(value) for value in values])
+def _quoted_json(values: Sequence[Any]) -> Iterable[str]:
+    return _quoted_text([json_text(value) for value in values])
 
 
-def _binary(values: Sequence[bytes | None]) -> Iterable[str]:
+def _quoted_binary(values: Sequence[bytes | None]) -> Iterable[str]:
     return ["NULL" if value is None else f'"\\\\x{value.hex()}"' for value in values]
 
 
-def _plain(values: Sequence[object]) -> Iterable[str]:
+def _unquoted(values: Sequence[object]) -> Iterable[str]:
     return ["NULL" if value is None else str(value) for value in values]
 
 
 #: The values of a row, in this order.
-COLUMNS: Final = (
+LEDGER_COLUMNS: Final = (
     *("source", "id", "retracted", "type", "programme", "project", "instant", "retracts", "revision", "digest"),
     *("topic", "partition", "offset", "appended_ms", "headers", "payload"),
 )
-_QUOTED: Final = ", ".join(f'"{name}"' for name in COLUMNS)
-_COPY: Final = f"COPY {ledger.name} ({_QUOTED}) FROM STDIN (FORMAT binary)"
-_HEAD: Final = b"PGCOPY\n\xff\r\n\0" + bytes(8)
-_END: Final = b"\xff\xff"
-_FIELDS: Final = len(COLUMNS).to_bytes(2, "big")
-_NULL: Final = b"\xff\xff\xff\xff"
-_TRUE: Final = b"\0\0\0\1\1"
-_FALSE: Final = b"\0\0\0\1\0"
-_NOTHING_ELSE: Final = _NULL * (len(COLUMNS) - 3)
-_size: Final = Struct(">i").pack
-_revision_and_digest: Final = Struct(">iqi16s").pack
-_place: Final = Struct(">iiiqiq").pack
+_QUOTED_COLUMNS: Final = ", ".join(f'"{name}"' for name in LEDGER_COLUMNS)
+_COPY_STATEMENT: Final = f"COPY {ledger.name} ({_QUOTED_COLUMNS}) FROM STDIN (FORMAT binary)"
+_COPY_HEADER: Final = b"PGCOPY\n\xff\r\n\0" + bytes(8)
+_COPY_TRAILER: Final = b"\xff\xff"
+_FIELD_COUNT: Final = len(LEDGER_COLUMNS).to_bytes(2, "big")
+_COPY_NULL: Final = b"\xff\xff\xff\xff"
+_COPY_TRUE: Final = b"\0\0\0\1\1"
+_COPY_FALSE: Final = b"\0\0\0\1\0"
+_TOMBSTONE_NULL_FIELDS: Final = _COPY_NULL * (len(LEDGER_COLUMNS) - 3)
+_pack_length: Final = Struct(">i").pack
+_pack_revision_and_digest: Final = Struct(">iqi16s").pack
+_pack_origin: Final = Struct(">iiiqiq").pack
 #: Rows that are sent at once: enough to be worth a packet, few enough that the server begins soon.
-_AT_ONCE: Final = 100
+_ROWS_PER_WRITE: Final = 100
 
 
 @contextmanager
-def copying_events(connection: Connection, rows: Iterable[Sequence[Any]]) -> Iterator[None]:
+def copy_events(connection: Connection, rows: Iterable[Sequence[Any]]) -> Iterator[None]:
     """Insert rows of the ledger; the server is at it while the block runs, and done when it ends.
 
     Raises `DBAPIError` as a statement would, for a name that is there too.
     """
-    records = map(_record, rows)
+    records = map(_encode_copy_row, rows)
     with (
-        raising_as_statements_do(connection, _COPY),
-        driver_of(connection).cursor() as cursor,
-        cursor.copy(_COPY.encode()) as copy,
+        translate_errors(connection, _COPY_STATEMENT),
+        psycopg_connection(connection).cursor() as cursor,
+        cursor.copy(_COPY_STATEMENT.encode()) as copy,
     ):
-        copy.write(_HEAD)
-        while some := b"".join(islice(records, _AT_ONCE)):
+        copy.write(_COPY_HEADER)
+        while some := b"".join(islice(records, _ROWS_PER_WRITE)):
             copy.write(some)
-        copy.write(_END)
+        copy.write(_COPY_TRAILER)
         yield
 
 
-def _record(row: Sequence[Any]) -> bytes:
+def _encode_copy_row(row: Sequence[Any]) -> bytes:
     """Return a row in COPY's binary format (PostgreSQL's manual, COPY, "Binary Format").
 
     Written out field by field, because this is done for every event.
@@ -185,36 +185,45 @@ def _record(row: Sequence[Any]) -> bytes:
     source, event_id, retracted, event_type, programme, project, instant, retracts, revision, digest, *place = row
     event_id = event_id.encode()
     if digest is None:
-        return b"".join((_FIELDS, _repeated(source), _size(len(event_id)), event_id, _TRUE, _NOTHING_ELSE))
+        return b"".join(
+            (
+                _FIELD_COUNT,
+                _copy_text_cached(source),
+                _pack_length(len(event_id)),
+                event_id,
+                _COPY_TRUE,
+                _TOMBSTONE_NULL_FIELDS,
+            )
+        )
     topic, partition, offset, appended_ms, headers, payload = place
     instant = instant.encode()
     return b"".join(
         (
-            _FIELDS,
-            _repeated(source),
-            _size(len(event_id)),
+            _FIELD_COUNT,
+            _copy_text_cached(source),
+            _pack_length(len(event_id)),
             event_id,
-            _TRUE if retracted else _FALSE,
-            _repeated(event_type),
-            _repeated(programme),
-            _repeated(project),
-            _size(len(instant)),
+            _COPY_TRUE if retracted else _COPY_FALSE,
+            _copy_text_cached(event_type),
+            _copy_text_cached(programme),
+            _copy_text_cached(project),
+            _pack_length(len(instant)),
             instant,
-            _NULL if retracts is None else _sized(retracts.encode()),
-            _revision_and_digest(8, revision, len(digest), digest),
-            _repeated(topic),
-            _place(4, partition, 8, offset, 8, appended_ms),
-            _NULL if headers is None else _sized(headers),
-            _size(len(payload)),
+            _COPY_NULL if retracts is None else _length_prefixed(retracts.encode()),
+            _pack_revision_and_digest(8, revision, len(digest), digest),
+            _copy_text_cached(topic),
+            _pack_origin(4, partition, 8, offset, 8, appended_ms),
+            _COPY_NULL if headers is None else _length_prefixed(headers),
+            _pack_length(len(payload)),
             payload,
         )
     )
 
 
 @lru_cache(maxsize=16_384)
-def _repeated(text: str) -> bytes:
-    return _sized(text.encode())
+def _copy_text_cached(text: str) -> bytes:
+    return _length_prefixed(text.encode())
 
 
-def _sized(field: bytes) -> bytes:
-    return _size(len(field)) + field
+def _length_prefixed(field: bytes) -> bytes:
+    return _pack_length(len(field)) + field

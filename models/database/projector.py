@@ -17,41 +17,41 @@ from typing import Final, NamedTuple
 
 from sqlalchemy import Connection, Engine
 
-from models.database.claims import NEVER_READ, Recalled, recall
-from models.database.engine import reading, writing
+from models.database.claims import FROM_START, ChangedFacts, load_changed_since
+from models.database.engine import read_transaction, write_transaction
 from models.database.forecasts import (
-    Drawing,
-    Mark,
-    Move,
-    Moved,
-    Stored,
-    cause_of,
-    move_marks,
-    note,
-    read_known,
-    read_stored,
+    Checkpoint,
+    CheckpointMove,
+    ForecastRow,
+    ForecastUpdate,
+    NumberedChange,
+    advance_checkpoints,
+    cause_key,
+    insert_history,
+    read_forecasts,
+    read_programme_versions,
     write_forecasts,
 )
-from models.database.ledger import Strike, read_correlations, read_strikes, read_subject_events
+from models.database.ledger import Retraction, read_correlation_ids, read_retractions, read_subject_events
 from models.domain.claims import Facts, MilestoneKey, fold
-from models.domain.forecast_changes import Movements, movements
-from models.domain.schedule import Picture, picture
+from models.domain.forecast_changes import ScheduleDiff, diff_schedules
+from models.domain.schedule import Schedule, compute_schedule
 from models.domain.timestamps import Stamp
-from models.failpoints import failpoint
+from models.failpoints import hit_failpoint
 
 #: How many milestones and dependencies are kept in memory, at most; a thousand are about a megabyte.
-KEPT: Final = 50_000
+DEFAULT_CACHE_SIZE: Final = 50_000
 
 
-class Drawn(NamedTuple):
+class ForecastResult(NamedTuple):
     """A programme as it was drawn."""
 
     programme: str
     revision: int
     facts: Facts
-    picture: Picture
+    schedule: Schedule
     #: Whether its history has changes that are not published.
-    is_untold: bool
+    has_unpublished: bool
     #: What moved since it was drawn before, although no event moved it: its rows were changed past the events.
     unexplained: Sequence[MilestoneKey] = ()
 
@@ -62,159 +62,183 @@ class Drawn(NamedTuple):
 
 
 @dataclass(slots=True)
-class _Pass:
+class _Job:
     """One programme in the course of being drawn."""
 
     programme: str
     revision: int
-    mark: Mark | None
+    checkpoint: Checkpoint | None
     #: What was drawn last, when that is what the database holds.
-    last: Drawn | None
-    after: Facts
-    before: Facts
-    taken_back: Mapping[Stamp, Stamp]
+    cached: ForecastResult | None
+    current_facts: Facts
+    previous_facts: Facts
+    retracted_by: Mapping[Stamp, Stamp]
     #: What the database holds, when that is not known already.
-    stored: Mapping[tuple[str, ...], Stored]
+    stored: Mapping[tuple[str, ...], ForecastRow]
 
     @property
-    def is_behind(self) -> bool:
+    def has_new_events(self) -> bool:
         """Whether events came since the last drawing."""
-        return self.mark is None or self.mark.revision < self.revision
+        return self.checkpoint is None or self.checkpoint.revision < self.revision
 
     @property
-    def noted(self) -> int:
+    def history_count(self) -> int:
         """How many rows its history has already."""
-        return 0 if self.mark is None else self.mark.history
+        return 0 if self.checkpoint is None else self.checkpoint.history
 
-    def is_as_marked(self, day: date) -> bool:
+    def is_at_checkpoint(self, data_date: date) -> bool:
         """Return whether the database holds this drawing already; a mark may be ahead where rows were made anew."""
-        return self.mark is not None and (self.mark.revision, self.mark.day) == (self.revision, day)
+        return self.checkpoint is not None and (self.checkpoint.revision, self.checkpoint.day) == (
+            self.revision,
+            data_date,
+        )
 
 
-class Forecasts:
+class Projector:
     """Draws programmes, and remembers those it drew."""
 
-    def __init__(self, engine: Engine, kept: int = KEPT) -> None:
-        self._engine, self._kept = engine, kept
-        self._drawn: OrderedDict[str, Drawn] = OrderedDict()
+    def __init__(self, engine: Engine, cache_size: int = DEFAULT_CACHE_SIZE) -> None:
+        self._engine, self._cache_size = engine, cache_size
+        self._cache: OrderedDict[str, ForecastResult] = OrderedDict()
 
-    def draw(self, names: Sequence[str], day: date, now_ms: int) -> list[Drawn]:
+    def recalculate(self, names: Sequence[str], data_date: date, now_ms: int) -> list[ForecastResult]:
         """Draw programmes for a day, and write what differs; programmes that no event names are left out.
 
         Raises `RacedError` when somebody else drew one of them meanwhile, and what the database raises.
         """
         try:
-            with reading(self._engine) as connection:
-                passes = self._look(connection, sorted(set(names)))
-            done = [self._draw(one, day) for one in passes]
-            self._write(done, day, now_ms)
+            with read_transaction(self._engine) as connection:
+                passes = self._load(connection, sorted(set(names)))
+            done = [self._calculate(one, data_date) for one in passes]
+            self._write_results(done, data_date, now_ms)
         except BaseException:
             # What is remembered may not be what the database holds.
             for name in names:
-                self._drawn.pop(name, None)
+                self._cache.pop(name, None)
             raise
-        return [self._keep(one, now, moved) for one, now, moved in done]
+        return [self._add_to_cache(one, now, moved) for one, now, moved in done]
 
-    def forget(self, wanted: Callable[[str], bool]) -> None:
+    def retain(self, is_wanted: Callable[[str], bool]) -> None:
         """Let go of every programme that is not wanted."""
-        for name in [name for name in self._drawn if not wanted(name)]:
-            del self._drawn[name]
+        for name in [name for name in self._cache if not is_wanted(name)]:
+            del self._cache[name]
 
-    def _look(self, connection: Connection, names: Sequence[str]) -> list[_Pass]:
+    def _load(self, connection: Connection, names: Sequence[str]) -> list[_Job]:
         """Read what is needed of each programme, all of one moment."""
-        known = read_known(connection, names)
+        known = read_programme_versions(connection, names)
         revisions = {name: its.revision for name, its in known.items()}
-        marks = {name: its.mark for name, its in known.items() if its.mark is not None}
+        marks = {name: its.checkpoint for name, its in known.items() if its.checkpoint is not None}
         last = {
             name: drawn
             for name, revision in revisions.items()
-            if (drawn := self._as_stored(name, marks.get(name))) is not None and drawn.revision <= revision
+            if (drawn := self._cached_if_current(name, marks.get(name))) is not None and drawn.revision <= revision
         }
         since = {
-            name: last[name].revision if name in last else NEVER_READ
+            name: last[name].revision if name in last else FROM_START
             for name, revision in revisions.items()
             if name not in last or last[name].revision < revision
         }
-        recalled = recall(connection, since)
-        facts = recalled.facts.split(since)
+        recalled = load_changed_since(connection, since)
+        facts = recalled.facts.split_by_programme(since)
         marked = {name: mark.revision for name in since if (mark := marks.get(name)) is not None}
-        strikes = read_strikes(connection, {name: then for name, then in marked.items() if then < revisions[name]})
+        strikes = read_retractions(connection, {name: then for name, then in marked.items() if then < revisions[name]})
         passes = []
         for name, revision in sorted(revisions.items()):
             its = [strike for strike in strikes if strike.programme == name]
-            taken_back = {strike.struck: strike.by for strike in its}
+            taken_back = {strike.retracted_stamp: strike.retraction_stamp for strike in its}
             drawn, mark = last.get(name), marks.get(name)
             if drawn is not None:
                 gone = {(name, strike.project) for strike in its}
-                after = drawn.facts.replaced(facts[name], gone) if name in since else drawn.facts
-                passes.append(_Pass(name, revision, mark, drawn, after, drawn.facts, taken_back, {}))
+                after = drawn.facts.merged_with(facts[name], gone) if name in since else drawn.facts
+                passes.append(_Job(name, revision, mark, drawn, after, drawn.facts, taken_back, {}))
                 continue
-            one = _Pass(name, revision, mark, None, facts[name], Facts(), taken_back, {})
+            one = _Job(name, revision, mark, None, facts[name], Facts(), taken_back, {})
             if mark is not None:
-                one.stored = read_stored(connection, name)
-                one.before = _fold_before(connection, one, recalled, its) if one.is_behind else one.after
+                one.stored = read_forecasts(connection, name)
+                one.previous_facts = (
+                    _fold_previous_facts(connection, one, recalled, its) if one.has_new_events else one.current_facts
+                )
             passes.append(one)
         return passes
 
-    def _as_stored(self, name: str, mark: Mark | None) -> Drawn | None:
+    def _cached_if_current(self, name: str, checkpoint: Checkpoint | None) -> ForecastResult | None:
         """Return what is remembered of a programme, when that is what the database holds."""
-        drawn = self._drawn.get(name)
-        if drawn is None or mark is None or (drawn.revision, drawn.picture.day) != (mark.revision, mark.day):
+        drawn = self._cache.get(name)
+        if (
+            drawn is None
+            or checkpoint is None
+            or (drawn.revision, drawn.schedule.data_date) != (checkpoint.revision, checkpoint.day)
+        ):
             return None
         return drawn
 
-    def _draw(self, one: _Pass, day: date) -> tuple[_Pass, Picture, Movements]:
-        last = None if one.last is None else one.last.picture
-        now = picture(one.after, day, last)
-        if not one.is_behind:
-            return one, now, Movements([], [])
+    def _calculate(self, job: _Job, data_date: date) -> tuple[_Job, Schedule, ScheduleDiff]:
+        last = None if job.cached is None else job.cached.schedule
+        now = compute_schedule(job.current_facts, data_date, last)
+        if not job.has_new_events:
+            return job, now, ScheduleDiff([], [])
         # Both for the same day: what moved because another day has come is no event's doing.
-        then = last if last is not None and last.day == day else picture(one.before, day, last)
-        return one, now, movements((one.before, then), (one.after, now), one.taken_back)
+        then = (
+            last
+            if last is not None and last.data_date == data_date
+            else compute_schedule(job.previous_facts, data_date, last)
+        )
+        return job, now, diff_schedules((job.previous_facts, then), (job.current_facts, now), job.retracted_by)
 
-    def _write(self, done: Sequence[tuple[_Pass, Picture, Movements]], day: date, now_ms: int) -> None:
-        done = [(one, now, moved) for one, now, moved in done if not one.is_as_marked(day)]
-        if not done:
+    def _write_results(
+        self, calculated: Sequence[tuple[_Job, Schedule, ScheduleDiff]], data_date: date, now_ms: int
+    ) -> None:
+        calculated = [(one, now, moved) for one, now, moved in calculated if not one.is_at_checkpoint(data_date)]
+        if not calculated:
             return
         moves = [
-            Move(one.programme, one.mark, Mark(one.revision, day, one.noted + len(moved.explained), 0))
-            for one, _, moved in done
+            CheckpointMove(
+                one.programme,
+                one.checkpoint,
+                Checkpoint(one.revision, data_date, one.history_count + len(moved.explained), 0),
+            )
+            for one, _, moved in calculated
         ]
-        drawings = [Drawing(one.programme, one.last.picture if one.last else one.stored, now) for one, now, _ in done]
+        drawings = [
+            ForecastUpdate(one.programme, one.cached.schedule if one.cached else one.stored, now)
+            for one, now, _ in calculated
+        ]
         history = [
-            Moved(one.noted + number, one.revision, movement)
-            for one, _, moved in done
+            NumberedChange(one.history_count + number, one.revision, movement)
+            for one, _, moved in calculated
             for number, movement in enumerate(moved.explained, start=1)
         ]
-        names = sorted({cause_of(movement) for _, _, movement in history})
-        with writing(self._engine) as connection:
-            move_marks(connection, moves)
+        names = sorted({cause_key(movement) for _, _, movement in history})
+        with write_transaction(self._engine) as connection:
+            advance_checkpoints(connection, moves)
             write_forecasts(connection, drawings)
-            note(connection, history, read_correlations(connection, names) if names else {}, now_ms)
-            failpoint("before-forecast-commit")
-        failpoint("after-forecast-commit")
+            insert_history(connection, history, read_correlation_ids(connection, names) if names else {}, now_ms)
+            hit_failpoint("before-forecast-commit")
+        hit_failpoint("after-forecast-commit")
 
-    def _keep(self, one: _Pass, now: Picture, moved: Movements) -> Drawn:
+    def _add_to_cache(self, job: _Job, schedule: Schedule, changes: ScheduleDiff) -> ForecastResult:
         """Remember what was drawn, and let go of what was drawn longest ago when that is too much."""
-        published = 0 if one.mark is None else one.mark.published
-        is_untold = one.noted + len(moved.explained) > published
-        drawn = Drawn(one.programme, one.revision, one.after, now, is_untold, moved.unexplained)
-        self._drawn[one.programme] = drawn
-        self._drawn.move_to_end(one.programme)
-        size = sum(drawn.size for drawn in self._drawn.values())
-        while size > self._kept:
-            size -= self._drawn.popitem(last=False)[1].size
+        published = 0 if job.checkpoint is None else job.checkpoint.published
+        is_untold = job.history_count + len(changes.explained) > published
+        drawn = ForecastResult(job.programme, job.revision, job.current_facts, schedule, is_untold, changes.unexplained)
+        self._cache[job.programme] = drawn
+        self._cache.move_to_end(job.programme)
+        size = sum(drawn.size for drawn in self._cache.values())
+        while size > self._cache_size:
+            size -= self._cache.popitem(last=False)[1].size
         return drawn
 
 
-def _fold_before(connection: Connection, one: _Pass, recalled: Recalled, strikes: Sequence[Strike]) -> Facts:
+def _fold_previous_facts(
+    connection: Connection, job: _Job, changed: ChangedFacts, retractions: Sequence[Retraction]
+) -> Facts:
     """Return the facts as they stood at the last drawing."""
-    assert one.mark is not None  # noqa: S101 - narrows for mypy: without one there is no before
-    then = one.mark.revision
-    touched = {strike.project for strike in strikes} | {
+    assert job.checkpoint is not None  # noqa: S101 - narrows for mypy: without one there is no before
+    then = job.checkpoint.revision
+    touched = {strike.project for strike in retractions} | {
         project
-        for (programme, project), revision in recalled.revisions.items()
-        if programme == one.programme and revision > then
+        for (programme, project), revision in changed.newest_revisions.items()
+        if programme == job.programme and revision > then
     }
-    events = read_subject_events(connection, one.programme, sorted(touched), until=then)
-    return one.after.replaced(fold(events), {(one.programme, project) for project in touched})
+    events = read_subject_events(connection, job.programme, sorted(touched), until_revision=then)
+    return job.current_facts.merged_with(fold(events), {(job.programme, project) for project in touched})

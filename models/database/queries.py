@@ -14,32 +14,32 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Select, func, or_, select
 
-from models.database.ledger import restore
-from models.database.tables import forecasts, history, ledger, pictures, programmes, projects
-from models.domain.claims import Facts, MilestoneKey, fold, unretracted
+from models.database.ledger import decode_stored_event
+from models.database.tables import checkpoints, forecasts, history, ledger, programmes, projects
+from models.domain.claims import Facts, MilestoneKey, exclude_retracted, fold
 from models.domain.events import Event
-from models.domain.forecast_changes import Noted
-from models.domain.impact import Stand
-from models.domain.schedule import Driver, State
-from models.domain.timestamps import Instant, day_of, instant_at
+from models.domain.forecast_changes import HistoryRow
+from models.domain.impact import MilestoneSummary
+from models.domain.schedule import MilestoneRef, State
+from models.domain.timestamps import Instant, day_of, instant_from_epoch_ms
 
 
-def believe(connection: Connection, as_of: Instant, programme: str | None = None) -> Facts:
+def fold_as_of(connection: Connection, as_of: Instant, programme: str | None = None) -> Facts:
     """Return the winning claims among those stamped up to an instant, itself included; of one programme or of all.
 
     A retraction counts from its own stamp on: what is retracted today was believed yesterday.
     """
-    events = unretracted(_events(connection, as_of, programme))
+    events = exclude_retracted(_read_events_as_of(connection, as_of, programme))
     return fold(event for event in events if programme is None or event.programme == programme)
 
 
-def _events(connection: Connection, as_of: Instant, programme: str | None) -> Iterator[Event]:
+def _read_events_as_of(connection: Connection, as_of: Instant, programme: str | None) -> Iterator[Event]:
     # A row without a digest only holds the place of an event that never came.
     stated = select(ledger.c.headers, ledger.c.payload).where(ledger.c.digest.is_not(None), ledger.c.instant <= as_of)
     if programme is None:
-        yield from _restored(connection, stated)
+        yield from _decode_events(connection, stated)
         return
-    yield from _restored(connection, stated.where(ledger.c.programme == programme))
+    yield from _decode_events(connection, stated.where(ledger.c.programme == programme))
     # A source may retract under any subject, so what takes these events back may stand under another programme.
     struck = ledger.alias("struck")
     takes_back = (struck.c.source == ledger.c.source) & (struck.c.id == ledger.c.retracts)
@@ -48,42 +48,42 @@ def _events(connection: Connection, as_of: Instant, programme: str | None) -> It
         .where(ledger.c.retracts.is_not(None), ledger.c.programme != programme)
         .where(struck.c.programme == programme)
     )
-    yield from _restored(connection, elsewhere)
+    yield from _decode_events(connection, elsewhere)
 
 
-def _restored(connection: Connection, query: Select[Any, Any]) -> Iterator[Event]:
+def _decode_events(connection: Connection, query: Select[Any, Any]) -> Iterator[Event]:
     for headers, payload in connection.execute(query):
-        yield restore(headers, payload)
+        yield decode_stored_event(headers, payload)
 
 
-class Drawn(NamedTuple):
+class ForecastVersion(NamedTuple):
     """Of which revision and day a programme is drawn."""
 
     revision: int
-    day: date
+    data_date: date
 
 
-class Surveyed(NamedTuple):
+class ProgrammeSummary(NamedTuple):
     """A programme from afar."""
 
     programme: str
-    drawn: Drawn
+    forecast_version: ForecastVersion
     #: How many milestones there are of each state; of those that there are none of, nothing.
     counts: Mapping[State, int]
 
     @property
-    def late(self) -> int:
+    def late_count(self) -> int:
         """How many milestones are overdue, held up or slipping."""
         return sum(self.counts.get(state, 0) for state in (State.OVERDUE, State.BLOCKED, State.SLIPPING))
 
 
-def read_drawn(connection: Connection) -> dict[str, Drawn]:
+def read_forecast_versions(connection: Connection) -> dict[str, ForecastVersion]:
     """Return of every programme that was ever drawn of what it is."""
-    columns = (pictures.c.programme, pictures.c.revision, pictures.c.day)
-    return {name: Drawn(revision, day) for name, revision, day in connection.execute(select(*columns))}
+    columns = (checkpoints.c.programme, checkpoints.c.revision, checkpoints.c.day)
+    return {name: ForecastVersion(revision, day) for name, revision, day in connection.execute(select(*columns))}
 
 
-def read_survey(connection: Connection) -> list[Surveyed]:
+def list_programmes(connection: Connection) -> list[ProgrammeSummary]:
     """Return every programme that an event names, those with the most that is late first."""
     counts: dict[str, dict[State, int]] = {}
     counting = select(forecasts.c.programme, forecasts.c.state, func.count())
@@ -94,12 +94,14 @@ def read_survey(connection: Connection) -> list[Surveyed]:
     named.update(connection.scalars(select(programmes.c.programme).where(programmes.c.registered_stamp.is_not(None))))
     named.update(connection.scalars(select(projects.c.programme).distinct()))
     surveyed = [
-        Surveyed(name, drawn, counts.get(name, {})) for name, drawn in read_drawn(connection).items() if name in named
+        ProgrammeSummary(name, drawn, counts.get(name, {}))
+        for name, drawn in read_forecast_versions(connection).items()
+        if name in named
     ]
-    return sorted(surveyed, key=lambda one: (-one.late, one.programme))
+    return sorted(surveyed, key=lambda one: (-one.late_count, one.programme))
 
 
-def read_titles(connection: Connection, names: Sequence[str]) -> dict[str, str]:
+def read_programme_names(connection: Connection, names: Sequence[str]) -> dict[str, str]:
     """Return what those of some programmes are called that were given a name."""
     query = select(programmes.c.programme, programmes.c.name).where(
         programmes.c.programme.in_(names), programmes.c.name_stamp.is_not(None)
@@ -107,7 +109,7 @@ def read_titles(connection: Connection, names: Sequence[str]) -> dict[str, str]:
     return dict(connection.execute(query).all())
 
 
-def read_stands(connection: Connection, names: Sequence[str]) -> dict[str, list[Stand]]:
+def read_open_milestones(connection: Connection, names: Sequence[str]) -> dict[str, list[MilestoneSummary]]:
     """Return of each of some programmes what is late, what is driven, and what others wait for."""
     late = forecasts.c.state.in_([State.OVERDUE, State.BLOCKED, State.SLIPPING])
     query = select(forecasts).where(
@@ -115,99 +117,107 @@ def read_stands(connection: Connection, names: Sequence[str]) -> dict[str, list[
         forecasts.c.state != State.CANCELLED,
         or_(late, forecasts.c.dependents > 0, forecasts.c.driver_project.is_not(None)),
     )
-    stands: dict[str, list[Stand]] = {name: [] for name in names}
+    stands: dict[str, list[MilestoneSummary]] = {name: [] for name in names}
     for row in connection.execute(query):
         slip = None if row.slip_days is None or row.forecast is None else timedelta(days=row.slip_days)
         stands[row.programme].append(
-            Stand(
-                Driver(row.project, row.milestone),
+            MilestoneSummary(
+                MilestoneRef(row.project, row.milestone),
                 # The baseline is where the forecast would be without its slip.
                 None if slip is None else row.forecast - slip,
                 row.forecast,
                 row.slip_days,
                 State(row.state),
-                None if row.driver_project is None else Driver(row.driver_project, row.driver_milestone),
+                None if row.driver_project is None else MilestoneRef(row.driver_project, row.driver_milestone),
                 row.dependents,
             )
         )
     return stands
 
 
-class Report(NamedTuple):
+class DatedHistoryRow(NamedTuple):
     """A row of the history, and when its cause was said; None when the ledger does not hold it."""
 
-    noted: Noted
-    said: Instant | None
+    row: HistoryRow
+    claimed_at: Instant | None
 
     @property
-    def day(self) -> date:
+    def claimed_on(self) -> date:
         """The day on which it was said, or on which it was noted when that is not known."""
-        return day_of(self.said or instant_at(self.noted.noted_ms))
+        return day_of(self.claimed_at or instant_from_epoch_ms(self.row.noted_ms))
 
 
-class Point(NamedTuple):
+class TrendPoint(NamedTuple):
     """On a day, a forecast was reported."""
 
     day: date
     forecast: date | None
 
 
-def read_reports(connection: Connection, key: MilestoneKey, most: int) -> list[Report]:
+def read_milestone_history(connection: Connection, key: MilestoneKey, limit: int) -> list[DatedHistoryRow]:
     """Return the newest reports of one milestone, the oldest of them first."""
     its = [history.c[name] == part for name, part in key._asdict().items()]
-    return _read(connection, _reports().where(*its).order_by(history.c.number.desc()).limit(most))[::-1]
+    return _fetch_dated_history(
+        connection, _select_dated_history().where(*its).order_by(history.c.number.desc()).limit(limit)
+    )[::-1]
 
 
-def read_programme_reports(connection: Connection, programme: str, before: int | None, most: int) -> list[Report]:
+def read_programme_history(
+    connection: Connection, programme: str, before_number: int | None, limit: int
+) -> list[DatedHistoryRow]:
     """Return reports of a programme, the newest first; of those numbered below another, if that is given."""
-    query = _reports().where(history.c.programme == programme, history.c.was.is_distinct_from(history.c.becomes))
-    if before is not None:
-        query = query.where(history.c.number < before)
-    return _read(connection, query.order_by(history.c.number.desc()).limit(most))
+    query = _select_dated_history().where(
+        history.c.programme == programme, history.c.was.is_distinct_from(history.c.becomes)
+    )
+    if before_number is not None:
+        query = query.where(history.c.number < before_number)
+    return _fetch_dated_history(connection, query.order_by(history.c.number.desc()).limit(limit))
 
 
-def read_moved_with(connection: Connection, noted: Noted, most: int) -> list[Noted]:
+def read_changes_of_same_event(connection: Connection, history_row: HistoryRow, limit: int) -> list[HistoryRow]:
     """Return what the event behind a row of the history moved at the same time, beside it."""
     # A drawing notes a gate before those that wait for it, and numbers all it notes in one go.
-    near = history.c.number.between(noted.number + 1, noted.number + most)
-    query = select(*_COLUMNS).where(
-        history.c.programme == noted.programme,
+    near = history.c.number.between(history_row.number + 1, history_row.number + limit)
+    query = select(*_HISTORY_ROW_COLUMNS).where(
+        history.c.programme == history_row.programme,
         near,
-        history.c.revision == noted.revision,
-        history.c.cause_source == noted.cause_source,
-        history.c.cause_id == noted.cause_id,
+        history.c.revision == history_row.revision,
+        history.c.cause_source == history_row.cause_source,
+        history.c.cause_id == history_row.cause_id,
     )
-    return [Noted._make(row) for row in connection.execute(query.order_by(history.c.number))]
+    return [HistoryRow._make(row) for row in connection.execute(query.order_by(history.c.number))]
 
 
-def points(reports: Sequence[Report], baseline: Point | None, now: Point) -> list[Point]:
+def trend_line(
+    dated_rows: Sequence[DatedHistoryRow], baseline: TrendPoint | None, current: TrendPoint
+) -> list[TrendPoint]:
     """Return the line of a milestone: from its baseline over what was reported to how it stands now.
 
     Whatever was said late for an earlier day, the line never goes back.
     """
     line = [] if baseline is None else [baseline]
-    for report in reports:
-        day = report.day if not line else max(report.day, line[-1].day)
-        _add(line, Point(day, report.noted.becomes))
-    day = now.day if not line else max(now.day, line[-1].day)
-    _add(line, Point(day, now.forecast))
+    for report in dated_rows:
+        day = report.claimed_on if not line else max(report.claimed_on, line[-1].day)
+        _append_point(line, TrendPoint(day, report.row.becomes))
+    day = current.day if not line else max(current.day, line[-1].day)
+    _append_point(line, TrendPoint(day, current.forecast))
     return line
 
 
-def _add(line: list[Point], point: Point) -> None:
+def _append_point(line: list[TrendPoint], point: TrendPoint) -> None:
     # Of a day, what was said last; but where a line begins stays.
     if line and line[-1].day == point.day and (len(line) > 1 or line[-1] == point):
         line.pop()
     line.append(point)
 
 
-_COLUMNS = tuple(history.c[name] for name in Noted._fields)
+_HISTORY_ROW_COLUMNS = tuple(history.c[name] for name in HistoryRow._fields)
 
 
-def _reports() -> Select[Any]:
+def _select_dated_history() -> Select[Any]:
     cause = (ledger.c.source == history.c.cause_source) & (ledger.c.id == history.c.cause_id)
-    return select(*_COLUMNS, ledger.c.instant).select_from(history.outerjoin(ledger, cause))
+    return select(*_HISTORY_ROW_COLUMNS, ledger.c.instant).select_from(history.outerjoin(ledger, cause))
 
 
-def _read(connection: Connection, query: Select[Any]) -> list[Report]:
-    return [Report(Noted._make(row[:-1]), row[-1]) for row in connection.execute(query)]
+def _fetch_dated_history(connection: Connection, query: Select[Any]) -> list[DatedHistoryRow]:
+    return [DatedHistoryRow(HistoryRow._make(row[:-1]), row[-1]) for row in connection.execute(query)]

@@ -11,9 +11,9 @@ from typing import Final
 from sqlalchemy import Connection, bindparam, delete, select, tuple_, update
 
 from models.database import tables
-from models.database.claims import rows_of
-from models.database.ledger import Struck, read_subject_events
-from models.database.upsert import merge_rows
+from models.database.claims import facts_to_rows
+from models.database.ledger import RetractedEvent, read_subject_events
+from models.database.upsert import merge_table_rows
 from models.domain.claims import fold
 from models.domain.events import (
     DependencyDeclared,
@@ -25,7 +25,7 @@ from models.domain.events import (
 
 #: What says nothing but claims which a newer one of their kind replaces whole, and where those that stand are kept.
 #: A registration is not among them: the site it names exists as long as it does, whatever a newer one says.
-_REPLACED_WHOLE: Final = {
+_FULLY_SUPERSEDED: Final = {
     MilestoneReported.TYPE: tables.milestones,
     MilestoneCancelled.TYPE: tables.milestones,
     DependencyDeclared.TYPE: tables.dependencies,
@@ -33,52 +33,54 @@ _REPLACED_WHOLE: Final = {
     ProjectWithdrawn.TYPE: tables.projects,
 }
 #: How many subjects one query names, at most.
-_AT_ONCE: Final = 500
+_SUBJECTS_PER_QUERY: Final = 500
 
 
-def take_back(connection: Connection, struck: Sequence[Struck], revisions: Mapping[str, int]) -> None:
+def apply_retractions(
+    connection: Connection, retracted: Sequence[RetractedEvent], revisions: Mapping[str, int]
+) -> None:
     """Write what is known of the subjects that lost these events, once the new ones of their batch are merged."""
-    subjects = {event.subject for event in struck}
-    changed = {event.subject for event in struck if event.type not in _REPLACED_WHOLE}
-    changed.update(_whose_claim_stands(connection, struck))
+    subjects = {event.subject for event in retracted}
+    changed = {event.subject for event in retracted if event.type not in _FULLY_SUPERSEDED}
+    changed.update(_subjects_losing_winner(connection, retracted))
     for programme, project in sorted(changed):
-        _fold_again(connection, programme, project, revisions)
+        _refold_subject(connection, programme, project, revisions)
     if unchanged := sorted(subjects - changed):
-        _mark(connection, unchanged, revisions)
+        _set_revision(connection, unchanged, revisions)
 
 
-def _whose_claim_stands(connection: Connection, struck: Sequence[Struck]) -> Iterator[tuple[str, str]]:
+def _subjects_losing_winner(connection: Connection, retracted: Sequence[RetractedEvent]) -> Iterator[tuple[str, str]]:
     """Yield the subjects of which a struck claim stands."""
-    for table in tables.FACTS:
-        lost = [event for event in struck if _REPLACED_WHOLE.get(event.type) is table]
+    for table in tables.SUBJECT_TABLES:
+        lost = [event for event in retracted if _FULLY_SUPERSEDED.get(event.type) is table]
         # A stamp is one event's: it cannot stand under another subject.
         stamps, subjects = {event.stamp for event in lost}, sorted({event.subject for event in lost})
         kept = [column for column in table.c if column.name.endswith("_stamp")]
         query = select(table.c.programme, table.c.project, *kept)
-        for start in range(0, len(subjects), _AT_ONCE):
-            some = tuple_(table.c.programme, table.c.project).in_(subjects[start : start + _AT_ONCE])
+        for start in range(0, len(subjects), _SUBJECTS_PER_QUERY):
+            some = tuple_(table.c.programme, table.c.project).in_(subjects[start : start + _SUBJECTS_PER_QUERY])
             for programme, project, *standing in connection.execute(query.where(some)):
                 if not stamps.isdisjoint(standing):
                     yield programme, project
 
 
-def _fold_again(connection: Connection, programme: str, project: str, revisions: Mapping[str, int]) -> None:
-    for table in tables.FACTS:
+def _refold_subject(connection: Connection, programme: str, project: str, revisions: Mapping[str, int]) -> None:
+    for table in tables.SUBJECT_TABLES:
         connection.execute(delete(table).where(table.c.programme == programme, table.c.project == project))
     if not project:
         registers = [column.name for column in tables.programmes.c if "register" in column.info]
         connection.execute(
             update(tables.programmes).where(tables.programmes.c.programme == programme).values(dict.fromkeys(registers))
         )
-    merge_rows(connection, rows_of(fold(read_subject_events(connection, programme, [project])), revisions))
+    merge_table_rows(connection, facts_to_rows(fold(read_subject_events(connection, programme, [project])), revisions))
 
 
-def _mark(connection: Connection, subjects: Sequence[tuple[str, str]], revisions: Mapping[str, int]) -> None:
+def _set_revision(connection: Connection, subjects: Sequence[tuple[str, str]], revisions: Mapping[str, int]) -> None:
     """Have what is known of subjects be of their programmes' new revisions."""
     its = [
         {"its_programme": programme, "its_project": project, "its_revision": revisions[programme]}
         for programme, project in subjects
     ]
-    for table in tables.FACTS:
+    for table in tables.SUBJECT_TABLES:
         of_subject = (table.c.programme == bindparam("its_programme")) & (table.c.project == bindparam("its_project"))
         connection.execute(update(table).where(of_subject).values(revision=bindparam("its_revision")), its)

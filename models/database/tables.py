@@ -27,7 +27,7 @@ from sqlalchemy import (
     text,
 )
 
-SCHEMA: Final = "0003"
+SCHEMA_REVISION: Final = "0003"
 
 metadata = MetaData(
     naming_convention={
@@ -36,7 +36,7 @@ metadata = MetaData(
     }
 )
 
-NAME: Final = Text().with_variant(Text(collation="C"), "postgresql")
+NAME_TYPE: Final = Text().with_variant(Text(collation="C"), "postgresql")
 
 
 def json_text(value: Any | None) -> str | None:  # noqa: ANN401 - any JSON value
@@ -59,23 +59,23 @@ class JsonText(TypeDecorator[Any]):
         return None if value is None else msgspec.json.decode(value)
 
 
-def _name(name: str, **options: Any) -> Column[str]:  # noqa: ANN401 - handed on to Column
-    return Column(name, NAME, **options)
+def _name_column(name: str, **options: Any) -> Column[str]:  # noqa: ANN401 - handed on to Column
+    return Column(name, NAME_TYPE, **options)
 
 
-def _key(*names: str) -> list[Column[str]]:
-    return [_name(name, primary_key=True) for name in names]
+def _key_columns(*names: str) -> list[Column[str]]:
+    return [_name_column(name, primary_key=True) for name in names]
 
 
-def _register(name: str, *values: Column[Any], oldest: bool = False) -> list[Column[Any]]:
+def _stamped_columns(name: str, *value_columns: Column[Any], keep_oldest: bool = False) -> list[Column[Any]]:
     """Columns that one winning claim sets together: its values and its stamp (what `recorder` merges by)."""
     stamp = f"{name}_stamp"
-    for value in values:
-        value.info["register"] = (stamp, oldest)
-    return [*values, Column(stamp, NAME, info={"register": (stamp, oldest)})]
+    for value in value_columns:
+        value.info["register"] = (stamp, keep_oldest)
+    return [*value_columns, Column(stamp, NAME_TYPE, info={"register": (stamp, keep_oldest)})]
 
 
-def _revision() -> Column[int]:
+def _revision_column() -> Column[int]:
     """Return the column that says at which revision of its programme a row was last written."""
     return Column("revision", BigInteger, nullable=False, server_default="0")
 
@@ -86,15 +86,15 @@ def _revision() -> Column[int]:
 ledger = Table(
     "ledger",
     metadata,
-    *_key("source", "id"),
-    _name("type"),
-    _name("programme"),
-    _name("project"),
-    _name("instant"),
-    _name("retracts"),
+    *_key_columns("source", "id"),
+    _name_column("type"),
+    _name_column("programme"),
+    _name_column("project"),
+    _name_column("instant"),
+    _name_column("retracts"),
     Column("retracted", Boolean, nullable=False, server_default=false()),
     Column("digest", LargeBinary),
-    _name("topic"),
+    _name_column("topic"),
     Column("partition", Integer),
     Column("offset", BigInteger),
     Column("appended_ms", BigInteger),
@@ -121,75 +121,75 @@ ledger = Table(
 positions = Table(
     "positions",
     metadata,
-    _name("topic", primary_key=True),
+    _name_column("topic", primary_key=True),
     Column("partition", Integer, primary_key=True, autoincrement=False),
     Column("next_offset", BigInteger, nullable=False),
 )
 
 #: Which topic the positions are of: one that was deleted and made again has its name, and another id.
-topics = Table("topics", metadata, *_key("topic"), _name("topic_id", nullable=False))
+topics = Table("topics", metadata, *_key_columns("topic"), _name_column("topic_id", nullable=False))
 
 #: What is announced for a programme, and how often it changed.
 programmes = Table(
     "programmes",
     metadata,
-    *_key("programme"),
-    _revision(),
-    *_register("registered"),
-    *_register("name", Column("name", JsonText)),
-    *_register("investment", Column("investment", JsonText)),
-    *_register("jobs", Column("jobs", JsonText)),
+    *_key_columns("programme"),
+    _revision_column(),
+    *_stamped_columns("registered"),
+    *_stamped_columns("name", Column("name", JsonText)),
+    *_stamped_columns("investment", Column("investment", JsonText)),
+    *_stamped_columns("jobs", Column("jobs", JsonText)),
 )
 
 projects = Table(
     "projects",
     metadata,
-    *_key("programme", "project"),
-    *_register("registered"),
-    *_register("withdrawn"),
-    *_register("name", Column("name", JsonText)),
-    *_register("kind", _name("kind")),
-    *_register("site", _name("site")),
-    *_register("investment", Column("investment", JsonText)),
-    *_register("jobs", Column("jobs", JsonText)),
-    _revision(),
+    *_key_columns("programme", "project"),
+    *_stamped_columns("registered"),
+    *_stamped_columns("withdrawn"),
+    *_stamped_columns("name", Column("name", JsonText)),
+    *_stamped_columns("kind", _name_column("kind")),
+    *_stamped_columns("site", _name_column("site")),
+    *_stamped_columns("investment", Column("investment", JsonText)),
+    *_stamped_columns("jobs", Column("jobs", JsonText)),
+    _revision_column(),
 )
 
 #: Every site that an unretracted registration names: being named is enough to exist.
-sites = Table("sites", metadata, *_key("programme", "project", "site"), _revision())
+sites = Table("sites", metadata, *_key_columns("programme", "project", "site"), _revision_column())
 
 milestones = Table(
     "milestones",
     metadata,
-    *_key("programme", "project", "milestone"),
-    *_register("baseline", Column("baseline", Date), oldest=True),
-    *_register("planned", Column("planned", Date), Column("planned_amount", JsonText)),
-    *_register("estimated", Column("estimated", Date), Column("estimated_amount", JsonText)),
-    *_register("actual", Column("actual", Date), Column("actual_amount", JsonText)),
-    *_register("cancelled"),
-    _revision(),
+    *_key_columns("programme", "project", "milestone"),
+    *_stamped_columns("baseline", Column("baseline", Date), keep_oldest=True),
+    *_stamped_columns("planned", Column("planned", Date), Column("planned_amount", JsonText)),
+    *_stamped_columns("estimated", Column("estimated", Date), Column("estimated_amount", JsonText)),
+    *_stamped_columns("actual", Column("actual", Date), Column("actual_amount", JsonText)),
+    *_stamped_columns("cancelled"),
+    _revision_column(),
 )
 
 dependencies = Table(
     "dependencies",
     metadata,
-    *_key("programme", "project", "milestone", "after_project", "after_milestone"),
-    *_register("declared", Column("lag_days", Integer)),
-    *_register("withdrawn"),
-    _revision(),
+    *_key_columns("programme", "project", "milestone", "after_project", "after_milestone"),
+    *_stamped_columns("declared", Column("lag_days", Integer)),
+    *_stamped_columns("withdrawn"),
+    _revision_column(),
 )
 
 #: What the winning claims of a subject (programme, project) are kept in, in the order in which rows are written.
-FACTS: Final = (projects, sites, milestones, dependencies)
+SUBJECT_TABLES: Final = (projects, sites, milestones, dependencies)
 
 #: Of which revision and day each programme's forecasts are, how many rows its history has, and up to which of them the
 #: changes were published. Whoever draws a programme moves this row from what it read to what it did, so that of two
 #: that draw the same one begins again.
-pictures = Table(
+checkpoints = Table(
     "pictures",
     metadata,
-    *_key("programme"),
-    _revision(),
+    *_key_columns("programme"),
+    _revision_column(),
     Column("day", Date, nullable=False),
     Column("history", BigInteger, nullable=False),
     Column("published", BigInteger, nullable=False),
@@ -199,13 +199,13 @@ pictures = Table(
 forecasts = Table(
     "forecasts",
     metadata,
-    *_key("programme", "project", "milestone"),
+    *_key_columns("programme", "project", "milestone"),
     Column("forecast", Date),
     Column("slip_days", Integer),
     Column("float_days", Integer),
-    _name("state", nullable=False),
-    _name("driver_project"),
-    _name("driver_milestone"),
+    _name_column("state", nullable=False),
+    _name_column("driver_project"),
+    _name_column("driver_milestone"),
     Column("dependents", Integer, nullable=False),
 )
 
@@ -213,23 +213,23 @@ forecasts = Table(
 history = Table(
     "history",
     metadata,
-    *_key("programme"),
+    *_key_columns("programme"),
     Column("number", BigInteger, primary_key=True, autoincrement=False),
-    _name("project", nullable=False),
-    _name("milestone", nullable=False),
-    _revision(),
+    _name_column("project", nullable=False),
+    _name_column("milestone", nullable=False),
+    _revision_column(),
     Column("noted_ms", BigInteger, nullable=False),
     Column("was", Date),
     Column("becomes", Date),
     Column("slip_days", Integer),
-    _name("state", nullable=False),
-    _name("driver_project"),
-    _name("driver_milestone"),
+    _name_column("state", nullable=False),
+    _name_column("driver_project"),
+    _name_column("driver_milestone"),
     #: Only where the milestone was achieved: how many open ones waited for it.
     Column("dependents", Integer),
     #: The event behind it.
-    _name("cause_source", nullable=False),
-    _name("cause_id", nullable=False),
+    _name_column("cause_source", nullable=False),
+    _name_column("cause_id", nullable=False),
     Column("correlationid", JsonText),
     Index("ix_history_milestone", "programme", "project", "milestone"),
 )

@@ -29,9 +29,9 @@ from models.domain.timestamps import Stamp
 T = TypeVar("T")
 
 #: Older than any stamp.
-_OLDEST: Final = Stamp("")
+_BEFORE_ALL_STAMPS: Final = Stamp("")
 # An enumeration takes its time to say what its members are.
-_PLANNED, _ESTIMATED = Classifier.PLANNED, Classifier.ESTIMATED
+_PLANNED_CLASSIFIER, _ESTIMATED_CLASSIFIER = Classifier.PLANNED, Classifier.ESTIMATED
 
 
 class Claim(NamedTuple):
@@ -87,7 +87,7 @@ class DependencyKey(NamedTuple):
 
 
 @dataclass(slots=True)
-class Milestone:
+class MilestoneClaims:
     """The winning claims about one milestone."""
 
     baseline: Claim | None = None
@@ -97,16 +97,16 @@ class Milestone:
     cancelled: Stamp | None = None
 
     @property
-    def reported(self) -> Stamp | None:
+    def last_report_stamp(self) -> Stamp | None:
         """The newest report of any classifier."""
         stamps = [claim.stamp for claim in (self.planned, self.estimated, self.actual) if claim]
         return max(stamps) if stamps else None
 
     @property
-    def last(self) -> Stamp | None:
+    def last_claim_stamp(self) -> Stamp | None:
         """The newest claim of any kind."""
         # Asked of every milestone that stands otherwise, as `own` is of all: written out.
-        last = self.cancelled or _OLDEST
+        last = self.cancelled or _BEFORE_ALL_STAMPS
         if (planned := self.planned) is not None and planned.stamp > last:
             last = planned.stamp
         if (estimated := self.estimated) is not None and estimated.stamp > last:
@@ -118,10 +118,10 @@ class Milestone:
     @property
     def is_cancelled(self) -> bool:
         """Whether the newest cancellation is newer than every report."""
-        return is_newer(self.cancelled, self.reported)
+        return is_newer(self.cancelled, self.last_report_stamp)
 
     @property
-    def own(self) -> Claim | None:
+    def own_claim(self) -> Claim | None:
         """Of estimated and planned, what was said last."""
         # Asked of every milestone in every picture: twice as fast as `newest`.
         estimated, planned = self.estimated, self.planned
@@ -141,7 +141,7 @@ class Milestone:
 
 
 @dataclass(slots=True)
-class Project:
+class ProjectClaims:
     """What is known of one project."""
 
     registered: Stamp | None = None
@@ -159,7 +159,7 @@ class Project:
 
 
 @dataclass(slots=True)
-class Programme:
+class ProgrammeClaims:
     """What is announced for one programme."""
 
     registered: Stamp | None = None
@@ -169,31 +169,31 @@ class Programme:
 
 
 @dataclass(slots=True)
-class Dependency:
+class DependencyClaims:
     """What was said of one dependency."""
 
     declared: Register[int] | None = None
     withdrawn: Stamp | None = None
 
     @property
-    def holds(self) -> bool:
+    def is_in_force(self) -> bool:
         """Whether the newest declaration is newer than the newest withdrawal."""
         return self.declared is not None and (self.withdrawn is None or self.declared.stamp > self.withdrawn)
 
     @property
     def lag_days(self) -> int | None:
         """By how many days one follows the other; None where it does not hold."""
-        return self.declared.value if self.declared is not None and self.holds else None
+        return self.declared.value if self.declared is not None and self.is_in_force else None
 
 
 @dataclass(slots=True)
 class Facts:
     """The winning claims of a set of events."""
 
-    programmes: dict[str, Programme] = field(default_factory=dict)
-    projects: dict[ProjectKey, Project] = field(default_factory=dict)
-    milestones: dict[MilestoneKey, Milestone] = field(default_factory=dict)
-    dependencies: dict[DependencyKey, Dependency] = field(default_factory=dict)
+    programmes: dict[str, ProgrammeClaims] = field(default_factory=dict)
+    projects: dict[ProjectKey, ProjectClaims] = field(default_factory=dict)
+    milestones: dict[MilestoneKey, MilestoneClaims] = field(default_factory=dict)
+    dependencies: dict[DependencyKey, DependencyClaims] = field(default_factory=dict)
     #: Every site that was ever named, by whom: being named is enough to exist.
     sites: set[SiteKey] = field(default_factory=set)
 
@@ -216,7 +216,7 @@ class Facts:
         """Return every programme that an event names."""
         return set(self.programmes) | {key.programme for key in self.existing_projects()}
 
-    def split(self, programmes: Iterable[str]) -> dict[str, "Facts"]:
+    def split_by_programme(self, programmes: Iterable[str]) -> dict[str, "Facts"]:
         """Return the facts of each of some programmes; there must be none of others."""
         of = {name: Facts() for name in programmes}
         for name, programme in self.programmes.items():
@@ -231,7 +231,7 @@ class Facts:
             of[dependency.programme].dependencies[dependency] = said
         return of
 
-    def replaced(self, changed: "Facts", gone: Collection[tuple[str, str]] = ()) -> "Facts":
+    def merged_with(self, changed: "Facts", removed_projects: Collection[tuple[str, str]] = ()) -> "Facts":
         """Return these facts with those of some projects left out, and then the changed ones in their place.
 
         What is announced for programmes is the changed facts' alone. A dictionary in which nothing changes is taken
@@ -239,47 +239,49 @@ class Facts:
         """
         return Facts(
             changed.programmes,
-            _replaced(self.projects, changed.projects, gone),
-            _replaced(self.milestones, changed.milestones, gone),
-            _replaced(self.dependencies, changed.dependencies, gone),
-            {site for site in self.sites if site[:2] not in gone} | changed.sites,
+            _merge(self.projects, changed.projects, removed_projects),
+            _merge(self.milestones, changed.milestones, removed_projects),
+            _merge(self.dependencies, changed.dependencies, removed_projects),
+            {site for site in self.sites if site[:2] not in removed_projects} | changed.sites,
         )
 
 
-Key = TypeVar("Key", ProjectKey, MilestoneKey, DependencyKey)
+KeyT = TypeVar("KeyT", ProjectKey, MilestoneKey, DependencyKey)
 
 
-def _replaced(known: dict[Key, T], changed: dict[Key, T], gone: Collection[tuple[str, str]]) -> dict[Key, T]:
-    left_out = [key for key in known if key[:2] in gone] if gone else []
+def _merge(
+    current: dict[KeyT, T], changed: dict[KeyT, T], removed_projects: Collection[tuple[str, str]]
+) -> dict[KeyT, T]:
+    left_out = [key for key in current if key[:2] in removed_projects] if removed_projects else []
     if not changed and not left_out:
-        return known
-    kept = known.copy()
+        return current
+    kept = current.copy()
     for key in left_out:
         del kept[key]
     kept.update(changed)
     return kept
 
 
-Stamped = TypeVar("Stamped", Claim, Stamp, Register[str], Register[int], Register[Money])
+StampedT = TypeVar("StampedT", Claim, Stamp, Register[str], Register[int], Register[Money])
 
 
-def newest(one: Stamped | None, other: Stamped | None) -> Stamped | None:
+def newest(first: StampedT | None, second: StampedT | None) -> StampedT | None:
     """Return the one with the larger stamp; nothing is older than everything."""
-    if one is None or other is None:
-        return other if one is None else one
-    return one if _stamp(one) > _stamp(other) else other
+    if first is None or second is None:
+        return second if first is None else first
+    return first if _stamp_of(first) > _stamp_of(second) else second
 
 
-def _stamp(stamped: Claim | Stamp | Register[T]) -> str:
+def _stamp_of(stamped: Claim | Stamp | Register[T]) -> str:
     return stamped if isinstance(stamped, str) else stamped[0]
 
 
-def is_newer(one: Stamp | None, other: Stamp | None) -> bool:
+def is_newer(stamp: Stamp | None, other: Stamp | None) -> bool:
     """Return whether something was said, and after the other."""
-    return one is not None and (other is None or one > other)
+    return stamp is not None and (other is None or stamp > other)
 
 
-def unretracted(events: Iterable[Event]) -> Iterator[Event]:
+def exclude_retracted(events: Iterable[Event]) -> Iterator[Event]:
     """Leave out what its own source took back, whichever was said first; a retraction cannot be taken back."""
     events = list(events)
     retracted = {(event.source, event.data.retracts) for event in events if isinstance(event.data, EventRetracted)}
@@ -294,69 +296,73 @@ def fold(events: Iterable[Event]) -> Facts:
     for event in events:
         # First, and written out, because nearly every event is one.
         if isinstance(report := event.data, MilestoneReported):
-            _report(facts.milestones, event, report)
+            _apply_report(facts.milestones, event, report)
         else:
-            _add(facts, event)
+            _apply_event(facts, event)
     return facts
 
 
-def _add(facts: Facts, event: Event) -> None:
+def _apply_event(facts: Facts, event: Event) -> None:
     programme, project = event.programme, event.project
     match event.data:
         case MilestoneCancelled(milestone=slug):
             milestone = facts.milestones.setdefault(
-                MilestoneKey(intern(programme), intern(project), intern(slug)), Milestone()
+                MilestoneKey(intern(programme), intern(project), intern(slug)), MilestoneClaims()
             )
             milestone.cancelled = newest(milestone.cancelled, event.stamp)
         case DependencyDeclared() | DependencyWithdrawn():
-            _depend(facts, event, event.data)
+            _apply_dependency(facts, event, event.data)
         case ProjectRegistered():
-            _register(facts.projects.setdefault(ProjectKey(programme, project), Project()), event, event.data)
+            _apply_registration(
+                facts.projects.setdefault(ProjectKey(programme, project), ProjectClaims()), event, event.data
+            )
             if event.data.site is not None:
                 facts.sites.add(SiteKey(programme, project, event.data.site))
         case ProjectWithdrawn():
-            known = facts.projects.setdefault(ProjectKey(programme, project), Project())
+            known = facts.projects.setdefault(ProjectKey(programme, project), ProjectClaims())
             known.withdrawn = newest(known.withdrawn, event.stamp)
         case ProgrammeRegistered():
-            _register(facts.programmes.setdefault(programme, Programme()), event, event.data)
+            _apply_registration(facts.programmes.setdefault(programme, ProgrammeClaims()), event, event.data)
         case EventRetracted():
             # A retraction says nothing of its subject, yet it names it.
-            facts.projects.setdefault(ProjectKey(programme, project), Project())
+            facts.projects.setdefault(ProjectKey(programme, project), ProjectClaims())
 
 
-def _report(milestones: dict[MilestoneKey, Milestone], event: Event, report: MilestoneReported) -> None:
+def _apply_report(milestones: dict[MilestoneKey, MilestoneClaims], event: Event, report: MilestoneReported) -> None:
     # Written out, because this is done for nearly every event.
     key, stamp = MilestoneKey(intern(event.programme), intern(event.project), intern(report.milestone)), event.stamp
     if (milestone := milestones.get(key)) is None:
-        milestone = milestones[key] = Milestone()
+        milestone = milestones[key] = MilestoneClaims()
     claim, classifier = Claim(stamp, report.date, report.amount), report.classifier
-    if classifier is _PLANNED:
+    if classifier is _PLANNED_CLASSIFIER:
         if (planned := milestone.planned) is None or stamp > planned.stamp:
             milestone.planned = claim
         if (baseline := milestone.baseline) is None or stamp < baseline.stamp:
             # The baseline's amount is nobody's business: the contract reads it off the newest claims.
             milestone.baseline = Claim(stamp, report.date)
-    elif classifier is _ESTIMATED:
+    elif classifier is _ESTIMATED_CLASSIFIER:
         if (estimated := milestone.estimated) is None or stamp > estimated.stamp:
             milestone.estimated = claim
     elif (actual := milestone.actual) is None or stamp > actual.stamp:
         milestone.actual = claim
 
 
-def _depend(facts: Facts, event: Event, said: DependencyDeclared | DependencyWithdrawn) -> None:
-    names = event.programme, event.project, said.milestone, said.after.project, said.after.milestone
+def _apply_dependency(facts: Facts, event: Event, data: DependencyDeclared | DependencyWithdrawn) -> None:
+    names = event.programme, event.project, data.milestone, data.after.project, data.after.milestone
     key = DependencyKey(*map(intern, names))
-    dependency = facts.dependencies.setdefault(key, Dependency())
-    if isinstance(said, DependencyDeclared):
-        dependency.declared = newest(dependency.declared, Register(event.stamp, said.lag_days or 0))
+    dependency = facts.dependencies.setdefault(key, DependencyClaims())
+    if isinstance(data, DependencyDeclared):
+        dependency.declared = newest(dependency.declared, Register(event.stamp, data.lag_days or 0))
     else:
         dependency.withdrawn = newest(dependency.withdrawn, event.stamp)
 
 
-def _register(known: Project | Programme, event: Event, said: ProjectRegistered | ProgrammeRegistered) -> None:
+def _apply_registration(
+    claims: ProjectClaims | ProgrammeClaims, event: Event, data: ProjectRegistered | ProgrammeRegistered
+) -> None:
     stamp = event.stamp
-    known.registered = newest(known.registered, stamp)
-    for name in said.__struct_fields__:
-        value = getattr(said, name)
+    claims.registered = newest(claims.registered, stamp)
+    for name in data.__struct_fields__:
+        value = getattr(data, name)
         if value is not None:
-            setattr(known, name, newest(getattr(known, name), Register(stamp, value)))
+            setattr(claims, name, newest(getattr(claims, name), Register(stamp, value)))

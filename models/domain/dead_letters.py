@@ -4,8 +4,10 @@ from dataclasses import dataclass
 from typing import Final
 
 #: The headers that Milepost adds: contract, section 3. All others are the rejected record's own, whatever their names.
-OURS: Final = frozenset(f"milepost-{name}" for name in ("reason", "detail", "topic", "partition", "offset", "source"))
-_REASON: Final = "milepost-reason"
+MILEPOST_HEADERS: Final = frozenset(
+    f"milepost-{name}" for name in ("reason", "detail", "topic", "partition", "offset", "source")
+)
+_REASON_HEADER: Final = "milepost-reason"
 
 
 @dataclass(frozen=True, slots=True)

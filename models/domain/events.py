@@ -20,22 +20,22 @@ import msgspec
 from msgspec import Meta, Struct
 from msgspec.structs import force_setattr
 
-from models.domain.timestamps import Instant, Stamp, day_of, instant_at, make_stamp
+from models.domain.timestamps import Instant, Stamp, day_of, instant_from_epoch_ms, make_stamp
 
-SLUG: Final = r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?"
+SLUG_PATTERN: Final = r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?"
 MAX_VALUE_BYTES: Final = 256 * 1024
 FIRST_YEAR, LAST_YEAR = 1990, 2100
 UNKNOWN_TYPE: Final = "unknown"
 
-Slug = Annotated[str, Meta(pattern=rf"\A{SLUG}\Z")]
+Slug = Annotated[str, Meta(pattern=rf"\A{SLUG_PATTERN}\Z")]
 ShortText = Annotated[str, Meta(max_length=200)]
 Remark = Annotated[str, Meta(max_length=1000)]
 EventId = Annotated[str, Meta(min_length=1, max_length=255, pattern=r"\A[^\x00-\x1f\x7f-\x9f]*\Z")]
-Day = Annotated[date, Meta(description=f"YYYY-MM-DD, years {FIRST_YEAR} to {LAST_YEAR}")]
+ReportedDate = Annotated[date, Meta(description=f"YYYY-MM-DD, years {FIRST_YEAR} to {LAST_YEAR}")]
 Jobs = Annotated[int, Meta(ge=0)]
 
 
-class Reason(StrEnum):
+class RejectionReason(StrEnum):
     """Why an event was not accepted: the closed set of the contract, section 3."""
 
     MALFORMED = "malformed"
@@ -59,7 +59,7 @@ class Oddity(StrEnum):
 class Rejection(Struct, frozen=True):
     """An event that was not accepted: a value, never an exception."""
 
-    reason: Reason
+    reason: RejectionReason
     detail: str
     #: The CloudEvents source, when it could be read.
     source: str | None = None
@@ -85,17 +85,17 @@ class MilestoneRef(Struct, frozen=True):
     milestone: Slug
 
 
-class Data(Struct, frozen=True):
+class EventData(Struct, frozen=True):
     """What an event of one type carries. An optional field that is null counts as absent."""
 
     TYPE: ClassVar[str]
 
-    def fault(self, _instant: Instant) -> str | None:
+    def find_error(self, _instant: Instant) -> str | None:
         """Return what the field types cannot express and is wrong all the same, or None."""
         return None
 
 
-class ProgrammeRegistered(Data, frozen=True):
+class ProgrammeRegistered(EventData, frozen=True):
     """What is announced for a whole programme."""
 
     TYPE: ClassVar[str] = "milepost.programme.registered.v1"
@@ -104,7 +104,7 @@ class ProgrammeRegistered(Data, frozen=True):
     jobs: Jobs | None = None
 
 
-class ProjectRegistered(Data, frozen=True):
+class ProjectRegistered(EventData, frozen=True):
     """What is known of a project; each field is its own register."""
 
     TYPE: ClassVar[str] = "milepost.project.registered.v1"
@@ -115,7 +115,7 @@ class ProjectRegistered(Data, frozen=True):
     jobs: Jobs | None = None
 
 
-class ProjectWithdrawn(Data, frozen=True):
+class ProjectWithdrawn(EventData, frozen=True):
     """A project left its programme."""
 
     TYPE: ClassVar[str] = "milepost.project.withdrawn.v1"
@@ -130,19 +130,19 @@ class Classifier(StrEnum):
     ACTUAL = "ACT"
 
 
-class MilestoneReported(Data, frozen=True):
+class MilestoneReported(EventData, frozen=True):
     """A claim about one date of one milestone."""
 
     TYPE: ClassVar[str] = "milepost.milestone.reported.v1"
     milestone: Slug
     classifier: Classifier
-    date: Day
+    date: ReportedDate
     reason: Slug | None = None
     remark: Remark | None = None
     party: ShortText | None = None
     amount: Money | None = None
 
-    def fault(self, instant: Instant) -> str | None:
+    def find_error(self, instant: Instant) -> str | None:
         """Return why the date cannot be, or None."""
         if not FIRST_YEAR <= self.date.year <= LAST_YEAR:
             return f"date {self.date} is outside of the years {FIRST_YEAR} to {LAST_YEAR}"
@@ -153,7 +153,7 @@ class MilestoneReported(Data, frozen=True):
         return None
 
 
-class MilestoneCancelled(Data, frozen=True):
+class MilestoneCancelled(EventData, frozen=True):
     """A milestone no longer applies."""
 
     TYPE: ClassVar[str] = "milepost.milestone.cancelled.v1"
@@ -162,7 +162,7 @@ class MilestoneCancelled(Data, frozen=True):
     remark: Remark | None = None
 
 
-class DependencyDeclared(Data, frozen=True):
+class DependencyDeclared(EventData, frozen=True):
     """The subject's milestone comes at least `lag_days` after another one (finish to start)."""
 
     TYPE: ClassVar[str] = "milepost.dependency.declared.v1"
@@ -176,7 +176,7 @@ class DependencyDeclared(Data, frozen=True):
             force_setattr(self, "lag_days", 0)
 
 
-class DependencyWithdrawn(Data, frozen=True):
+class DependencyWithdrawn(EventData, frozen=True):
     """A dependency is taken back."""
 
     TYPE: ClassVar[str] = "milepost.dependency.withdrawn.v1"
@@ -184,7 +184,7 @@ class DependencyWithdrawn(Data, frozen=True):
     after: MilestoneRef
 
 
-class EventRetracted(Data, frozen=True):
+class EventRetracted(EventData, frozen=True):
     """An earlier or later event of the same source counts as never said."""
 
     TYPE: ClassVar[str] = "milepost.event.retracted.v1"
@@ -193,7 +193,7 @@ class EventRetracted(Data, frozen=True):
     remark: Remark | None = None
 
 
-DATA_TYPES: Final[dict[str, type[Data]]] = {
+DATA_TYPES: Final[dict[str, type[EventData]]] = {
     data.TYPE: data
     for data in (
         ProgrammeRegistered,
@@ -207,8 +207,8 @@ DATA_TYPES: Final[dict[str, type[Data]]] = {
     )
 }
 
-_encode: Final = msgspec.json.Encoder().encode
-_SUBJECT = re.compile(rf"({SLUG})(?:/({SLUG}))?")
+_encode_json: Final = msgspec.json.Encoder().encode
+_SUBJECT_PATTERN = re.compile(rf"({SLUG_PATTERN})(?:/({SLUG_PATTERN}))?")
 
 
 class Event(Struct, frozen=True, kw_only=True):
@@ -222,10 +222,10 @@ class Event(Struct, frozen=True, kw_only=True):
     #: When the claim was made, as its publisher first said.
     time: Instant
     #: The extension `recordedtime`: takes the place of `time`.
-    recorded: Instant | None = None
+    recorded_time: Instant | None = None
     correlationid: str | None = None
     causationid: str | None = None
-    data: Data
+    data: EventData
     #: What was let pass in reading it; no part of the content.
     oddities: tuple[Oddity, ...] = ()
 
@@ -237,7 +237,7 @@ class Event(Struct, frozen=True, kw_only=True):
     @property
     def instant(self) -> Instant:
         """The time that counts."""
-        return self.time if self.recorded is None else self.recorded
+        return self.time if self.recorded_time is None else self.recorded_time
 
     @property
     def stamp(self) -> Stamp:
@@ -256,22 +256,22 @@ class Event(Struct, frozen=True, kw_only=True):
             self.programme,
             self.project,
             self.time,
-            self.recorded,
+            self.recorded_time,
             self.correlationid,
             self.causationid,
             self.data,
         )
-        return blake2b(_encode(content), digest_size=16).digest()
+        return blake2b(_encode_json(content), digest_size=16).digest()
 
 
 @lru_cache(maxsize=16_384)
-def read_subject(subject: str) -> tuple[str, str] | None:
+def parse_subject(subject: str) -> tuple[str, str] | None:
     """Return (programme, project or ""), or None when a subject is not formed as the contract says."""
-    match = _SUBJECT.fullmatch(subject)
+    match = _SUBJECT_PATTERN.fullmatch(subject)
     return None if match is None else (match[1], match[2] or "")
 
 
-CATALOGUE: Final = (
+MILESTONE_CATALOGUE: Final = (
     "memorandum-signed",
     "agreement-signed",
     "participant-admitted",
@@ -285,34 +285,35 @@ CATALOGUE: Final = (
     "production-launched",
 )
 
-_PLACE: Final = {milestone: place for place, milestone in enumerate(CATALOGUE)}
+_CATALOGUE_POSITION: Final = {milestone: place for place, milestone in enumerate(MILESTONE_CATALOGUE)}
 
 
-def place(milestone: str) -> tuple[int, str]:
+def catalogue_sort_key(milestone: str) -> tuple[int, str]:
     """Return a key that sorts milestones in the catalogue's order, the unknown behind them by name."""
-    return _PLACE.get(milestone, len(CATALOGUE)), milestone
+    return _CATALOGUE_POSITION.get(milestone, len(MILESTONE_CATALOGUE)), milestone
 
 
 #: How far a claim may lie ahead of the broker's append time: contract, section 3.
-FUTURE_MS: Final = 10 * 60 * 1000
+MAX_CLOCK_SKEW_MS: Final = 10 * 60 * 1000
 
 #: Which sources may speak for a programme; a programme that is not named takes any.
 AllowedSources = Mapping[str, Sequence[str]]
 
 
-def admit(event: Event, appended_ms: int, allowed: AllowedSources) -> Event | Rejection:
+def check_acceptable(event: Event, appended_ms: int, allowed_sources: AllowedSources) -> Event | Rejection:
     """Return the event itself, or why it may not come in."""
-    if event.instant > instant_at(appended_ms + FUTURE_MS):
+    if event.instant > instant_from_epoch_ms(appended_ms + MAX_CLOCK_SKEW_MS):
         return Rejection(
-            Reason.TIME_IN_FUTURE,
-            f"claimed at {event.instant}Z, appended at {instant_at(appended_ms)}Z; is the publisher's clock right?",
+            RejectionReason.TIME_IN_FUTURE,
+            f"claimed at {event.instant}Z, appended at {instant_from_epoch_ms(appended_ms)}Z; is the"
+            " publisher's clock right?",
             event.source,
             event.type,
         )
-    sources = allowed.get(event.programme)
+    sources = allowed_sources.get(event.programme)
     if sources is not None and event.source not in sources:
         return Rejection(
-            Reason.SOURCE_NOT_ALLOWED,
+            RejectionReason.SOURCE_NOT_ALLOWED,
             f"source {event.source!r} may not speak for programme {event.programme!r}",
             event.source,
             event.type,

@@ -10,13 +10,13 @@ from datetime import date
 from enum import StrEnum
 from typing import NamedTuple
 
-from models.domain.claims import Claim, DependencyKey, Facts, Milestone, MilestoneKey, Project, ProjectKey
+from models.domain.claims import Claim, DependencyKey, Facts, MilestoneClaims, MilestoneKey, ProjectClaims, ProjectKey
 from models.domain.events import Classifier
-from models.domain.schedule import Driver, Picture, Standing, State
+from models.domain.schedule import MilestoneRef, MilestoneStatus, Schedule, State
 from models.domain.timestamps import Stamp
 
 
-class SetBy(StrEnum):
+class ForecastBasis(StrEnum):
     """What a forecast comes from."""
 
     ACTUAL = "actual"
@@ -29,7 +29,7 @@ class SetBy(StrEnum):
     NOTHING = "nothing"
 
 
-class Role(StrEnum):
+class EvidenceRole(StrEnum):
     """What an event is to a link of the chain."""
 
     BASELINE = "baseline"
@@ -48,10 +48,10 @@ class Evidence(NamedTuple):
     """A claim that counts, and as what."""
 
     stamp: Stamp
-    role: Role
+    role: EvidenceRole
 
 
-class Why(StrEnum):
+class IgnoredBecause(StrEnum):
     """Why a milestone is not waited for although a dependency says so."""
 
     CANCELLED = "cancelled"
@@ -60,29 +60,29 @@ class Why(StrEnum):
     CYCLE = "cycle"
 
 
-class LeftOut(NamedTuple):
+class IgnoredPredecessor(NamedTuple):
     """A predecessor that has no say."""
 
-    gate: Driver
-    why: Why
+    gate: MilestoneRef
+    because: IgnoredBecause
 
 
-class Link(NamedTuple):
+class ChainLink(NamedTuple):
     """One milestone of the chain."""
 
-    standing: Standing
+    status: MilestoneStatus
     #: Of estimated and planned what was said last, and which of the two that is.
     own_date: date | None
     own_classifier: Classifier | None
-    set_by: SetBy
+    set_by: ForecastBasis
     #: How long after its driver it comes, at least.
     lag_days: int | None
     #: In the order in which it was said.
     evidence: Sequence[Evidence]
-    left_out: Sequence[LeftOut]
+    ignored: Sequence[IgnoredPredecessor]
 
 
-def explain(facts: Facts, shown: Picture, key: MilestoneKey) -> list[Link]:
+def explain_forecast(facts: Facts, schedule: Schedule, key: MilestoneKey) -> list[ChainLink]:
     """Return the chain from a milestone of a picture down to the one whose date is its own.
 
     The facts are those that the picture was drawn of.
@@ -90,89 +90,91 @@ def explain(facts: Facts, shown: Picture, key: MilestoneKey) -> list[Link]:
     chain = []
     asked: MilestoneKey | None = key
     while asked is not None:
-        link = _link(facts, shown, asked)
+        link = _chain_link(facts, schedule, asked)
         chain.append(link)
-        driver = link.standing.driver
+        driver = link.status.driver
         asked = None if driver is None else MilestoneKey(key.programme, *driver)
     return chain
 
 
-def _link(facts: Facts, shown: Picture, key: MilestoneKey) -> Link:
-    standing = shown.standings[shown.network.places[key]]
-    claims = facts.milestones.get(key, Milestone())
-    own = claims.own
-    gate = _gate(shown, standing, own)
+def _chain_link(facts: Facts, schedule: Schedule, key: MilestoneKey) -> ChainLink:
+    standing = schedule.statuses[schedule.network.index_of[key]]
+    claims = facts.milestones.get(key, MilestoneClaims())
+    own = claims.own_claim
+    gate = _deciding_gate(schedule, standing, own)
     declared = None if gate is None else facts.dependencies[DependencyKey(*key, *gate)].declared
-    return Link(
+    return ChainLink(
         standing,
         None if own is None else own.date,
         None if own is None else Classifier.ESTIMATED if own is claims.estimated else Classifier.PLANNED,
-        _set_by(standing, claims, shown.day),
+        _forecast_basis(standing, claims, schedule.data_date),
         declared.value if declared is not None and standing.driver is not None else None,
-        sorted(_evidence(facts, key, None if declared is None else declared.stamp)),
+        sorted(_collect_evidence(facts, key, None if declared is None else declared.stamp)),
         # What has an actual date waits for nothing any more.
-        [] if standing.actual is not None else sorted(_left_out(shown, key)),
+        [] if standing.actual is not None else sorted(_ignored_predecessors(schedule, key)),
     )
 
 
-def _set_by(standing: Standing, claims: Milestone, day: date) -> SetBy:
-    own = claims.own
-    if standing.actual is not None:
-        return SetBy.ACTUAL
-    if standing.forecast is None:
-        return SetBy.NOTHING
-    if standing.driver is not None:
-        return SetBy.DRIVER
-    if own is None or own.date < day:
-        return SetBy.DATA_DATE
-    return SetBy.ESTIMATED if own is claims.estimated else SetBy.PLANNED
+def _forecast_basis(status: MilestoneStatus, claims: MilestoneClaims, data_date: date) -> ForecastBasis:
+    own = claims.own_claim
+    if status.actual is not None:
+        return ForecastBasis.ACTUAL
+    if status.forecast is None:
+        return ForecastBasis.NOTHING
+    if status.driver is not None:
+        return ForecastBasis.DRIVER
+    if own is None or own.date < data_date:
+        return ForecastBasis.DATA_DATE
+    return ForecastBasis.ESTIMATED if own is claims.estimated else ForecastBasis.PLANNED
 
 
-def _gate(shown: Picture, standing: Standing, own: Claim | None) -> Driver | None:
+def _deciding_gate(schedule: Schedule, status: MilestoneStatus, own_claim: Claim | None) -> MilestoneRef | None:
     """Return the predecessor without which the forecast would be another: of several, what comes last."""
-    if standing.driver is not None or own is not None or standing.actual is not None or standing.forecast is None:
-        return standing.driver
+    if status.driver is not None or own_claim is not None or status.actual is not None or status.forecast is None:
+        return status.driver
     # Without a date of its own there is a forecast only because something is waited for, early as that may be.
-    network = shown.network
+    network = schedule.network
     waited_for = [
         (gate.forecast.toordinal() + lag_days, -place)
-        for place, lag_days in network.before[network.places[standing.key]]
-        if _why_left_out(gate := shown.standings[place]) is None and gate.forecast is not None
+        for place, lag_days in network.predecessors[network.index_of[status.key]]
+        if _ignored_because(gate := schedule.statuses[place]) is None and gate.forecast is not None
     ]
     _, place = max(waited_for)
-    return Driver(*network.milestones[-place][1:])
+    return MilestoneRef(*network.milestones[-place][1:])
 
 
-def _evidence(facts: Facts, key: MilestoneKey, dependency: Stamp | None) -> Iterator[Evidence]:
-    claims = facts.milestones.get(key, Milestone())
-    project = facts.projects.get(ProjectKey(key.programme, key.project), Project())
+def _collect_evidence(facts: Facts, key: MilestoneKey, dependency: Stamp | None) -> Iterator[Evidence]:
+    claims = facts.milestones.get(key, MilestoneClaims())
+    project = facts.projects.get(ProjectKey(key.programme, key.project), ProjectClaims())
     for role, claim in (
-        (Role.BASELINE, claims.baseline),
-        (Role.PLANNED, claims.planned),
-        (Role.ESTIMATED, claims.estimated),
-        (Role.ACTUAL, claims.actual),
+        (EvidenceRole.BASELINE, claims.baseline),
+        (EvidenceRole.PLANNED, claims.planned),
+        (EvidenceRole.ESTIMATED, claims.estimated),
+        (EvidenceRole.ACTUAL, claims.actual),
     ):
         if claim is not None:
             yield Evidence(claim.stamp, role)
     if dependency is not None:
-        yield Evidence(dependency, Role.DEPENDENCY)
+        yield Evidence(dependency, EvidenceRole.DEPENDENCY)
     if claims.cancelled is not None and claims.is_cancelled:
-        yield Evidence(claims.cancelled, Role.CANCELLATION)
+        yield Evidence(claims.cancelled, EvidenceRole.CANCELLATION)
     if project.withdrawn is not None and project.is_withdrawn:
-        yield Evidence(project.withdrawn, Role.WITHDRAWAL)
+        yield Evidence(project.withdrawn, EvidenceRole.WITHDRAWAL)
 
 
-def _left_out(shown: Picture, key: MilestoneKey) -> Iterator[LeftOut]:
-    network = shown.network
-    for place, _ in network.before[network.places[key]]:
-        if (why := _why_left_out(shown.standings[place])) is not None:
-            yield LeftOut(Driver(*network.milestones[place][1:]), why)
-    for dependency in network.set_aside:
+def _ignored_predecessors(schedule: Schedule, key: MilestoneKey) -> Iterator[IgnoredPredecessor]:
+    network = schedule.network
+    for place, _ in network.predecessors[network.index_of[key]]:
+        if (why := _ignored_because(schedule.statuses[place])) is not None:
+            yield IgnoredPredecessor(MilestoneRef(*network.milestones[place][1:]), why)
+    for dependency in network.cyclic:
         if dependency[:3] == key:
-            yield LeftOut(Driver(dependency.after_project, dependency.after_milestone), Why.CYCLE)
+            yield IgnoredPredecessor(
+                MilestoneRef(dependency.after_project, dependency.after_milestone), IgnoredBecause.CYCLE
+            )
 
 
-def _why_left_out(gate: Standing) -> Why | None:
+def _ignored_because(gate: MilestoneStatus) -> IgnoredBecause | None:
     if gate.state is State.CANCELLED:
-        return Why.CANCELLED
-    return Why.NO_FORECAST if gate.forecast is None else None
+        return IgnoredBecause.CANCELLED
+    return IgnoredBecause.NO_FORECAST if gate.forecast is None else None

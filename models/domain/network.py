@@ -15,9 +15,9 @@ from models.domain.timestamps import Stamp
 
 #: One end of a dependency, seen from the other: its place in `Network.milestones`, and the lag in days. (Plain tuples,
 #: here and below: there are tens of thousands, and a named one takes six times as long to make.)
-Link = tuple[int, int]
+PredecessorLink = tuple[int, int]
 #: Stamp, the place that waits, the place of its gate, and which dependency it is.
-_Edge = tuple[Stamp, int, int, DependencyKey]
+_StampedEdge = tuple[Stamp, int, int, DependencyKey]
 
 
 class Network(NamedTuple):
@@ -25,61 +25,63 @@ class Network(NamedTuple):
 
     #: Sorted by programme, project, milestone.
     milestones: Sequence[MilestoneKey]
-    places: Mapping[tuple[str, ...], int]
+    index_of: Mapping[tuple[str, ...], int]
     #: Of each place: what it waits for. Who waits for it is not kept: a walk against the order meets them first.
-    before: Sequence[Sequence[Link]]
+    predecessors: Sequence[Sequence[PredecessorLink]]
     #: The places, each behind all that it waits for.
-    order: Sequence[int]
+    topological_order: Sequence[int]
     #: Dependencies that hold and would close a cycle, in the order of their stamps.
-    set_aside: Sequence[DependencyKey]
+    cyclic: Sequence[DependencyKey]
     #: What it was made of.
-    of: Facts
+    facts: Facts
 
-    def fits(self, facts: Facts) -> bool:
+    def is_reusable_for(self, facts: Facts) -> bool:
         """Return whether these facts have the same network, as far as that can be told without making it.
 
         Whoever changes facts by a few claims keeps the very same dictionary of dependencies where none of them changed.
         """
-        return self.of.dependencies is facts.dependencies and self.of.milestones.keys() == facts.milestones.keys()
+        return self.facts.dependencies is facts.dependencies and self.facts.milestones.keys() == facts.milestones.keys()
 
 
-def network(facts: Facts) -> Network:
+def build_network(facts: Facts) -> Network:
     """Return the network of what was said, of one programme or of many."""
     try:
-        return _network(facts, sorted(facts.milestones))
+        return _build_network(facts, sorted(facts.milestones))
     except KeyError:
         # A dependency names one of which nothing else was said.
-        return _network(facts, sorted(facts.existing_milestones()))
+        return _build_network(facts, sorted(facts.existing_milestones()))
 
 
-def _network(facts: Facts, milestones: Sequence[MilestoneKey]) -> Network:
+def _build_network(facts: Facts, milestones: Sequence[MilestoneKey]) -> Network:
     """Return the network of these milestones; raises `KeyError` when a dependency names another."""
     places: dict[tuple[str, ...], int] = dict(zip(milestones, count()))
-    before = _links(facts, places, ())
-    order = _order(before)
+    before = _build_predecessors(facts, places, ())
+    order = _sort_topologically(before)
     set_aside: list[DependencyKey] = []
     if len(order) < len(places):
-        set_aside = _set_aside(facts, places, set(range(len(places))).difference(order))
-        before = _links(facts, places, set(set_aside))
-        order = _order(before)
+        set_aside = _find_cyclic(facts, places, set(range(len(places))).difference(order))
+        before = _build_predecessors(facts, places, set(set_aside))
+        order = _sort_topologically(before)
     return Network(milestones, places, before, order, set_aside, facts)
 
 
-def _links(facts: Facts, places: Mapping[tuple[str, ...], int], without: Collection[DependencyKey]) -> list[list[Link]]:
+def _build_predecessors(
+    facts: Facts, index_of: Mapping[tuple[str, ...], int], excluded: Collection[DependencyKey]
+) -> list[list[PredecessorLink]]:
     """Return of every place what it waits for."""
-    before: list[list[Link]] = [[] for _ in range(len(places))]
+    before: list[list[PredecessorLink]] = [[] for _ in range(len(index_of))]
     for key, dependency in facts.dependencies.items():
         programme, project, milestone, gate_project, gate = key
-        waiting, its = places[programme, project, milestone], places[programme, gate_project, gate]
-        if (lag_days := dependency.lag_days) is not None and key not in without:
+        waiting, its = index_of[programme, project, milestone], index_of[programme, gate_project, gate]
+        if (lag_days := dependency.lag_days) is not None and key not in excluded:
             before[waiting].append((its, lag_days))
     return before
 
 
-def _order(before: Sequence[Sequence[Link]]) -> list[int]:
+def _sort_topologically(predecessors: Sequence[Sequence[PredecessorLink]]) -> list[int]:
     """Return the places, each behind all that it waits for, as far as they can be ordered."""
-    left = [0] * len(before)
-    for links in before:
+    left = [0] * len(predecessors)
+    for links in predecessors:
         for gate, _ in links:
             left[gate] += 1
     order: list[int] = []
@@ -89,7 +91,7 @@ def _order(before: Sequence[Sequence[Link]]) -> list[int]:
     while free:
         place = free.pop()
         order.append(place)
-        for gate, _ in before[place]:
+        for gate, _ in predecessors[place]:
             left[gate] -= 1
             if not left[gate]:
                 free.append(gate)
@@ -97,19 +99,21 @@ def _order(before: Sequence[Sequence[Link]]) -> list[int]:
     return order
 
 
-def _set_aside(facts: Facts, places: Mapping[tuple[str, ...], int], tangled: Container[int]) -> list[DependencyKey]:
+def _find_cyclic(
+    facts: Facts, index_of: Mapping[tuple[str, ...], int], unordered: Container[int]
+) -> list[DependencyKey]:
     """Return the dependencies among some places that close a cycle, in the order of their stamps."""
     edges = []
     for key, dependency in facts.dependencies.items():
-        waiting, gate = places[key[:3]], places[key.programme, key.after_project, key.after_milestone]
-        if dependency.declared and dependency.holds and waiting in tangled and gate in tangled:
+        waiting, gate = index_of[key[:3]], index_of[key.programme, key.after_project, key.after_milestone]
+        if dependency.declared and dependency.is_in_force and waiting in unordered and gate in unordered:
             edges.append((dependency.declared.stamp, waiting, gate, key))
-    return [key for *_, key in _closing(sorted(edges))]
+    return [key for *_, key in _cycle_closing_edges(sorted(edges))]
 
 
-def _closing(edges: Sequence[_Edge]) -> list[_Edge]:
+def _cycle_closing_edges(edges: Sequence[_StampedEdge]) -> list[_StampedEdge]:
     """Return the edges that close a cycle with those that were taken before them."""
-    rank = {place: number for number, place in enumerate(_nearly_ordered(edges))}
+    rank = {place: number for number, place in enumerate(_approximate_order(edges))}
     before: dict[int, list[int]] = {place: [] for place in rank}
     after: dict[int, list[int]] = {place: [] for place in rank}
     closing = []
@@ -117,11 +121,11 @@ def _closing(edges: Sequence[_Edge]) -> list[_Edge]:
         _, waiting, gate, _ = edge
         low, high = rank[waiting], rank[gate]
         if low <= high:
-            later = _reached(waiting, after, rank, low, high)
+            later = _reachable_within_ranks(waiting, after, rank, low, high)
             if gate in later:
                 closing.append(edge)
                 continue
-            earlier = _reached(gate, before, rank, low, high)
+            earlier = _reachable_within_ranks(gate, before, rank, low, high)
             # The gate and what it waits for move ahead of what waits, all within the ranks they had.
             moved = sorted(earlier, key=rank.__getitem__) + sorted(later, key=rank.__getitem__)
             rank.update(zip(moved, sorted(map(rank.__getitem__, moved)), strict=True))
@@ -130,7 +134,7 @@ def _closing(edges: Sequence[_Edge]) -> list[_Edge]:
     return closing
 
 
-def _nearly_ordered(edges: Sequence[_Edge]) -> list[int]:
+def _approximate_order(edges: Sequence[_StampedEdge]) -> list[int]:
     """Return the places in an order against which few edges go: the less there is to mend."""
     gates: dict[int, list[int]] = {place: [] for edge in edges for place in edge[1:3]}
     for _, waiting, gate, _ in edges:
@@ -151,19 +155,21 @@ def _nearly_ordered(edges: Sequence[_Edge]) -> list[int]:
     return ordered
 
 
-def leading_on(start: int, links: Sequence[Sequence[Link]], closed: Sequence[bool]) -> set[int]:
+def reachable(start: int, predecessors: Sequence[Sequence[PredecessorLink]], excluded: Sequence[bool]) -> set[int]:
     """Return the places that links lead to from a place, itself left out; to no closed one, and through none."""
     reached: set[int] = set()
-    open_ = [] if closed[start] else [start]
+    open_ = [] if excluded[start] else [start]
     while open_:
-        for place, _ in links[open_.pop()]:
-            if place not in reached and not closed[place]:
+        for place, _ in predecessors[open_.pop()]:
+            if place not in reached and not excluded[place]:
                 reached.add(place)
                 open_.append(place)
     return reached
 
 
-def _reached(start: int, links: Mapping[int, Sequence[int]], rank: Mapping[int, int], low: int, high: int) -> set[int]:
+def _reachable_within_ranks(
+    start: int, links: Mapping[int, Sequence[int]], rank: Mapping[int, int], low: int, high: int
+) -> set[int]:
     """Return the places that links lead to from a start, itself included, within a range of ranks."""
     reached, open_ = {start}, [start]
     while open_:

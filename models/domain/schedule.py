@@ -17,16 +17,16 @@ from itertools import compress, count
 from operator import is_not, ne
 from typing import Final, NamedTuple
 
-from models.domain.claims import DependencyKey, Facts, Milestone, MilestoneKey
+from models.domain.claims import DependencyKey, Facts, MilestoneClaims, MilestoneKey
 from models.domain.events import Money
-from models.domain.network import Network, leading_on, network
+from models.domain.network import Network, build_network, reachable
 from models.domain.timestamps import Stamp
 
-_LAST_DAY: Final = date.max.toordinal()
-_NEVER: Final = 1 << 60
-_NOTHING: Final = Milestone()
+_MAX_ORDINAL: Final = date.max.toordinal()
+_NO_DEADLINE: Final = 1 << 60
+_NO_MILESTONE_CLAIMS: Final = MilestoneClaims()
 #: Of more achievements at once than this, all is reckoned anew.
-_MANY: Final = 20
+_MAX_INCREMENTAL: Final = 20
 
 
 class State(StrEnum):
@@ -46,7 +46,7 @@ _CANCELLED, _ACHIEVED, _UNKNOWN, _OVERDUE, _BLOCKED, _SLIPPING, _PLANNED = State
 _CLOSED: Final = (_ACHIEVED, _CANCELLED)
 
 
-class Driver(NamedTuple):
+class MilestoneRef(NamedTuple):
     """The predecessor that sets a forecast, of the same programme."""
 
     project: str
@@ -57,7 +57,7 @@ class Driver(NamedTuple):
         return f"{self.project}/{self.milestone}"
 
 
-class Standing(NamedTuple):
+class MilestoneStatus(NamedTuple):
     """One milestone on one day; days count late as positive."""
 
     programme: str
@@ -71,11 +71,11 @@ class Standing(NamedTuple):
     slip_days: int | None
     float_days: int | None
     state: State
-    driver: Driver | None
+    driver: MilestoneRef | None
     #: How many open milestones wait for it, directly or through others.
     dependents: int
     #: The newest claim about it.
-    last: Stamp | None
+    last_claim_stamp: Stamp | None
     amount: Money | None
 
     @property
@@ -92,14 +92,14 @@ class Standing(NamedTuple):
 class _Inputs(NamedTuple):
     """What is known of each place of a network before the walks."""
 
-    claims: list[Milestone]
-    own: list[int]
-    planned: list[int]
-    actual: list[int]
+    claims: list[MilestoneClaims]
+    own_days: list[int]
+    planned_days: list[int]
+    actual_days: list[int]
     cancelled: list[bool]
 
 
-class _Outcome(NamedTuple):
+class _PassResults(NamedTuple):
     """What the walks find out of each place."""
 
     forecasts: list[int]
@@ -110,74 +110,74 @@ class _Outcome(NamedTuple):
     dependents: list[int]
 
 
-class Picture(NamedTuple):
+class Schedule(NamedTuple):
     """How everything stands on one day."""
 
     #: Sorted by programme, project, milestone.
-    standings: list[Standing]
-    day: date
+    statuses: list[MilestoneStatus]
+    data_date: date
     network: Network
     inputs: _Inputs
-    outcome: _Outcome
+    results: _PassResults
 
     @property
-    def set_aside(self) -> Sequence[DependencyKey]:
+    def cyclic(self) -> Sequence[DependencyKey]:
         """Dependencies that hold, and are left out because they close a cycle; in the order of their stamps."""
-        return self.network.set_aside
+        return self.network.cyclic
 
 
-def picture(facts: Facts, data_date: date, before: Picture | None = None) -> Picture:
+def compute_schedule(facts: Facts, data_date: date, previous: Schedule | None = None) -> Schedule:
     """Return how every milestone stands on a day, of one programme or of many.
 
     `before`, any earlier picture of the same programmes, makes it faster and changes nothing.
     """
-    known = before if before is not None and before.network.fits(facts) else None
-    net = network(facts) if known is None else known.network
-    inputs = _inputs(facts, net)
+    known = previous if previous is not None and previous.network.is_reusable_for(facts) else None
+    net = build_network(facts) if known is None else known.network
+    inputs = _collect_inputs(facts, net)
     today = data_date.toordinal()
-    forecasts, drivers = _forward(net, inputs, today)
-    dependents = _dependents(net, inputs) if known is None else _dependents_since(known, inputs)
-    outcome = _Outcome(forecasts, drivers, _floats(net, inputs, forecasts), dependents)
-    if known is None or known.day != data_date:
-        standings = list(_standings(net, inputs, outcome, range(len(net.order)), today))
+    forecasts, drivers = _forward_pass(net, inputs, today)
+    dependents = _count_dependents(net, inputs) if known is None else _update_dependents(known, inputs)
+    outcome = _PassResults(forecasts, drivers, _backward_pass(net, inputs, forecasts), dependents)
+    if known is None or known.data_date != data_date:
+        standings = list(_build_statuses(net, inputs, outcome, range(len(net.topological_order)), today))
     else:
-        standings, differing = known.standings.copy(), _differing(known, inputs, outcome)
-        for place, standing in zip(differing, _standings(net, inputs, outcome, differing, today), strict=True):
+        standings, differing = known.statuses.copy(), _changed_indexes(known, inputs, outcome)
+        for place, standing in zip(differing, _build_statuses(net, inputs, outcome, differing, today), strict=True):
             standings[place] = standing
-    return Picture(standings, data_date, net, inputs, outcome)
+    return Schedule(standings, data_date, net, inputs, outcome)
 
 
-def _differing(known: Picture, inputs: _Inputs, outcome: _Outcome) -> set[int]:
+def _changed_indexes(previous: Schedule, inputs: _Inputs, results: _PassResults) -> set[int]:
     """Return the places that do not stand as they did on the same day in the same network."""
-    differing = set(compress(count(), map(is_not, known.inputs.claims, inputs.claims)))
-    then: Sequence[Sequence[object]] = (known.inputs.cancelled, *known.outcome)
-    now: Sequence[Sequence[object]] = (inputs.cancelled, *outcome)
+    differing = set(compress(count(), map(is_not, previous.inputs.claims, inputs.claims)))
+    then: Sequence[Sequence[object]] = (previous.inputs.cancelled, *previous.results)
+    now: Sequence[Sequence[object]] = (inputs.cancelled, *results)
     return differing.union(*(compress(count(), map(ne, was, is_now)) for was, is_now in zip(then, now, strict=True)))
 
 
-def _inputs(facts: Facts, net: Network) -> _Inputs:
+def _collect_inputs(facts: Facts, network: Network) -> _Inputs:
     withdrawn = {key for key, project in facts.projects.items() if project.is_withdrawn}
-    claims = [claim or _NOTHING for claim in map(facts.milestones.get, net.milestones)]
-    owns = [claim.own for claim in claims]
+    claims = [claim or _NO_MILESTONE_CLAIMS for claim in map(facts.milestones.get, network.milestones)]
+    owns = [claim.own_claim for claim in claims]
     return _Inputs(
         claims,
-        own=[own.date.toordinal() if own else 0 for own in owns],
-        planned=[planned.date.toordinal() if (planned := claim.planned) else 0 for claim in claims],
-        actual=[actual.date.toordinal() if (actual := claim.actual) else 0 for claim in claims],
+        own_days=[own.date.toordinal() if own else 0 for own in owns],
+        planned_days=[planned.date.toordinal() if (planned := claim.planned) else 0 for claim in claims],
+        actual_days=[actual.date.toordinal() if (actual := claim.actual) else 0 for claim in claims],
         cancelled=[
             (claim.cancelled is not None and claim.is_cancelled) or (bool(withdrawn) and key[:2] in withdrawn)
-            for key, claim in zip(net.milestones, claims, strict=True)
+            for key, claim in zip(network.milestones, claims, strict=True)
         ],
     )
 
 
-def _forward(net: Network, inputs: _Inputs, today: int) -> tuple[list[int], list[int]]:
+def _forward_pass(network: Network, inputs: _Inputs, today: int) -> tuple[list[int], list[int]]:
     """Return of each place the forecast, and the place of its driver."""
-    before, own, actual, cancelled = net.before, inputs.own, inputs.actual, inputs.cancelled
-    forecasts, drivers = [0] * len(net.order), [-1] * len(net.order)
+    before, own, actual, cancelled = network.predecessors, inputs.own_days, inputs.actual_days, inputs.cancelled
+    forecasts, drivers = [0] * len(network.topological_order), [-1] * len(network.topological_order)
     # What a place tells those that wait for it: nothing when it is cancelled or has no forecast.
-    told = [0] * len(net.order)
-    for place in net.order:
+    told = [0] * len(network.topological_order)
+    for place in network.topological_order:
         if forecast := actual[place]:
             forecasts[place] = forecast
         else:
@@ -192,8 +192,8 @@ def _forward(net: Network, inputs: _Inputs, today: int) -> tuple[list[int], list
                         forecast, driver = after, gate
             if not known:
                 continue
-            if forecast > _LAST_DAY:  # noqa: PLR1730 - as said
-                forecast = _LAST_DAY
+            if forecast > _MAX_ORDINAL:  # noqa: PLR1730 - as said
+                forecast = _MAX_ORDINAL
             forecasts[place] = forecast
             drivers[place] = driver
         if not cancelled[place]:
@@ -201,18 +201,18 @@ def _forward(net: Network, inputs: _Inputs, today: int) -> tuple[list[int], list
     return forecasts, drivers
 
 
-def _floats(net: Network, inputs: _Inputs, forecasts: list[int]) -> list[int]:
+def _backward_pass(network: Network, inputs: _Inputs, forecasts: list[int]) -> list[int]:
     """Return of each place by how many days it may still move."""
-    before, planned = net.before, inputs.planned
-    closed = [actual > 0 or cancelled for actual, cancelled in zip(inputs.actual, inputs.cancelled, strict=True)]
-    floats = [_NEVER] * len(net.order)
+    before, planned = network.predecessors, inputs.planned_days
+    closed = [actual > 0 or cancelled for actual, cancelled in zip(inputs.actual_days, inputs.cancelled, strict=True)]
+    floats = [_NO_DEADLINE] * len(network.topological_order)
     # By when a place has to be reached for those that wait for it; a closed one holds up nothing before it.
-    latest = [_NEVER] * len(net.order)
-    for place in reversed(net.order):
-        by = planned[place] or _NEVER
+    latest = [_NO_DEADLINE] * len(network.topological_order)
+    for place in reversed(network.topological_order):
+        by = planned[place] or _NO_DEADLINE
         if (its := latest[place]) < by:
             by = its
-        if by == _NEVER or closed[place]:
+        if by == _NO_DEADLINE or closed[place]:
             continue
         if forecast := forecasts[place]:
             floats[place] = by - forecast
@@ -222,14 +222,14 @@ def _floats(net: Network, inputs: _Inputs, forecasts: list[int]) -> list[int]:
     return floats
 
 
-def _dependents(net: Network, inputs: _Inputs) -> list[int]:
+def _count_dependents(network: Network, inputs: _Inputs) -> list[int]:
     """Return of each place how many open milestones wait for it; nothing waits through a cancelled one."""
-    before, actual, cancelled = net.before, inputs.actual, inputs.cancelled
-    dependents = [0] * len(net.order)
+    before, actual, cancelled = network.predecessors, inputs.actual_days, inputs.cancelled
+    dependents = [0] * len(network.topological_order)
     # The set of open places behind each place: a bit for each, in the order of this walk, so that no set reaches beyond
     # its place, and shifted by the first that may be in it, so that a set within one project is short.
-    sets, lows = [0] * len(net.order), [0] * len(net.order)
-    for number, place in enumerate(reversed(net.order)):
+    sets, lows = [0] * len(network.topological_order), [0] * len(network.topological_order)
+    for number, place in enumerate(reversed(network.topological_order)):
         if cancelled[place]:
             continue
         behind, low = sets[place], lows[place]
@@ -252,33 +252,33 @@ def _dependents(net: Network, inputs: _Inputs) -> list[int]:
     return dependents
 
 
-def _dependents_since(known: Picture, inputs: _Inputs) -> list[int]:
+def _update_dependents(previous: Schedule, inputs: _Inputs) -> list[int]:
     """Return of each place how many open milestones wait for it, given how many did in the same network."""
-    net, actual, cancelled = known.network, inputs.actual, inputs.cancelled
-    differing = compress(count(), map(ne, known.inputs.actual, actual))
-    turned = [place for place in differing if bool(known.inputs.actual[place]) != bool(actual[place])]
-    if known.inputs.cancelled != cancelled or len(turned) > _MANY:
-        return _dependents(net, inputs)
-    dependents = known.outcome.dependents.copy() if turned else known.outcome.dependents
+    net, actual, cancelled = previous.network, inputs.actual_days, inputs.cancelled
+    differing = compress(count(), map(ne, previous.inputs.actual_days, actual))
+    turned = [place for place in differing if bool(previous.inputs.actual_days[place]) != bool(actual[place])]
+    if previous.inputs.cancelled != cancelled or len(turned) > _MAX_INCREMENTAL:
+        return _count_dependents(net, inputs)
+    dependents = previous.results.dependents.copy() if turned else previous.results.dependents
     for place in turned:
         step = -1 if actual[place] else 1
-        for gate in leading_on(place, net.before, cancelled):
+        for gate in reachable(place, net.predecessors, cancelled):
             dependents[gate] += step
     return dependents
 
 
 @lru_cache(maxsize=4096)
-def _day(ordinal: int) -> date:
+def _date_from_ordinal(ordinal: int) -> date:
     return date.fromordinal(ordinal)
 
 
-def _standings(
-    net: Network, inputs: _Inputs, outcome: _Outcome, places: Iterable[int], today: int
-) -> Iterator[Standing]:
-    milestones, all_claims, own, cancelled = net.milestones, inputs.claims, inputs.own, inputs.cancelled
-    forecasts, drivers, floats, dependents = outcome
+def _build_statuses(
+    network: Network, inputs: _Inputs, results: _PassResults, indexes: Iterable[int], today: int
+) -> Iterator[MilestoneStatus]:
+    milestones, all_claims, own, cancelled = network.milestones, inputs.claims, inputs.own_days, inputs.cancelled
+    forecasts, drivers, floats, dependents = results
     made = tuple.__new__
-    for place in places:
+    for place in indexes:
         claims = all_claims[place]
         first, planned, estimated, actual = claims.baseline, claims.planned, claims.estimated, claims.actual
         forecast, driver, float_days = forecasts[place], drivers[place], floats[place]
@@ -301,7 +301,7 @@ def _standings(
         programme, project, milestone = milestones[place]
         # In the order of the fields, past what a named tuple does with them: by name it takes twice as long.
         yield made(
-            Standing,
+            MilestoneStatus,
             (
                 programme,
                 project,
@@ -310,13 +310,13 @@ def _standings(
                 planned.date if planned else None,
                 estimated.date if estimated else None,
                 actual.date if actual else None,
-                _day(forecast) if forecast else None,
+                _date_from_ordinal(forecast) if forecast else None,
                 slip,
-                None if float_days == _NEVER else float_days,
+                None if float_days == _NO_DEADLINE else float_days,
                 state,
-                Driver._make(milestones[driver][1:]) if driver >= 0 else None,
+                MilestoneRef._make(milestones[driver][1:]) if driver >= 0 else None,
                 dependents[place],
-                claims.last,
+                claims.last_claim_stamp,
                 claims.amount,
             ),
         )

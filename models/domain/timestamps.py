@@ -18,12 +18,14 @@ from typing import NamedTuple, NewType
 Instant = NewType("Instant", str)
 Stamp = NewType("Stamp", str)
 
-_RFC_3339 = re.compile(r"(\d{4}-\d\d-\d\d)[Tt](\d\d:\d\d):(\d\d)(?:\.(\d+))?(?:[Zz]|([+-])(\d\d):(\d\d))", re.ASCII)
-_DAY = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
-_MINUTES = frozenset(f"T{hour:02}:{minute:02}:" for hour in range(24) for minute in range(60))
-_SECONDS = frozenset(f"{second:02}Z" for second in range(60))
-_FIRST_MS, _LAST_MS = -62_135_596_800_000, 253_402_300_799_999
-_LAST_HOUR, _LAST_MINUTE, _LEAP = 23, 59, "60"
+_RFC_3339_PATTERN = re.compile(
+    r"(\d{4}-\d\d-\d\d)[Tt](\d\d:\d\d):(\d\d)(?:\.(\d+))?(?:[Zz]|([+-])(\d\d):(\d\d))", re.ASCII
+)
+_DATE_PATTERN = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
+_MINUTE_TEXTS = frozenset(f"T{hour:02}:{minute:02}:" for hour in range(24) for minute in range(60))
+_SECOND_TEXTS = frozenset(f"{second:02}Z" for second in range(60))
+_MIN_EPOCH_MS, _MAX_EPOCH_MS = -62_135_596_800_000, 253_402_300_799_999
+_MAX_OFFSET_HOURS, _MAX_OFFSET_MINUTES, _LEAP_SECOND = 23, 59, "60"
 
 
 def parse_instant(text: str) -> Instant:
@@ -33,16 +35,16 @@ def parse_instant(text: str) -> Instant:
     with the reason, for anything that RFC 3339 does not allow and for years outside of 1 to 9999 in UTC.
     """
     # As nearly all are written, and told by looking it up: in UTC, on the second.
-    if text[10:17] in _MINUTES and text[17:] in _SECONDS and _is_day(text[:10]):
+    if text[10:17] in _MINUTE_TEXTS and text[17:] in _SECOND_TEXTS and _is_date(text[:10]):
         return Instant(text[:19])
-    match = _RFC_3339.fullmatch(text)
+    match = _RFC_3339_PATTERN.fullmatch(text)
     if match is None:
         raise ValueError(f"not an RFC 3339 timestamp with an offset: {text[:64]!r}")
     day, minute, second, fraction, sign, hours, minutes = match.groups()
-    leap = second == _LEAP
+    leap = second == _LEAP_SECOND
     moment = datetime.fromisoformat(f"{day}T{minute}:{'59' if leap else second}")
     if sign is not None:
-        if int(hours) > _LAST_HOUR or int(minutes) > _LAST_MINUTE:
+        if int(hours) > _MAX_OFFSET_HOURS or int(minutes) > _MAX_OFFSET_MINUTES:
             raise ValueError(f"no such offset: {text[:64]!r}")
         offset = timedelta(hours=int(hours), minutes=int(minutes))
         try:
@@ -50,7 +52,7 @@ def parse_instant(text: str) -> Instant:
         except OverflowError:
             raise ValueError(f"outside of the years 1 to 9999 in UTC: {text[:64]!r}") from None
     if leap:
-        moment = _after_leap_second(moment, text)
+        moment = _resolve_leap_second(moment, text)
     # As it was written, where nothing was added to it; that is told faster than written anew.
     canonical = moment.isoformat() if leap or sign is not None else f"{day}T{minute}:{second}"
     if fraction and (digits := fraction.rstrip("0")):
@@ -59,8 +61,8 @@ def parse_instant(text: str) -> Instant:
 
 
 @lru_cache(maxsize=4096)
-def _is_day(text: str) -> bool:
-    if _DAY.fullmatch(text) is None:
+def _is_date(text: str) -> bool:
+    if _DATE_PATTERN.fullmatch(text) is None:
         return False
     try:
         date.fromisoformat(text)
@@ -69,11 +71,11 @@ def _is_day(text: str) -> bool:
     return True
 
 
-def _after_leap_second(moment: datetime, text: str) -> datetime:
+def _resolve_leap_second(last_second: datetime, text: str) -> datetime:
     try:
-        following = moment + timedelta(seconds=1)
+        following = last_second + timedelta(seconds=1)
     except OverflowError:
-        following = moment
+        following = last_second
     # Leap seconds are inserted at the end of a UTC month (ITU-R TF.460), nowhere else.
     if following.day != 1 or following.hour or following.minute:
         raise ValueError(f"no leap second there: {text[:64]!r}")
@@ -82,9 +84,9 @@ def _after_leap_second(moment: datetime, text: str) -> datetime:
 
 # Records that were appended together have one append time.
 @lru_cache(maxsize=1024)
-def instant_at(milliseconds: int) -> Instant:
+def instant_from_epoch_ms(epoch_ms: int) -> Instant:
     """Return the instant that many milliseconds after the Unix epoch, within the years 1 to 9999."""
-    within = min(max(milliseconds, _FIRST_MS), _LAST_MS)
+    within = min(max(epoch_ms, _MIN_EPOCH_MS), _MAX_EPOCH_MS)
     moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=within)
     canonical = moment.replace(tzinfo=None).isoformat()
     return Instant(canonical.rstrip("0") if "." in canonical else canonical)
@@ -114,7 +116,7 @@ def make_stamp(instant: Instant, source: str, event_id: str) -> Stamp:
     return Stamp(f"{instant}\t{source}\t{event_id}")
 
 
-def read_stamp(stamp: Stamp) -> StampParts:
+def parse_stamp(stamp: Stamp) -> StampParts:
     """Take a stamp apart again."""
     instant, source, event_id = stamp.split("\t")
     return StampParts(Instant(instant), source, event_id)

@@ -22,154 +22,162 @@ from aiokafka.partitioner import murmur2
 from faust import Stream
 from faust.types import TP, StreamT
 
-from models.database.projector import Drawn, Forecasts
-from models.database.recorder import Store
+from models.database.projector import ForecastResult, Projector
+from models.database.recorder import Recorder
 from models.settings import Settings
 from streams.agents.record import Signal
-from streams.kafka.transport import Delivery
+from streams.kafka.transport import FetchedBatch
 from streams.metrics.pipeline import Metrics
-from streams.metrics.store import Shelf, Shown
-from streams.retry import GivenUpError, until_done, wait_while
+from streams.metrics.store import MetricsStore, RenderedProgramme
+from streams.retry import RevokedError, retry_until_done, sleep_while
 
 logger = logging.getLogger("milepost.forecast")
 
 #: How many programmes are read at once: bounds memory when thousands changed.
-_AT_ONCE: Final = 10
+_PROGRAMMES_PER_CHUNK: Final = 10
 #: How long what was drawn rests while there is a backlog, as a multiple of what drawing it took: a backlog changes
 #: every programme with every batch, and who draws and who records take the interpreter from each other.
-_REST: Final = 19
+_BACKLOG_PAUSE_FACTOR: Final = 19
 #: How old a picture may become, at most, for the sake of a backlog of events.
-LONGEST_REST_SECONDS: Final = 60.0
+MAX_BACKLOG_PAUSE_SECONDS: Final = 60.0
 #: How soon it is noticed that the backlog is over.
-_LOOKS_AGAIN_SECONDS: Final = 0.2
+_BACKLOG_CHECK_SECONDS: Final = 0.2
 
 T = TypeVar("T")
 
-_read_signal = msgspec.json.Decoder(Signal).decode
+_decode_signal = msgspec.json.Decoder(Signal).decode
 
 
-def partition_of(programme: str, partitions: int) -> int:
+def partition_of(programme: str, partition_count: int) -> int:
     """Return the partition of `programmes` that a programme's signals go to: Kafka's default partitioner."""
     hashed: int = murmur2(programme.encode())
-    return (hashed & 0x7FFFFFFF) % partitions
+    return (hashed & 0x7FFFFFFF) % partition_count
 
 
-class Forecaster:
+class ForecastAgent:
     """What the agent does with signals, and what it sweeps."""
 
     def __init__(  # noqa: PLR0913 - everything it touches comes in as an argument
         self,
-        store: Store,
+        recorder: Recorder,
         metrics: Metrics,
-        shelf: Shelf,
+        metrics_store: MetricsStore,
         settings: Settings,
         executor: Executor,
         *,
         clock: Callable[[], float],
         today: Callable[[], date],
-        is_ours: Callable[[Delivery], bool],
+        is_assigned: Callable[[FetchedBatch], bool],
         is_catching_up: Callable[[], bool],
-        tell: Callable[[Sequence[str]], None],
+        wake_outbox: Callable[[Sequence[str]], None],
     ) -> None:
-        self._store, self._forecasts = store, Forecasts(store.engine)
-        self._metrics, self._shelf, self._settings = metrics, shelf, settings
+        self._recorder, self._projector = recorder, Projector(recorder.engine)
+        self._metrics, self._metrics_store, self._settings = metrics, metrics_store, settings
         self._executor, self._clock, self._today = executor, clock, today
-        self._is_ours, self._is_catching_up, self._tell = is_ours, is_catching_up, tell
-        self._owned: frozenset[int] = frozenset()
+        self._is_assigned, self._is_catching_up, self._wake_outbox = is_assigned, is_catching_up, wake_outbox
+        self._assigned_partitions: frozenset[int] = frozenset()
         # The agent and the sweep take turns, so that neither draws what the other is about to.
-        self._drawing = asyncio.Lock()
+        self._recalculation_lock = asyncio.Lock()
         #: Until when what is shown may stay as it is while a backlog is recorded.
-        self._rests_until = 0.0
+        self._paused_until = 0.0
 
-    def owns(self, programme: str) -> bool:
+    def is_responsible_for(self, programme: str) -> bool:
         """Return whether a programme's partition is assigned to this worker."""
-        return partition_of(programme, self._settings.partitions) in self._owned
+        return partition_of(programme, self._settings.partitions) in self._assigned_partitions
 
-    def own(self, assigned: Iterable[TP]) -> None:
+    def assign(self, partitions: Iterable[TP]) -> None:
         """Take over the programmes of the assigned partitions, and take down all others."""
         topic = self._settings.programmes_topic
-        self._owned = frozenset(tp.partition for tp in assigned if tp.topic == topic)
+        self._assigned_partitions = frozenset(tp.partition for tp in partitions if tp.topic == topic)
         self._metrics.assignments.inc()
-        self._shelf.keep(self.owns)
+        self._metrics_store.retain(self.is_responsible_for)
 
-    async def agent(self, stream: StreamT[Delivery]) -> None:
+    async def process_stream(self, stream: StreamT[FetchedBatch]) -> None:
         """Draw what the signals of a stream name."""
         # Acknowledged by hand: Faust's compiled streams write into its own book-keeping, past the transport's `ack`.
-        async for event in cast("Stream[Delivery]", stream).noack().events():
-            await self.take(event.value)
+        async for event in cast("Stream[FetchedBatch]", stream).noack().events():
+            await self.process_batch(event.value)
             event.ack()
 
-    async def take(self, delivery: Delivery) -> None:
+    async def process_batch(self, batch: FetchedBatch) -> None:
         """Draw the programmes that a delivery of signals names."""
         appended: dict[str, list[int]] = {}
-        for record in delivery.records:
+        for record in batch.records:
             name = (record.key or b"").decode("utf-8", "replace")
             try:
-                appended.setdefault(name, []).append(_read_signal(record.value or b"").appended_ms)
+                appended.setdefault(name, []).append(_decode_signal(record.value or b"").appended_ms)
             except msgspec.DecodeError as error:
                 logger.warning("%s:%s:%s is no signal: %s", record.topic, record.partition, record.offset, error)
 
-        def is_ours() -> bool:
-            return self._is_ours(delivery)
+        def is_active() -> bool:
+            return self._is_assigned(batch)
 
         try:
-            while self._is_resting():
-                await wait_while(_LOOKS_AGAIN_SECONDS, is_ours)
-            await until_done("drawing what changed", lambda: self._draw(list(appended)), is_ours)
-        except GivenUpError:
+            while self._is_paused():
+                await sleep_while(_BACKLOG_CHECK_SECONDS, is_active)
+            await retry_until_done("drawing what changed", lambda: self._recalculate(list(appended)), is_active)
+        except RevokedError:
             return
         now = self._clock()
-        shown = self._shelf.names
+        shown = self._metrics_store.programme_names
         self._metrics.forecast_delay.observe_all(
             Counter(now - moment / 1000 for name in appended.keys() & shown for moment in appended[name])
         )
-        delivery.done = True
+        batch.is_done = True
 
-    def _is_resting(self) -> bool:
-        return self._is_catching_up() and self._clock() < self._rests_until
+    def _is_paused(self) -> bool:
+        return self._is_catching_up() and self._clock() < self._paused_until
 
     async def sweep(self) -> None:
         """Draw every programme of ours that is not shown as it is today, and take down those that are no longer."""
-        began, shown = self._clock(), self._shelf.names
-        revisions = await self._run(self._store.revisions)
+        began, shown = self._clock(), self._metrics_store.programme_names
+        revisions = await self._run_in_executor(self._recorder.read_revisions)
         # One that is shown only since then may be newer than the answer.
         gone = shown - revisions.keys()
-        self._shelf.keep(lambda name: name not in gone)
-        ours = {name: revision for name, revision in revisions.items() if self.owns(name)}
-        behind = self._shelf.behind(ours, self._today())
-        if self._is_resting():
+        self._metrics_store.retain(lambda name: name not in gone)
+        ours = {name: revision for name, revision in revisions.items() if self.is_responsible_for(name)}
+        behind = self._metrics_store.outdated_programmes(ours, self._today())
+        if self._is_paused():
             # What is shown rests; what is not shown yet is not to wait for it.
-            await self._draw([name for name in behind if name not in shown])
+            await self._recalculate([name for name in behind if name not in shown])
             return
-        await self._draw(behind)
+        await self._recalculate(behind)
         self._metrics.forecasts_current.set(began)
 
-    async def _draw(self, names: Sequence[str]) -> None:
+    async def _recalculate(self, programmes: Sequence[str]) -> None:
         """Draw programmes, off the event loop, a few at a time."""
-        async with self._drawing:
+        async with self._recalculation_lock:
             first = self._clock()
-            for start in range(0, len(names), _AT_ONCE):
-                chunk = [name for name in names[start : start + _AT_ONCE] if self.owns(name)]
+            for start in range(0, len(programmes), _PROGRAMMES_PER_CHUNK):
+                chunk = [
+                    name for name in programmes[start : start + _PROGRAMMES_PER_CHUNK] if self.is_responsible_for(name)
+                ]
                 if not chunk:
                     continue
                 began = self._clock()
-                done = await self._run(self._draw_now, chunk, self._today(), int(began * 1000))
+                done = await self._run_in_executor(
+                    self._recalculate_and_render, chunk, self._today(), int(began * 1000)
+                )
                 for drawn, shown in done:
-                    if self.owns(drawn.programme):  # it may have gone to another worker meanwhile
-                        self._shelf.put(drawn.programme, shown)
+                    if self.is_responsible_for(drawn.programme):  # it may have gone to another worker meanwhile
+                        self._metrics_store.put(drawn.programme, shown)
                 self._metrics.forecast_seconds.observe(self._clock() - began)
-                self._tell([drawn.programme for drawn, _ in done if drawn.is_untold])
+                self._wake_outbox([drawn.programme for drawn, _ in done if drawn.has_unpublished])
             now = self._clock()
             # What is drawn while others rest, or a look that found nothing to draw, does not wake them.
-            self._rests_until = max(self._rests_until, now + min(_REST * (now - first), LONGEST_REST_SECONDS))
+            self._paused_until = max(
+                self._paused_until, now + min(_BACKLOG_PAUSE_FACTOR * (now - first), MAX_BACKLOG_PAUSE_SECONDS)
+            )
 
-    def _draw_now(self, names: Sequence[str], day: date, now_ms: int) -> list[tuple[Drawn, Shown]]:
-        self._forecasts.forget(self.owns)
-        done = self._forecasts.draw(names, day, now_ms)
+    def _recalculate_and_render(
+        self, programmes: Sequence[str], today: date, now_ms: int
+    ) -> list[tuple[ForecastResult, RenderedProgramme]]:
+        self._projector.retain(self.is_responsible_for)
+        done = self._projector.recalculate(programmes, today, now_ms)
         for drawn in done:
             for key in drawn.unexplained:
                 logger.error("%s moved, and no event moves it: `milepost rebuild --diff` shows why", "/".join(key))
-        return [(drawn, self._shelf.render(drawn)) for drawn in done]
+        return [(drawn, self._metrics_store.render(drawn)) for drawn in done]
 
-    async def _run(self, work: Callable[..., T], *args: object) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._executor, work, *args)
+    async def _run_in_executor(self, function: Callable[..., T], *args: object) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._executor, function, *args)

@@ -30,62 +30,62 @@ from faust import Stream
 from faust.types import EventT, StreamT
 from sqlalchemy.exc import SQLAlchemyError
 
-from models.database.ledger import Entry, Rejected
-from models.database.recorder import Batch, Change, Recorded, Store
+from models.database.ledger import DecodedRecord, RejectedRecord
+from models.database.recorder import Batch, ProgrammeChange, Recorder, RecordingResult
 from models.domain.cloudevents import decode
-from models.domain.events import Event, Oddity, Rejection, admit
-from models.failpoints import failpoint
+from models.domain.events import Event, Oddity, Rejection, check_acceptable
+from models.failpoints import hit_failpoint
 from models.settings import Settings
-from streams.kafka.consumer_thread import Record
+from streams.kafka.consumer_thread import KafkaRecord
 from streams.kafka.producer import Produce
-from streams.kafka.transport import Delivery
+from streams.kafka.transport import FetchedBatch
 from streams.metrics.pipeline import Metrics
 from streams.monitoring.health import Health
-from streams.retry import GivenUpError, passes, until_done
+from streams.retry import RevokedError, is_transient, retry_until_done
 
 logger = logging.getLogger("milepost.record")
 
 #: How many are said one by one, in so many seconds.
-FIRST: Final = 20
-WINDOW_SECONDS: Final = 60.0
+MAX_LOGGED_REJECTIONS: Final = 20
+REJECTION_WINDOW_SECONDS: Final = 60.0
 
 
 class RejectionLog:
     """Says what was rejected, and does not repeat itself for ever."""
 
-    def __init__(self, later: Callable[[float, Callable[[], None]], object]) -> None:
+    def __init__(self, call_later: Callable[[float, Callable[[], None]], object]) -> None:
         """Give what calls a function after so many seconds."""
-        self._later = later
-        self._said = 0
-        self._unsaid: Counter[str] = Counter()
+        self._call_later = call_later
+        self._logged = 0
+        self._suppressed: Counter[str] = Counter()
 
-    def note(self, key: str, reason: str, detail: str) -> None:
+    def log(self, key: str, reason: str, detail: str) -> None:
         """Take in a rejected event."""
-        if not self._said:
-            self._later(WINDOW_SECONDS, self._sum_up)
-        if self._said < FIRST:
-            self._said += 1
+        if not self._logged:
+            self._call_later(REJECTION_WINDOW_SECONDS, self._log_summary)
+        if self._logged < MAX_LOGGED_REJECTIONS:
+            self._logged += 1
             logger.warning("rejected %s: %s: %s", key, reason, detail)
         else:
-            self._unsaid[reason] += 1
+            self._suppressed[reason] += 1
 
-    def _sum_up(self) -> None:
-        if self._unsaid:
-            reasons = ", ".join(f"{count} {reason}" for reason, count in self._unsaid.most_common())
+    def _log_summary(self) -> None:
+        if self._suppressed:
+            reasons = ", ".join(f"{count} {reason}" for reason, count in self._suppressed.most_common())
             logger.warning(
                 "rejected %d more events within %.0f s: %s; `milepost dead-letters list` shows them",
-                self._unsaid.total(),
-                WINDOW_SECONDS,
+                self._suppressed.total(),
+                REJECTION_WINDOW_SECONDS,
                 reasons,
             )
-        self._said = 0
-        self._unsaid.clear()
+        self._logged = 0
+        self._suppressed.clear()
 
 
 #: How long the dead-letters topic may take to acknowledge while a transaction waits for it.
-DEAD_LETTER_SECONDS: Final = 10.0
+DEAD_LETTER_TIMEOUT_SECONDS: Final = 10.0
 #: How long after a delivery of a backlog there is still one: not every one of them is told by its size.
-_BACKLOG_SECONDS: Final = 1.0
+_BACKLOG_GRACE_SECONDS: Final = 1.0
 
 
 class Signal(msgspec.Struct, frozen=True):
@@ -95,21 +95,21 @@ class Signal(msgspec.Struct, frozen=True):
     appended_ms: int
 
 
-class _Outcome(NamedTuple):
+class _CommittedBatch(NamedTuple):
     """What came of a delivery, and when it was begun and committed, by the worker's clock."""
 
-    recorded: Recorded
-    entries: Sequence[Entry]
-    began: float
-    committed: float
+    result: RecordingResult
+    decoded_records: Sequence[DecodedRecord]
+    started_at: float
+    committed_at: float
 
 
-class Recorder:
+class RecordAgent:
     """What the agent does with a delivery."""
 
     def __init__(  # noqa: PLR0913 - everything it touches comes in as an argument
         self,
-        store: Store,
+        recorder: Recorder,
         metrics: Metrics,
         health: Health,
         settings: Settings,
@@ -117,148 +117,152 @@ class Recorder:
         executor: Executor,
         *,
         clock: Callable[[], float],
-        is_ours: Callable[[Delivery], bool],
-        admit_next: Callable[[Delivery], None],
-        read_again: Callable[[], None],
-        sweep: Callable[[], None],
-        alive: Callable[[], None],
+        is_assigned: Callable[[FetchedBatch], bool],
+        mark_recorded: Callable[[FetchedBatch], None],
+        rewind: Callable[[], None],
+        request_sweep: Callable[[], None],
+        reset_watchdog: Callable[[], None],
     ) -> None:
-        self._store, self._metrics, self._health, self._settings = store, metrics, health, settings
+        self._recorder, self._metrics, self._health, self._settings = recorder, metrics, health, settings
         self._produce, self._executor, self._clock = produce, executor, clock
-        self._is_ours, self._admit_next, self._read_again = is_ours, admit_next, read_again
-        self._sweep, self._alive = sweep, alive
+        self._is_assigned, self._mark_recorded, self._rewind = is_assigned, mark_recorded, rewind
+        self._request_sweep, self._reset_watchdog = request_sweep, reset_watchdog
         #: Until when there is taken to be a backlog.
-        self._catches_up_until = -math.inf
+        self._backlog_until = -math.inf
         #: The newest delivery there is, until it is decoded; and one that was decoded before its turn came.
-        self._upcoming: Delivery | None = None
-        self._ahead: tuple[Delivery, Sequence[Entry]] | None = None
-        self._rejections = RejectionLog(lambda seconds, call: asyncio.get_running_loop().call_later(seconds, call))
+        self._next: FetchedBatch | None = None
+        self._predecoded: tuple[FetchedBatch, Sequence[DecodedRecord]] | None = None
+        self._rejection_log = RejectionLog(lambda seconds, call: asyncio.get_running_loop().call_later(seconds, call))
 
     @property
     def is_catching_up(self) -> bool:
         """Whether there is a backlog: a delivery of one is in hand, or was a moment ago."""
-        return self._clock() < self._catches_up_until
+        return self._clock() < self._backlog_until
 
-    def expect(self, delivery: Delivery) -> None:
+    def set_next(self, batch: FetchedBatch) -> None:
         """Know of a delivery before its turn comes."""
-        if delivery.topic == self._settings.events_topic:
-            self._upcoming = delivery
+        if batch.topic == self._settings.events_topic:
+            self._next = batch
 
-    async def agent(self, stream: StreamT[Delivery]) -> None:
+    async def process_stream(self, stream: StreamT[FetchedBatch]) -> None:
         """Record every delivery of a stream; what came of one is told while the next is recorded."""
         try:
             async with asyncio.TaskGroup() as telling:
                 # Acknowledged by hand: Faust's compiled streams write into its own book-keeping, past the transport's
                 # `ack`.
-                async for event in cast("Stream[Delivery]", stream).noack().events():
-                    if event.value.is_backlog:
-                        self._catches_up_until = math.inf
-                    outcome = await self._record(event.value)
-                    self._admit_next(event.value)
-                    if event.value.is_backlog:
-                        self._catches_up_until = self._clock() + _BACKLOG_SECONDS
-                    telling.create_task(self._finish(event, outcome))
+                async for event in cast("Stream[FetchedBatch]", stream).noack().events():
+                    if event.value.has_backlog:
+                        self._backlog_until = math.inf
+                    outcome = await self._record_with_retry(event.value)
+                    self._mark_recorded(event.value)
+                    if event.value.has_backlog:
+                        self._backlog_until = self._clock() + _BACKLOG_GRACE_SECONDS
+                    telling.create_task(self._complete(event, outcome))
         except BaseExceptionGroup as error:
             # As it was raised: one bug ends it.
             raise error.exceptions[0] from None
 
-    async def _record(self, delivery: Delivery) -> _Outcome | None:
+    async def _record_with_retry(self, batch: FetchedBatch) -> _CommittedBatch | None:
         """Write one delivery; None: it is no longer ours, and others do what is left of it."""
         loop = asyncio.get_running_loop()
         tries = 0
 
-        async def write() -> _Outcome:
+        async def attempt() -> _CommittedBatch:
             nonlocal tries
             tries += 1
             try:
-                outcome = await loop.run_in_executor(self._executor, self._write, delivery, loop)
+                outcome = await loop.run_in_executor(self._executor, self._decode_and_commit, batch, loop)
             except Exception as error:
-                if passes(error):
-                    self._alive()
+                if is_transient(error):
+                    self._reset_watchdog()
                     if isinstance(error, SQLAlchemyError):
-                        self._health.database_answers = False
+                        self._health.is_database_up = False
                 raise
-            self._health.database_answers = True
+            self._health.is_database_up = True
             return outcome
 
         try:
-            outcome = await until_done(f"recording {_where(delivery)}", write, lambda: self._is_ours(delivery))
-        except GivenUpError:
-            _log_given_up(delivery)
+            outcome = await retry_until_done(
+                f"recording {_describe_spans(batch)}", attempt, lambda: self._is_assigned(batch)
+            )
+        except RevokedError:
+            _log_revoked(batch)
             return None
         if tries > 1:
             # A try whose connection broke in its commit may have been one: recorded, and nobody told.
-            self._sweep()
-        if outcome.recorded.stale:
-            logger.warning("the database's positions lie before %s; reading again from there", _where(delivery))
-            self._read_again()
+            self._request_sweep()
+        if outcome.result.stale_partitions:
+            logger.warning("the database's positions lie before %s; reading again from there", _describe_spans(batch))
+            self._rewind()
         return outcome
 
-    async def _finish(self, event: EventT[Any], outcome: _Outcome | None) -> None:
+    async def _complete(self, event: EventT[Any], committed_batch: _CommittedBatch | None) -> None:
         """Tell what came of a delivery, and have done with it."""
-        delivery = cast("Delivery", event.value)
-        if outcome is not None:
-            self._count(outcome)
+        delivery = cast("FetchedBatch", event.value)
+        if committed_batch is not None:
+            self._update_metrics(committed_batch)
 
-            async def tell() -> None:
-                await self._signal(outcome.recorded.changes)
-                failpoint("after-signal")
+            async def publish_signals() -> None:
+                await self._publish_signals(committed_batch.result.programme_changes)
+                hit_failpoint("after-signal")
 
             try:
-                await until_done("telling which programmes changed", tell, lambda: self._is_ours(delivery))
-                delivery.done = not outcome.recorded.stale
-            except GivenUpError:
-                _log_given_up(delivery)
+                await retry_until_done(
+                    "telling which programmes changed", publish_signals, lambda: self._is_assigned(delivery)
+                )
+                delivery.is_done = not committed_batch.result.stale_partitions
+            except RevokedError:
+                _log_revoked(delivery)
         event.ack()
 
-    def _write(self, delivery: Delivery, loop: asyncio.AbstractEventLoop) -> _Outcome:
+    def _decode_and_commit(self, batch: FetchedBatch, loop: asyncio.AbstractEventLoop) -> _CommittedBatch:
         """Decode and commit, in a thread of its own."""
 
-        def reject(rejected: Sequence[Rejected]) -> None:
-            sending = asyncio.run_coroutine_threadsafe(self._bury(rejected), loop)
+        def publish_rejected(rejected: Sequence[RejectedRecord]) -> None:
+            sending = asyncio.run_coroutine_threadsafe(self._publish_dead_letters(rejected), loop)
             try:
-                sending.result(DEAD_LETTER_SECONDS)
+                sending.result(DEAD_LETTER_TIMEOUT_SECONDS)
             finally:
                 sending.cancel()
-            failpoint("after-dead-letter")
+            hit_failpoint("after-dead-letter")
 
-        def read_ahead() -> None:
-            upcoming = self._upcoming
-            if upcoming is not None and upcoming is not delivery:
-                self._ahead = upcoming, self._read_all(upcoming)
+        def predecode() -> None:
+            upcoming = self._next
+            if upcoming is not None and upcoming is not batch:
+                self._predecoded = upcoming, self._decode_batch(upcoming)
 
         began = self._clock()
-        entries = self._entries_of(delivery)
-        recorded = self._store.record(Batch(delivery.spans, entries), reject, read_ahead)
-        return _Outcome(recorded, entries, began, self._clock())
+        entries = self._take_decoded(batch)
+        recorded = self._recorder.record(Batch(batch.spans, entries), publish_rejected, predecode)
+        return _CommittedBatch(recorded, entries, began, self._clock())
 
-    def _entries_of(self, delivery: Delivery) -> Sequence[Entry]:
-        ahead, self._ahead = self._ahead, None
+    def _take_decoded(self, batch: FetchedBatch) -> Sequence[DecodedRecord]:
+        ahead, self._predecoded = self._predecoded, None
         # One that is written once more is read once more: nothing is kept of it.
-        return ahead[1] if ahead is not None and ahead[0] is delivery else self._read_all(delivery)
+        return ahead[1] if ahead is not None and ahead[0] is batch else self._decode_batch(batch)
 
-    def _read_all(self, delivery: Delivery) -> Sequence[Entry]:
-        if self._upcoming is delivery:
-            self._upcoming = None
-        return [self._read(record) for record in delivery.records]
+    def _decode_batch(self, batch: FetchedBatch) -> Sequence[DecodedRecord]:
+        if self._next is batch:
+            self._next = None
+        return [self._decode_record(record) for record in batch.records]
 
-    def _read(self, record: Record) -> Entry:
+    def _decode_record(self, record: KafkaRecord) -> DecodedRecord:
         # A record of the oldest format has no time; it was appended before now, which is all that matters.
         appended_ms = record.timestamp if record.timestamp >= 0 else int(self._clock() * 1000)
         outcome = decode(record.headers, record.value)
         if isinstance(outcome, Event):
-            outcome = admit(outcome, appended_ms, self._settings.allowed_sources)
+            outcome = check_acceptable(outcome, appended_ms, self._settings.allowed_sources)
         digest = outcome.digest() if isinstance(outcome, Event) else None
         place = record.topic, record.partition, record.offset
-        return Entry(*place, appended_ms, record.headers, record.value, outcome, digest)
+        return DecodedRecord(*place, appended_ms, record.headers, record.value, outcome, digest)
 
-    async def _bury(self, rejected: Sequence[Rejected]) -> None:
+    async def _publish_dead_letters(self, rejected: Sequence[RejectedRecord]) -> None:
         await self._produce(
             self._settings.dead_letters_topic,
             [(dead_letter_key(entry), entry.value, dead_letter_headers(entry, why)) for entry, why in rejected],
         )
 
-    async def _signal(self, changes: Sequence[Change]) -> None:
+    async def _publish_signals(self, changes: Sequence[ProgrammeChange]) -> None:
         await self._produce(
             self._settings.programmes_topic,
             [
@@ -267,8 +271,8 @@ class Recorder:
             ],
         )
 
-    def _count(self, outcome: _Outcome) -> None:
-        metrics, (recorded, entries, began, committed) = self._metrics, outcome
+    def _update_metrics(self, committed_batch: _CommittedBatch) -> None:
+        metrics, (recorded, entries, began, committed) = self._metrics, committed_batch
         metrics.batch_seconds.observe(committed - began)
         metrics.batch_events.observe(len(entries))
         types: Counter[tuple[str, str]] = Counter()
@@ -277,7 +281,7 @@ class Recorder:
         delays: Counter[float] = Counter()
         for said, some in (("accepted", recorded.accepted), ("duplicate", recorded.duplicates)):
             # What was appended together is alike in all that is counted, as a rule.
-            for (appended_ms, source, event_type, oddities), count in Counter(map(_alike, some)).items():
+            for (appended_ms, source, event_type, oddities), count in Counter(map(_event_labels, some)).items():
                 types[said, event_type] += count
                 tolerated.update(dict.fromkeys(oddities, count))
                 heard[source] = max(appended_ms, heard.get(source, appended_ms))
@@ -289,46 +293,46 @@ class Recorder:
         for oddity, count in tolerated.items():
             metrics.tolerated.labels(oddity.value).inc(count)
         for source, appended_ms in heard.items():
-            metrics.heard(source, appended_ms / 1000)
+            metrics.source_seen(source, appended_ms / 1000)
         for entry, why in recorded.rejected:
             metrics.events.labels("rejected", why.type).inc()
             metrics.rejected.labels(why.reason.value).inc()
-            self._rejections.note(dead_letter_key(entry).decode(), why.reason.value, why.detail)
-        if not recorded.stale:
+            self._rejection_log.log(dead_letter_key(entry).decode(), why.reason.value, why.detail)
+        if not recorded.stale_partitions:
             refused = {entry[:3] for entry, _ in recorded.rejected}
             places = (entry[:3] in refused for entry in entries) if refused else repeat(object=False)
-            metrics.judged(zip(map(_source, entries), places, strict=False))
+            metrics.count_source_outcomes(zip(map(_event_source, entries), places, strict=False))
 
 
-_source: Final = attrgetter("outcome.source")
+_event_source: Final = attrgetter("outcome.source")
 #: What there is to count of an event that is known.
-_alike: Final = attrgetter("appended_ms", "outcome.source", "outcome.data.TYPE", "outcome.oddities")
+_event_labels: Final = attrgetter("appended_ms", "outcome.source", "outcome.data.TYPE", "outcome.oddities")
 
 
-def dead_letter_key(entry: Entry) -> bytes:
+def dead_letter_key(record: DecodedRecord) -> bytes:
     """Return where a record came from: a repeat replaces itself in the compacted topic."""
-    return f"{entry.topic}:{entry.partition}:{entry.offset}".encode()
+    return f"{record.topic}:{record.partition}:{record.offset}".encode()
 
 
-def dead_letter_headers(entry: Entry, why: Rejection) -> list[tuple[str, bytes | None]]:
+def dead_letter_headers(record: DecodedRecord, rejection: Rejection) -> list[tuple[str, bytes | None]]:
     """Return the original headers and ours: contract, section 3."""
     ours = {
-        "milepost-reason": why.reason.value,
-        "milepost-detail": why.detail,
-        "milepost-topic": entry.topic,
-        "milepost-partition": str(entry.partition),
-        "milepost-offset": str(entry.offset),
+        "milepost-reason": rejection.reason.value,
+        "milepost-detail": rejection.detail,
+        "milepost-topic": record.topic,
+        "milepost-partition": str(record.partition),
+        "milepost-offset": str(record.offset),
     }
-    if why.source:
-        ours["milepost-source"] = why.source
+    if rejection.source:
+        ours["milepost-source"] = rejection.source
     # A replayed dead letter that fails again may carry ours already: the newest say what is true.
-    kept = [(name, value) for name, value in entry.headers if name not in ours and name != "milepost-source"]
+    kept = [(name, value) for name, value in record.headers if name not in ours and name != "milepost-source"]
     return [*kept, *((name, text.encode("utf-8", "replace")) for name, text in ours.items())]
 
 
-def _log_given_up(delivery: Delivery) -> None:
-    logger.info("%s is no longer ours; whoever has it now reads it again", _where(delivery))
+def _log_revoked(batch: FetchedBatch) -> None:
+    logger.info("%s is no longer ours; whoever has it now reads it again", _describe_spans(batch))
 
 
-def _where(delivery: Delivery) -> str:
-    return ", ".join(f"{span.topic}:{span.partition}:{span.start}-{span.end - 1}" for span in delivery.spans)
+def _describe_spans(batch: FetchedBatch) -> str:
+    return ", ".join(f"{span.topic}:{span.partition}:{span.start}-{span.end - 1}" for span in batch.spans)

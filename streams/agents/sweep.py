@@ -16,48 +16,48 @@ from typing import Any
 
 from mode import Service
 
-from streams.agents.forecast import Forecaster, logger
+from streams.agents.forecast import ForecastAgent, logger
 from streams.monitoring.health import Health
-from streams.retry import GivenUpError, until_done
+from streams.retry import RevokedError, retry_until_done
 
 
 class Sweeper(Service):
     """Looks, on every assignment and every so often, for programmes that changed without a signal."""
 
-    def __init__(self, forecaster: Forecaster, health: Health, *, every: float, **options: Any) -> None:  # noqa: ANN401 - mode's own
-        self._forecaster, self._health, self._every = forecaster, health, every
-        self._now = asyncio.Event()
+    def __init__(self, forecast_agent: ForecastAgent, health: Health, *, interval: float, **options: Any) -> None:  # noqa: ANN401 - mode's own
+        self._forecast_agent, self._health, self._interval = forecast_agent, health, interval
+        self._sweep_requested = asyncio.Event()
         super().__init__(**options)
 
     async def on_assigned(self, *args: Any, **_: Any) -> None:  # noqa: ANN401 - Faust's signature
         """Take over what was assigned, and look at once."""
         _app, assigned = args
-        self._forecaster.own(assigned)
+        self._forecast_agent.assign(assigned)
         logger.info("%d partitions are assigned to this worker", len(assigned))
-        self._health.joined, self._health.drawn = True, False
-        self._health.assigned = frozenset(assigned)
-        self.soon()
+        self._health.has_joined, self._health.has_initial_forecasts = True, False
+        self._health.assigned_partitions = frozenset(assigned)
+        self.request_sweep()
 
-    def soon(self) -> None:
+    def request_sweep(self) -> None:
         """Look as soon as it can be done."""
-        self._now.set()
+        self._sweep_requested.set()
 
     @Service.task
-    async def _sweep_again_and_again(self) -> None:
+    async def _sweep_forever(self) -> None:
         while not self.should_stop:
-            self._now.clear()
-            if self._health.joined:
-                await self._sweep()
+            self._sweep_requested.clear()
+            if self._health.has_joined:
+                await self._sweep_once()
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._now.wait(), self._every)
+                await asyncio.wait_for(self._sweep_requested.wait(), self._interval)
 
-    async def _sweep(self) -> None:
-        def is_ours() -> bool:
-            return not self.should_stop and not self._now.is_set()
+    async def _sweep_once(self) -> None:
+        def is_active() -> bool:
+            return not self.should_stop and not self._sweep_requested.is_set()
 
-        with suppress(GivenUpError):
-            await until_done("sweeping the programmes", self._forecaster.sweep, is_ours)
-            if not self._health.drawn:
-                self._health.drawn = True
+        with suppress(RevokedError):
+            await retry_until_done("sweeping the programmes", self._forecast_agent.sweep, is_active)
+            if not self._health.has_initial_forecasts:
+                self._health.has_initial_forecasts = True
                 # What was drawn stays: the collector need not look at all of it again and again.
                 gc.freeze()

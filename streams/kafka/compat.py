@@ -11,37 +11,37 @@ from typing import Any, Final
 from aiokafka.consumer import fetcher
 from aiokafka.errors import CorruptRecordException
 from aiokafka.record.default_records import DefaultRecordBatch
-from aiokafka.record.default_records import _DefaultRecordBatchPy as BatchInPython
-from aiokafka.record.memory_records import _MemoryRecordsPy as BatchesInPython
+from aiokafka.record.default_records import _DefaultRecordBatchPy as PurePythonRecordBatch
+from aiokafka.record.memory_records import _MemoryRecordsPy as PurePythonMemoryRecords
 
-from models.header_names import PatientBytes
+from models.header_names import LenientBytes
 
-_CompiledBatches: Final = fetcher.MemoryRecords
+_CompiledMemoryRecords: Final = fetcher.MemoryRecords
 
 
-def read_any_names() -> None:
+def allow_non_utf8_header_names() -> None:
     """Let every aiokafka consumer of this process read names that are no UTF-8; may be called again."""
-    fetcher.MemoryRecords, fetcher.PartitionRecords = _KeptRecords, _PatientRecords
+    fetcher.MemoryRecords, fetcher.PartitionRecords = _RereadableMemoryRecords, _LenientPartitionRecords
 
 
-class _KeptRecords:
+class _RereadableMemoryRecords:
     """What was fetched of a partition, for the compiled parser, with its bytes kept to be read again."""
 
-    def __init__(self, fetched: bytes) -> None:
-        self.fetched = fetched
+    def __init__(self, raw: bytes) -> None:
+        self.raw = raw
         #: How many batches were begun.
-        self.begun = 0
-        self._records = _CompiledBatches(fetched)
+        self.started_batches = 0
+        self._records = _CompiledMemoryRecords(raw)
         self.has_next, self.size_in_bytes = self._records.has_next, self._records.size_in_bytes
 
     def next_batch(self) -> Any:  # noqa: ANN401 - aiokafka has no types
         """Return the next batch."""
         batch = self._records.next_batch()
-        self.begun += 1
+        self.started_batches += 1
         return batch
 
 
-class _PatientRecords(fetcher.PartitionRecords):  # type: ignore[misc]  # aiokafka has no types
+class _LenientPartitionRecords(fetcher.PartitionRecords):  # type: ignore[misc]  # aiokafka has no types
     """The records of a partition; from the batch on that holds one that cannot be read, the patient parser reads."""
 
     _records: Any
@@ -53,30 +53,30 @@ class _PatientRecords(fetcher.PartitionRecords):  # type: ignore[misc]  # aiokaf
             # What is corrupt indeed raises once more. Batches that were read to their end are passed over here: each
             # sets the offset to go on from to its own end, and what follows would be handed out again. What was
             # handed out of the last one begun lies before that offset.
-            patient = _PatientBatches(self._records.fetched)
-            for _ in range(self._records.begun - 1):
+            patient = _LenientMemoryRecords(self._records.raw)
+            for _ in range(self._records.started_batches - 1):
                 patient.next_batch()
             self._records = patient
             yield from super()._unpack_records()
 
 
-class _PatientBatches(BatchesInPython):  # type: ignore[misc]  # aiokafka has no types
+class _LenientMemoryRecords(PurePythonMemoryRecords):  # type: ignore[misc]  # aiokafka has no types
     """Batches in which the names of headers may be any bytes."""
 
     def next_batch(self) -> Any:  # noqa: ANN401 - aiokafka has no types
         """Return the next batch; formats older than 2 have no headers."""
         following = self._next_slice
         batch = super().next_batch()
-        return _PatientBatch(following) if isinstance(batch, DefaultRecordBatch) else batch
+        return _LenientRecordBatch(following) if isinstance(batch, DefaultRecordBatch) else batch
 
 
-class _PatientBatch(BatchInPython):  # type: ignore[misc]  # aiokafka has no types
+class _LenientRecordBatch(PurePythonRecordBatch):  # type: ignore[misc]  # aiokafka has no types
     """A batch that decodes names patiently."""
 
     _buffer: Any
 
-    def __iter__(self) -> "_PatientBatch":
+    def __iter__(self) -> "_LenientRecordBatch":
         """Begin with the records, decompressed."""
         super().__iter__()
-        self._buffer = PatientBytes(self._buffer)
+        self._buffer = LenientBytes(self._buffer)
         return self

@@ -9,7 +9,7 @@ from faust.types.auth import CredentialsT
 from models.settings import Settings
 
 
-def ssl_context(settings: Settings) -> SSLContext | None:
+def create_ssl_context(settings: Settings) -> SSLContext | None:
     """Return the TLS context that the settings ask for, or None for plain text."""
     if not settings.kafka_security.endswith("SSL"):
         return None
@@ -19,9 +19,9 @@ def ssl_context(settings: Settings) -> SSLContext | None:
     return context
 
 
-def credentials(settings: Settings) -> CredentialsT | None:
+def create_credentials(settings: Settings) -> CredentialsT | None:
     """Return Faust's credentials."""
-    context = ssl_context(settings)
+    context = create_ssl_context(settings)
     if settings.kafka_security.startswith("SASL"):
         return SASLCredentials(
             username=settings.kafka_username or "",
@@ -32,12 +32,12 @@ def credentials(settings: Settings) -> CredentialsT | None:
     return None if context is None else SSLCredentials(context)
 
 
-def client_options(settings: Settings) -> dict[str, Any]:
+def aiokafka_options(settings: Settings) -> dict[str, Any]:
     """Return the options of an aiokafka client of our own."""
     options: dict[str, Any] = {
         "bootstrap_servers": settings.kafka,
         "security_protocol": settings.kafka_security,
-        "ssl_context": ssl_context(settings),
+        "ssl_context": create_ssl_context(settings),
     }
     if settings.kafka_security.startswith("SASL"):
         options |= {
@@ -48,7 +48,7 @@ def client_options(settings: Settings) -> dict[str, Any]:
     return options
 
 
-def broker_urls(settings: Settings) -> str:
+def faust_broker_urls(settings: Settings) -> str:
     """Return the bootstrap servers as Faust wants them."""
     return ";".join(f"kafka://{server.strip()}" for server in settings.kafka.split(","))
 

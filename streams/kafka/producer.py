@@ -6,15 +6,15 @@ from typing import cast
 
 from faust.types import AppT
 
-Outgoing = tuple[bytes | None, bytes | None, list[tuple[str, bytes | None]]]
+OutgoingRecord = tuple[bytes | None, bytes | None, list[tuple[str, bytes | None]]]
 #: Sends (key, value, headers) to a topic; returns when all are acknowledged by the broker.
-Produce = Callable[[str, Sequence[Outgoing]], Awaitable[None]]
+Produce = Callable[[str, Sequence[OutgoingRecord]], Awaitable[None]]
 
 
-def producer_of(app: AppT) -> Produce:
+def create_producer(app: AppT) -> Produce:
     """Return a sender that uses the application's own producer."""
 
-    async def produce(topic: str, outgoing: Sequence[Outgoing]) -> None:
+    async def produce(topic: str, outgoing: Sequence[OutgoingRecord]) -> None:
         sending = []
         for key, value, headers in outgoing:
             given = cast("list[tuple[str, bytes]]", headers)  # Kafka's header values may be null; Faust's type forgot

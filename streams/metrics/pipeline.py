@@ -13,13 +13,13 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Info
 from prometheus_client.metrics_core import HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from models.domain.events import DATA_TYPES, UNKNOWN_TYPE, Oddity, Reason
+from models.domain.events import DATA_TYPES, UNKNOWN_TYPE, Oddity, RejectionReason
 from streams.flooding import RecentOutcomes
 
 OUTCOMES: Final = ("accepted", "duplicate", "rejected")
 #: More sources than this share the label value `other`: a label from outside must not grow without bound.
 MAX_SOURCES: Final = 100
-OTHER: Final = "other"
+OTHER_SOURCE: Final = "other"
 DROPPED_BY_CAP: Final = "cap"
 
 DELAY_BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 3600)
@@ -40,9 +40,9 @@ class BulkHistogram(Collector):
         """Count an observation."""
         self.observe_all({value: 1})
 
-    def observe_all(self, times: Mapping[float, int]) -> None:
+    def observe_all(self, occurrences: Mapping[float, int]) -> None:
         """Count many observations, given how often each value was seen."""
-        for value, count in times.items():
+        for value, count in occurrences.items():
             self._counts[bisect_left(self._bounds, value)] += count
             self._sum += value * count
 
@@ -73,7 +73,7 @@ class Metrics:
             for event_type in (*DATA_TYPES, UNKNOWN_TYPE):
                 self.events.labels(outcome, event_type)
         self.rejected = Counter("milepost_rejected", "Events rejected, by reason.", ["reason"], registry=registry)
-        for reason in Reason:
+        for reason in RejectionReason:
             self.rejected.labels(reason.value)
         self.tolerated = Counter(
             "milepost_tolerated", "Oddities that a tolerant reader let pass.", ["oddity"], registry=registry
@@ -86,7 +86,7 @@ class Metrics:
             ["source"],
             registry=registry,
         )
-        self._sources: dict[str, float] = {}
+        self._source_append_times: dict[str, float] = {}
         self._source_flooding = Gauge(
             "milepost_source_flooding",
             "Whether more than half of the newest events of a source were rejected.",
@@ -139,31 +139,37 @@ class Metrics:
         build = Info("milepost_build", "What is running.", registry=registry)
         build.info({"version": version("milepost"), "python": platform.python_version(), "faust": faust_version})
 
-    def know_partitions(self, topic: str, partitions: Iterable[int]) -> None:
+    def init_partitions(self, topic: str, partitions: Iterable[int]) -> None:
         """Show the families of partitions from 0 on."""
         for partition in partitions:
             self.missed_records.labels(topic, str(partition))
 
-    def heard(self, source: str, appended_seconds: float) -> None:
+    def source_seen(self, source: str, append_time: float) -> None:
         """Note when a source was last heard; the first hundred by name, the others together."""
-        name = source if source in self._sources or len(self._sources) < MAX_SOURCES else OTHER
-        newest = max(appended_seconds, self._sources.get(name, appended_seconds))
-        self._sources[name] = newest
+        name = (
+            source
+            if source in self._source_append_times or len(self._source_append_times) < MAX_SOURCES
+            else OTHER_SOURCE
+        )
+        newest = max(append_time, self._source_append_times.get(name, append_time))
+        self._source_append_times[name] = newest
         self._source_last_event.labels(name).set(newest)
 
-    def judged(self, outcomes: Iterable[tuple[str | None, bool]]) -> None:
+    def count_source_outcomes(self, outcomes: Iterable[tuple[str | None, bool]]) -> None:
         """Note of each event, in order, its source and whether it was rejected; what names no source is `other`."""
         by_source: dict[str | None, list[bool]] = {}
         for source, rejected in outcomes:
             by_source.setdefault(source, []).append(rejected)
         for source, rejections in by_source.items():
-            name = self._judged_name(source)
+            name = self._source_label(source)
             recent = self._recent.setdefault(name, RecentOutcomes())
             recent.note(rejections)
             self._source_flooding.labels(name).set(recent.is_flood)
 
-    def _judged_name(self, source: str | None) -> str:
+    def _source_label(self, source: str | None) -> str:
         # Names that nothing was ever accepted of may be made up: they cannot use up those of the others.
-        if source is None or not (source in self._recent or source in self._sources or len(self._recent) < MAX_SOURCES):
-            return OTHER
+        if source is None or not (
+            source in self._recent or source in self._source_append_times or len(self._recent) < MAX_SOURCES
+        ):
+            return OTHER_SOURCE
         return source

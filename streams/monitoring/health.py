@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from faust.types import TP, AppT
 
-from streams.kafka.transport import consumer_of
+from streams.kafka.transport import get_consumer
 
 
 @dataclass(slots=True)
@@ -14,52 +14,52 @@ class Health:
 
     app: AppT
     #: None until the first answer or the first failure.
-    database_answers: bool | None = None
-    kafka_answers: bool | None = None
+    is_database_up: bool | None = None
+    is_kafka_up: bool | None = None
     #: Whether partitions were ever assigned (to a spare worker: none of them).
-    joined: bool = False
+    has_joined: bool = False
     #: Whether the programmes of the present assignment were all drawn once.
-    drawn: bool = False
+    has_initial_forecasts: bool = False
     #: What is assigned to this worker.
-    assigned: frozenset[TP] = frozenset()
+    assigned_partitions: frozenset[TP] = frozenset()
     #: What did not move for too long, in one line; see `streams.monitoring.watchdog`.
-    stuck: str | None = None
+    stall_reason: str | None = None
 
-    def not_ready(self) -> dict[str, str]:
+    def readiness_problems(self) -> dict[str, str]:
         """Return what stands in the way of serving, by name; empty when nothing does."""
         reasons = {}
-        if not self.database_answers:
-            reasons["database"] = "does not answer" if self.database_answers is False else "not asked yet"
-        if not self.kafka_answers:
-            reasons["kafka"] = "does not answer" if self.kafka_answers is False else "not asked yet"
-        if not self.joined:
+        if not self.is_database_up:
+            reasons["database"] = "does not answer" if self.is_database_up is False else "not asked yet"
+        if not self.is_kafka_up:
+            reasons["kafka"] = "does not answer" if self.is_kafka_up is False else "not asked yet"
+        if not self.has_joined:
             reasons["group"] = "no assignment yet"
         elif self.app.rebalancing:
             reasons["group"] = "partitions are being assigned"
-        elif not consumer_of(self.app).is_reading:
+        elif not get_consumer(self.app).has_start_offsets:
             reasons["positions"] = "where to read is being asked"
-        elif not self.drawn:
+        elif not self.has_initial_forecasts:
             reasons["milestones"] = "not drawn yet"
         return reasons
 
-    def not_alive(self) -> dict[str, str]:
+    def liveness_problems(self) -> dict[str, str]:
         """Return why this process should be ended, by name. Never that Kafka or the database is away."""
         if self.app.should_stop:
             return {"worker": "is stopping"}
-        return {"stuck": self.stuck} if self.stuck else {}
+        return {"stuck": self.stall_reason} if self.stall_reason else {}
 
-    def ought_to_move(self, topic: str, waiting: Mapping[int, int] | None) -> Mapping[str, int]:
+    def expected_progress(self, topic: str, unread_positions: Mapping[int, int] | None) -> Mapping[str, int]:
         """Return what this worker should be getting on with, as `streams.monitoring.watchdog` takes it.
 
         Given where the partitions of a topic stand that have something to read; None when Kafka or the database does
         not tell, for which this worker is not to blame.
         """
-        if waiting is None or self.app.should_stop:
+        if unread_positions is None or self.app.should_stop:
             return {}
         if self.app.rebalancing:
             return {"a rebalance": self.app.rebalancing_count}
         return {
             f"{topic}:{partition}": position
-            for partition, position in waiting.items()
-            if TP(topic, partition) in self.assigned
+            for partition, position in unread_positions.items()
+            if TP(topic, partition) in self.assigned_partitions
         }

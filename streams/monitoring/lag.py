@@ -16,95 +16,95 @@ from mode import Service
 from sqlalchemy.exc import SQLAlchemyError
 
 from models.database.engine import DatabaseError
-from models.database.recorder import Store
-from models.failpoints import failpoint
+from models.database.recorder import Recorder
+from models.failpoints import hit_failpoint
 from models.text import one_line
 from streams.metrics.pipeline import Metrics
 from streams.monitoring.health import Health
 
-logger = logging.getLogger("milepost.log_ends")
+logger = logging.getLogger("milepost.lag")
 
 #: How long one round of questions may take.
-PATIENCE_SECONDS: Final = 10.0
+POLL_TIMEOUT_SECONDS: Final = 10.0
 #: How long to wait for the oldest unread record of a partition.
-_RECORD_MS: Final = 1000
+_RECORD_TIMEOUT_MS: Final = 1000
 #: How soon partitions that were added are seen.
-_METADATA_MS: Final = 10_000
+_METADATA_MAX_AGE_MS: Final = 10_000
 
 
-class LogEnds(Service):
+class LagMonitor(Service):
     """Keeps `milepost_position`, `milepost_log_end`, `milepost_lag_seconds` true, and knows who answers."""
 
     def __init__(  # noqa: PLR0913 - everything it touches comes in as an argument
         self,
-        store: Store,
+        recorder: Recorder,
         metrics: Metrics,
         health: Health,
         topic: str,
-        partitions: int,
+        partition_count: int,
         executor: Executor,
         *,
-        every: float,
+        interval: float,
         clock: Callable[[], float],
-        connection: Mapping[str, Any],
-        seen: Callable[[Mapping[int, int] | None], None],
-        read_again: Callable[[], None],
-        refuse: Callable[[str], None],
+        client_options: Mapping[str, Any],
+        on_progress: Callable[[Mapping[int, int] | None], None],
+        rewind: Callable[[], None],
+        stop_with_error: Callable[[str], None],
         **options: Any,  # noqa: ANN401 - mode's own
     ) -> None:
-        self._store, self._metrics, self._health = store, metrics, health
+        self._recorder, self._metrics, self._health = recorder, metrics, health
         self._topic, self._executor = topic, executor
-        self._every, self._clock, self._connection = every, clock, dict(connection)
+        self._interval, self._clock, self._client_options = interval, clock, dict(client_options)
         #: Told where the partitions stand that have something to read; None when one of both does not answer.
-        self._seen = seen
-        self._read_again, self._refuse = read_again, refuse
+        self._on_progress = on_progress
+        self._rewind, self._stop_with_error = rewind, stop_with_error
         self._positions: Mapping[int, int] = {}
-        self._partitions = [TopicPartition(topic, partition) for partition in range(partitions)]
+        self._partitions = [TopicPartition(topic, partition) for partition in range(partition_count)]
         self._consumer: AIOKafkaConsumer | None = None
         super().__init__(**options)
 
     @Service.task
-    async def _ask_again_and_again(self) -> None:
+    async def _poll_forever(self) -> None:
         while not self.should_stop:
             try:
-                await self.ask()
+                await self.poll()
             except ConsumerStoppedError:
                 if not self.should_stop:
                     raise
                 return  # the worker stops, and was just asking
-            failpoint("block-loop")
-            await self.sleep(self._every)
+            hit_failpoint("block-loop")
+            await self.sleep(self._interval)
 
     async def on_stop(self) -> None:
         """Let go of the broker."""
-        await self._hang_up()
+        await self._disconnect()
 
-    async def ask(self) -> None:
+    async def poll(self) -> None:
         """Ask once; what does not answer is shown as down, and asked again next time."""
         loop = asyncio.get_running_loop()
         positions: dict[int, int] | None = None
         try:
-            positions = await loop.run_in_executor(self._executor, self._store.positions, self._topic)
+            positions = await loop.run_in_executor(self._executor, self._recorder.read_positions, self._topic)
         except DatabaseError as error:
-            self._refuse(str(error))
+            self._stop_with_error(str(error))
         except SQLAlchemyError as error:
             logger.warning("the database does not tell its positions: %s", one_line(error))
-        self._health.database_answers = positions is not None
+        self._health.is_database_up = positions is not None
         if positions is not None:
-            self._compare_with_before(positions)
+            self._rewind_if_positions_went_back(positions)
         try:
-            async with asyncio.timeout(PATIENCE_SECONDS):
-                waiting = await self._compare(positions or {})
+            async with asyncio.timeout(POLL_TIMEOUT_SECONDS):
+                waiting = await self._measure_lag(positions or {})
         except (KafkaError, TimeoutError) as error:
-            self._health.kafka_answers = False
+            self._health.is_kafka_up = False
             logger.warning("Kafka does not tell the ends of %s: %r", self._topic, error)
-            await self._hang_up()
-            self._seen(None)
+            await self._disconnect()
+            self._on_progress(None)
         else:
-            self._health.kafka_answers = True
-            self._seen(None if positions is None else waiting)
+            self._health.is_kafka_up = True
+            self._on_progress(None if positions is None else waiting)
 
-    def _compare_with_before(self, positions: Mapping[int, int]) -> None:
+    def _rewind_if_positions_went_back(self, positions: Mapping[int, int]) -> None:
         """Have all read again when a position went back: no worker does that, so the database is another one now."""
         before, self._positions = self._positions, positions
         if lost := [partition for partition, was in before.items() if positions.get(partition, -1) < was]:
@@ -114,21 +114,21 @@ class LogEnds(Service):
                 self._topic,
                 ", ".join(map(str, sorted(lost))),
             )
-            self._read_again()
+            self._rewind()
 
-    def _check_count(self, consumer: AIOKafkaConsumer) -> None:
+    def _check_partition_count(self, consumer: AIOKafkaConsumer) -> None:
         """Refuse to go on when partitions were added: nobody reads them, and programmes belong to others now."""
         found, known = len(consumer.partitions_for_topic(self._topic) or self._partitions), len(self._partitions)
         if found != known:
-            self._refuse(
+            self._stop_with_error(
                 f"topic {self._topic} has {found} partitions and had {known} when this worker started: give its sister"
                 f" topics as many, set MILEPOST_PARTITIONS={found}, and start the workers again"
             )
 
-    async def _compare(self, positions: Mapping[int, int]) -> Mapping[int, int]:
+    async def _measure_lag(self, positions: Mapping[int, int]) -> Mapping[int, int]:
         """Show the lags; return the positions of the partitions that have a record to read."""
-        consumer = await self._connected()
-        self._check_count(consumer)
+        consumer = await self._connect()
+        self._check_partition_count(consumer)
         ends: dict[TopicPartition, int] = await consumer.end_offsets(self._partitions)
         waiting = {}
         for tp, end in ends.items():
@@ -141,12 +141,12 @@ class LogEnds(Service):
                 waiting[tp] = position
             elif position > end:
                 # The topic was made anew: whoever asks where to read is told so.
-                self._read_again()
+                self._rewind()
             else:
                 self._metrics.lag_seconds.labels(*at).set(0)
         unread = {}
         for tp, position in waiting.items():
-            appended = await self._append_time(consumer, tp, position)
+            appended = await self._read_append_time(consumer, tp, position)
             # What ends with the marker of a transaction has nothing to read before its end.
             lag = 0.0 if appended is None else max(0.0, self._clock() - appended)
             if appended is not None:
@@ -154,23 +154,23 @@ class LogEnds(Service):
             self._metrics.lag_seconds.labels(tp.topic, str(tp.partition)).set(lag)
         return unread
 
-    async def _append_time(self, consumer: AIOKafkaConsumer, tp: TopicPartition, offset: int) -> float | None:
+    async def _read_append_time(self, consumer: AIOKafkaConsumer, tp: TopicPartition, offset: int) -> float | None:
         """Return when the first record from an offset on was appended; None when there is none (any more)."""
         consumer.resume(tp)
         consumer.seek(tp, offset)
-        fetched = await consumer.getmany(tp, timeout_ms=_RECORD_MS, max_records=1)
+        fetched = await consumer.getmany(tp, timeout_ms=_RECORD_TIMEOUT_MS, max_records=1)
         consumer.pause(tp)
         return next((record.timestamp / 1000 for records in fetched.values() for record in records), None)
 
-    async def _connected(self) -> AIOKafkaConsumer:
+    async def _connect(self) -> AIOKafkaConsumer:
         if self._consumer is None:
             # No group: it must never take part in the assignment it watches.
             consumer = AIOKafkaConsumer(
                 group_id=None,
                 enable_auto_commit=False,
                 max_partition_fetch_bytes=1024,
-                metadata_max_age_ms=_METADATA_MS,
-                **self._connection,
+                metadata_max_age_ms=_METADATA_MAX_AGE_MS,
+                **self._client_options,
             )
             try:
                 await consumer.start()
@@ -182,7 +182,7 @@ class LogEnds(Service):
             self._consumer = consumer
         return self._consumer
 
-    async def _hang_up(self) -> None:
+    async def _disconnect(self) -> None:
         consumer, self._consumer = self._consumer, None
         if consumer is not None:
             await consumer.stop()

@@ -8,49 +8,49 @@ from http import HTTPStatus
 
 from aiohttp import web
 
-from models.database.engine import connect
+from models.database.engine import make_engine
 from models.settings import Settings
 from streams.web import urls
-from streams.web.api import Api, problem
-from streams.web.dead_letters import LetterBox, ReadNewest
-from streams.web.openapi import describe
-from streams.web.pages import Pages
-from streams.web.pipeline_status import Pipeline, read_pipeline
-from streams.web.read_model import Sights
-from streams.web.responses import JSON, Guard, Kept, add_security_headers, answer
-from streams.web.server import Known
-from streams.web.sse import Stream
-from streams.web.static_files import Files
+from streams.web.api import Api, json_error_response
+from streams.web.dead_letters import DeadLetterCache, ReadNewest
+from streams.web.openapi import build_openapi
+from streams.web.pages import HtmlPages
+from streams.web.pipeline_status import PipelineStatus, read_pipeline_status
+from streams.web.read_model import ReadModel
+from streams.web.responses import JSON, RequestGuard, ResponseCache, add_security_headers, uncached_response
+from streams.web.server import WorkerProbes
+from streams.web.sse import EventStream
+from streams.web.static_files import StaticFiles
 
 #: What answers without the board, and needs none of its care.
-_OTHERS = frozenset({"/metrics", "/metrics/milestones", "/live", "/ready"})
+_WORKER_PATHS = frozenset({"/metrics", "/metrics/milestones", "/live", "/ready"})
 
 
-def board(
+def create_board(
     settings: Settings, today: Callable[[], date], read_newest: ReadNewest
-) -> Callable[[web.Application, Known], None]:
+) -> Callable[[web.Application, WorkerProbes], None]:
     """Return what adds the board to a worker's web service; nothing is opened before that is started."""
 
-    def add(application: web.Application, known: Known) -> None:
-        sights, letters = Sights(connect(settings.database), today), LetterBox(read_newest)
-        kept, files = Kept(sights.run), Files()
+    def add_to(application: web.Application, worker: WorkerProbes) -> None:
+        sights, letters = ReadModel(make_engine(settings.database), today), DeadLetterCache(read_newest)
+        kept, files = ResponseCache(sights.run_in_executor), StaticFiles()
 
-        def pipeline() -> Pipeline:
-            return read_pipeline(known.registry, {**known.alive(), **known.ready()})
+        def read_status() -> PipelineStatus:
+            return read_pipeline_status(worker.registry, {**worker.liveness(), **worker.readiness()})
 
-        pages = Pages(sights, kept, files, letters, pipeline)
-        api = Api(sights, kept, letters, pipeline)
-        description = describe(api.operations)
+        pages = HtmlPages(sights, kept, files, letters, read_status)
+        api = Api(sights, kept, letters, read_status)
+        description = build_openapi(api.operations)
 
-        def sorry(request: web.Request, status: HTTPStatus, sentence: str) -> web.Response:
-            said = problem if request.path.startswith(f"{urls.API}/") else pages.sorry
-            return said(request, status, sentence)
+        def error_response(request: web.Request, status: HTTPStatus, message: str) -> web.Response:
+            said = json_error_response if request.path.startswith(f"{urls.API_PATH}/") else pages.html_error_response
+            return said(request, status, message)
 
-        async def openapi(_request: web.Request) -> web.Response:
-            return answer(description, JSON)
+        async def serve_openapi(_request: web.Request) -> web.Response:
+            return uncached_response(description, JSON)
 
-        async def running(_application: web.Application) -> AsyncIterator[None]:
-            polling = asyncio.create_task(sights.watch.poll())
+        async def lifecycle(_application: web.Application) -> AsyncIterator[None]:
+            polling = asyncio.create_task(sights.change_feed.poll())
             yield
             polling.cancel()
             with suppress(asyncio.CancelledError):
@@ -58,22 +58,22 @@ def board(
             sights.close()
             letters.close()
 
-        async def stop(_application: web.Application) -> None:
-            sights.watch.stop()
+        async def end_subscriptions(_application: web.Application) -> None:
+            sights.change_feed.stop()
 
-        guard = Guard(sorry, lambda request: request.path not in {*_OTHERS, urls.STREAM})
-        application.middlewares.append(guard.around)
+        guard = RequestGuard(error_response, lambda request: request.path not in {*_WORKER_PATHS, urls.STREAM_PATH})
+        application.middlewares.append(guard.error_middleware)
         application.on_response_prepare.append(add_security_headers)
-        application.on_shutdown.append(stop)
-        application.cleanup_ctx.append(running)
+        application.on_shutdown.append(end_subscriptions)
+        application.cleanup_ctx.append(lifecycle)
         application.router.add_routes(
             [
                 *pages.routes(),
                 *(web.get(operation.path, operation.handler) for operation in api.operations),
-                web.get(urls.OPENAPI, openapi),
-                web.get(urls.STREAM, Stream(sights.watch, sorry).serve),
+                web.get(urls.OPENAPI_PATH, serve_openapi),
+                web.get(urls.STREAM_PATH, EventStream(sights.change_feed, error_response).serve),
                 web.get("/static/{digest}/{name}", files.serve),
             ]
         )
 
-    return add
+    return add_to

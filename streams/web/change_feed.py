@@ -17,135 +17,135 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from models.database.engine import DatabaseError
-from models.database.queries import Drawn, read_drawn
+from models.database.queries import ForecastVersion, read_forecast_versions
 from models.text import one_line
 
 logger = logging.getLogger("milepost.board")
 
-POLL_SECONDS: Final = 1.0
+POLL_INTERVAL_SECONDS: Final = 1.0
 
 #: Runs a reading off the event loop.
-Read = Callable[[Callable[[Connection], dict[str, Drawn]]], Awaitable[dict[str, Drawn]]]
+RunVersionQuery = Callable[[Callable[[Connection], dict[str, ForecastVersion]]], Awaitable[dict[str, ForecastVersion]]]
 
 
-class News(NamedTuple):
+class FeedUpdate(NamedTuple):
     """What a listener has not been told yet."""
 
-    drawn: dict[str, Drawn]
+    forecast_versions: dict[str, ForecastVersion]
     #: What names all programmes as they are drawn now; empty when that is no news.
-    turn: str = ""
+    version: str = ""
 
 
-class Listener:
+class Subscriber:
     """One that is told what was drawn anew: all of it, or what concerns one programme only."""
 
-    def __init__(self, closing: asyncio.Event, only: str | None = None) -> None:
-        self._only = only
-        self._pending = News({})
-        self._stirred, self._closing = asyncio.Event(), closing
+    def __init__(self, stopping: asyncio.Event, programme: str | None = None) -> None:
+        self._programme = programme
+        self._pending = FeedUpdate({})
+        self._wakeup, self._stopping = asyncio.Event(), stopping
 
-    def begin(self, drawn: Mapping[str, Drawn], turn: str) -> None:
+    def notify_initial(self, forecast_versions: Mapping[str, ForecastVersion], version: str) -> None:
         """Have it told how things are: of all programmes no more than the name of that."""
-        self.tell({} if self._only is None else drawn, turn)
+        self.notify({} if self._programme is None else forecast_versions, version)
 
-    def tell(self, drawn: Mapping[str, Drawn], turn: str) -> None:
+    def notify(self, forecast_versions: Mapping[str, ForecastVersion], version: str) -> None:
         """Have it told what concerns it of what is new."""
-        if self._only is None:
-            self._pending = News({**self._pending.drawn, **drawn}, turn)
-        elif self._only in drawn:
-            self._pending = News({self._only: drawn[self._only]})
+        if self._programme is None:
+            self._pending = FeedUpdate({**self._pending.forecast_versions, **forecast_versions}, version)
+        elif self._programme in forecast_versions:
+            self._pending = FeedUpdate({self._programme: forecast_versions[self._programme]})
         else:
             return
-        self._stirred.set()
+        self._wakeup.set()
 
     def wake(self) -> None:
         """Have it look whether there is anything to wait for."""
-        self._stirred.set()
+        self._wakeup.set()
 
-    async def news(self, patience: float) -> AsyncIterator[News]:
+    async def updates(self, heartbeat_seconds: float) -> AsyncIterator[FeedUpdate]:
         """Return what is new, as soon as there is something; nothing, every so many seconds; end with the service."""
-        while not self._closing.is_set():
+        while not self._stopping.is_set():
             try:
-                async with asyncio.timeout(patience):
-                    await self._stirred.wait()
+                async with asyncio.timeout(heartbeat_seconds):
+                    await self._wakeup.wait()
             except TimeoutError:
-                yield News({})
+                yield FeedUpdate({})
                 continue
-            self._stirred.clear()
-            new, self._pending = self._pending, News({})
+            self._wakeup.clear()
+            new, self._pending = self._pending, FeedUpdate({})
             if any(new):
                 yield new
 
 
-class Watch:
+class ChangeFeed:
     """Knows of what every programme is drawn, at most a second ago."""
 
-    def __init__(self, read: Read, clock: Callable[[], float] = time.monotonic) -> None:
-        self._read, self._clock = read, clock
-        self._drawn: dict[str, Drawn] = {}
+    def __init__(self, run_query: RunVersionQuery, clock: Callable[[], float] = time.monotonic) -> None:
+        self._run_query, self._clock = run_query, clock
+        self._forecast_versions: dict[str, ForecastVersion] = {}
         self._read_at = float("-inf")
         #: Names what all programmes together are drawn of; empty before that was read.
-        self.digest = ""
-        self._listeners: set[Listener] = set()
-        self._reading = asyncio.Lock()
-        self._somebody, self._closing = asyncio.Event(), asyncio.Event()
-        self._silent = False
+        self.version = ""
+        self._subscribers: set[Subscriber] = set()
+        self._read_lock = asyncio.Lock()
+        self._has_subscribers, self._stopping = asyncio.Event(), asyncio.Event()
+        self._is_failing = False
 
     @property
-    def listening(self) -> int:
+    def subscriber_count(self) -> int:
         """How many are told."""
-        return len(self._listeners)
+        return len(self._subscribers)
 
-    async def drawn(self) -> Mapping[str, Drawn]:
+    async def get_forecast_versions(self) -> Mapping[str, ForecastVersion]:
         """Return of what every programme is drawn; raises what the database raises."""
-        async with self._reading:
-            if self._clock() - self._read_at >= POLL_SECONDS:
-                self._note(await self._read(read_drawn))
+        async with self._read_lock:
+            if self._clock() - self._read_at >= POLL_INTERVAL_SECONDS:
+                self._publish_changes(await self._run_query(read_forecast_versions))
                 self._read_at = self._clock()
-        return self._drawn
+        return self._forecast_versions
 
-    def _note(self, drawn: dict[str, Drawn]) -> None:
-        new = {name: its for name, its in drawn.items() if self._drawn.get(name) != its}
-        if self.digest and not new and len(drawn) == len(self._drawn):
+    def _publish_changes(self, forecast_versions: dict[str, ForecastVersion]) -> None:
+        new = {name: its for name, its in forecast_versions.items() if self._forecast_versions.get(name) != its}
+        if self.version and not new and len(forecast_versions) == len(self._forecast_versions):
             return
-        first = not self.digest
-        self._drawn = drawn
-        self.digest = blake2b(repr(sorted(drawn.items())).encode(), digest_size=6).hexdigest()
-        for listener in self._listeners:
-            (listener.begin if first else listener.tell)(new, self.digest)
+        first = not self.version
+        self._forecast_versions = forecast_versions
+        self.version = blake2b(repr(sorted(forecast_versions.items())).encode(), digest_size=6).hexdigest()
+        for listener in self._subscribers:
+            (listener.notify_initial if first else listener.notify)(new, self.version)
 
     @contextmanager
-    def listener(self, only: str | None = None) -> Iterator[Listener]:
+    def subscribe(self, programme: str | None = None) -> Iterator[Subscriber]:
         """Give a listener that is told until the block ends: how things are known to be, then what is new."""
-        listener = Listener(self._closing, only)
-        if self.digest:
-            listener.begin(self._drawn, self.digest)
-        self._listeners.add(listener)
-        self._somebody.set()
+        listener = Subscriber(self._stopping, programme)
+        if self.version:
+            listener.notify_initial(self._forecast_versions, self.version)
+        self._subscribers.add(listener)
+        self._has_subscribers.set()
         try:
             yield listener
         finally:
-            self._listeners.discard(listener)
-            if not self._listeners:
-                self._somebody.clear()
+            self._subscribers.discard(listener)
+            if not self._subscribers:
+                self._has_subscribers.clear()
 
     async def poll(self) -> None:
         """Look again and again while anybody listens, until told to stop."""
-        while not self._closing.is_set():
-            await self._somebody.wait()
+        while not self._stopping.is_set():
+            await self._has_subscribers.wait()
             try:
-                await self.drawn()
+                await self.get_forecast_versions()
             except (DatabaseError, SQLAlchemyError) as error:
-                if not self._silent:
+                if not self._is_failing:
                     logger.warning("the board cannot see what is new: %s", one_line(error))
-                self._silent = True
+                self._is_failing = True
             else:
-                self._silent = False
-            await asyncio.sleep(POLL_SECONDS)
+                self._is_failing = False
+            await asyncio.sleep(POLL_INTERVAL_SECONDS)
 
     def stop(self) -> None:
         """Tell nobody any more, and have all who listen end."""
-        self._closing.set()
-        self._somebody.set()
-        for listener in self._listeners:
+        self._stopping.set()
+        self._has_subscribers.set()
+        for listener in self._subscribers:
             listener.wake()

@@ -12,44 +12,44 @@ from typing import Final, NamedTuple
 from models.domain.dead_letters import DeadLetter
 from models.errors import MilepostError
 
-KEPT_SECONDS: Final = 10.0
+DEAD_LETTERS_TTL_SECONDS: Final = 10.0
 #: How far back from the end of the topic is looked.
-OFFSETS: Final = 200
+MAX_OFFSETS_READ: Final = 200
 #: Returns what so many offsets at the end of the topic hold, the newest first.
 ReadNewest = Callable[[int], Sequence[DeadLetter]]
 
 
-class Letters(NamedTuple):
+class NewestDeadLetters(NamedTuple):
     """What the end of the topic of dead letters holds, the newest first."""
 
-    letters: Sequence[DeadLetter]
+    dead_letters: Sequence[DeadLetter]
     #: Why they cannot be told, in one sentence; empty when they can.
-    unknown: str = ""
+    error: str = ""
 
 
-class LetterBox:
+class DeadLetterCache:
     """Reads them."""
 
     def __init__(self, read_newest: ReadNewest, clock: Callable[[], float] = time.monotonic) -> None:
         self._read_newest, self._clock = read_newest, clock
-        self._executor = ThreadPoolExecutor(1, "letters")
-        self._found, self._read_at = Letters(()), float("-inf")
-        self._reading = asyncio.Lock()
+        self._executor = ThreadPoolExecutor(1, "dead-letters")
+        self._cached, self._read_at = NewestDeadLetters(()), float("-inf")
+        self._read_lock = asyncio.Lock()
 
     def close(self) -> None:
         """Read no more."""
         self._executor.shutdown(wait=False, cancel_futures=True)
 
-    async def newest(self) -> Letters:
+    async def newest(self) -> NewestDeadLetters:
         """Return them."""
-        async with self._reading:
-            if self._clock() - self._read_at >= KEPT_SECONDS:
-                self._found = await asyncio.get_running_loop().run_in_executor(self._executor, self._read)
+        async with self._read_lock:
+            if self._clock() - self._read_at >= DEAD_LETTERS_TTL_SECONDS:
+                self._cached = await asyncio.get_running_loop().run_in_executor(self._executor, self._read)
                 self._read_at = self._clock()
-        return self._found
+        return self._cached
 
-    def _read(self) -> Letters:
+    def _read(self) -> NewestDeadLetters:
         try:
-            return Letters(self._read_newest(OFFSETS))
+            return NewestDeadLetters(self._read_newest(MAX_OFFSETS_READ))
         except MilepostError as error:
-            return Letters((), str(error))
+            return NewestDeadLetters((), str(error))

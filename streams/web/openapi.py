@@ -8,31 +8,36 @@ from typing import Any, Final
 import msgspec
 from msgspec import Struct
 
-from models.domain.events import SLUG
+from models.domain.events import SLUG_PATTERN
 from streams.web import urls
-from streams.web.api import Operation, Parameter
-from streams.web.schemas import Notice, Problem, Turn
+from streams.web.api import Operation, QueryParameter
+from streams.web.schemas import ErrorSchema, ProgrammeUpdateSchema, VersionSchema
 
-_REFERENCES: Final = "#/components/schemas/{name}"
-_SLUG: Final = {"type": "string", "pattern": f"^{SLUG}$"}
-_TAGGED: Final = {
+_REF_TEMPLATE: Final = "#/components/schemas/{name}"
+_SLUG_SCHEMA: Final = {"type": "string", "pattern": f"^{SLUG_PATTERN}$"}
+_ETAG_HEADER: Final = {
     "description": "Names what is sent: send it as If-None-Match to be told when nothing is new.",
     "schema": {"type": "string"},
 }
-_PROBLEMS: Final = {
+_ERROR_DESCRIPTIONS: Final = {
     "400": "The question cannot be answered as it is put.",
     "404": "There is no such thing.",
     "503": "The database does not answer, or too many are asking.",
 }
 
 
-def describe(operations: Sequence[Operation]) -> bytes:
+def build_openapi(operations: Sequence[Operation]) -> bytes:
     """Return the OpenAPI document, as JSON."""
-    types: list[type[Struct]] = [*(operation.answers for operation in operations), Problem, Notice, Turn]
-    schemas, components = msgspec.json.schema_components(types, ref_template=_REFERENCES)
+    types: list[type[Struct]] = [
+        *(operation.response_schema for operation in operations),
+        ErrorSchema,
+        ProgrammeUpdateSchema,
+        VersionSchema,
+    ]
+    schemas, components = msgspec.json.schema_components(types, ref_template=_REF_TEMPLATE)
     answered = dict(zip((kind.__name__ for kind in types), schemas, strict=True))
-    paths: dict[str, Any] = {one.path: {"get": _operation(one, answered)} for one in operations}
-    paths[urls.STREAM] = {"get": _stream(answered)}
+    paths: dict[str, Any] = {one.path: {"get": _operation_object(one, answered)} for one in operations}
+    paths[urls.STREAM_PATH] = {"get": _stream_path_item(answered)}
     document = {
         "openapi": "3.1.0",
         "info": {
@@ -47,33 +52,33 @@ def describe(operations: Sequence[Operation]) -> bytes:
     return msgspec.json.format(msgspec.json.encode(document), indent=1)
 
 
-def _operation(one: Operation, answered: dict[str, Any]) -> dict[str, Any]:
-    names = re.findall(r"{(\w+)}", one.path)
-    path = [{"name": name, "in": "path", "required": True, "schema": _SLUG} for name in names]
+def _operation_object(operation: Operation, schemas: dict[str, Any]) -> dict[str, Any]:
+    names = re.findall(r"{(\w+)}", operation.path)
+    path = [{"name": name, "in": "path", "required": True, "schema": _SLUG_SCHEMA} for name in names]
     ok: dict[str, Any] = {
-        "description": (one.answers.__doc__ or "").strip(),
-        "content": {"application/json": {"schema": answered[one.answers.__name__]}},
+        "description": (operation.response_schema.__doc__ or "").strip(),
+        "content": {"application/json": {"schema": schemas[operation.response_schema.__name__]}},
     }
     answers: dict[str, Any] = {"200": ok}
-    if one.path != "/api/pipeline":
-        ok["headers"] = {"ETag": _TAGGED}
+    if operation.path != "/api/pipeline":
+        ok["headers"] = {"ETag": _ETAG_HEADER}
         answers["304"] = {"description": "Nothing is new."}
     return {
-        "operationId": one.handler.__name__.strip("_"),
-        "summary": one.what,
-        "parameters": [*path, *map(_parameter, one.query)],
-        "responses": answers | _problems(answered),
+        "operationId": operation.handler.__name__.strip("_"),
+        "summary": operation.summary,
+        "parameters": [*path, *map(_parameter_object, operation.query_parameters)],
+        "responses": answers | _error_responses(schemas),
     }
 
 
-def _parameter(one: Parameter) -> dict[str, Any]:
-    schema: dict[str, Any] = {"type": "integer", "minimum": one.least, "maximum": one.most}
-    if one.usual is not None:
-        schema["default"] = one.usual
-    return {"name": one.name, "in": "query", "description": one.what, "schema": schema}
+def _parameter_object(parameter: QueryParameter) -> dict[str, Any]:
+    schema: dict[str, Any] = {"type": "integer", "minimum": parameter.minimum, "maximum": parameter.maximum}
+    if parameter.default is not None:
+        schema["default"] = parameter.default
+    return {"name": parameter.name, "in": "query", "description": parameter.description, "schema": schema}
 
 
-def _stream(answered: dict[str, Any]) -> dict[str, Any]:
+def _stream_path_item(schemas: dict[str, Any]) -> dict[str, Any]:
     return {
         "operationId": "stream",
         "summary": "Server-sent events: one of the type `drawn` for each programme that is drawn anew.",
@@ -92,16 +97,18 @@ def _stream(answered: dict[str, Any]) -> dict[str, Any]:
                     " programmes, one of the type `turn` names, first and after any change, what all are drawn of."
                 ),
                 "content": {
-                    "text/event-stream": {"schema": {"anyOf": [answered[Notice.__name__], answered[Turn.__name__]]}}
+                    "text/event-stream": {
+                        "schema": {"anyOf": [schemas[ProgrammeUpdateSchema.__name__], schemas[VersionSchema.__name__]]}
+                    }
                 },
             }
         }
-        | _problems(answered),
+        | _error_responses(schemas),
     }
 
 
-def _problems(answered: dict[str, Any]) -> dict[str, Any]:
+def _error_responses(schemas: dict[str, Any]) -> dict[str, Any]:
     return {
-        status: {"description": what, "content": {"application/json": {"schema": answered[Problem.__name__]}}}
-        for status, what in _PROBLEMS.items()
+        status: {"description": what, "content": {"application/json": {"schema": schemas[ErrorSchema.__name__]}}}
+        for status, what in _ERROR_DESCRIPTIONS.items()
     }

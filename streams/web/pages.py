@@ -8,213 +8,217 @@ from typing import Any, Final
 from aiohttp import web
 
 from models.domain.schedule import State
-from models.views.explanation import sentences
+from models.views.explanation import link_sentences
 from streams.web import urls
-from streams.web.api import MOST_OFFSET, tag_of
-from streams.web.dead_letters import LetterBox
-from streams.web.pipeline_status import Pipeline
-from streams.web.read_model import Seen, Sights
-from streams.web.responses import HTML, Asked, Kept, answer, whole_number
-from streams.web.schemas import letter_of
-from streams.web.static_files import Files
-from streams.web.templating import environment
-from streams.web.timeline import axis, lanes
+from streams.web.api import MAX_PAGE_OFFSET, programme_etag
+from streams.web.dead_letters import DeadLetterCache
+from streams.web.pipeline_status import PipelineStatus
+from streams.web.read_model import ProgrammeView, ReadModel
+from streams.web.responses import HTML, BadQuery, ResponseCache, int_parameter, uncached_response
+from streams.web.schemas import dead_letter_schema
+from streams.web.static_files import StaticFiles
+from streams.web.templating import create_environment
+from streams.web.timeline import fit_percent_axis, lay_out_lanes
 from streams.web.view_models import (
-    MOST_LINES,
+    MAX_TREND_LINES,
     Pager,
-    bars_of,
-    claims_of,
-    drawn_line,
-    gates_first,
-    moved_days,
-    named,
-    of_programme,
-    project_of,
-    read_blast,
-    read_lines,
-    read_moves,
-    read_why,
-    telling,
+    changed_by_days,
+    evidence_views,
+    explain_milestone,
+    find_milestone,
+    programme_context,
+    project_view,
+    read_gate_impact,
+    read_programme_changes,
+    read_trend_lines,
+    select_trend_milestones,
+    slip_bars,
+    sort_gates_first,
+    trend_series,
 )
 
 #: How many programmes, milestones, moves and waiting milestones one page takes.
-PROGRAMMES, MILESTONES, MOVES, WAITING = 50, 1000, 100, 500
-_FILTERS: Final[Mapping[str, frozenset[State]]] = {
+PROGRAMMES_PER_PAGE, MILESTONES_PER_PAGE, FORECAST_CHANGES_PER_PAGE, SUCCESSORS_PER_PAGE = 50, 1000, 100, 500
+_STATE_FILTERS: Final[Mapping[str, frozenset[State]]] = {
     "all": frozenset(State),
     "late": frozenset({State.OVERDUE, State.BLOCKED, State.SLIPPING}),
     "open": frozenset(State) - {State.ACHIEVED, State.CANCELLED},
 }
 
 
-class Pages:
+class HtmlPages:
     """Renders them."""
 
     def __init__(
         self,
-        sights: Sights,
-        kept: Kept,
-        files: Files,
-        letters: LetterBox,
-        pipeline: Callable[[], Pipeline],
+        read_model: ReadModel,
+        response_cache: ResponseCache,
+        static_files: StaticFiles,
+        dead_letters: DeadLetterCache,
+        read_status: Callable[[], PipelineStatus],
     ) -> None:
-        self._sights, self._kept, self._files = sights, kept, files
-        self._letters, self._pipeline = letters, pipeline
-        self._templates = environment(files)
+        self._read_model, self._response_cache, self._static_files = read_model, response_cache, static_files
+        self._dead_letters, self._read_status = dead_letters, read_status
+        self._templates = create_environment(static_files)
 
     def routes(self) -> list[web.RouteDef]:
         """Return where they are."""
-        one, its = "/programmes/{programme}", "{project}/{milestone}"
+        programme, milestone = "/programmes/{programme}", "{project}/{milestone}"
         return [
             web.get("/", self.overview),
-            web.get(one, self.timeline),
-            web.get(f"{one}/trend", self.trend),
-            web.get(f"{one}/milestones/{its}", self.milestone),
-            web.get(f"{one}/gates/{its}", self.gate),
-            web.get(urls.PIPELINE, self.pipeline),
+            web.get(programme, self.timeline),
+            web.get(f"{programme}/trend", self.trend),
+            web.get(f"{programme}/milestones/{milestone}", self.milestone),
+            web.get(f"{programme}/gates/{milestone}", self.gate),
+            web.get(urls.PIPELINE_PATH, self.pipeline),
         ]
 
-    def sorry(self, _request: web.Request, status: HTTPStatus, sentence: str) -> web.Response:
+    def html_error_response(self, _request: web.Request, status: HTTPStatus, message: str) -> web.Response:
         """Return an error for people."""
-        body = self._render("sorry.html", status=status, sentence=sentence, programme=None)
-        response = answer(body, HTML)
+        body = self._render("error.html", status=status, message=message)
+        response = uncached_response(body, HTML)
         response.set_status(status)
         return response
 
     async def overview(self, request: web.Request) -> web.Response:
         """Show all programmes: which gate slipped, and whom it holds up."""
-        offset = whole_number(request, "offset", 0, MOST_OFFSET)
-        turn = await self._sights.turn()
+        offset = int_parameter(request, "offset", 0, MAX_PAGE_OFFSET)
+        version = await self._read_model.get_version()
 
         async def render() -> bytes:
-            found = await self._sights.overview(turn, offset, PROGRAMMES)
-            gates = sum(len(held) for held in found.hold_ups.values())
-            return await self._page(
+            overview = await self._read_model.get_overview(version, offset, PROGRAMMES_PER_PAGE)
+            delay_roots = [root for roots in overview.delay_roots.values() for root in roots]
+            return await self._render_in_executor(
                 "overview.html",
-                turn=turn,
-                overview=found,
-                gates=gates,
-                held=sum(one.late for held in found.hold_ups.values() for one in held),
-                pages=Pager.of(request.path, offset, PROGRAMMES, found.total),
-                programme=None,
+                version=version,
+                overview=overview,
+                gate_count=len(delay_roots),
+                delayed_count=sum(root.late_count for root in delay_roots),
+                pager=Pager.for_list(request.path, offset, PROGRAMMES_PER_PAGE, overview.total),
             )
 
-        return await self._give(request, f"all-{turn}", render)
+        return await self._respond(request, f"all-{version}", render)
 
     async def timeline(self, request: web.Request) -> web.Response:
         """Show a programme over time."""
-        seen = await self._seen(request)
+        view = await self._programme_view(request)
         show = request.query.get("show", "all")
-        if show not in _FILTERS:
-            raise Asked(text=f"show is one of {', '.join(_FILTERS)}.")
-        offset = whole_number(request, "offset", 0, MOST_OFFSET)
+        if show not in _STATE_FILTERS:
+            raise BadQuery(text=f"show is one of {', '.join(_STATE_FILTERS)}.")
+        offset = int_parameter(request, "offset", 0, MAX_PAGE_OFFSET)
 
         def render() -> bytes:
-            wanted = [one for one in gates_first(seen) if one.state in _FILTERS[show]]
-            shown = wanted[offset : offset + MILESTONES]
-            on = axis(shown, seen.shown.day)
-            drawn = groupby(lanes(shown, on), key=lambda lane: lane.standing.project)
+            matching = [status for status in sort_gates_first(view) if status.state in _STATE_FILTERS[show]]
+            page = matching[offset : offset + MILESTONES_PER_PAGE]
+            axis = fit_percent_axis(page, view.schedule.data_date)
+            lanes_by_project = groupby(lay_out_lanes(page, axis), key=lambda lane: lane.status.project)
             return self._render(
                 "timeline.html",
-                **of_programme(seen),
-                axis=on,
-                today=on.at(seen.shown.day),
-                projects=[(project_of(seen, name), list(its)) for name, its in drawn],
+                **programme_context(view),
+                axis=axis,
+                today_percent=axis.to_percent(view.schedule.data_date),
+                projects=[(project_view(view, project), list(lanes)) for project, lanes in lanes_by_project],
                 show=show,
-                filters={name: sum(one.state in its for one in seen.standings) for name, its in _FILTERS.items()},
-                pages=Pager.of(request.path, offset, MILESTONES, len(wanted), show=show),
-                parts="timeline",
+                filters={
+                    name: sum(status.state in states for status in view.statuses)
+                    for name, states in _STATE_FILTERS.items()
+                },
+                pager=Pager.for_list(request.path, offset, MILESTONES_PER_PAGE, len(matching), show=show),
+                active_tab="timeline",
             )
 
-        return await self._give(request, tag_of(seen), lambda: self._sights.run(render))
+        return await self._respond(request, programme_etag(view), lambda: self._read_model.run_in_executor(render))
 
     async def trend(self, request: web.Request) -> web.Response:
         """Show what was forecast when."""
-        seen = await self._seen(request)
-        before = whole_number(request, "before", 0, 1 << 62) or None
-        asked = request.query.getall("milestone", [])[:MOST_LINES]
-        chosen = [named(seen, text) for text in asked] or telling(seen)
+        view = await self._programme_view(request)
+        before = int_parameter(request, "before", 0, 1 << 62) or None
+        requested = request.query.getall("milestone", [])[:MAX_TREND_LINES]
+        statuses = [find_milestone(view, text) for text in requested] or select_trend_milestones(view)
 
         async def render() -> bytes:
-            lines = await read_lines(self._sights, seen, chosen)
-            moves = await read_moves(self._sights, seen.programme, before, MOVES)
-            return await self._page(
+            lines = await read_trend_lines(self._read_model, view, statuses)
+            changes = await read_programme_changes(self._read_model, view.programme, before, FORECAST_CHANGES_PER_PAGE)
+            return await self._render_in_executor(
                 "trend.html",
-                **of_programme(seen),
+                **programme_context(view),
                 lines=lines,
-                data=[drawn_line(line) for line in lines],
-                moves=[(report, moved_days(report.noted)) for report in moves],
-                older=moves[-1].noted.number if len(moves) == MOVES else None,
-                asked=asked,
-                parts="trend",
+                chart_data=[trend_series(line) for line in lines],
+                changes=[(change, changed_by_days(change.row)) for change in changes],
+                older_than=changes[-1].row.number if len(changes) == FORECAST_CHANGES_PER_PAGE else None,
+                requested=requested,
+                active_tab="trend",
             )
 
-        return await self._give(request, tag_of(seen), render)
+        return await self._respond(request, programme_etag(view), render)
 
     async def milestone(self, request: web.Request) -> web.Response:
         """Show why a milestone's forecast is what it is."""
-        seen, which = await self._seen(request), _milestone(request)
-        standing = seen.standing(*which)
+        view, milestone = await self._programme_view(request), _milestone_in_path(request)
+        status = view.get_status(*milestone)
 
         async def render() -> bytes:
-            found = await read_why(self._sights, seen, *which)
-            [line] = await read_lines(self._sights, seen, [standing])
-            return await self._page(
+            explanation = await explain_milestone(self._read_model, view, *milestone)
+            [line] = await read_trend_lines(self._read_model, view, [status])
+            return await self._render_in_executor(
                 "milestone.html",
-                **of_programme(seen),
-                standing=standing,
-                project=project_of(seen, standing.project),
-                chain=[(link, list(sentences(link)), claims_of(found, link.evidence)) for link in found.chain],
+                **programme_context(view),
+                milestone_status=status,
+                project=project_view(view, status.project),
+                chain=[
+                    (link, list(link_sentences(link)), evidence_views(explanation, link.evidence))
+                    for link in explanation.chain
+                ],
                 line=line,
-                data=[drawn_line(line)],
-                parts=None,
+                chart_data=[trend_series(line)],
+                active_tab=None,
             )
 
-        return await self._give(request, tag_of(seen), render)
+        return await self._respond(request, programme_etag(view), render)
 
     async def gate(self, request: web.Request) -> web.Response:
         """Show who waits for a milestone, and by how much they moved."""
-        seen, which = await self._seen(request), _milestone(request)
+        view, milestone = await self._programme_view(request), _milestone_in_path(request)
 
         async def render() -> bytes:
-            blast = await read_blast(self._sights, seen, *which)
-            return await self._page(
+            impact = await read_gate_impact(self._read_model, view, *milestone)
+            return await self._render_in_executor(
                 "gate.html",
-                **of_programme(seen),
-                blast=blast,
-                standing=blast.standing,
-                project=project_of(seen, blast.standing.project),
-                waiters=blast.waiters[:WAITING],
-                bars=bars_of(blast.waiters),
-                parts=None,
+                **programme_context(view),
+                impact=impact,
+                milestone_status=impact.status,
+                project=project_view(view, impact.status.project),
+                successors=impact.successors[:SUCCESSORS_PER_PAGE],
+                slip_bars=slip_bars(impact.successors),
+                active_tab=None,
             )
 
-        return await self._give(request, tag_of(seen), render)
+        return await self._respond(request, programme_etag(view), render)
 
     async def pipeline(self, _request: web.Request) -> web.Response:
         """Show how reading, recording and drawing go."""
-        found = await self._letters.newest()
-        body = await self._page(
+        newest = await self._dead_letters.newest()
+        body = await self._render_in_executor(
             "pipeline.html",
-            pipeline=self._pipeline(),
-            letters=[letter_of(letter) for letter in found.letters],
-            unknown=found.unknown,
-            programme=None,
+            pipeline=self._read_status(),
+            dead_letters=[dead_letter_schema(dead_letter) for dead_letter in newest.dead_letters],
+            dead_letters_error=newest.error,
         )
-        return answer(body, HTML)
+        return uncached_response(body, HTML)
 
-    async def _seen(self, request: web.Request) -> Seen:
-        return await self._sights.seen(request.match_info["programme"])
+    async def _programme_view(self, request: web.Request) -> ProgrammeView:
+        return await self._read_model.get_programme(request.match_info["programme"])
 
-    async def _give(self, request: web.Request, tag: str, render: Callable[[], Awaitable[bytes]]) -> web.Response:
+    async def _respond(self, request: web.Request, etag: str, render: Callable[[], Awaitable[bytes]]) -> web.Response:
         # A page of another release, with other files, is another page.
-        return await self._kept.give(request, HTML, f"{tag}-{self._files.digest}", render)
+        return await self._response_cache.respond(request, HTML, f"{etag}-{self._static_files.digest}", render)
 
-    async def _page(self, template: str, **values: Any) -> bytes:  # noqa: ANN401 - whatever the template shows
-        return await self._sights.run(lambda: self._render(template, **values))
+    async def _render_in_executor(self, template: str, **values: Any) -> bytes:  # noqa: ANN401 - whatever the template shows
+        return await self._read_model.run_in_executor(lambda: self._render(template, **values))
 
     def _render(self, template: str, **values: Any) -> bytes:  # noqa: ANN401 - as above
         return self._templates.get_template(template).render(values).encode()
 
 
-def _milestone(request: web.Request) -> tuple[str, str]:
+def _milestone_in_path(request: web.Request) -> tuple[str, str]:
     return request.match_info["project"], request.match_info["milestone"]

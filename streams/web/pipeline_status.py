@@ -6,14 +6,14 @@ from typing import Final
 from msgspec import Struct
 from prometheus_client import CollectorRegistry
 
-_NAMES: Final = {
+_FIELD_BY_METRIC: Final = {
     "milepost_position": "position",
     "milepost_log_end": "log_end",
     "milepost_lag_seconds": "lag_seconds",
 }
 
 
-class Partition(Struct, frozen=True):
+class PartitionStatus(Struct, frozen=True):
     """One partition of the events topic, as every worker sees it."""
 
     topic: str
@@ -23,14 +23,14 @@ class Partition(Struct, frozen=True):
     lag_seconds: float | None
 
     @property
-    def unread(self) -> int | None:
+    def offset_lag(self) -> int | None:
         """How many offsets lie before the end of the log."""
         if self.position is None or self.log_end is None:
             return None
         return max(0, self.log_end - self.position)
 
 
-class Source(Struct, frozen=True):
+class SourceStatus(Struct, frozen=True):
     """A source that this worker has read events of since it started."""
 
     source: str
@@ -39,21 +39,21 @@ class Source(Struct, frozen=True):
     is_flooding: bool
 
 
-class Pipeline(Struct, frozen=True):
+class PipelineStatus(Struct, frozen=True):
     """How reading, recording and drawing go."""
 
     #: What stands in the way of being ready, by name; nothing when nothing does.
     reasons: Mapping[str, str]
-    partitions: Sequence[Partition]
-    sources: Sequence[Source]
+    partitions: Sequence[PartitionStatus]
+    sources: Sequence[SourceStatus]
     #: Since this worker started, by outcome and by reason; reasons that never came are left out.
     events: Mapping[str, int]
     rejected: Mapping[str, int]
 
     @property
-    def unread(self) -> int:
+    def offset_lag(self) -> int:
         """How many offsets lie before the ends of the logs."""
-        return sum(partition.unread or 0 for partition in self.partitions)
+        return sum(partition.offset_lag or 0 for partition in self.partitions)
 
     @property
     def lag_seconds(self) -> float:
@@ -61,7 +61,7 @@ class Pipeline(Struct, frozen=True):
         return max((partition.lag_seconds or 0.0 for partition in self.partitions), default=0.0)
 
 
-def read_pipeline(registry: CollectorRegistry, reasons: Mapping[str, str]) -> Pipeline:
+def read_pipeline_status(registry: CollectorRegistry, reasons: Mapping[str, str]) -> PipelineStatus:
     """Return what a worker's numbers say."""
     partitions: dict[tuple[str, int], dict[str, float]] = {}
     heard: dict[str, float] = {}
@@ -71,7 +71,7 @@ def read_pipeline(registry: CollectorRegistry, reasons: Mapping[str, str]) -> Pi
     for family in registry.collect():
         for sample in family.samples:
             labels, value = sample.labels, sample.value
-            if (name := _NAMES.get(sample.name)) is not None:
+            if (name := _FIELD_BY_METRIC.get(sample.name)) is not None:
                 partitions.setdefault((labels["topic"], int(labels["partition"])), {})[name] = value
             elif sample.name == "milepost_source_last_event_timestamp_seconds":
                 heard[labels["source"]] = value
@@ -81,21 +81,24 @@ def read_pipeline(registry: CollectorRegistry, reasons: Mapping[str, str]) -> Pi
                 events[labels["outcome"]] = events.get(labels["outcome"], 0) + int(value)
             elif sample.name == "milepost_rejected_total" and value:
                 rejected[labels["reason"]] = int(value)
-    return Pipeline(
+    return PipelineStatus(
         dict(reasons),
-        [_partition(*key, known) for key, known in sorted(partitions.items())],
-        [Source(name, heard.get(name), flooding.get(name, False)) for name in sorted(heard.keys() | flooding.keys())],
+        [_partition_status(*key, known) for key, known in sorted(partitions.items())],
+        [
+            SourceStatus(name, heard.get(name), flooding.get(name, False))
+            for name in sorted(heard.keys() | flooding.keys())
+        ],
         events,
         rejected,
     )
 
 
-def _partition(topic: str, number: int, known: Mapping[str, float]) -> Partition:
-    position, end = known.get("position"), known.get("log_end")
-    return Partition(
+def _partition_status(topic: str, partition: int, values: Mapping[str, float]) -> PartitionStatus:
+    position, end = values.get("position"), values.get("log_end")
+    return PartitionStatus(
         topic,
-        number,
+        partition,
         None if position is None else int(position),
         None if end is None else int(end),
-        known.get("lag_seconds"),
+        values.get("lag_seconds"),
     )

@@ -17,46 +17,52 @@ from typing import Final, NamedTuple, TypeVar
 
 from sqlalchemy import Connection, Engine, select, text
 
-from models.database.claims import read_facts
-from models.database.engine import reading
-from models.database.queries import Drawn, Surveyed, read_stands, read_survey, read_titles
+from models.database.claims import load_facts
+from models.database.engine import read_transaction
+from models.database.queries import (
+    ForecastVersion,
+    ProgrammeSummary,
+    list_programmes,
+    read_open_milestones,
+    read_programme_names,
+)
 from models.database.tables import programmes
 from models.domain.claims import Facts
-from models.domain.events import place
-from models.domain.impact import HoldUp, hold_ups, stand_of
-from models.domain.schedule import Picture, Standing, picture
-from streams.web.change_feed import Watch
+from models.domain.events import catalogue_sort_key
+from models.domain.impact import DelayRoot, delay_roots, milestone_summary
+from models.domain.schedule import MilestoneStatus, Schedule, compute_schedule
+from streams.web.change_feed import ChangeFeed
 
 #: Together this many milestones are kept; what was not asked for longest goes first.
-_KEPT_MILESTONES: Final = 50_000
-_STATEMENT_SECONDS: Final = 10
+_MAX_CACHED_MILESTONES: Final = 50_000
+_STATEMENT_TIMEOUT_SECONDS: Final = 10
 _THREADS: Final = 2
 #: For each second of work, how many of rest; and how long a rest may become.
-_REST: Final = 9
-_LONGEST_REST_SECONDS: Final = 10.0
+_COOLDOWN_RATIO: Final = 9
+_MAX_COOLDOWN_SECONDS: Final = 10.0
 #: What was read longer ago is read again even in a rest: the work of others, one after the other, never lets it end.
-_LONGEST_BEHIND_SECONDS: Final = 20.0
+_MAX_STALENESS_SECONDS: Final = 20.0
 
 T = TypeVar("T")
 
 
-class NotThereError(Exception):
+class NotFoundError(Exception):
     """What is asked for is not there; the message is one sentence for people."""
 
 
-class Seen(NamedTuple):
+class ProgrammeView(NamedTuple):
     """A programme as its facts say it stands on a day, the same as `milepost status` shows."""
 
     programme: str
     #: Of the facts: never older than what is drawn.
     revision: int
     #: Of which the history was, when it was read; none when it was never drawn.
-    drawn: Drawn | None
+    forecast_version: ForecastVersion | None
     facts: Facts
-    shown: Picture
+    schedule: Schedule
     #: In the order in which they are shown: by project, then as the catalogue has it.
-    standings: Sequence[Standing]
-    hold_ups: Sequence[HoldUp]
+    statuses: Sequence[MilestoneStatus]
+    delay_roots: Sequence[DelayRoot]
 
     @property
     def title(self) -> str:
@@ -64,59 +70,59 @@ class Seen(NamedTuple):
         known = self.facts.programmes.get(self.programme)
         return known.name.value if known is not None and known.name is not None else self.programme
 
-    def standing(self, project: str, milestone: str) -> Standing:
-        """Return how a milestone stands; raises `NotThereError`."""
-        where = self.shown.network.places.get((self.programme, project, milestone))
+    def get_status(self, project: str, milestone: str) -> MilestoneStatus:
+        """Return how a milestone stands; raises `NotFoundError`."""
+        where = self.schedule.network.index_of.get((self.programme, project, milestone))
         if where is None:
-            raise NotThereError(f"There is no milestone {project}/{milestone} in programme {self.programme}.")
-        return self.shown.standings[where]
+            raise NotFoundError(f"There is no milestone {project}/{milestone} in programme {self.programme}.")
+        return self.schedule.statuses[where]
 
 
 class Overview(NamedTuple):
     """All programmes from afar, or as many of them as a page takes."""
 
     total: int
-    late: int
-    surveyed: Sequence[Surveyed]
+    late_programmes: int
+    programmes: Sequence[ProgrammeSummary]
     titles: dict[str, str]
-    hold_ups: dict[str, list[HoldUp]]
+    delay_roots: dict[str, list[DelayRoot]]
 
 
-class _Kept(NamedTuple):
+class _CachedView(NamedTuple):
     read_at: float
-    seen: Seen
+    view: ProgrammeView
 
 
-class Rest:
+class RefreshCooldown:
     """After work, a time in which nothing that is there already is made anew."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock, self._until = clock, float("-inf")
 
-    def after(self, seconds: float) -> None:
+    def extend(self, work_seconds: float) -> None:
         """Rest for work that took so long."""
         now = self._clock()
-        self._until = min(max(self._until, now) + _REST * seconds, now + _LONGEST_REST_SECONDS)
+        self._until = min(max(self._until, now) + _COOLDOWN_RATIO * work_seconds, now + _MAX_COOLDOWN_SECONDS)
 
-    def spares(self, read_at: float) -> bool:
+    def is_fresh_enough(self, read_at: float) -> bool:
         """Return whether what was read then has to do for now."""
         now = self._clock()
-        return now < self._until and now - read_at < _LONGEST_BEHIND_SECONDS
+        return now < self._until and now - read_at < _MAX_STALENESS_SECONDS
 
 
-class Sights:
+class ReadModel:
     """Reads what pages show."""
 
     def __init__(self, engine: Engine, today: Callable[[], date], clock: Callable[[], float] = time.monotonic) -> None:
         self._engine, self._today, self._clock = engine, today, clock
         self._executor = ThreadPoolExecutor(_THREADS, "board")
         # Looking for what is new is little, and bounded by itself: it is followed by no rest.
-        self.watch = Watch(lambda query: self._in_turn(lambda: self._answer(query)), clock)
-        self._kept: OrderedDict[str, _Kept] = OrderedDict()
-        self._rest = Rest(clock)
-        self._turn, self._turned_at = "", float("-inf")
-        self._survey: tuple[str, list[Surveyed]] = ("", [])
-        self._turns: dict[str, asyncio.Lock] = {}
+        self.change_feed = ChangeFeed(lambda query: self._submit(lambda: self._run_query_now(query)), clock)
+        self._views: OrderedDict[str, _CachedView] = OrderedDict()
+        self._cooldown = RefreshCooldown(clock)
+        self._version, self._version_read_at = "", float("-inf")
+        self._summaries: tuple[str, list[ProgrammeSummary]] = ("", [])
+        self._programme_locks: dict[str, asyncio.Lock] = {}
 
     def close(self) -> None:
         """Let go of the database."""
@@ -124,11 +130,11 @@ class Sights:
         self._engine.dispose()
 
     @property
-    def today(self) -> date:
+    def data_date(self) -> date:
         """The data date of everything shown."""
         return self._today()
 
-    async def run(self, work: Callable[[], T]) -> T:
+    async def run_in_executor(self, work: Callable[[], T]) -> T:
         """Do something that takes its time off the event loop, in its turn."""
         took: list[float] = []
 
@@ -140,87 +146,99 @@ class Sights:
                 took.append(self._clock() - began)
 
         try:
-            return await self._in_turn(timed)
+            return await self._submit(timed)
         finally:
-            self._rest.after(sum(took))
+            self._cooldown.extend(sum(took))
 
-    async def _in_turn(self, work: Callable[[], T]) -> T:
+    async def _submit(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._executor, work)
 
-    async def ask(self, query: Callable[[Connection], T]) -> T:
+    async def run_query(self, query: Callable[[Connection], T]) -> T:
         """Ask the database; every query of one call sees the same moment."""
-        return await self.run(lambda: self._answer(query))
+        return await self.run_in_executor(lambda: self._run_query_now(query))
 
-    def _answer(self, query: Callable[[Connection], T]) -> T:
-        with self._reading() as connection:
+    def _run_query_now(self, query: Callable[[Connection], T]) -> T:
+        with self._read_transaction() as connection:
             return query(connection)
 
-    async def seen(self, programme: str) -> Seen:
-        """Return a programme; raises `NotThereError`."""
-        drawn = (await self.watch.drawn()).get(programme)
+    async def get_programme(self, programme: str) -> ProgrammeView:
+        """Return a programme; raises `NotFoundError`."""
+        drawn = (await self.change_feed.get_forecast_versions()).get(programme)
         day = self._today()
-        if (kept := self._fresh(programme, drawn, day)) is not None:
+        if (kept := self._get_cached_view(programme, drawn, day)) is not None:
             return kept
-        async with self._turns.setdefault(programme, asyncio.Lock()):
+        async with self._programme_locks.setdefault(programme, asyncio.Lock()):
             # Whoever waited for the one before finds what that one read.
-            if (kept := self._fresh(programme, drawn, day)) is not None:
+            if (kept := self._get_cached_view(programme, drawn, day)) is not None:
                 return kept
             try:
-                seen = await self.ask(lambda connection: _see(connection, programme, drawn, day))
+                seen = await self.run_query(lambda connection: _load_view(connection, programme, drawn, day))
             finally:
-                self._turns.pop(programme, None)
-            self._keep(_Kept(self._clock(), seen))
+                self._programme_locks.pop(programme, None)
+            self._cache_view(_CachedView(self._clock(), seen))
             return seen
 
-    def _fresh(self, programme: str, drawn: Drawn | None, day: date) -> Seen | None:
-        kept = self._kept.get(programme)
-        if kept is None or kept.seen.shown.day != day:
+    def _get_cached_view(
+        self, programme: str, forecast_version: ForecastVersion | None, data_date: date
+    ) -> ProgrammeView | None:
+        kept = self._views.get(programme)
+        if kept is None or kept.view.schedule.data_date != data_date:
             return None
-        is_as_drawn = drawn is not None and kept.seen.drawn == drawn
-        return kept.seen if is_as_drawn or self._rest.spares(kept.read_at) else None
+        is_as_drawn = forecast_version is not None and kept.view.forecast_version == forecast_version
+        return kept.view if is_as_drawn or self._cooldown.is_fresh_enough(kept.read_at) else None
 
-    def _keep(self, kept: _Kept) -> None:
-        self._kept[kept.seen.programme] = kept
-        self._kept.move_to_end(kept.seen.programme)
-        size = sum(len(one.seen.standings) for one in self._kept.values())
-        while size > _KEPT_MILESTONES and len(self._kept) > 1:
-            size -= len(self._kept.popitem(last=False)[1].seen.standings)
+    def _cache_view(self, cached: _CachedView) -> None:
+        self._views[cached.view.programme] = cached
+        self._views.move_to_end(cached.view.programme)
+        size = sum(len(one.view.statuses) for one in self._views.values())
+        while size > _MAX_CACHED_MILESTONES and len(self._views) > 1:
+            size -= len(self._views.popitem(last=False)[1].view.statuses)
 
-    async def turn(self) -> str:
+    async def get_version(self) -> str:
         """Return what names all programmes as they are shown now."""
-        await self.watch.drawn()
-        if not self._rest.spares(self._turned_at):
-            self._turn, self._turned_at = self.watch.digest, self._clock()
-        return self._turn
+        await self.change_feed.get_forecast_versions()
+        if not self._cooldown.is_fresh_enough(self._version_read_at):
+            self._version, self._version_read_at = self.change_feed.version, self._clock()
+        return self._version
 
-    async def overview(self, turn: str, offset: int, limit: int) -> Overview:
+    async def get_overview(self, version: str, offset: int, limit: int) -> Overview:
         """Return a page of all programmes, of a turn or a newer one."""
-        if self._survey[0] != turn:
-            self._survey = turn, await self.ask(read_survey)
-        surveyed = self._survey[1]
+        if self._summaries[0] != version:
+            self._summaries = version, await self.run_query(list_programmes)
+        surveyed = self._summaries[1]
         page = surveyed[offset : offset + limit]
         names = [one.programme for one in page]
 
-        def read(connection: Connection) -> tuple[dict[str, str], dict[str, list[HoldUp]]]:
-            stands = read_stands(connection, names)
-            return read_titles(connection, names), {name: hold_ups(its) for name, its in stands.items()}
+        def read(connection: Connection) -> tuple[dict[str, str], dict[str, list[DelayRoot]]]:
+            stands = read_open_milestones(connection, names)
+            return read_programme_names(connection, names), {name: delay_roots(its) for name, its in stands.items()}
 
-        titles, held = await self.ask(read)
-        return Overview(len(surveyed), sum(one.late > 0 for one in surveyed), page, titles, held)
+        titles, held = await self.run_query(read)
+        return Overview(len(surveyed), sum(one.late_count > 0 for one in surveyed), page, titles, held)
 
     @contextmanager
-    def _reading(self) -> Iterator[Connection]:
-        with reading(self._engine) as connection:
+    def _read_transaction(self) -> Iterator[Connection]:
+        with read_transaction(self._engine) as connection:
             if self._engine.dialect.name == "postgresql":
-                connection.execute(text(f"SET LOCAL statement_timeout = '{_STATEMENT_SECONDS}s'"))
+                connection.execute(text(f"SET LOCAL statement_timeout = '{_STATEMENT_TIMEOUT_SECONDS}s'"))
             yield connection
 
 
-def _see(connection: Connection, programme: str, drawn: Drawn | None, day: date) -> Seen:
+def _load_view(
+    connection: Connection, programme: str, forecast_version: ForecastVersion | None, data_date: date
+) -> ProgrammeView:
     revision = connection.scalar(select(programmes.c.revision).where(programmes.c.programme == programme))
-    facts = read_facts(connection, [programme])
+    facts = load_facts(connection, [programme])
     if revision is None or programme not in facts.existing_programmes():
-        raise NotThereError(f"There is no programme {programme}.")
-    shown = picture(facts, day)
-    standings = sorted(shown.standings, key=lambda one: (one.project, place(one.milestone)))
-    return Seen(programme, revision, drawn, facts, shown, standings, hold_ups(map(stand_of, shown.standings)))
+        raise NotFoundError(f"There is no programme {programme}.")
+    shown = compute_schedule(facts, data_date)
+    standings = sorted(shown.statuses, key=lambda one: (one.project, catalogue_sort_key(one.milestone)))
+    return ProgrammeView(
+        programme,
+        revision,
+        forecast_version,
+        facts,
+        shown,
+        standings,
+        delay_roots(map(milestone_summary, shown.statuses)),
+    )

@@ -10,18 +10,18 @@ from typing import Any, Final
 
 from msgspec import Struct, field
 
-from models.database.queries import Report, Surveyed
+from models.database.queries import DatedHistoryRow, ProgrammeSummary
 from models.domain.dead_letters import DeadLetter
 from models.domain.events import Money
-from models.domain.impact import HoldUp, Stand, Waiter
-from models.domain.schedule import Standing, State
-from models.domain.timestamps import instant_at
-from models.views.status import Row
-from streams.web.pipeline_status import Pipeline
-from streams.web.read_model import Overview, Seen
+from models.domain.impact import DelayRoot, MilestoneSummary, Successor
+from models.domain.schedule import MilestoneStatus, State
+from models.domain.timestamps import instant_from_epoch_ms
+from models.views.status import StatusRow
+from streams.web.pipeline_status import PipelineStatus
+from streams.web.read_model import Overview, ProgrammeView
 
 
-class Held(Struct, frozen=True):
+class MilestoneSummarySchema(Struct, frozen=True):
     """A milestone whose date a gate sets."""
 
     project: str
@@ -32,18 +32,18 @@ class Held(Struct, frozen=True):
     state: State
 
 
-class HoldUpAnswer(Struct, frozen=True):
+class DelayRootSchema(Struct, frozen=True):
     """A gate at the root of what is late."""
 
-    gate: Held
+    gate: MilestoneSummarySchema
     #: How many it holds up, directly or through others, and how many of them are late.
     held_count: int
     late_count: int
     #: The first of them, those that slipped most at the head.
-    held: Sequence[Held]
+    held: Sequence[MilestoneSummarySchema]
 
 
-class ProgrammeSummary(Struct, frozen=True):
+class ProgrammeSummarySchema(Struct, frozen=True):
     """A programme from afar, as it was drawn last."""
 
     programme: str
@@ -52,19 +52,19 @@ class ProgrammeSummary(Struct, frozen=True):
     data_date: date
     #: Milestones by state.
     states: Mapping[State, int]
-    hold_ups: Sequence[HoldUpAnswer]
+    hold_ups: Sequence[DelayRootSchema]
 
 
-class Programmes(Struct, frozen=True):
+class ProgrammeListSchema(Struct, frozen=True):
     """A page of programmes, those with the most that is late first."""
 
     total: int
     #: Where the next page is; none behind the last.
     next: str | None
-    programmes: Sequence[ProgrammeSummary]
+    programmes: Sequence[ProgrammeSummarySchema]
 
 
-class SetAside(Struct, frozen=True):
+class CyclicDependencySchema(Struct, frozen=True):
     """A dependency that would close a cycle."""
 
     project: str
@@ -73,7 +73,7 @@ class SetAside(Struct, frozen=True):
     after_milestone: str
 
 
-class ProgrammeAnswer(Struct, frozen=True):
+class ProgrammeSchema(Struct, frozen=True):
     """A programme, as its events say it stands today."""
 
     programme: str
@@ -83,11 +83,11 @@ class ProgrammeAnswer(Struct, frozen=True):
     investment: Money | None
     jobs: int | None
     states: Mapping[State, int]
-    hold_ups: Sequence[HoldUpAnswer]
-    set_aside: Sequence[SetAside]
+    hold_ups: Sequence[DelayRootSchema]
+    set_aside: Sequence[CyclicDependencySchema]
 
 
-class Milestones(Struct, frozen=True):
+class MilestoneListSchema(Struct, frozen=True):
     """A page of a programme's milestones, by project and in the catalogue's order."""
 
     programme: str
@@ -95,13 +95,13 @@ class Milestones(Struct, frozen=True):
     data_date: date
     total: int
     next: str | None
-    milestones: Sequence[Row]
+    milestones: Sequence[StatusRow]
 
 
-class WaiterAnswer(Struct, frozen=True):
+class SuccessorSchema(Struct, frozen=True):
     """A milestone that waits for a gate."""
 
-    milestone: Row
+    milestone: StatusRow
     #: The one it waits for on the way from the gate, and how long after that it comes at least.
     after: str
     lag_days: int
@@ -109,19 +109,19 @@ class WaiterAnswer(Struct, frozen=True):
     slack_days: int | None
 
 
-class Waiting(Struct, frozen=True):
+class SuccessorListSchema(Struct, frozen=True):
     """A gate, and a page of who waits for it: those who would move first at the head."""
 
     programme: str
     revision: int
     data_date: date
-    gate: Row
+    gate: StatusRow
     total: int
     next: str | None
-    waiting: Sequence[WaiterAnswer]
+    waiting: Sequence[SuccessorSchema]
 
 
-class Cause(Struct, frozen=True):
+class CauseSchema(Struct, frozen=True):
     """The event behind something, and when it was said; none when the ledger does not hold it."""
 
     source: str
@@ -129,7 +129,7 @@ class Cause(Struct, frozen=True):
     time: str | None
 
 
-class Move(Struct, frozen=True):
+class ForecastChangeSchema(Struct, frozen=True):
     """A forecast that an event moved, or a milestone that it achieved."""
 
     number: int
@@ -137,23 +137,23 @@ class Move(Struct, frozen=True):
     milestone: str
     revision: int
     noted: str
-    was: date | None = field(name="from")
-    becomes: date | None = field(name="to")
+    previous: date | None = field(name="from")
+    current: date | None = field(name="to")
     slip_days: int | None
     state: State
     driver: str | None
-    cause: Cause
+    cause: CauseSchema
 
 
-class Moves(Struct, frozen=True):
+class ForecastChangeListSchema(Struct, frozen=True):
     """A page of moves, the newest first."""
 
     programme: str
     next: str | None
-    moves: Sequence[Move]
+    moves: Sequence[ForecastChangeSchema]
 
 
-class EventAnswer(Struct, frozen=True):
+class EvidenceSchema(Struct, frozen=True):
     """A claim that counts, and as what."""
 
     role: str
@@ -168,7 +168,7 @@ class EventAnswer(Struct, frozen=True):
     party: str | None
 
 
-class LeftOutAnswer(Struct, frozen=True):
+class IgnoredPredecessorSchema(Struct, frozen=True):
     """A predecessor that has no say."""
 
     project: str
@@ -176,7 +176,7 @@ class LeftOutAnswer(Struct, frozen=True):
     why: str
 
 
-class LinkAnswer(Struct, frozen=True):
+class ChainLinkSchema(Struct, frozen=True):
     """One milestone of a chain of drivers."""
 
     project: str
@@ -187,11 +187,11 @@ class LinkAnswer(Struct, frozen=True):
     own_classifier: str | None
     set_by: str
     lag_days: int | None
-    events: Sequence[EventAnswer]
-    left_out: Sequence[LeftOutAnswer]
+    events: Sequence[EvidenceSchema]
+    left_out: Sequence[IgnoredPredecessorSchema]
 
 
-class ExplanationAnswer(Struct, frozen=True):
+class ExplanationSchema(Struct, frozen=True):
     """Why a forecast is what it is, as `milepost explain --json` has it."""
 
     programme: str
@@ -203,10 +203,10 @@ class ExplanationAnswer(Struct, frozen=True):
     slip_days: int | None
     float_days: int | None
     driver: str | None
-    chain: Sequence[LinkAnswer]
+    chain: Sequence[ChainLinkSchema]
 
 
-class Letter(Struct, frozen=True):
+class DeadLetterSchema(Struct, frozen=True):
     """A dead letter; `milepost dead-letters show KEY` has all of it."""
 
     key: str
@@ -218,16 +218,16 @@ class Letter(Struct, frozen=True):
     source: str | None
 
 
-class PipelineAnswer(Struct, frozen=True):
+class PipelineSchema(Struct, frozen=True):
     """How reading, recording and drawing go in this worker, and the newest of the rejected."""
 
-    pipeline: Pipeline
-    letters: Sequence[Letter]
+    pipeline: PipelineStatus
+    letters: Sequence[DeadLetterSchema]
     #: Why the letters cannot be told; none when they can.
     letters_unknown: str | None
 
 
-class Notice(Struct, frozen=True):
+class ProgrammeUpdateSchema(Struct, frozen=True):
     """What the stream sends when a programme is drawn anew."""
 
     programme: str
@@ -235,13 +235,13 @@ class Notice(Struct, frozen=True):
     data_date: date
 
 
-class Turn(Struct, frozen=True):
+class VersionSchema(Struct, frozen=True):
     """What the stream of all programmes sends when any is drawn anew: a name of what they are drawn of together."""
 
     turn: str
 
 
-class Problem(Struct, frozen=True):
+class ErrorSchema(Struct, frozen=True):
     """Why there is no answer, in one sentence."""
 
     error: str
@@ -249,94 +249,120 @@ class Problem(Struct, frozen=True):
 
 #: Of one programme, how many hold-ups are told, and of each of them how many that it holds up; counts say how many
 #: there are.
-MOST_HELD: Final = 50
+MAX_DELAY_ITEMS: Final = 50
 
 
-def row_of(standing: Standing, revision: int) -> Row:
+def status_row(status: MilestoneStatus, revision: int) -> StatusRow:
     """Return a standing as `milepost status --json` has it."""
     own: dict[str, Any] = {
-        name: getattr(standing, name) for name in Row.__struct_fields__ if name not in {"driver", "revision"}
+        name: getattr(status, name) for name in StatusRow.__struct_fields__ if name not in {"driver", "revision"}
     }
-    return Row(**own, driver=None if standing.driver is None else str(standing.driver), revision=revision)
+    return StatusRow(**own, driver=None if status.driver is None else str(status.driver), revision=revision)
 
 
-def states_of(standings: Iterable[Standing]) -> dict[State, int]:
+def count_states(statuses: Iterable[MilestoneStatus]) -> dict[State, int]:
     """Return how many there are of each state, in the states' order."""
     found = dict.fromkeys(State, 0)
-    for standing in standings:
+    for standing in statuses:
         found[standing.state] += 1
     return {state: number for state, number in found.items() if number}
 
 
-def hold_up_of(one: HoldUp) -> HoldUpAnswer:
+def delay_root_schema(root: DelayRoot) -> DelayRootSchema:
     """Return a hold-up, bounded."""
-    return HoldUpAnswer(_held(one.gate), len(one.held), one.late, [_held(stand) for stand in one.held[:MOST_HELD]])
+    return DelayRootSchema(
+        _milestone_summary_schema(root.gate),
+        len(root.driven),
+        root.late_count,
+        [_milestone_summary_schema(stand) for stand in root.driven[:MAX_DELAY_ITEMS]],
+    )
 
 
-def _held(stand: Stand) -> Held:
-    return Held(*stand.name, stand.baseline, stand.forecast, stand.slip_days, stand.state)
+def _milestone_summary_schema(status: MilestoneSummary) -> MilestoneSummarySchema:
+    return MilestoneSummarySchema(*status.name, status.baseline, status.forecast, status.slip_days, status.state)
 
 
-def programmes_of(overview: Overview, following: str | None) -> Programmes:
+def programme_list_schema(overview: Overview, next_url: str | None) -> ProgrammeListSchema:
     """Return a page of programmes."""
-    return Programmes(overview.total, following, [_summary(one, overview) for one in overview.surveyed])
+    return ProgrammeListSchema(
+        overview.total, next_url, [_programme_summary_schema(one, overview) for one in overview.programmes]
+    )
 
 
-def _summary(one: Surveyed, overview: Overview) -> ProgrammeSummary:
-    name = one.programme
-    found = [hold_up_of(each) for each in overview.hold_ups[name][:MOST_HELD]]
-    return ProgrammeSummary(name, overview.titles.get(name), one.drawn.revision, one.drawn.day, one.counts, found)
+def _programme_summary_schema(summary: ProgrammeSummary, overview: Overview) -> ProgrammeSummarySchema:
+    name = summary.programme
+    found = [delay_root_schema(each) for each in overview.delay_roots[name][:MAX_DELAY_ITEMS]]
+    return ProgrammeSummarySchema(
+        name,
+        overview.titles.get(name),
+        summary.forecast_version.revision,
+        summary.forecast_version.data_date,
+        summary.counts,
+        found,
+    )
 
 
-def programme_of(seen: Seen) -> ProgrammeAnswer:
+def programme_schema(view: ProgrammeView) -> ProgrammeSchema:
     """Return a programme."""
-    known = seen.facts.programmes.get(seen.programme)
+    known = view.facts.programmes.get(view.programme)
     name, investment, jobs = (
         None if known is None or (register := getattr(known, field_name)) is None else register.value
         for field_name in ("name", "investment", "jobs")
     )
-    return ProgrammeAnswer(
-        seen.programme,
+    return ProgrammeSchema(
+        view.programme,
         name,
-        seen.revision,
-        seen.shown.day,
+        view.revision,
+        view.schedule.data_date,
         investment,
         jobs,
-        states_of(seen.standings),
-        [hold_up_of(one) for one in seen.hold_ups[:MOST_HELD]],
-        [SetAside(*key[1:]) for key in seen.shown.set_aside[:MOST_HELD]],
+        count_states(view.statuses),
+        [delay_root_schema(one) for one in view.delay_roots[:MAX_DELAY_ITEMS]],
+        [CyclicDependencySchema(*key[1:]) for key in view.schedule.cyclic[:MAX_DELAY_ITEMS]],
     )
 
 
-def waiter_of(one: Waiter, revision: int) -> WaiterAnswer:
+def successor_schema(successor: Successor, revision: int) -> SuccessorSchema:
     """Return who waits."""
-    return WaiterAnswer(row_of(one.standing, revision), str(one.after), one.lag_days, one.slack_days)
+    return SuccessorSchema(
+        status_row(successor.status, revision), str(successor.predecessor), successor.lag_days, successor.slack_days
+    )
 
 
-def move_of(report: Report) -> Move:
+def forecast_change_schema(report: DatedHistoryRow) -> ForecastChangeSchema:
     """Return a row of the history."""
-    noted = report.noted
-    return Move(
+    noted = report.row
+    return ForecastChangeSchema(
         number=noted.number,
         project=noted.project,
         milestone=noted.milestone,
         revision=noted.revision,
-        noted=f"{instant_at(noted.noted_ms)}Z",
-        was=noted.was,
-        becomes=noted.becomes,
+        noted=f"{instant_from_epoch_ms(noted.noted_ms)}Z",
+        previous=noted.was,
+        current=noted.becomes,
         slip_days=noted.slip_days,
         state=State(noted.state),
         driver=noted.driver,
-        cause=Cause(noted.cause_source, noted.cause_id, None if report.said is None else f"{report.said}Z"),
+        cause=CauseSchema(
+            noted.cause_source, noted.cause_id, None if report.claimed_at is None else f"{report.claimed_at}Z"
+        ),
     )
 
 
-def letter_of(letter: DeadLetter) -> Letter:
+def dead_letter_schema(dead_letter: DeadLetter) -> DeadLetterSchema:
     """Return a dead letter without what it carries; a key that is no text is spelled out."""
-    key = letter.key.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    return Letter(key, letter.reason, letter.detail, letter.topic, letter.partition, letter.offset, letter.source)
+    key = dead_letter.key.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return DeadLetterSchema(
+        key,
+        dead_letter.reason,
+        dead_letter.detail,
+        dead_letter.topic,
+        dead_letter.partition,
+        dead_letter.offset,
+        dead_letter.source,
+    )
 
 
-def following_page(path: str, offset: int, limit: int, total: int) -> str | None:
+def next_page_url(path: str, offset: int, limit: int, total: int) -> str | None:
     """Return the address of the next page; none behind the last."""
     return f"{path}?offset={offset + limit}&limit={limit}" if offset + limit < total else None

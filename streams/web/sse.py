@@ -10,39 +10,42 @@ from typing import Final
 
 from aiohttp import hdrs, web
 
-from streams.web.change_feed import News, Watch
-from streams.web.responses import Sorry, encode
-from streams.web.schemas import Notice, Turn
+from streams.web.change_feed import ChangeFeed, FeedUpdate
+from streams.web.responses import ErrorResponder, encode_json
+from streams.web.schemas import ProgrammeUpdateSchema, VersionSchema
 
-MOST_LISTENING: Final = 200
+MAX_SUBSCRIBERS: Final = 200
 #: A line now and then keeps proxies from closing what they take for dead, and finds out who has gone.
-SIGN_OF_LIFE_SECONDS: Final = 15.0
-_RETRY: Final = b"retry: 2000\n\n"
+SSE_HEARTBEAT_SECONDS: Final = 15.0
+_RETRY_FIELD: Final = b"retry: 2000\n\n"
 
 
-class Stream:
+class EventStream:
     """Tells all who listen."""
 
-    def __init__(self, watch: Watch, sorry: Sorry) -> None:
-        self._watch, self._sorry = watch, sorry
+    def __init__(self, change_feed: ChangeFeed, error_response: ErrorResponder) -> None:
+        self._change_feed, self._error_response = change_feed, error_response
 
     async def serve(self, request: web.Request) -> web.StreamResponse:
         """Tell until the other side, or the worker, ends it."""
-        if self._watch.listening >= MOST_LISTENING:
-            return self._sorry(request, HTTPStatus.SERVICE_UNAVAILABLE, "Too many are listening at once.")
+        if self._change_feed.subscriber_count >= MAX_SUBSCRIBERS:
+            return self._error_response(request, HTTPStatus.SERVICE_UNAVAILABLE, "Too many are listening at once.")
         headers = {hdrs.CONTENT_TYPE: "text/event-stream", hdrs.CACHE_CONTROL: "no-store", "X-Accel-Buffering": "no"}
         response = web.StreamResponse(headers=headers)
-        with self._watch.listener(request.query.get("programme")) as listener, suppress(ConnectionError):
+        with self._change_feed.subscribe(request.query.get("programme")) as listener, suppress(ConnectionError):
             await response.prepare(request)
-            await response.write(_RETRY)
-            async for news in listener.news(SIGN_OF_LIFE_SECONDS):
-                await response.write(_spelled(news) or b": here\n\n")
+            await response.write(_RETRY_FIELD)
+            async for news in listener.updates(SSE_HEARTBEAT_SECONDS):
+                await response.write(_encode_sse(news) or b": here\n\n")
         return response
 
 
-def _spelled(news: News) -> bytes:
+def _encode_sse(update: FeedUpdate) -> bytes:
     """Return news as events."""
-    told = [(b"drawn", encode(Notice(name, its.revision, its.day))) for name, its in sorted(news.drawn.items())]
-    if news.turn:
-        told.append((b"turn", encode(Turn(news.turn))))
+    told = [
+        (b"drawn", encode_json(ProgrammeUpdateSchema(name, its.revision, its.data_date)))
+        for name, its in sorted(update.forecast_versions.items())
+    ]
+    if update.version:
+        told.append((b"turn", encode_json(VersionSchema(update.version))))
     return b"".join(b"event: %b\ndata: %b\n\n" % each for each in told)

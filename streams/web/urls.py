@@ -6,33 +6,33 @@ parts behind `milestones/` and `gates/` are never one.
 
 from urllib.parse import quote
 
-from models.domain.schedule import Driver
+from models.domain.schedule import MilestoneRef
 
-API = "/api"
-STREAM = "/api/stream"
-OPENAPI = "/api/openapi.json"
-PIPELINE = "/pipeline"
+API_PATH = "/api"
+STREAM_PATH = "/api/stream"
+OPENAPI_PATH = "/api/openapi.json"
+PIPELINE_PATH = "/pipeline"
 
 
-def programme(name: str) -> str:
+def programme_url(programme: str) -> str:
     """Return the address of a programme's timeline."""
-    return f"/programmes/{quote(name, safe='')}"
+    return f"/programmes/{quote(programme, safe='')}"
 
 
-def trend(name: str) -> str:
+def trend_url(programme: str) -> str:
     """Return the address of a programme's trend."""
-    return f"{programme(name)}/trend"
+    return f"{programme_url(programme)}/trend"
 
 
-def milestone(name: str, which: Driver) -> str:
+def milestone_url(programme: str, milestone: MilestoneRef) -> str:
     """Return the address of why a milestone's forecast is what it is."""
-    return f"{programme(name)}/milestones/{_parts(which)}"
+    return f"{programme_url(programme)}/milestones/{_milestone_path(milestone)}"
 
 
-def gate(name: str, which: Driver) -> str:
+def gate_url(programme: str, milestone: MilestoneRef) -> str:
     """Return the address of who waits for a milestone."""
-    return f"{programme(name)}/gates/{_parts(which)}"
+    return f"{programme_url(programme)}/gates/{_milestone_path(milestone)}"
 
 
-def _parts(which: Driver) -> str:
-    return "/".join(quote(part, safe="") for part in which)
+def _milestone_path(milestone: MilestoneRef) -> str:
+    return "/".join(quote(part, safe="") for part in milestone)

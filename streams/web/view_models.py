@@ -8,136 +8,153 @@ from typing import Any, Final, NamedTuple
 from sqlalchemy import Connection
 
 from models.database.ledger import read_events
-from models.database.queries import Point, Report, points, read_moved_with, read_programme_reports, read_reports
-from models.domain.claims import Milestone, MilestoneKey, Project, ProjectKey
-from models.domain.explanation import Evidence, explain
-from models.domain.forecast_changes import Noted
-from models.domain.impact import Waiter, waiting_for
-from models.domain.schedule import Driver, Standing
-from models.domain.timestamps import day_of, read_stamp
-from models.views.explanation import WORDS, Explanation, name_of, said, what
-from models.views.queries import Question
-from streams.web.read_model import NotThereError, Seen, Sights
-from streams.web.schemas import states_of
+from models.database.queries import (
+    DatedHistoryRow,
+    TrendPoint,
+    read_changes_of_same_event,
+    read_milestone_history,
+    read_programme_history,
+    trend_line,
+)
+from models.domain.claims import MilestoneClaims, MilestoneKey, ProjectClaims, ProjectKey
+from models.domain.explanation import Evidence, explain_forecast
+from models.domain.forecast_changes import HistoryRow
+from models.domain.impact import Successor, successors_of
+from models.domain.schedule import MilestoneRef, MilestoneStatus
+from models.domain.timestamps import day_of, parse_stamp
+from models.views.explanation import TEXT_FIELDS, Explanation, data_field, event_key_of, event_summary
+from models.views.queries import MilestoneQuery
+from streams.web.read_model import NotFoundError, ProgrammeView, ReadModel
+from streams.web.schemas import count_states
 
 #: Of a milestone's history, how much is drawn.
-MOST_REPORTS: Final = 500
+MAX_HISTORY_ROWS: Final = 500
 #: How many rows of the history one drawing is looked for in.
-MOST_MOVED: Final = 5_000
+MAX_CHANGES_PER_RUN: Final = 5_000
 #: How many lines a trend shows at once: more cannot be told apart.
-MOST_LINES: Final = 8
+MAX_TREND_LINES: Final = 8
 
 
-class Line(NamedTuple):
+class TrendLine(NamedTuple):
     """A milestone's line in a trend."""
 
-    standing: Standing
-    points: Sequence[Point]
+    status: MilestoneStatus
+    points: Sequence[TrendPoint]
 
 
-class LastMove(NamedTuple):
+class LastForecastChange(NamedTuple):
     """How a gate moved last, and by how many days others moved with it."""
 
-    report: Report
-    days: dict[Driver, int]
+    change: DatedHistoryRow
+    days_by_milestone: dict[MilestoneRef, int]
 
 
-class Blast(NamedTuple):
+class GateImpact(NamedTuple):
     """Who waits for a gate, and by how much they moved with it."""
 
-    standing: Standing
-    waiters: Sequence[Waiter]
-    last: LastMove | None
+    status: MilestoneStatus
+    successors: Sequence[Successor]
+    last_change: LastForecastChange | None
 
     @property
-    def held(self) -> Sequence[Waiter]:
+    def zero_slack_successors(self) -> Sequence[Successor]:
         """Those that move with it, day by day."""
-        return [one for one in self.waiters if one.is_held]
+        return [one for one in self.successors if one.has_no_slack]
 
 
-async def read_why(sights: Sights, seen: Seen, project: str, milestone: str) -> Explanation:
-    """Return why a milestone's forecast is what it is; raises `NotThereError`."""
-    key = seen.standing(project, milestone).key
-    chain = explain(seen.facts, seen.shown, key)
-    names = sorted({name_of(evidence) for link in chain for evidence in link.evidence})
-    events = await sights.ask(lambda connection: read_events(connection, names))
-    return Explanation(Question(seen.shown.day, key.programme, key.project), chain, events)
+async def explain_milestone(read_model: ReadModel, view: ProgrammeView, project: str, milestone: str) -> Explanation:
+    """Return why a milestone's forecast is what it is; raises `NotFoundError`."""
+    key = view.get_status(project, milestone).key
+    chain = explain_forecast(view.facts, view.schedule, key)
+    names = sorted({event_key_of(evidence) for link in chain for evidence in link.evidence})
+    events = await read_model.run_query(lambda connection: read_events(connection, names))
+    return Explanation(MilestoneQuery(view.schedule.data_date, key.programme, key.project), chain, events)
 
 
-async def read_blast(sights: Sights, seen: Seen, project: str, milestone: str) -> Blast:
-    """Return who waits for a milestone; raises `NotThereError`."""
-    standing = seen.standing(project, milestone)
-    waiters = await sights.run(lambda: waiting_for(seen.shown, standing.key))
-    last = await sights.ask(lambda connection: _last_move(connection, standing.key))
-    return Blast(standing, waiters, last)
+async def read_gate_impact(read_model: ReadModel, view: ProgrammeView, project: str, milestone: str) -> GateImpact:
+    """Return who waits for a milestone; raises `NotFoundError`."""
+    standing = view.get_status(project, milestone)
+    waiters = await read_model.run_in_executor(lambda: successors_of(view.schedule, standing.key))
+    last = await read_model.run_query(lambda connection: _read_last_change(connection, standing.key))
+    return GateImpact(standing, waiters, last)
 
 
-def _last_move(connection: Connection, key: MilestoneKey) -> LastMove | None:
-    reports = read_reports(connection, key, MOST_REPORTS)
-    moved = [one for one in reports if one.noted.was is not None and one.noted.was != one.noted.becomes]
+def _read_last_change(connection: Connection, key: MilestoneKey) -> LastForecastChange | None:
+    reports = read_milestone_history(connection, key, MAX_HISTORY_ROWS)
+    moved = [one for one in reports if one.row.was is not None and one.row.was != one.row.becomes]
     if not moved:
         return None
-    noted = moved[-1].noted
+    noted = moved[-1].row
     days = {
-        Driver(other.project, other.milestone): (other.becomes - other.was).days
-        for other in (noted, *read_moved_with(connection, noted, MOST_MOVED))
+        MilestoneRef(other.project, other.milestone): (other.becomes - other.was).days
+        for other in (noted, *read_changes_of_same_event(connection, noted, MAX_CHANGES_PER_RUN))
         if other.was is not None and other.becomes is not None
     }
-    return LastMove(moved[-1], days)
+    return LastForecastChange(moved[-1], days)
 
 
-async def read_lines(sights: Sights, seen: Seen, chosen: Sequence[Standing]) -> list[Line]:
+async def read_trend_lines(
+    read_model: ReadModel, view: ProgrammeView, statuses: Sequence[MilestoneStatus]
+) -> list[TrendLine]:
     """Return the lines of some milestones."""
 
-    def read(connection: Connection) -> list[list[Report]]:
-        return [read_reports(connection, standing.key, MOST_REPORTS) for standing in chosen]
+    def read(connection: Connection) -> list[list[DatedHistoryRow]]:
+        return [read_milestone_history(connection, standing.key, MAX_HISTORY_ROWS) for standing in statuses]
 
-    found = await sights.ask(read)
-    return [_line(seen, standing, reports) for standing, reports in zip(chosen, found, strict=True)]
+    found = await read_model.run_query(read)
+    return [_build_trend_line(view, standing, reports) for standing, reports in zip(statuses, found, strict=True)]
 
 
-def _line(seen: Seen, standing: Standing, reports: Sequence[Report]) -> Line:
-    claims = seen.facts.milestones.get(standing.key, Milestone())
+def _build_trend_line(view: ProgrammeView, status: MilestoneStatus, reports: Sequence[DatedHistoryRow]) -> TrendLine:
+    claims = view.facts.milestones.get(status.key, MilestoneClaims())
     first = claims.baseline
-    began = None if first is None else Point(day_of(read_stamp(first.stamp).instant), first.date)
+    began = None if first is None else TrendPoint(day_of(parse_stamp(first.stamp).instant), first.date)
     # What is done stays where it is: its line ends on its day, or when that was said.
-    return Line(standing, points(reports, began, Point(standing.actual or seen.shown.day, standing.forecast)))
+    return TrendLine(
+        status, trend_line(reports, began, TrendPoint(status.actual or view.schedule.data_date, status.forecast))
+    )
 
 
-def telling(seen: Seen) -> list[Standing]:
+def select_trend_milestones(view: ProgrammeView) -> list[MilestoneStatus]:
     """Return the milestones whose lines tell most: the gates that hold up others, then what slipped furthest."""
-    gates = [one.gate.name for one in seen.hold_ups[: MOST_LINES // 2]]
-    by_name = {Driver(one.project, one.milestone): one for one in seen.standings}
+    gates = [one.gate.name for one in view.delay_roots[: MAX_TREND_LINES // 2]]
+    by_name = {MilestoneRef(one.project, one.milestone): one for one in view.statuses}
     chosen = [by_name[name] for name in gates]
-    rest = [one for one in seen.standings if one.is_open and one.forecast is not None and one not in chosen]
+    rest = [one for one in view.statuses if one.is_open and one.forecast is not None and one not in chosen]
     rest.sort(key=lambda one: (-(one.slip_days or 0), -one.dependents, one.project, one.milestone))
-    return [*chosen, *rest[: MOST_LINES - len(chosen)]]
+    return [*chosen, *rest[: MAX_TREND_LINES - len(chosen)]]
 
 
-async def read_moves(sights: Sights, programme: str, before: int | None, most: int) -> list[Report]:
+async def read_programme_changes(
+    read_model: ReadModel, programme: str, before_number: int | None, limit: int
+) -> list[DatedHistoryRow]:
     """Return what moved in a programme, the newest first."""
-    return await sights.ask(lambda connection: read_programme_reports(connection, programme, before, most))
+    return await read_model.run_query(
+        lambda connection: read_programme_history(connection, programme, before_number, limit)
+    )
 
 
-def moved_days(noted: Noted) -> int | None:
+def changed_by_days(history_row: HistoryRow) -> int | None:
     """Return by how many days a row of the history moved a forecast; none when there was none before, or is none."""
-    return None if noted.was is None or noted.becomes is None else (noted.becomes - noted.was).days
+    return (
+        None if history_row.was is None or history_row.becomes is None else (history_row.becomes - history_row.was).days
+    )
 
 
 #: How many bars a gate's chart has.
-MOST_BARS: Final = 40
+MAX_SLIP_BARS: Final = 40
 
 
-class Claimed(NamedTuple):
+class EvidenceView(NamedTuple):
     """A piece of evidence as a page tells it."""
 
     time: str
     role: str
-    what: str
+    description: str
     source: str
     id: str
-    words: Sequence[tuple[str, str]]
-    is_held: bool
+    details: Sequence[tuple[str, str]]
+    is_in_ledger: bool
 
 
 class Pager(NamedTuple):
@@ -146,19 +163,19 @@ class Pager(NamedTuple):
     first: int
     last: int
     total: int
-    earlier: str | None
-    later: str | None
+    previous_url: str | None
+    next_url: str | None
 
     @classmethod
-    def of(cls, path: str, offset: int, size: int, total: int, **query: str) -> "Pager":
+    def for_list(cls, path: str, offset: int, page_size: int, total: int, **query: str) -> "Pager":
         """Return where a page of some size lies in a list."""
         more = "".join(f"&{name}={value}" for name, value in query.items())
-        earlier = f"{path}?offset={max(0, offset - size)}{more}" if offset else None
-        later = f"{path}?offset={offset + size}{more}" if offset + size < total else None
-        return cls(min(offset + 1, total), min(offset + size, total), total, earlier, later)
+        earlier = f"{path}?offset={max(0, offset - page_size)}{more}" if offset else None
+        later = f"{path}?offset={offset + page_size}{more}" if offset + page_size < total else None
+        return cls(min(offset + 1, total), min(offset + page_size, total), total, earlier, later)
 
 
-class KnownProject(NamedTuple):
+class ProjectView(NamedTuple):
     """What is known of a project."""
 
     project: str
@@ -167,76 +184,77 @@ class KnownProject(NamedTuple):
     site: str | None
 
 
-def project_of(seen: Seen, project: str) -> KnownProject:
+def project_view(view: ProgrammeView, project: str) -> ProjectView:
     """Return what is known of a project."""
-    known = seen.facts.projects.get(ProjectKey(seen.programme, project)) or Project()
+    known = view.facts.projects.get(ProjectKey(view.programme, project)) or ProjectClaims()
     name, kind, site = (
         None if register is None else register.value for register in (known.name, known.kind, known.site)
     )
-    return KnownProject(project, name, kind, site)
+    return ProjectView(project, name, kind, site)
 
 
-def of_programme(seen: Seen) -> dict[str, Any]:
+def programme_context(view: ProgrammeView) -> dict[str, Any]:
     """Return what every page of a programme shows."""
-    known = seen.facts.programmes.get(seen.programme)
     return {
-        "seen": seen,
-        "programme": seen.programme,
-        "announced": known,
-        "counts": states_of(seen.standings),
-        "projects_count": len(seen.facts.existing_projects()),
+        "view": view,
+        "programme": view.programme,
+        "registration": view.facts.programmes.get(view.programme),
+        "counts": count_states(view.statuses),
+        "projects_count": len(view.facts.existing_projects()),
     }
 
 
-def gates_first(seen: Seen) -> list[Standing]:
+def sort_gates_first(view: ProgrammeView) -> list[MilestoneStatus]:
     """Return all that stands, the projects whose gates hold up others before the rest."""
     ranks: dict[str, int] = {}
-    for one in seen.hold_ups:
+    for one in view.delay_roots:
         ranks.setdefault(one.gate.name.project, len(ranks))
-    return sorted(seen.standings, key=lambda one: (ranks.get(one.project, len(ranks)), one.project))
+    return sorted(view.statuses, key=lambda one: (ranks.get(one.project, len(ranks)), one.project))
 
 
-def named(seen: Seen, text: str) -> Standing:
-    """Return the milestone that `project/milestone` names; raises `NotThereError`."""
+def find_milestone(view: ProgrammeView, text: str) -> MilestoneStatus:
+    """Return the milestone that `project/milestone` names; raises `NotFoundError`."""
     project, slash, milestone = text.partition("/")
     if not slash:
-        raise NotThereError("A milestone is named project/milestone.")
-    return seen.standing(project, milestone)
+        raise NotFoundError("A milestone is named project/milestone.")
+    return view.get_status(project, milestone)
 
 
-def drawn_line(line: Line) -> dict[str, Any]:
+def trend_series(trend_line: TrendLine) -> dict[str, Any]:
     """Return a line as a chart takes it."""
-    one = line.standing
+    one = trend_line.status
     return {
         "name": f"{one.project}/{one.milestone}",
         "state": one.state,
-        "points": [[point.day, point.forecast] for point in line.points],
+        "points": [[point.day, point.forecast] for point in trend_line.points],
     }
 
 
-def bars_of(waiters: Sequence[Waiter]) -> list[dict[str, Any]]:
+def slip_bars(successors: Sequence[Successor]) -> list[dict[str, Any]]:
     """Return the bars of a gate's chart: what moves with it, the furthest from its baseline first."""
-    held = [one for one in waiters if one.is_held and one.standing.slip_days is not None]
-    held.sort(key=lambda one: -(one.standing.slip_days or 0))
+    held = [one for one in successors if one.has_no_slack and one.status.slip_days is not None]
+    held.sort(key=lambda one: -(one.status.slip_days or 0))
     return [
         {
-            "name": f"{one.standing.project}/{one.standing.milestone}",
-            "days": one.standing.slip_days,
-            "state": one.standing.state,
+            "name": f"{one.status.project}/{one.status.milestone}",
+            "days": one.status.slip_days,
+            "state": one.status.state,
         }
-        for one in held[:MOST_BARS]
+        for one in held[:MAX_SLIP_BARS]
     ]
 
 
-def claims_of(found: Explanation, evidence: Sequence[Evidence]) -> list[Claimed]:
+def evidence_views(explanation: Explanation, evidence: Sequence[Evidence]) -> list[EvidenceView]:
     """Return what is told of each event that counts."""
     claims = []
     for stamp, its in groupby(evidence, key=lambda one: one.stamp):
         roles = list(its)
-        name = name_of(roles[0])
-        event = found.events.get(name)
-        words = [(word, text) for word in WORDS if (text := said(event, word)) is not None]
-        time = read_stamp(stamp).instant
+        name = event_key_of(roles[0])
+        event = explanation.events.get(name)
+        words = [(word, text) for word in TEXT_FIELDS if (text := data_field(event, word)) is not None]
+        time = parse_stamp(stamp).instant
         role = " and ".join(one.role for one in roles)
-        claims.append(Claimed(f"{time[:10]} {time[11:16]} UTC", role, what(event), *name, words, event is not None))
+        claims.append(
+            EvidenceView(f"{time[:10]} {time[11:16]} UTC", role, event_summary(event), *name, words, event is not None)
+        )
     return claims

@@ -25,13 +25,13 @@ from tests.benchmarks import (
     scrape,
     workers,
 )
-from tests.benchmarks.document import write
-from tests.benchmarks.effort import Effort
+from tests.benchmarks.document import write_document
+from tests.benchmarks.environment import BenchmarkEnvironment
 from tests.benchmarks.figures import Figure
-from tests.benchmarks.ground import Ground
-from tests.benchmarks.outcome import as_json, machine, print_table
+from tests.benchmarks.options import RunOptions
+from tests.benchmarks.results import machine_info, print_table, results_as_json
 
-BENCHMARKS: Final[Mapping[str, Callable[[Ground, Effort], Iterator[Figure]]]] = {
+BENCHMARKS: Final[Mapping[str, Callable[[BenchmarkEnvironment, RunOptions], Iterator[Figure]]]] = {
     "schedule": schedule.measure,
     "latency-large": latency_large.measure,
     "latency-small": latency_small.measure,
@@ -66,22 +66,22 @@ def main() -> None:
     # Whoever runs this may have a worker's settings around: they are not meant for these.
     for name in [name for name in os.environ if name.startswith("MILEPOST_") and name != "MILEPOST_TEST_DATABASE"]:
         del os.environ[name]
-    effort, load_before = Effort(told.scale, told.runs), os.getloadavg()[0]
+    effort, load_before = RunOptions(told.scale, told.runs), os.getloadavg()[0]
     with ExitStack() as ending:
-        ground = Ground(ending, _say)
+        ground = BenchmarkEnvironment(ending, _print_progress)
         outcome = {}
         for name in told.name or BENCHMARKS:
-            _say(f"{name}:")
+            _print_progress(f"{name}:")
             outcome[name] = list(BENCHMARKS[name](ground, effort))
             if told.write:
-                write({name: outcome[name]}, effort, machine(ground, load_before))
-        on = machine(ground, load_before)
+                write_document({name: outcome[name]}, effort, machine_info(ground, load_before))
+        on = machine_info(ground, load_before)
     print_table(outcome, effort, on)
     if told.json is not None:
-        told.json.write_text(json.dumps(as_json(outcome, effort, on), indent=1) + "\n")
+        told.json.write_text(json.dumps(results_as_json(outcome, effort, on), indent=1) + "\n")
 
 
-def _say(line: str) -> None:
+def _print_progress(line: str) -> None:
     sys.stderr.write(f"{line}\n")
 
 

@@ -9,39 +9,44 @@ from typing import Final
 
 from playwright.sync_api import Browser
 
-from tests.benchmarks.effort import Effort
-from tests.benchmarks.figures import Figure, Target, pooled
-from tests.benchmarks.ground import Ground
-from tests.benchmarks.programmes import realistic, said_of
-from tests.boards import Served, served
-from tests.browsing import chromium, page_of, settled
-from tests.storing import Log
+from tests.benchmarks.environment import BenchmarkEnvironment
+from tests.benchmarks.figures import Figure, Target, merge_runs
+from tests.benchmarks.options import RunOptions
+from tests.benchmarks.programmes import initial_events, realistic_plan
+from tests.helpers.board import BoardServer, running_board
+from tests.helpers.browser import open_page, running_chromium, wait_until_rendered
+from tests.helpers.recorder import TopicLog
 
 _MILESTONES: Final = 1000
-_LOADS: Final = 5
-_ANSWERS: Final = 20
-_HERE: Final = "/programmes/large"
-_PAINT: Final = "performance.getEntriesByName('first-contentful-paint')[0].startTime / 1000"
+_PAGE_LOADS: Final = 5
+_REQUESTS: Final = 20
+_PROGRAMME_PATH: Final = "/programmes/large"
+_FIRST_PAINT_SCRIPT: Final = "performance.getEntriesByName('first-contentful-paint')[0].startTime / 1000"
 
 
-def measure(ground: Ground, effort: Effort) -> Iterator[Figure]:
+def measure(environment: BenchmarkEnvironment, options: RunOptions) -> Iterator[Figure]:
     """Look at it with a browser, and ask for it again and again."""
-    size = effort.of(_MILESTONES, multiple_of=10)
-    with chromium() as browser:
-        yield from pooled(_run(ground, browser, size, number) for number in range(effort.runs))
+    size = options.scaled(_MILESTONES, multiple_of=10)
+    with running_chromium() as browser:
+        yield from merge_runs(_run(environment, browser, size, number) for number in range(options.runs))
 
 
-def _run(ground: Ground, browser: Browser, size: int, number: int) -> list[Figure]:
-    ground.say(f"run {number + 1}: a programme of {size:,} milestones")
+def _run(environment: BenchmarkEnvironment, browser: Browser, size: int, number: int) -> list[Figure]:
+    environment.report_progress(f"run {number + 1}: a programme of {size:,} milestones")
     title = f"{size:,} milestones"
     with tempfile.TemporaryDirectory(prefix="milepost-board-") as folder:
         url = f"sqlite:///{Path(folder) / 'milepost.db'}"
-        with served(url, ground.day) as here:
-            log = Log()
-            here.say_raw([log.append(event) for event in said_of(realistic("large", size, ground.day, number))])
-            first = _painted(browser, here)
-            again = [_painted(browser, here) for _ in range(_LOADS)]
-            answers = [_answered(here) for _ in range(_ANSWERS)]
+        with running_board(url, environment.data_date) as here:
+            log = TopicLog()
+            here.record_decoded(
+                [
+                    log.append(event)
+                    for event in initial_events(realistic_plan("large", size, environment.data_date, number))
+                ]
+            )
+            first = _time_first_paint(browser, here)
+            again = [_time_first_paint(browser, here) for _ in range(_PAGE_LOADS)]
+            answers = [_time_request(here) for _ in range(_REQUESTS)]
             return [
                 Figure(f"first paint of {title}, read and rendered for it", "s", [first], [Target("median", 1.0)]),
                 Figure(f"first paint of {title}, kept as it was rendered", "s", again, [Target("median", 1.0)]),
@@ -50,18 +55,18 @@ def _run(ground: Ground, browser: Browser, size: int, number: int) -> list[Figur
             ]
 
 
-def _painted(browser: Browser, here: Served) -> float:
+def _time_first_paint(browser: Browser, board: BoardServer) -> float:
     """Return the seconds from asking for the page to its first paint, in a browser that has seen nothing before."""
-    with page_of(browser) as page:
-        page.goto(f"{here.address}{_HERE}")
-        settled(page)
-        seconds: float = page.evaluate(_PAINT)
+    with open_page(browser) as page:
+        page.goto(f"{board.address}{_PROGRAMME_PATH}")
+        wait_until_rendered(page)
+        seconds: float = page.evaluate(_FIRST_PAINT_SCRIPT)
         return seconds
 
 
-def _answered(here: Served) -> tuple[float, int]:
+def _time_request(board: BoardServer) -> tuple[float, int]:
     began = time.perf_counter()
-    answer = here.get(_HERE)
+    answer = board.get(_PROGRAMME_PATH)
     took = time.perf_counter() - began
     assert answer.status == HTTPStatus.OK
     return took, len(answer.body)

@@ -4,55 +4,58 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from tests.benchmarks.effort import Effort
-from tests.benchmarks.figures import Figure, shown
-from tests.benchmarks.outcome import Outcome
-from tests.benchmarks.plot import bars
+from tests.benchmarks.figures import Figure, format_value
+from tests.benchmarks.options import RunOptions
+from tests.benchmarks.plot import bar_chart_svg
+from tests.benchmarks.results import BenchmarkResults
 
 DOCUMENT: Final = Path(__file__).parents[2] / "docs" / "performance.md"
 #: From so many values on, all but the largest hundredth of them says something.
-_MANY: Final = 100
+_P99_FROM_VALUES: Final = 100
 #: By benchmark: the end of the names of the figures that are drawn, and what the drawing is called.
-_DRAWN: Final = {
+_PLOTS: Final = {
     "ingest": (": events/s", "Events a second, the same job on the same machine"),
     "growth": (" in the ledger", "What an event costs as the ledger grows"),
     "growth-recording": (" in the ledger", "What an event costs to record as the ledger grows"),
 }
 
 
-def write(outcome: Outcome, effort: Effort, on: Mapping[str, str], document: Path = DOCUMENT) -> None:
+def write_document(
+    results: BenchmarkResults, options: RunOptions, machine_info: Mapping[str, str], document: Path = DOCUMENT
+) -> None:
     """Put what was measured in the place of what stands there of the same benchmarks; the rest stays."""
     text = document.read_text(encoding="utf-8")
-    for name, figures in outcome.items():
+    for name, figures in results.items():
         begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
         before, found, rest = text.partition(begin)
         _, ended, after = rest.partition(end)
         if not found or not ended:
             raise ValueError(f"{document} has no place for {name}: it needs {begin} and {end}")
-        text = f"{before}{begin}\n{_section(name, figures, effort, on)}{end}{after}"
-        if name in _DRAWN:
-            ending, title = _DRAWN[name]
-            drawn = {figure.what.removesuffix(ending): figure for figure in figures if figure.what.endswith(ending)}
-            document.with_name(f"performance-{name}.svg").write_text(bars(title, drawn), encoding="utf-8")
+        text = f"{before}{begin}\n{_section(name, figures, options, machine_info)}{end}{after}"
+        if name in _PLOTS:
+            ending, title = _PLOTS[name]
+            drawn = {figure.name.removesuffix(ending): figure for figure in figures if figure.name.endswith(ending)}
+            document.with_name(f"performance-{name}.svg").write_text(bar_chart_svg(title, drawn), encoding="utf-8")
     document.write_text(text, encoding="utf-8")
 
 
-def _section(name: str, figures: Sequence[Figure], effort: Effort, on: Mapping[str, str]) -> str:
-    runs = f"{effort.runs} run{'s' * (effort.runs > 1)}"
+def _section(name: str, figures: Sequence[Figure], options: RunOptions, machine_info: Mapping[str, str]) -> str:
+    runs = f"{options.runs} run{'s' * (options.runs > 1)}"
     lines = [
-        f"{runs}; {', '.join(f'{what} {value}' for what, value in on.items())}.",
+        f"{runs}; {', '.join(f'{what} {value}' for what, value in machine_info.items())}.",
         "",
         "| what | median | least | most | target | |",
         "|---|---:|---:|---:|---|---|",
     ]
     for figure in figures:
-        numbers = " | ".join(shown(value, figure.unit) for value in (figure.median, figure.least, figure.most))
+        numbers = " | ".join(format_value(value, figure.unit) for value in (figure.median, figure.least, figure.most))
         targets = "<br>".join(
-            f"{target.statistic} {target.sign} {shown(target.limit, figure.unit)}" for target in figure.targets
+            f"{target.statistic} {target.comparison_sign} {format_value(target.limit, figure.unit)}"
+            for target in figure.targets
         )
         verdicts = "<br>".join("met" if figure.meets(target) else "**missed**" for target in figure.targets)
-        has_p99 = len(figure.values) >= _MANY
-        what = f"{figure.what} (p99 {shown(figure.p99, figure.unit)})" if has_p99 else figure.what
+        has_p99 = len(figure.values) >= _P99_FROM_VALUES
+        what = f"{figure.name} (p99 {format_value(figure.p99, figure.unit)})" if has_p99 else figure.name
         lines.append(f"| {what} | {numbers} | {targets} | {verdicts} |")
-    picture = f"\n![{_DRAWN[name][1]}](performance-{name}.svg)\n" if name in _DRAWN else ""
+    picture = f"\n![{_PLOTS[name][1]}](performance-{name}.svg)\n" if name in _PLOTS else ""
     return "\n".join(lines) + "\n" + picture

@@ -9,7 +9,7 @@ from typing import Final, Literal
 Unit = Literal["s", "bytes", "%", "number", "ratio"]
 Statistic = Literal["median", "p99", "most"]
 
-_SECONDS_FROM: Final = 10.0
+_WHOLE_SECONDS_FROM: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,7 @@ class Target:
     bound: Literal["most", "least"] = "most"
 
     @property
-    def sign(self) -> str:
+    def comparison_sign(self) -> str:
         """How it is written."""
         return "≤" if self.bound == "most" else "≥"
 
@@ -30,7 +30,7 @@ class Target:
 class Figure:
     """One thing that was measured, once or many times."""
 
-    what: str
+    name: str
     unit: Unit
     values: Sequence[float]
     targets: Sequence[Target] = ()
@@ -61,20 +61,20 @@ class Figure:
         return found <= target.limit if target.bound == "most" else found >= target.limit
 
 
-def pooled(runs: Iterable[Sequence[Figure]]) -> list[Figure]:
+def merge_runs(runs: Iterable[Sequence[Figure]]) -> list[Figure]:
     """Return the figures of several runs as one each, in the order in which they first came."""
     found: dict[str, Figure] = {}
     for figure in (figure for run in runs for figure in run):
-        known = found.get(figure.what)
+        known = found.get(figure.name)
         values = figure.values if known is None else [*known.values, *figure.values]
-        found[figure.what] = Figure(figure.what, figure.unit, values, figure.targets)
+        found[figure.name] = Figure(figure.name, figure.unit, values, figure.targets)
     return list(found.values())
 
 
-def shown(value: float, unit: Unit) -> str:
+def format_value(value: float, unit: Unit) -> str:
     """Return a value as people read it."""
     if unit == "s":
-        return f"{value:.1f} s" if value >= _SECONDS_FROM else f"{_three_digits(value * 1000)} ms"
+        return f"{value:.1f} s" if value >= _WHOLE_SECONDS_FROM else f"{_to_three_digits(value * 1000)} ms"
     if unit == "bytes":
         return f"{value / 1e6:.2f} MB"
     if unit == "%":
@@ -82,6 +82,6 @@ def shown(value: float, unit: Unit) -> str:
     return f"{value:.2f}" if unit == "ratio" else f"{value:,.0f}"
 
 
-def _three_digits(value: float) -> str:
+def _to_three_digits(value: float) -> str:
     digits = 0 if value >= 100 else 1 if value >= 10 else 2
     return f"{value:.{digits}f}"

@@ -11,48 +11,48 @@ from aiokafka import AIOKafkaConsumer
 from confluent_kafka import Consumer
 from sqlalchemy import text
 
-from models.database.ledger import Entry
-from models.database.positions import Span
+from models.database.ledger import DecodedRecord
+from models.database.positions import OffsetRange
 from models.database.recorder import Batch
 from models.domain.cloudevents import decode
-from models.domain.events import Event, admit
-from streams.kafka.compat import read_any_names
-from tests.benchmarks.collecting import as_in_a_worker
-from tests.benchmarks.effort import Effort
-from tests.benchmarks.figures import Figure, pooled
-from tests.benchmarks.ground import Ground, Place
-from tests.benchmarks.peers.job import row_of
-from tests.benchmarks.reports import entries_of, publish_reports, reports
-from tests.storing import refuse_none
+from models.domain.events import Event, check_acceptable
+from streams.kafka.compat import allow_non_utf8_header_names
+from tests.benchmarks.environment import BenchmarkEnvironment, Workspace
+from tests.benchmarks.figures import Figure, merge_runs
+from tests.benchmarks.gc_settings import worker_gc_settings
+from tests.benchmarks.options import RunOptions
+from tests.benchmarks.peers.job import decode_row
+from tests.benchmarks.reports import decoded_records, publish_reports, report_records
+from tests.helpers.recorder import fail_on_rejection
 
 _EVENTS: Final = 200_000
 _PARTITIONS: Final = 4
 #: As many as a worker puts into a transaction, and as many as the loop by hand does.
 _BATCH: Final = 4000
-_LOOP_BATCH: Final = 5000
+_PLAIN_LOOP_BATCH: Final = 5000
 _COMMITS: Final = 500
 #: What COPY's binary format begins with, and ends with.
-_HEAD_BYTES: Final = 19
-_END: Final = b"\xff\xff"
+_COPY_HEADER_BYTES: Final = 19
+_COPY_TRAILER: Final = b"\xff\xff"
 
 
-def measure(ground: Ground, effort: Effort) -> Iterator[Figure]:
+def measure(environment: BenchmarkEnvironment, options: RunOptions) -> Iterator[Figure]:
     """Time each step alone, as often as asked for."""
-    yield from pooled(_run(ground, effort, number) for number in range(effort.runs))
+    yield from merge_runs(_run(environment, options, number) for number in range(options.runs))
 
 
-def _run(ground: Ground, effort: Effort, number: int) -> list[Figure]:
-    events = effort.of(_EVENTS, multiple_of=_BATCH)
-    ground.say(f"run {number + 1}: {events:,} events")
-    with ground.place(partitions=_PARTITIONS) as place, as_in_a_worker():
-        stored, copied, commits = _database(place, events)
-    with ground.place(partitions=_PARTITIONS) as place:
+def _run(environment: BenchmarkEnvironment, options: RunOptions, number: int) -> list[Figure]:
+    events = options.scaled(_EVENTS, multiple_of=_BATCH)
+    environment.report_progress(f"run {number + 1}: {events:,} events")
+    with environment.workspace(partitions=_PARTITIONS) as place, worker_gc_settings():
+        stored, copied, commits = _measure_database(place, events)
+    with environment.workspace(partitions=_PARTITIONS) as place:
         publish_reports(place.settings, events)
         rates = {
-            "fetched by aiokafka": asyncio.run(_fetched(place, events, lambda _record: None)),
-            "fetched by aiokafka, decoded, admitted": asyncio.run(_fetched(place, events, _admitted)),
-            "fetched by confluent-kafka": _consumed(place, events, lambda _value: None),
-            "fetched by confluent-kafka, decoded as the loop by hand does": _consumed(place, events, row_of),
+            "fetched by aiokafka": asyncio.run(_aiokafka_rate(place, events, lambda _record: None)),
+            "fetched by aiokafka, decoded, admitted": asyncio.run(_aiokafka_rate(place, events, _decode_and_check)),
+            "fetched by confluent-kafka": _confluent_rate(place, events, lambda _value: None),
+            "fetched by confluent-kafka, decoded as the loop by hand does": _confluent_rate(place, events, decode_row),
         }
     return [
         Figure(f"COPY of rows made before, into the ledger, {_BATCH:,} a transaction: rows/s", "number", [copied]),
@@ -62,32 +62,36 @@ def _run(ground: Ground, effort: Effort, number: int) -> list[Figure]:
     ]
 
 
-def _database(place: Place, events: int) -> tuple[float, float, list[float]]:
+def _measure_database(workspace: Workspace, events: int) -> tuple[float, float, list[float]]:
     """Return how many events a second are recorded, rows copied, and how long small transactions take."""
-    store, topic, values = place.store, place.settings.events_topic, [value for _, value in reports(events)]
-    store.take_up(topic, {0: (0, 0)})
-    ahead: dict[int, list[Entry]] = {}
+    store, topic, values = (
+        workspace.recorder,
+        workspace.settings.events_topic,
+        [value for _, value in report_records(events)],
+    )
+    store.resolve_start_offsets(topic, {0: (0, 0)})
+    ahead: dict[int, list[DecodedRecord]] = {}
 
-    def read_ahead(start: int) -> None:
-        ahead[start] = entries_of(values[start : start + _BATCH], topic, start)
+    def decode_ahead(start: int) -> None:
+        ahead[start] = decoded_records(values[start : start + _BATCH], topic, start)
 
     began = time.perf_counter()
-    read_ahead(0)
+    decode_ahead(0)
     for start in range(0, events, _BATCH):
         entries = ahead.pop(start)
-        spans = [Span(topic, 0, start, start + len(entries))]
+        spans = [OffsetRange(topic, 0, start, start + len(entries))]
         # As a worker does: the next is decoded while the database works on this one.
-        store.record(Batch(spans, entries), refuse_none, partial(read_ahead, start + _BATCH))
+        store.record(Batch(spans, entries), fail_on_rejection, partial(decode_ahead, start + _BATCH))
     stored = events / (time.perf_counter() - began)
     with psycopg.connect(store.engine.url.render_as_string(hide_password=False).replace("+psycopg", "")) as connection:
-        rows = _rows(connection)
+        rows = _copy_rows(connection)
         assert len(rows) == events
         connection.execute("TRUNCATE ledger")
         connection.commit()
         began = time.perf_counter()
         for start in range(0, events, _BATCH):
             with connection.cursor().copy("COPY ledger FROM STDIN (FORMAT binary)") as copy:
-                copy.write(b"".join([rows[0][:_HEAD_BYTES], *_bare(rows, start), _END]))
+                copy.write(b"".join([rows[0][:_COPY_HEADER_BYTES], *_batch_without_header(rows, start), _COPY_TRAILER]))
             connection.commit()
         copied = events / (time.perf_counter() - began)
         commits = []
@@ -101,20 +105,20 @@ def _database(place: Place, events: int) -> tuple[float, float, list[float]]:
     return stored, copied, commits
 
 
-def _rows(connection: psycopg.Connection) -> Sequence[bytes]:
+def _copy_rows(connection: psycopg.Connection) -> Sequence[bytes]:
     """Return the ledger's rows as COPY writes them, in the order in which they came; the first behind the head."""
     with connection.cursor().copy('COPY (SELECT * FROM ledger ORDER BY "offset") TO STDOUT (FORMAT binary)') as copy:
-        return [bytes(row) for row in copy if bytes(row) != _END]
+        return [bytes(row) for row in copy if bytes(row) != _COPY_TRAILER]
 
 
-def _bare(rows: Sequence[bytes], start: int) -> Sequence[bytes]:
+def _batch_without_header(rows: Sequence[bytes], start: int) -> Sequence[bytes]:
     some = rows[start : start + _BATCH]
-    return [some[0][_HEAD_BYTES:], *some[1:]] if start == 0 else some
+    return [some[0][_COPY_HEADER_BYTES:], *some[1:]] if start == 0 else some
 
 
-async def _fetched(place: Place, events: int, work: Callable[[Any], object]) -> float:
-    read_any_names()
-    settings = place.settings
+async def _aiokafka_rate(workspace: Workspace, events: int, handle: Callable[[Any], object]) -> float:
+    allow_non_utf8_header_names()
+    settings = workspace.settings
     consumer = AIOKafkaConsumer(
         settings.events_topic, bootstrap_servers=settings.kafka, group_id=None, auto_offset_reset="earliest"
     )
@@ -127,33 +131,33 @@ async def _fetched(place: Place, events: int, work: Callable[[Any], object]) -> 
             for records in fetched.values():
                 left -= len(records)
                 for record in records:
-                    work(record)
+                    handle(record)
         return events / (time.perf_counter() - began)
     finally:
         await consumer.stop()
 
 
-def _admitted(record: Any) -> None:  # noqa: ANN401 - aiokafka has no types
+def _decode_and_check(record: Any) -> None:  # noqa: ANN401 - aiokafka has no types
     event = decode(record.headers, record.value)
     assert isinstance(event, Event)
-    admit(event, record.timestamp, {})
+    check_acceptable(event, record.timestamp, {})
 
 
-def _consumed(place: Place, events: int, work: Callable[[bytes], object]) -> float:
-    topic = place.settings.events_topic
+def _confluent_rate(workspace: Workspace, events: int, handle: Callable[[bytes], object]) -> float:
+    topic = workspace.settings.events_topic
     consumer = Consumer(
-        {"bootstrap.servers": place.settings.kafka, "group.id": f"limits-{topic}", "auto.offset.reset": "earliest"}
+        {"bootstrap.servers": workspace.settings.kafka, "group.id": f"limits-{topic}", "auto.offset.reset": "earliest"}
         | {"enable.auto.commit": False}
     )
     try:
         consumer.subscribe([topic])
         left, began = events, 0.0
         while left:
-            messages = consumer.consume(_LOOP_BATCH, 0.3)
+            messages = consumer.consume(_PLAIN_LOOP_BATCH, 0.3)
             began = began or (time.perf_counter() if messages else 0.0)
             left -= len(messages)
             for message in messages:
-                work(message.value() or b"")
+                handle(message.value() or b"")
         return events / (time.perf_counter() - began)
     finally:
         consumer.close()

@@ -10,22 +10,22 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
-from models.database.projector import Drawn
-from models.domain.schedule import picture
-from streams.metrics.store import Shelf
-from tests.benchmarks.effort import Effort
-from tests.benchmarks.figures import Figure, pooled
-from tests.benchmarks.ground import Ground
-from tests.benchmarks.programmes import Live, facts_of, realistic, said_of
+from models.database.projector import ForecastResult
+from models.domain.schedule import compute_schedule
+from streams.metrics.store import MetricsStore
+from tests.benchmarks.environment import BenchmarkEnvironment
+from tests.benchmarks.figures import Figure, merge_runs
+from tests.benchmarks.options import RunOptions
+from tests.benchmarks.programmes import LiveUpdates, facts_of_json, initial_events, realistic_plan
 
-_SIZES: Final = (1_000, 10_000, 100_000)
+_MILESTONE_COUNTS: Final = (1_000, 10_000, 100_000)
 #: Of a programme, at most; more milestones are more programmes.
-_IN_PROGRAMME: Final = 10_000
+_MAX_PROGRAMME_MILESTONES: Final = 10_000
 #: As the web service packs them.
-_LEVEL: Final = 1
+_GZIP_LEVEL: Final = 1
 
 
-class _Known(Collector):
+class _PrebuiltCollector(Collector):
     """Gives families that are there already: only their encoding is timed."""
 
     def __init__(self, families: Iterable[Metric]) -> None:
@@ -40,35 +40,42 @@ class _Known(Collector):
         return self._families
 
 
-def measure(ground: Ground, effort: Effort) -> Iterator[Figure]:
+def measure(environment: BenchmarkEnvironment, options: RunOptions) -> Iterator[Figure]:
     """Put together the page of every size, as often as asked for."""
-    for full_size in _SIZES:
-        size = effort.of(full_size, multiple_of=100)
-        ground.say(f"the page of {size:,} milestones")
-        yield from pooled(_run(ground, size, number) for number in range(effort.runs))
+    for full_size in _MILESTONE_COUNTS:
+        size = options.scaled(full_size, multiple_of=100)
+        environment.report_progress(f"the page of {size:,} milestones")
+        yield from merge_runs(_run(environment, size, number) for number in range(options.runs))
 
 
-def _run(ground: Ground, size: int, seed: int) -> list[Figure]:
-    shelf = Shelf(max_series=100 * size, keep_days=90)
-    in_programme = min(size, _IN_PROGRAMME)
+def _run(environment: BenchmarkEnvironment, size: int, seed: int) -> list[Figure]:
+    shelf = MetricsStore(max_series=100 * size, keep_days=90)
+    in_programme = min(size, _MAX_PROGRAMME_MILESTONES)
     plans = [
-        realistic(f"programme-{number}", in_programme, ground.day, number) for number in range(size // in_programme)
+        realistic_plan(f"programme-{number}", in_programme, environment.data_date, number)
+        for number in range(size // in_programme)
     ]
     for plan in plans:
-        facts = facts_of(said_of(plan))
-        drawn = Drawn(plan.programme, 1, facts, picture(facts, ground.day), is_untold=False)
+        facts = facts_of_json(initial_events(plan))
+        drawn = ForecastResult(
+            plan.programme, 1, facts, compute_schedule(facts, environment.data_date), has_unpublished=False
+        )
         shelf.put(plan.programme, shelf.render(drawn))
-    first, _ = _timed(lambda: b"".join(shelf.pages()))
+    first, _ = _timed(lambda: b"".join(shelf.iter_families()))
     # One of them changes between two scrapes: the page is put together again, all but its lines are there.
-    facts = facts_of([*said_of(plans[0]), *Live(plans[0], seed).moved(1)])
+    facts = facts_of_json([*initial_events(plans[0]), *LiveUpdates(plans[0], seed).date_updates(1)])
     shelf.put(
         plans[0].programme,
-        shelf.render(Drawn(plans[0].programme, 2, facts, picture(facts, ground.day), is_untold=False)),
+        shelf.render(
+            ForecastResult(
+                plans[0].programme, 2, facts, compute_schedule(facts, environment.data_date), has_unpublished=False
+            )
+        ),
     )
-    again, page = _timed(lambda: b"".join(shelf.pages()))
-    packing, packed = _timed(lambda: gzip.compress(page, _LEVEL))
+    again, page = _timed(lambda: b"".join(shelf.iter_families()))
+    packing, packed = _timed(lambda: gzip.compress(page, _GZIP_LEVEL))
     registry = CollectorRegistry()
-    registry.register(_Known(text_string_to_metric_families(page.decode())))
+    registry.register(_PrebuiltCollector(text_string_to_metric_families(page.decode())))
     stock, by_stock = _timed(lambda: generate_latest(registry))
     assert by_stock.count(b"\n") == page.count(b"\n")
     title = f"{size:,} milestones"

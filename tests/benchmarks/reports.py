@@ -10,14 +10,14 @@ from uuid import UUID
 import msgspec
 from confluent_kafka import Producer
 
-from models.database.ledger import Entry
+from models.database.ledger import DecodedRecord
 from models.domain.cloudevents import decode
-from models.domain.events import Event, admit
+from models.domain.events import Event, check_acceptable
 from models.settings import Settings
 
 PROJECTS: Final = 10_000
 PROGRAMMES: Final = 100
-STRUCTURED: Final = (("content-type", b"application/cloudevents+json"),)
+STRUCTURED_HEADERS: Final = (("content-type", b"application/cloudevents+json"),)
 _MILESTONES: Final = (
     "agreement-signed",
     "permit-approved",
@@ -29,17 +29,17 @@ _MILESTONES: Final = (
     "production-launched",
 )
 #: When what is reported was said: within three hundred days from the first.
-_FROM: Final = datetime(2026, 1, 1)  # noqa: DTZ001 - written with its Z below
-_SECONDS: Final = 300 * 24 * 60 * 60
+_FIRST_TIME: Final = datetime(2026, 1, 1)  # noqa: DTZ001 - written with its Z below
+_TIME_RANGE_SECONDS: Final = 300 * 24 * 60 * 60
 
 
-def reports(count: int, seed: int = 1) -> Iterator[tuple[bytes, bytes]]:
+def report_records(count: int, seed: int = 1) -> Iterator[tuple[bytes, bytes]]:
     """Return so many reports, of about 400 bytes, in structured mode: the name of the programme, and the value."""
     chance = random.Random(seed)  # noqa: S311 - a repeatable choice, not a secret
     for _ in range(count):
         project = chance.randrange(PROJECTS)
         programme = f"programme-{project % PROGRAMMES:02d}"
-        said = _FROM + timedelta(seconds=chance.randrange(_SECONDS))
+        said = _FIRST_TIME + timedelta(seconds=chance.randrange(_TIME_RANGE_SECONDS))
         event = {
             "specversion": "1.0",
             "id": str(UUID(int=chance.getrandbits(128))),
@@ -51,19 +51,23 @@ def reports(count: int, seed: int = 1) -> Iterator[tuple[bytes, bytes]]:
             "data": {
                 "milestone": chance.choice(_MILESTONES),
                 "classifier": chance.choice(("PLN", "EST")),
-                "date": (_FROM.date() + timedelta(days=chance.randrange(365, 730))).isoformat(),
+                "date": (_FIRST_TIME.date() + timedelta(days=chance.randrange(365, 730))).isoformat(),
                 "remark": "reported by the office of the zone",
             },
         }
         yield programme.encode(), msgspec.json.encode(event)
 
 
-def entries_of(values: Sequence[bytes], topic: str, start: int) -> list[Entry]:
+def decoded_records(values: Sequence[bytes], topic: str, start: int) -> list[DecodedRecord]:
     """Return reports as a worker reads them off a log: decoded and admitted, in partition 0 from `start` on."""
     now, entries = int(1000 * time.time()), []
     for offset, value in enumerate(values, start):
-        event = cast("Event", decode(STRUCTURED, value))
-        entries.append(Entry(topic, 0, offset, now, STRUCTURED, value, admit(event, now, {}), event.digest()))
+        event = cast("Event", decode(STRUCTURED_HEADERS, value))
+        entries.append(
+            DecodedRecord(
+                topic, 0, offset, now, STRUCTURED_HEADERS, value, check_acceptable(event, now, {}), event.digest()
+            )
+        )
     return entries
 
 
@@ -77,8 +81,8 @@ def publish_reports(settings: Settings, count: int) -> None:
             "queue.buffering.max.messages": 1_000_000,
         }
     )
-    for number, (programme, value) in enumerate(reports(count)):
-        headers: list[tuple[str, str | bytes | None]] = list(STRUCTURED)
+    for number, (programme, value) in enumerate(report_records(count)):
+        headers: list[tuple[str, str | bytes | None]] = list(STRUCTURED_HEADERS)
         if number % 10_000 == 0:
             # Also when more are ready than may wait: the rest goes out meanwhile.
             producer.poll(0)

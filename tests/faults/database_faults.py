@@ -9,75 +9,75 @@ from typing import Final
 from sqlalchemy import NullPool, create_engine, text
 from sqlalchemy.exc import OperationalError
 
-from models.database.engine import writing
+from models.database.engine import write_transaction
 from tests.faults.fault import Fault
-from tests.faults.scene import Scene, measured
-from tests.workers import wait_until
+from tests.faults.scenario import Scenario, measure_recovery
+from tests.helpers.workers import wait_until
 
-_TWO_MINUTES: Final = 120.0
-_END_SESSIONS: Final = text(
+_LONG_OUTAGE_SECONDS: Final = 120.0
+_TERMINATE_SESSIONS: Final = text(
     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database()"
     " AND pid <> pg_backend_pid() AND application_name = 'milepost'"
 )
 
 
-def kill_and_start(seconds: float, scene: Scene) -> float:
+def kill_and_restart_database(seconds: float, scenario: Scenario) -> float:
     """Kill the server, and start it again after so many seconds."""
-    time.sleep(scene.rng.uniform(0, 1))
-    scene.postgresql.kill()
+    time.sleep(scenario.rng.uniform(0, 1))
+    scenario.postgresql.kill()
     time.sleep(seconds)
-    assert scene.workers[0].process.poll() is None, scene.workers[0].log[-3000:]
-    scene.postgresql.start()
-    return measured(scene)
+    assert scenario.workers[0].process.poll() is None, scenario.workers[0].log_text[-3000:]
+    scenario.postgresql.start()
+    return measure_recovery(scenario)
 
 
-def be_away_at_start(scene: Scene) -> float:
+def start_without_database(scenario: Scenario) -> float:
     """Start a worker while nobody reaches the database: it says so in one line, and the next one works."""
-    scene.workers[0].stop()
-    scene.database_proxy.refuse()
+    scenario.workers[0].stop()
+    scenario.database_proxy.refuse_connections()
     try:
-        worker = scene.start_worker()
+        worker = scenario.start_worker()
         worker.process.wait(30)
     finally:
-        scene.database_proxy.heal()
+        scenario.database_proxy.heal()
     assert worker.process.returncode == 1
-    [line] = [line for line in worker.log.splitlines() if line.startswith("milepost:")]
+    [line] = [line for line in worker.log_text.splitlines() if line.startswith("milepost:")]
     assert "does not answer" in line
-    assert "Traceback" not in worker.log
-    scene.start_worker().wait_until_ready()
-    return measured(scene)
+    assert "Traceback" not in worker.log_text
+    scenario.start_worker().wait_until_ready()
+    return measure_recovery(scenario)
 
 
-def end_sessions(scene: Scene) -> float:
+def terminate_sessions(scenario: Scenario) -> float:
     """Have the database end its sessions, as a restart does."""
     for _ in range(10):
-        with writing(scene.engine) as connection:
-            connection.execute(_END_SESSIONS)
-        time.sleep(scene.rng.uniform(0, 0.5))
-    return measured(scene)
+        with write_transaction(scenario.engine) as connection:
+            connection.execute(_TERMINATE_SESSIONS)
+        time.sleep(scenario.rng.uniform(0, 0.5))
+    return measure_recovery(scenario)
 
 
-def lock_the_ledger(scene: Scene) -> float:
+def lock_ledger(scenario: Scenario) -> float:
     """Hold a lock that every batch needs."""
-    with writing(scene.engine) as connection:
+    with write_transaction(scenario.engine) as connection:
         connection.execute(text("LOCK TABLE ledger IN ACCESS EXCLUSIVE MODE"))
-        time.sleep(scene.rng.uniform(5, 10))
-    return measured(scene)
+        time.sleep(scenario.rng.uniform(5, 10))
+    return measure_recovery(scenario)
 
 
 @contextmanager
-def _read_only(scene: Scene) -> Iterator[None]:
+def _read_only(scenario: Scenario) -> Iterator[None]:
     """Have every session of the database be one that only reads, until the block ends."""
-    name = scene.engine.url.database
+    name = scenario.engine.url.database
 
-    def alter(what: str) -> None:
-        with scene.engine.connect() as connection:
+    def alter(setting: str) -> None:
+        with scenario.engine.connect() as connection:
             connection.execute(text("SET SESSION CHARACTERISTICS AS TRANSACTION READ WRITE"))
             connection.commit()
-            connection.execute(text(f'ALTER DATABASE "{name}" {what}'))
+            connection.execute(text(f'ALTER DATABASE "{name}" {setting}'))
             # Before the sessions end: one that is quick to come back must not find it as it was.
             connection.commit()
-            connection.execute(_END_SESSIONS)
+            connection.execute(_TERMINATE_SESSIONS)
             connection.commit()
             connection.invalidate()
 
@@ -88,50 +88,50 @@ def _read_only(scene: Scene) -> Iterator[None]:
         alter("RESET default_transaction_read_only")
 
 
-def be_read_only(scene: Scene) -> float:
+def make_read_only(scenario: Scenario) -> float:
     """Let the database be read but not written, for every new session."""
-    with _read_only(scene):
-        wait_until(lambda: "read-only transaction" in scene.workers[0].log, "the worker meets it")
-        time.sleep(scene.rng.uniform(3, 6))
-        assert scene.workers[0].process.poll() is None
-    return measured(scene)
+    with _read_only(scenario):
+        wait_until(lambda: "read-only transaction" in scenario.workers[0].log_text, "the worker meets it")
+        time.sleep(scenario.rng.uniform(3, 6))
+        assert scenario.workers[0].process.poll() is None
+    return measure_recovery(scenario)
 
 
-def take_every_connection(scene: Scene) -> float:
+def exhaust_connections(scenario: Scenario) -> float:
     """Take every connection the server has, and end the worker's."""
-    hoarding = create_engine(scene.engine.url, poolclass=NullPool)
+    hoarding = create_engine(scenario.engine.url, poolclass=NullPool)
     with ExitStack() as held:
 
-        def met() -> bool:
+        def is_exhausted() -> bool:
             with suppress(OperationalError):
                 while True:
                     held.enter_context(hoarding.connect())
-            with suppress(OperationalError), writing(scene.engine) as connection:
-                connection.execute(_END_SESSIONS)
-            return "too many clients" in scene.workers[0].log
+            with suppress(OperationalError), write_transaction(scenario.engine) as connection:
+                connection.execute(_TERMINATE_SESSIONS)
+            return "too many clients" in scenario.workers[0].log_text
 
-        wait_until(met, "the worker is told that there are too many")
-        time.sleep(scene.rng.uniform(3, 6))
-        assert scene.workers[0].process.poll() is None
+        wait_until(is_exhausted, "the worker is told that there are too many")
+        time.sleep(scenario.rng.uniform(3, 6))
+        assert scenario.workers[0].process.poll() is None
     hoarding.dispose()
-    return measured(scene)
+    return measure_recovery(scenario)
 
 
-def _met(scene: Scene, said: str) -> int:
-    return sum(worker.log.count(said) for worker in scene.workers)
+def _count_in_logs(scenario: Scenario, message: str) -> int:
+    return sum(worker.log_text.count(message) for worker in scenario.workers)
 
 
-def deadlock(scene: Scene) -> float:
+def provoke_deadlocks(scenario: Scenario) -> float:
     """Lock in the other order than a batch does, several times, so that the worker is the one that has to yield."""
     for _ in range(3):
-        wait_until(lambda: _yields(scene), "the worker is the one that yields")
-    return measured(scene)
+        wait_until(lambda: _is_deadlock_victim(scenario), "the worker is the one that yields")
+    return measure_recovery(scenario)
 
 
-def _yields(scene: Scene) -> bool:
+def _is_deadlock_victim(scenario: Scenario) -> bool:
     """Lock across a batch; return whether the worker yielded. It does not when somebody else was who waited."""
-    before = _met(scene, "deadlock detected")
-    with scene.engine.connect() as connection:
+    before = _count_in_logs(scenario, "deadlock detected")
+    with scenario.engine.connect() as connection:
         # Whoever looks first for a deadlock is ended; the other session looks late.
         connection.execute(text("SET LOCAL deadlock_timeout = '60s'"))
         connection.execute(text("SELECT revision FROM programmes ORDER BY programme FOR UPDATE"))
@@ -140,55 +140,57 @@ def _yields(scene: Scene) -> bool:
         connection.execute(text("SELECT next_offset FROM positions ORDER BY partition FOR UPDATE"))
         connection.rollback()
     with suppress(AssertionError):
-        wait_until(lambda: _met(scene, "deadlock detected") > before, "it is said", 5)
-    return _met(scene, "deadlock detected") > before
+        wait_until(lambda: _count_in_logs(scenario, "deadlock detected") > before, "it is said", 5)
+    return _count_in_logs(scenario, "deadlock detected") > before
 
 
-_CONFLICT: Final = """
+_CONFLICT_FUNCTION: Final = """
     CREATE OR REPLACE FUNCTION conflict() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
         IF random() < {odds} THEN RAISE EXCEPTION 'could not serialize access' USING ERRCODE = '40001'; END IF;
         RETURN NULL;
     END $$
 """
-_IN_A_STATEMENT: Final = "CREATE TRIGGER conflict AFTER INSERT OR UPDATE ON {table} EXECUTE FUNCTION conflict()"
-_AT_THE_COMMIT: Final = (
+_STATEMENT_TRIGGER: Final = "CREATE TRIGGER conflict AFTER INSERT OR UPDATE ON {table} EXECUTE FUNCTION conflict()"
+_COMMIT_TRIGGER: Final = (
     "CREATE CONSTRAINT TRIGGER conflict_at_commit AFTER INSERT OR UPDATE ON {table} DEFERRABLE INITIALLY DEFERRED"
     " FOR EACH ROW EXECUTE FUNCTION conflict()"
 )
 
 
-def conflict(scene: Scene) -> float:
+def fail_serialization(scenario: Scenario) -> float:
     """Have transactions of two workers fail to serialize, some of them at a statement and some at the commit.
 
     A worker asks for the isolation that cannot, whatever the database's default is; a standby that was promoted, or a
     pooler, says it all the same.
     """
-    scene.start_worker().wait_until_ready()
+    scenario.start_worker().wait_until_ready()
 
-    def have(statement: str) -> None:
-        with writing(scene.engine) as connection:
+    def execute(statement: str) -> None:
+        with write_transaction(scenario.engine) as connection:
             connection.execute(text(statement))
 
-    have(_CONFLICT.format(odds=0))
+    execute(_CONFLICT_FUNCTION.format(odds=0))
     for name in ("ledger", "programmes", "forecasts", "pictures"):
-        have(_IN_A_STATEMENT.format(table=name))
+        execute(_STATEMENT_TRIGGER.format(table=name))
     for name in ("positions", "pictures"):
-        have(_AT_THE_COMMIT.format(table=name))
-    have(_CONFLICT.format(odds=0.1))
-    wait_until(lambda: all(w.log.count("could not serialize") >= 3 for w in scene.workers), "several batches conflict")
-    time.sleep(scene.rng.uniform(2, 4))
-    have(_CONFLICT.format(odds=0))
-    return measured(scene)
+        execute(_COMMIT_TRIGGER.format(table=name))
+    execute(_CONFLICT_FUNCTION.format(odds=0.1))
+    wait_until(
+        lambda: all(w.log_text.count("could not serialize") >= 3 for w in scenario.workers), "several batches conflict"
+    )
+    time.sleep(scenario.rng.uniform(2, 4))
+    execute(_CONFLICT_FUNCTION.format(odds=0))
+    return measure_recovery(scenario)
 
 
 FAULTS: Mapping[str, Fault] = {
-    "the database killed (-9) and started again": Fault(partial(kill_and_start, 0.0)),
-    "the database away for two minutes": Fault(partial(kill_and_start, _TWO_MINUTES)),
-    "the database away when a worker starts": Fault(be_away_at_start),
-    "the database ends its sessions, 10 times": Fault(end_sessions),
-    "a lock on the ledger": Fault(lock_the_ledger),
-    "the database read-only": Fault(be_read_only),
-    "no connection left in the database": Fault(take_every_connection),
-    "deadlocks, which the worker loses": Fault(deadlock),
-    "serialization failures": Fault(conflict),
+    "the database killed (-9) and started again": Fault(partial(kill_and_restart_database, 0.0)),
+    "the database away for two minutes": Fault(partial(kill_and_restart_database, _LONG_OUTAGE_SECONDS)),
+    "the database away when a worker starts": Fault(start_without_database),
+    "the database ends its sessions, 10 times": Fault(terminate_sessions),
+    "a lock on the ledger": Fault(lock_ledger),
+    "the database read-only": Fault(make_read_only),
+    "no connection left in the database": Fault(exhaust_connections),
+    "deadlocks, which the worker loses": Fault(provoke_deadlocks),
+    "serialization failures": Fault(fail_serialization),
 }

@@ -3,10 +3,10 @@
 from collections.abc import Callable
 from typing import Final, Literal, NamedTuple
 
-from tests.faults.scene import Scene
+from tests.faults.scenario import Scenario
 
 #: How long after a fault is over all that was published by then must be recorded.
-RECOVERY_SECONDS: Final = 15.0
+MAX_RECOVERY_SECONDS: Final = 15.0
 
 
 class Fault(NamedTuple):
@@ -16,7 +16,7 @@ class Fault(NamedTuple):
     until all that was published by then is recorded.
     """
 
-    act: Callable[[Scene], float]
-    within: float = RECOVERY_SECONDS
+    inject: Callable[[Scenario], float]
+    max_recovery_seconds: float = MAX_RECOVERY_SECONDS
     #: `small`: a SQLite file on a file system of a few megabytes.
-    database: Literal["postgresql", "small"] = "postgresql"
+    backend: Literal["postgresql", "small"] = "postgresql"

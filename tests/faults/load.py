@@ -11,66 +11,70 @@ from typing import Final, NamedTuple
 from confluent_kafka import KafkaError, Message, Producer
 
 from models.settings import Settings
-from tests.publisher import random_events, structured
-from tests.reading import Event
+from tests.helpers.event_generators import random_events, structured_record
+from tests.helpers.oracle import JsonEvent
 
 PROGRAMMES: Final = 8
 _PROJECTS: Final = 6
-_GARBAGE: Final = (b"no event", b"[]", b'{"specversion": "1.0"}', b"\xff\xfe")
+_MALFORMED_VALUES: Final = (b"no event", b"[]", b'{"specversion": "1.0"}', b"\xff\xfe")
 #: One record in so many is said again, and one is garbage.
-_REPEATS, _SPOILS = 5, 40
+_DUPLICATE_EVERY, _MALFORMED_EVERY = 5, 40
 #: How long a record may wait for the broker before it counts as not acknowledged.
-_DELIVERY_MS: Final = 300_000
+_DELIVERY_TIMEOUT_MS: Final = 300_000
 #: How many records may wait for it.
-_WAITING: Final = 1_000_000
+_MAX_QUEUED: Final = 1_000_000
 #: From how many of the last events one is taken to be said again.
-_REMEMBERED: Final = 20_000
+_RECENT_EVENTS: Final = 20_000
 
 #: The source and the id of an event.
-Name = tuple[str, str]
+SourceAndId = tuple[str, str]
 
 
-class Said(NamedTuple):
+class AcknowledgedRecords(NamedTuple):
     """What the broker acknowledged."""
 
     #: Each event once, as JSON.
-    values: dict[Name, bytes]
+    values: dict[SourceAndId, bytes]
     #: How many records were garbage.
-    garbage: int
+    malformed: int
 
-    def events(self) -> Iterator[Event]:
+    def events(self) -> Iterator[JsonEvent]:
         """Return the events."""
         return map(json.loads, self.values.values())
 
 
-def shuffled(seed: int, count: int, projects: int = _PROJECTS) -> list[Event]:
+def shuffled_events(seed: int, count: int, projects: int = _PROJECTS) -> list[JsonEvent]:
     """Return so many events of the load's programmes, in a random order."""
     events = random_events(seed, count, programmes=PROGRAMMES, projects=projects, with_dependencies=True)
     random.Random(seed).shuffle(events)  # noqa: S311 - no secret
     return events
 
 
-class _Sent(NamedTuple):
+class _SentRecord(NamedTuple):
     """A record under way; an event, or garbage where it has no name."""
 
-    name: Name | None
+    event_id: SourceAndId | None
     value: bytes
 
 
-class Load(threading.Thread):
+class LoadGenerator(threading.Thread):
     """Publishes events at a steady rate until it is stopped or has said them all."""
 
-    def __init__(self, settings: Settings, seed: int, events: Iterable[Event], a_second: float) -> None:
+    def __init__(self, settings: Settings, seed: int, events: Iterable[JsonEvent], rate: float) -> None:
         super().__init__(daemon=True)
-        self._settings, self._rng, self._pause = settings, random.Random(seed), 1 / a_second  # noqa: S311 - no secret
+        self._settings, self._rng, self._interval = settings, random.Random(seed), 1 / rate  # noqa: S311 - no secret
         self._events = events
-        self._stop_asked, self._going_on, self._resting = threading.Event(), threading.Event(), threading.Event()
-        self._going_on.set()
+        self._stop_requested, self._may_publish, self._is_paused = (
+            threading.Event(),
+            threading.Event(),
+            threading.Event(),
+        )
+        self._may_publish.set()
         #: Records that the broker has not answered for yet.
-        self._under_way = 0
-        self._newest: deque[_Sent] = deque(maxlen=_REMEMBERED)
-        self._failed: list[_Sent] = []
-        self._said = Said({}, 0)
+        self._in_flight = 0
+        self._recent: deque[_SentRecord] = deque(maxlen=_RECENT_EVENTS)
+        self._failed: list[_SentRecord] = []
+        self._acknowledged = AcknowledgedRecords({}, 0)
         self.failure: BaseException | None = None
 
     def run(self) -> None:
@@ -82,86 +86,86 @@ class Load(threading.Thread):
                     "bootstrap.servers": self._settings.kafka,
                     "acks": "all",
                     "linger.ms": 5,
-                    "message.timeout.ms": _DELIVERY_MS,
-                    "queue.buffering.max.messages": _WAITING,
+                    "message.timeout.ms": _DELIVERY_TIMEOUT_MS,
+                    "queue.buffering.max.messages": _MAX_QUEUED,
                     # Partitions that are added, and a topic that is made anew, are to be found soon.
                     "topic.metadata.refresh.interval.ms": 1000,
                 }
             )
             self._publish(producer)
-            self._settle(producer)
-            self._say_again(producer)
+            self._flush(producer)
+            self._resend_failed(producer)
         except BaseException as error:  # noqa: BLE001 - told to whoever stops the load
             self.failure = error
 
     def _publish(self, producer: Producer) -> None:
         due = time.monotonic()
         for event in self._events:
-            if not self._going_on.is_set():
-                self._settle(producer)
-                self._resting.set()
-                self._going_on.wait()
+            if not self._may_publish.is_set():
+                self._flush(producer)
+                self._is_paused.set()
+                self._may_publish.wait()
                 due = time.monotonic()
-            self._newest.append(self._send(producer, (event["source"], event["id"]), structured(event)[1]))
-            if self._rng.randrange(_REPEATS) == 0:
-                again = self._newest[self._rng.randrange(len(self._newest))]
-                self._send(producer, again.name, again.value)
-            if self._rng.randrange(_SPOILS) == 0:
-                self._send(producer, None, self._rng.choice(_GARBAGE))
+            self._recent.append(self._send(producer, (event["source"], event["id"]), structured_record(event)[1]))
+            if self._rng.randrange(_DUPLICATE_EVERY) == 0:
+                again = self._recent[self._rng.randrange(len(self._recent))]
+                self._send(producer, again.event_id, again.value)
+            if self._rng.randrange(_MALFORMED_EVERY) == 0:
+                self._send(producer, None, self._rng.choice(_MALFORMED_VALUES))
             producer.poll(0)
-            due += self._pause
-            if self._stop_asked.wait(max(0.0, due - time.monotonic())):
+            due += self._interval
+            if self._stop_requested.wait(max(0.0, due - time.monotonic())):
                 return
 
-    def _send(self, producer: Producer, name: Name | None, value: bytes) -> _Sent:
-        sent = _Sent(name, value)
+    def _send(self, producer: Producer, event_id: SourceAndId | None, value: bytes) -> _SentRecord:
+        sent = _SentRecord(event_id, value)
         headers: list[tuple[str, str | bytes | None]] = []
-        if name is not None:
+        if event_id is not None:
             headers.append(("content-type", b"application/cloudevents+json"))
 
-        def answered(error: KafkaError | None, _: Message) -> None:
-            self._under_way -= 1
+        def on_delivery(error: KafkaError | None, _: Message) -> None:
+            self._in_flight -= 1
             if error is not None:
                 self._failed.append(sent)
-            elif name is None:
-                self._said = self._said._replace(garbage=self._said.garbage + 1)
+            elif event_id is None:
+                self._acknowledged = self._acknowledged._replace(malformed=self._acknowledged.malformed + 1)
             else:
-                self._said.values[name] = value
+                self._acknowledged.values[event_id] = value
 
         key = bytes(str(self._rng.randrange(1000)), "ascii")
-        self._under_way += 1
-        producer.produce(self._settings.events_topic, value, key, headers=headers, on_delivery=answered)
+        self._in_flight += 1
+        producer.produce(self._settings.events_topic, value, key, headers=headers, on_delivery=on_delivery)
         return sent
 
-    def _settle(self, producer: Producer) -> None:
+    def _flush(self, producer: Producer) -> None:
         """Return when the broker has answered for everything."""
-        producer.flush(_DELIVERY_MS / 1000)
+        producer.flush(_DELIVERY_TIMEOUT_MS / 1000)
 
-    def _say_again(self, producer: Producer) -> None:
+    def _resend_failed(self, producer: Producer) -> None:
         """Say what was not acknowledged until it is: whether the log has it is not known otherwise."""
         failed, self._failed = self._failed, []
         for sent in failed:
-            if sent.name is not None:
-                self._send(producer, sent.name, sent.value)
-        self._settle(producer)
+            if sent.event_id is not None:
+                self._send(producer, sent.event_id, sent.value)
+        self._flush(producer)
 
-    def rest(self) -> None:
+    def pause(self) -> None:
         """Publish nothing more until `go_on`; return when the broker has acknowledged what was."""
-        self._resting.clear()
-        self._going_on.clear()
-        assert self._resting.wait(120), "the load does not come to rest"
+        self._is_paused.clear()
+        self._may_publish.clear()
+        assert self._is_paused.wait(120), "the load does not come to rest"
 
-    def go_on(self) -> None:
+    def resume(self) -> None:
         """Publish again."""
-        self._going_on.set()
+        self._may_publish.set()
 
-    def stop(self) -> Said:
+    def stop(self) -> AcknowledgedRecords:
         """Stop; return what the broker acknowledged."""
-        self._stop_asked.set()
-        self._going_on.set()
+        self._stop_requested.set()
+        self._may_publish.set()
         self.join(120)
         assert not self.is_alive()
         assert self.failure is None, self.failure
-        assert not self._under_way
-        assert not any(sent.name for sent in self._failed)
-        return self._said
+        assert not self._in_flight
+        assert not any(sent.event_id for sent in self._failed)
+        return self._acknowledged

@@ -8,59 +8,59 @@ from pathlib import Path
 
 _CHUNK = 65536
 #: Chunks that may be under way in one direction of a connection before it is read no further.
-_UNDER_WAY = 256
+_MAX_BUFFERED_CHUNKS = 256
 
 #: A UNIX socket, or a port on this machine.
-Upstream = Path | int
+UpstreamAddress = Path | int
 
 
 class Proxy:
     """Passes bytes on to a server's socket, until it is told otherwise; told from any thread."""
 
-    def __init__(self, upstream: Upstream) -> None:
+    def __init__(self, upstream: UpstreamAddress) -> None:
         self._upstream = upstream
         self._loop = asyncio.new_event_loop()
         self._writers: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._passing = asyncio.Event()
-        self._passing.set()
-        self._refusing = False
+        self._is_forwarding = asyncio.Event()
+        self._is_forwarding.set()
+        self._is_refusing = False
         self._delay_seconds = 0.0
         self.port = 0
 
-    def cut(self) -> None:
+    def reset_connections(self) -> None:
         """Reset every connection there is."""
-        self._call(self._reset)
+        self._call_in_loop(self._abort_connections)
 
-    def refuse(self) -> None:
+    def refuse_connections(self) -> None:
         """Reset every connection, and every new one at once."""
-        self._refusing = True
-        self.cut()
+        self._is_refusing = True
+        self.reset_connections()
 
-    def swallow(self) -> None:
+    def blackhole(self) -> None:
         """Keep every connection, and pass nothing on: half open."""
-        self._call(self._passing.clear)
+        self._call_in_loop(self._is_forwarding.clear)
 
-    def delay(self, seconds: float) -> None:
+    def add_latency(self, seconds: float) -> None:
         """Have every byte arrive so much later, each way."""
         self._delay_seconds = seconds
 
     def heal(self) -> None:
         """Pass everything on again."""
-        self._refusing, self._delay_seconds = False, 0.0
-        self._call(self._passing.set)
+        self._is_refusing, self._delay_seconds = False, 0.0
+        self._call_in_loop(self._is_forwarding.set)
 
-    def _call(self, what: Callable[[], None]) -> None:
+    def _call_in_loop(self, function: Callable[[], None]) -> None:
         done = threading.Event()
 
         def call() -> None:
-            what()
+            function()
             done.set()
 
         self._loop.call_soon_threadsafe(call)
         assert done.wait(10)
 
-    def _reset(self) -> None:
+    def _abort_connections(self) -> None:
         for writer in self._writers:
             writer.transport.abort()
 
@@ -75,7 +75,7 @@ class Proxy:
         self._loop.run_until_complete(asyncio.gather(*self._tasks, return_exceptions=True))
         self._loop.close()
 
-    def end(self) -> None:
+    def stop(self) -> None:
         """Stop serving."""
         self._loop.call_soon_threadsafe(self._loop.stop)
 
@@ -84,7 +84,7 @@ class Proxy:
         self.port = server.sockets[0].getsockname()[1]
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if self._refusing:
+        if self._is_refusing:
             writer.transport.abort()
             return
         try:
@@ -96,18 +96,18 @@ class Proxy:
             writer.transport.abort()
             return
         for one, other in ((reader, to_server), (from_server, writer)):
-            self._keep(self._pass(one, other))
+            self._start_task(self._forward(one, other))
 
-    def _keep(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
-        task = asyncio.ensure_future(work)
+    def _start_task(self, coroutine: Coroutine[None, None, None]) -> asyncio.Task[None]:
+        task = asyncio.ensure_future(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
 
-    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._writers.add(writer)
-        under_way: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(_UNDER_WAY)
-        writing = self._keep(self._write(under_way, writer))
+        under_way: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(_MAX_BUFFERED_CHUNKS)
+        writing = self._start_task(self._write(under_way, writer))
         with suppress(OSError):
             while data := await reader.read(_CHUNK):
                 await under_way.put((self._loop.time() + self._delay_seconds, data))
@@ -119,20 +119,20 @@ class Proxy:
         self._writers.discard(writer)
         writer.close()
 
-    async def _write(self, under_way: asyncio.Queue[tuple[float, bytes]], writer: asyncio.StreamWriter) -> None:
+    async def _write(self, buffer: asyncio.Queue[tuple[float, bytes]], writer: asyncio.StreamWriter) -> None:
         with suppress(OSError):
             while True:
-                due, data = await under_way.get()
+                due, data = await buffer.get()
                 if not data:
                     return
                 await asyncio.sleep(max(0.0, due - self._loop.time()))
-                await self._passing.wait()
+                await self._is_forwarding.wait()
                 writer.write(data)
                 await writer.drain()
 
 
 @contextmanager
-def proxied(upstream: Upstream) -> Iterator[Proxy]:
+def running_proxy(upstream: UpstreamAddress) -> Iterator[Proxy]:
     """Run a proxy to a socket until the block ends."""
     proxy, started = Proxy(upstream), threading.Event()
     thread = threading.Thread(target=proxy.run, args=(started,), daemon=True)
@@ -141,5 +141,5 @@ def proxied(upstream: Upstream) -> Iterator[Proxy]:
     try:
         yield proxy
     finally:
-        proxy.end()
+        proxy.stop()
         thread.join(10)

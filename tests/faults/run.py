@@ -4,17 +4,17 @@ import time
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from tests.conftest import prepared
-from tests.faults.ground import Ground
-from tests.faults.load import Load, shuffled
-from tests.faults.scenarios import SCENARIOS
-from tests.faults.scene import staged
+from tests.conftest import prepare_settings
+from tests.faults.environment import FaultEnvironment
+from tests.faults.load import LoadGenerator, shuffled_events
+from tests.faults.registry import SCENARIOS
+from tests.faults.scenario import running_scenario
 
-_EVENTS: Final = 60_000
-_A_SECOND: Final = 200.0
+_MAX_EVENTS: Final = 60_000
+_EVENTS_PER_SECOND: Final = 200.0
 
 
-class Outcome(NamedTuple):
+class RunResult(NamedTuple):
     """What came of one run."""
 
     seed: int
@@ -28,20 +28,20 @@ class Outcome(NamedTuple):
     seconds: float
 
 
-def run(name: str, ground: Ground, folder: Path, seed: int) -> Outcome:
+def run_scenario(name: str, environment: FaultEnvironment, folder: Path, seed: int) -> RunResult:
     """Run a scenario; fails when anything is not as it must be."""
     began = time.monotonic()
     fault = SCENARIOS[name]
-    with ground.database(fault.database) as url:
+    with environment.database(fault.backend) as url:
         # Everything is shown, so that the pages can be held against the database.
-        settings = prepared(ground.kafka.bootstrap, url).model_copy(update={"keep_days": 36_500})
-        load = Load(settings, seed, shuffled(seed, _EVENTS), _A_SECOND)
-        with staged(settings, folder, ground, load, seed) as scene:
+        settings = prepare_settings(environment.kafka.bootstrap, url).model_copy(update={"keep_days": 36_500})
+        load = LoadGenerator(settings, seed, shuffled_events(seed, _MAX_EVENTS), _EVENTS_PER_SECOND)
+        with running_scenario(settings, folder, environment, load, seed) as scene:
             scene.start_worker().wait_until_ready()
             load.start()
             scene.wait_until_recorded(300)
-            scene.note_effort()
-            recovery = fault.act(scene)
+            scene.snapshot_resources()
+            recovery = fault.inject(scene)
             verdict = scene.verify()
     assert (verdict.lost, verdict.doubled) == (0, 0), verdict
-    return Outcome(seed, *verdict, recovery, recovery < fault.within, time.monotonic() - began)
+    return RunResult(seed, *verdict, recovery, recovery < fault.max_recovery_seconds, time.monotonic() - began)

@@ -11,11 +11,11 @@ from pathlib import Path
 _CHUNK = bytes(64 * 1024)
 
 
-class CannotMountError(Exception):
+class MountError(Exception):
     """No file system can be mounted here; the message is one line."""
 
 
-class SmallDisk:
+class SmallFileSystem:
     """A folder on a file system of its own."""
 
     def __init__(self, folder: Path) -> None:
@@ -38,7 +38,7 @@ class SmallDisk:
 
 
 @contextmanager
-def small_disk(megabytes: int, owner: int) -> Iterator[SmallDisk]:
+def small_file_system(megabytes: int, owner: int) -> Iterator[SmallFileSystem]:
     """Mount a file system that belongs to a user (by number) until the block ends; raises `CannotMountError`."""
     with tempfile.TemporaryDirectory(prefix="milepost-small-") as folder:
         Path(folder).chmod(0o755)  # a server runs as another user
@@ -47,9 +47,9 @@ def small_disk(megabytes: int, owner: int) -> Iterator[SmallDisk]:
         mount = ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(disk)]
         mounted = subprocess.run(mount, capture_output=True, text=True, check=False)
         if mounted.returncode:
-            raise CannotMountError(f"no file system can be mounted here: {mounted.stderr.strip()}")
+            raise MountError(f"no file system can be mounted here: {mounted.stderr.strip()}")
         try:
             os.chown(disk, owner, -1)
-            yield SmallDisk(disk)
+            yield SmallFileSystem(disk)
         finally:
             subprocess.run(["umount", "--lazy", str(disk)], check=True)  # noqa: S607 - where the system has it

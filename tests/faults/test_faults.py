@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.ground import Ground
-from tests.faults.run import run
-from tests.faults.scenarios import SCENARIOS
+from tests.faults.environment import FaultEnvironment
+from tests.faults.registry import SCENARIOS
+from tests.faults.run import run_scenario
 
 #: One of each kind: a death on each side of a commit, a broker and a database that die or misbehave, a topic that
 #: loses what was not read.
-BOUNDED = [
+SMOKE_SCENARIOS = [
     "kill -9 at after-commit",
     "SIGTERM in a batch, and another worker started",
     "connections to the database reset, 20 times",
@@ -24,17 +24,17 @@ BOUNDED = [
 
 
 @pytest.fixture(scope="module")
-def ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
+def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FaultEnvironment]:
     with ExitStack() as ending:
-        yield Ground(tmp_path_factory.mktemp("faults"), ending)
+        yield FaultEnvironment(tmp_path_factory.mktemp("faults"), ending)
 
 
 def test_what_is_tried_here_is_among_the_scenarios() -> None:
-    assert set(BOUNDED) <= SCENARIOS.keys()
+    assert set(SMOKE_SCENARIOS) <= SCENARIOS.keys()
 
 
-@pytest.mark.parametrize("name", BOUNDED)
-def test_nothing_is_lost_and_nothing_doubled(name: str, ground: Ground, tmp_path: Path) -> None:
-    outcome = run(name, ground, tmp_path, seed=1)
+@pytest.mark.parametrize("name", SMOKE_SCENARIOS)
+def test_nothing_is_lost_and_nothing_doubled(name: str, environment: FaultEnvironment, tmp_path: Path) -> None:
+    outcome = run_scenario(name, environment, tmp_path, seed=1)
     assert (outcome.lost, outcome.doubled) == (0, 0)
     assert outcome.is_in_time, f"recovery took {outcome.recovery_seconds:.1f} s"

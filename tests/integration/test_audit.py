@@ -5,13 +5,13 @@ import re
 
 from sqlalchemy import text
 
-from consumers.audit import Summary, audit
+from consumers.audit import AuditSummary, audit
 from models.database.consistency import Difference
-from models.database.engine import connect, writing
-from models.database.recorder import Store
+from models.database.engine import make_engine, write_transaction
+from models.database.recorder import Recorder
 from models.settings import Settings
-from tests.publisher import Headers, random_events, shuffled_with_duplicates, structured
-from tests.workers import publish_records, running_app, until
+from tests.helpers.event_generators import Headers, random_events, shuffled_with_duplicates, structured_record
+from tests.helpers.workers import publish_records, running_app, wait_until_async
 
 #: What is done to the database, and the line that tells of it.
 DAMAGE = [
@@ -34,26 +34,26 @@ DAMAGE = [
 
 def test_what_a_worker_made_of_the_topic_is_found_equal_and_each_damage_is_told(fresh_settings: Settings) -> None:
     events = shuffled_with_duplicates(random_events(7, 1500, with_dependencies=True), 7)
-    records: list[tuple[bytes | None, Headers, bytes | None]] = [(None, *structured(event)) for event in events]
+    records: list[tuple[bytes | None, Headers, bytes | None]] = [(None, *structured_record(event)) for event in events]
     records += [(None, [], b"no event"), (b"north", [], None)]
     publish_records(fresh_settings, records)
-    engine = connect(fresh_settings.database)
-    store = Store(engine)
+    engine = make_engine(fresh_settings.database)
+    store = Recorder(engine)
 
-    async def run() -> tuple[list[Difference], Summary]:
+    async def run() -> tuple[list[Difference], AuditSummary]:
         async with running_app(fresh_settings):
-            await until(
-                lambda: sum(store.positions(fresh_settings.events_topic).values()) == len(records), "all is read"
+            await wait_until_async(
+                lambda: sum(store.read_positions(fresh_settings.events_topic).values()) == len(records), "all is read"
             )
             return await asyncio.to_thread(audit, fresh_settings, engine)
 
     wrong, summary = asyncio.run(run())
     assert wrong == []
-    assert summary.read == len(records) == summary.accepted + summary.duplicates + summary.rejected
+    assert summary.records_read == len(records) == summary.accepted + summary.duplicates + summary.rejected
     assert summary.accepted == store.count_events()
     assert summary.rejected == 2
     for statement, told in DAMAGE:
-        with writing(engine) as connection:
+        with write_transaction(engine) as connection:
             connection.execute(text(statement))
         lines = [str(difference) for difference in audit(fresh_settings, engine)[0]]
         assert any(re.match(told, line) for line in lines), statement

@@ -13,23 +13,25 @@ from typer.testing import CliRunner, Result
 
 from consumers.dead_letters import read_dead_letters
 from deploy.cli import app
-from deploy.topics import make_topics
-from models.database.engine import connect, writing
-from models.database.recorder import Store
+from deploy.topics import ensure_topics
+from models.database.engine import make_engine, write_transaction
+from models.database.recorder import Recorder
 from models.settings import Settings
-from tests.integration.test_rejections import name_of
-from tests.integration.test_streams import report
-from tests.publisher import Headers, structured
-from tests.workers import publish, publish_records, read_topic, running_app, until, wait_until
+from tests.helpers.event_generators import Headers, structured_record
+from tests.helpers.workers import publish, publish_records, read_topic, running_app, wait_until, wait_until_async
+from tests.integration.test_rejections import raw_header_name
+from tests.integration.test_streams import numbered_report
 
 
 def record_all(settings: Settings, records: int) -> None:
     """Have a worker read until so many records are recorded."""
-    store = Store(connect(settings.database))
+    store = Recorder(make_engine(settings.database))
 
     async def run() -> None:
         async with running_app(settings):
-            await until(lambda: sum(store.positions(settings.events_topic).values()) >= records, "all is read")
+            await wait_until_async(
+                lambda: sum(store.read_positions(settings.events_topic).values()) >= records, "all is read"
+            )
 
     asyncio.run(run())
     store.engine.dispose()
@@ -51,8 +53,8 @@ def differences(settings: Settings, *arguments: str) -> Sequence[str]:
 
 
 def execute(settings: Settings, statement: str) -> None:
-    engine = connect(settings.database)
-    with writing(engine) as connection:
+    engine = make_engine(settings.database)
+    with write_transaction(engine) as connection:
         connection.execute(text(statement))
     engine.dispose()
 
@@ -67,7 +69,7 @@ def delete_records(settings: Settings, topic: str) -> int:
 
 
 def test_a_dead_letter_that_was_lost_is_told_by_the_record_it_was_for(sqlite_settings: Settings) -> None:
-    publish(sqlite_settings, [report(1)])
+    publish(sqlite_settings, [numbered_report(1)])
     publish_records(sqlite_settings, [(None, [], b"no event")])
     record_all(sqlite_settings, 2)
     [letter] = read_dead_letters(sqlite_settings)
@@ -75,7 +77,7 @@ def test_a_dead_letter_that_was_lost_is_told_by_the_record_it_was_for(sqlite_set
     with closing(KafkaAdminClient(bootstrap_servers=sqlite_settings.kafka)) as admin:
         admin.delete_topics([topic])
         wait_until(lambda: admin.describe_topics([topic])[0]["error_code"] != 0, "the broker shows it gone")
-    make_topics(sqlite_settings)
+    ensure_topics(sqlite_settings)
 
     line, summary = differences(sqlite_settings, "audit")
 
@@ -97,21 +99,23 @@ def test_a_dead_letter_that_was_discarded_is_not_lost(sqlite_settings: Settings)
 
 def test_a_position_that_was_set_forward_shows_every_record_it_passed_over(sqlite_settings: Settings) -> None:
     settings = sqlite_settings
-    publish(settings, [report(1)])
+    publish(settings, [numbered_report(1)])
     record_all(settings, 1)
-    publish(settings, [report(2), report(3)])
+    publish(settings, [numbered_report(2), numbered_report(3)])
     execute(settings, "UPDATE positions SET next_offset = 3 WHERE next_offset = 1")
 
     *found, summary = differences(settings, "audit")
 
     assert len(found) == 2
     for number, line in zip((2, 3), found, strict=True):
-        assert f"(event '{report(number)['id']}' of '{report(number)['source']}'), found nowhere" in line
+        assert (
+            f"(event '{numbered_report(number)['id']}' of '{numbered_report(number)['source']}'), found nowhere" in line
+        )
     assert summary.startswith("2 differences; 3 events read: 1 accepted")
 
 
 def test_what_was_recorded_before_the_topic_lost_it_is_taken_on_trust(sqlite_settings: Settings) -> None:
-    publish(sqlite_settings, [report(number) for number in range(5)])
+    publish(sqlite_settings, [numbered_report(number) for number in range(5)])
     record_all(sqlite_settings, 5)
     assert delete_records(sqlite_settings, sqlite_settings.events_topic) == 5
 
@@ -124,19 +128,20 @@ def test_what_was_recorded_before_the_topic_lost_it_is_taken_on_trust(sqlite_set
 
 
 def test_a_row_whose_record_the_topic_should_hold_and_does_not_is_told(sqlite_settings: Settings) -> None:
-    publish(sqlite_settings, [report(1)])
+    publish(sqlite_settings, [numbered_report(1)])
     record_all(sqlite_settings, 1)
     execute(sqlite_settings, "UPDATE ledger SET offset = 7")
 
     lines = differences(sqlite_settings, "audit")
 
     assert any(
-        line.startswith(f"ledger {report(1)['source']} {report(1)['id']}: expected the record at") for line in lines
+        line.startswith(f"ledger {numbered_report(1)['source']} {numbered_report(1)['id']}: expected the record at")
+        for line in lines
     )
 
 
 def test_the_commands_say_nothing_wrong_with_one_line_and_status_0(sqlite_settings: Settings) -> None:
-    publish(sqlite_settings, [report(1), report(2), report(1)])
+    publish(sqlite_settings, [numbered_report(1), numbered_report(2), numbered_report(1)])
     publish_records(sqlite_settings, [(None, [], b"no event")])
     record_all(sqlite_settings, 4)
 
@@ -150,7 +155,7 @@ def test_the_commands_say_nothing_wrong_with_one_line_and_status_0(sqlite_settin
 
 
 def test_the_commands_say_what_is_wrong_and_rebuild_puts_it_right(sqlite_settings: Settings) -> None:
-    publish(sqlite_settings, [report(1)])
+    publish(sqlite_settings, [numbered_report(1)])
     record_all(sqlite_settings, 1)
     execute(sqlite_settings, "UPDATE milestones SET planned = '2031-01-01'")
 
@@ -181,8 +186,8 @@ def test_headers_of_any_name_are_read_in_the_topic_and_among_the_dead_letters(
     sqlite_settings: Settings, name: bytes
 ) -> None:
     settings = sqlite_settings
-    strange: Headers = [(name_of(name), b"1")]
-    headers, value = structured(report(1))
+    strange: Headers = [(raw_header_name(name), b"1")]
+    headers, value = structured_record(numbered_report(1))
     records: list[tuple[bytes | None, Headers, bytes | None]] = [
         (None, [*headers, *strange], value),
         (None, strange, b"no event"),

@@ -12,17 +12,17 @@ from typing import Any, Final
 import msgspec
 import pytest
 
-from deploy.demo.story import PROGRAMME, SEZ_PARK, TENANTS, story
+from deploy.demo.story import PROGRAMME, SEZ_PARK, TENANTS, build_story
 from models.domain.claims import MilestoneKey
 from models.domain.events import DependencyDeclared, Event, MilestoneRef, ProgrammeRegistered, ProjectRegistered
 from models.domain.timestamps import Instant
-from models.views.explanation import as_json, read_explanation
-from models.views.queries import Question
-from models.views.status import as_json as status_as_json
+from models.views.explanation import explanation_to_json, read_explanation
+from models.views.queries import MilestoneQuery
 from models.views.status import read_status
+from models.views.status import status_to_json as status_as_json
 from streams.web import schemas
-from tests.boards import Served, ask, served
-from tests.databases import KINDS, Databases
+from tests.helpers.board import BoardServer, running_board, send_request
+from tests.helpers.databases import BACKENDS, DatabaseFactory
 
 DAY: Final = date(2026, 11, 23)
 GATE: Final = f"{SEZ_PARK}/park-commissioned"
@@ -31,31 +31,31 @@ HERE: Final = f"/programmes/{PROGRAMME}"
 PAGES: Final = ("/", HERE, f"{HERE}/trend", f"{HERE}/milestones/{LAUNCH}", f"{HERE}/gates/{GATE}", "/pipeline")
 #: What is asked, and the class that answers.
 OPERATIONS: Final[dict[str, type[msgspec.Struct]]] = {
-    "/api/programmes": schemas.Programmes,
-    f"/api{HERE}": schemas.ProgrammeAnswer,
-    f"/api{HERE}/milestones": schemas.Milestones,
-    f"/api{HERE}/milestones/{LAUNCH}": schemas.ExplanationAnswer,
-    f"/api{HERE}/gates/{GATE}": schemas.Waiting,
-    f"/api{HERE}/moves": schemas.Moves,
-    "/api/pipeline": schemas.PipelineAnswer,
+    "/api/programmes": schemas.ProgrammeListSchema,
+    f"/api{HERE}": schemas.ProgrammeSchema,
+    f"/api{HERE}/milestones": schemas.MilestoneListSchema,
+    f"/api{HERE}/milestones/{LAUNCH}": schemas.ExplanationSchema,
+    f"/api{HERE}/gates/{GATE}": schemas.SuccessorListSchema,
+    f"/api{HERE}/moves": schemas.ForecastChangeListSchema,
+    "/api/pipeline": schemas.PipelineSchema,
 }
 
 
-@pytest.fixture(scope="module", params=KINDS)
-def told(request: pytest.FixtureRequest, databases: Databases) -> Iterator[Served]:
+@pytest.fixture(scope="module", params=BACKENDS)
+def told(request: pytest.FixtureRequest, databases: DatabaseFactory) -> Iterator[BoardServer]:
     """Give a board of the whole story."""
-    with databases.fresh(request.param) as url, served(url, DAY) as here:
-        whole = story(DAY)
-        here.say(whole.opening)
-        for event in (whole.slip, whole.mistake, whole.correction):
-            here.say([event])
+    with databases.new_database(request.param) as url, running_board(url, DAY) as here:
+        whole = build_story(DAY)
+        here.record_events(whole.opening)
+        for event in (whole.slip_event, whole.mistaken_event, whole.retraction_event):
+            here.record_events([event])
         yield here
 
 
 @pytest.fixture
-def empty(sqlite_url: str) -> Iterator[Served]:
+def empty(sqlite_url: str) -> Iterator[BoardServer]:
     """Give a board of a database that nobody told anything."""
-    with served(sqlite_url, DAY) as here:
+    with running_board(sqlite_url, DAY) as here:
         yield here
 
 
@@ -74,7 +74,7 @@ def registered(programme: str, name: str, day: int = 1) -> Event:
 # What pages say
 
 
-def test_the_first_page_says_which_gate_slipped_and_whom_it_holds_up(told: Served) -> None:
+def test_the_first_page_says_which_gate_slipped_and_whom_it_holds_up(told: BoardServer) -> None:
     page = told.get("/")
 
     assert page.status == 200
@@ -86,11 +86,12 @@ def test_the_first_page_says_which_gate_slipped_and_whom_it_holds_up(told: Serve
         assert (held in page.text[first:last]) == (tenant.park == SEZ_PARK)
 
 
-def test_the_timeline_has_every_milestone_with_its_driver(told: Served) -> None:
+def test_the_timeline_has_every_milestone_with_its_driver(told: BoardServer) -> None:
     text = told.get(HERE).text
 
     assert set(re.findall(r'data-name="([^"]+)"', text)) == {
-        f"{row.project}/{row.milestone}" for row in read_status(told.store.engine, Question(DAY, PROGRAMME)).rows
+        f"{row.project}/{row.milestone}"
+        for row in read_status(told.recorder.engine, MilestoneQuery(DAY, PROGRAMME)).rows
     }
     assert text.count(f'data-driver="{GATE}"') == 7
 
@@ -99,13 +100,13 @@ def test_the_timeline_has_every_milestone_with_its_driver(told: Served) -> None:
     ("show", "states"),
     [("late", {"overdue", "blocked", "slipping"}), ("open", {"overdue", "blocked", "slipping", "planned"})],
 )
-def test_the_timeline_can_be_kept_to_some_states(told: Served, show: str, states: set[str]) -> None:
+def test_the_timeline_can_be_kept_to_some_states(told: BoardServer, show: str, states: set[str]) -> None:
     rows = re.findall(r'<tr class="(\w+)[^"]*" data-name', told.get(f"{HERE}?show={show}").text)
 
     assert set(rows) == states
 
 
-def test_why_names_the_gate_and_the_event_that_moved_it(told: Served) -> None:
+def test_why_names_the_gate_and_the_event_that_moved_it(told: BoardServer) -> None:
     text = told.get(f"{HERE}/milestones/{LAUNCH}").text
 
     assert f"It waits for {GATE}, and comes at least 120 days after it." in text
@@ -113,16 +114,18 @@ def test_why_names_the_gate_and_the_event_that_moved_it(told: Served) -> None:
     assert f"{HERE}/milestones/{GATE}" in text
 
 
-def test_the_gate_shows_by_how_much_each_moved_with_it(told: Served) -> None:
+def test_the_gate_shows_by_how_much_each_moved_with_it(told: BoardServer) -> None:
     page = told.get(f"{HERE}/gates/{GATE}").text
 
     assert "7 milestones wait" in page
     for tenant in (tenant for tenant in TENANTS if tenant.park == SEZ_PARK):
         row = page[page.index(f"{HERE}/milestones/{tenant.project}/production-launched") :]
-        assert row[: row.index("</tr>")].count(f"+{42 - tenant.spare} d") == 2  # from its baseline, and with the gate
+        assert (
+            row[: row.index("</tr>")].count(f"+{42 - tenant.buffer_days} d") == 2
+        )  # from its baseline, and with the gate
 
 
-def test_the_trend_has_the_line_of_the_gate_from_its_first_plan_over_the_slip(told: Served) -> None:
+def test_the_trend_has_the_line_of_the_gate_from_its_first_plan_over_the_slip(told: BoardServer) -> None:
     text = told.get(f"{HERE}/trend").text
     lines = json.loads(re.search(r'data-trend="([^"]*)"', text)[1].replace("&#34;", '"'))  # type: ignore[index]
 
@@ -133,7 +136,7 @@ def test_the_trend_has_the_line_of_the_gate_from_its_first_plan_over_the_slip(to
     assert [point[0] for point in gate["points"]] == sorted(point[0] for point in gate["points"])
 
 
-def test_a_trend_of_chosen_milestones_has_their_lines_alone(told: Served) -> None:
+def test_a_trend_of_chosen_milestones_has_their_lines_alone(told: BoardServer) -> None:
     text = told.get(f"{HERE}/trend?milestone={LAUNCH}&milestone={GATE}").text
 
     assert [name in text for name in (LAUNCH, GATE)] == [True, True]
@@ -141,22 +144,22 @@ def test_a_trend_of_chosen_milestones_has_their_lines_alone(told: Served) -> Non
     assert [line["name"] for line in lines] == [LAUNCH, GATE]
 
 
-def test_an_empty_board_says_how_to_begin(empty: Served) -> None:
+def test_an_empty_board_says_how_to_begin(empty: BoardServer) -> None:
     assert "No programme yet" in empty.get("/").text
     assert empty.get("/api/programmes").json == {"total": 0, "next": None, "programmes": []}
 
 
-def test_a_programme_without_milestones_is_shown(empty: Served) -> None:
-    empty.say([registered("north", "The north")])
+def test_a_programme_without_milestones_is_shown(empty: BoardServer) -> None:
+    empty.record_events([registered("north", "The north")])
 
     assert "Nothing is held up" in empty.get("/").text
     assert "No milestone is named in this programme yet." in empty.get("/programmes/north").text
     assert "Nothing has moved yet." in empty.get("/programmes/north/trend").text
 
 
-def test_the_pipeline_shows_why_the_worker_is_not_ready_and_what_it_counted(empty: Served) -> None:
-    empty.reasons["kafka"] = "does not answer"
-    empty.metrics.heard("//sez.example", 1_790_000_000)
+def test_the_pipeline_shows_why_the_worker_is_not_ready_and_what_it_counted(empty: BoardServer) -> None:
+    empty.not_ready_reasons["kafka"] = "does not answer"
+    empty.metrics.source_seen("//sez.example", 1_790_000_000)
     empty.metrics.rejected.labels("malformed").inc(3)
     empty.metrics.position.labels("milestone.events", "0").set(5)
     empty.metrics.log_end.labels("milestone.events", "0").set(9)
@@ -177,8 +180,8 @@ def test_the_pipeline_shows_why_the_worker_is_not_ready_and_what_it_counted(empt
 # What the API says
 
 
-def test_the_api_says_of_milestones_what_status_says(told: Served) -> None:
-    said = json.loads(status_as_json(read_status(told.store.engine, Question(DAY, PROGRAMME)).rows))
+def test_the_api_says_of_milestones_what_status_says(told: BoardServer) -> None:
+    said = json.loads(status_as_json(read_status(told.recorder.engine, MilestoneQuery(DAY, PROGRAMME)).rows))
 
     page = told.get(f"/api{HERE}/milestones?limit=1000").json
 
@@ -186,7 +189,7 @@ def test_the_api_says_of_milestones_what_status_says(told: Served) -> None:
     assert (page["total"], page["next"], page["data_date"]) == (len(said), None, str(DAY))
 
 
-def test_pages_of_milestones_follow_one_another(told: Served) -> None:
+def test_pages_of_milestones_follow_one_another(told: BoardServer) -> None:
     found, where = [], f"/api{HERE}/milestones?limit=7"
     while where:
         page = told.get(where).json
@@ -197,7 +200,7 @@ def test_pages_of_milestones_follow_one_another(told: Served) -> None:
     assert found == told.get(f"/api{HERE}/milestones?limit=1000").json["milestones"]
 
 
-def test_pages_of_moves_follow_one_another(told: Served) -> None:
+def test_pages_of_moves_follow_one_another(told: BoardServer) -> None:
     found: list[Any] = []
     where = f"/api{HERE}/moves?limit=9"
     while where:
@@ -209,15 +212,15 @@ def test_pages_of_moves_follow_one_another(told: Served) -> None:
     assert [move["number"] for move in found] == sorted({move["number"] for move in found}, reverse=True)
 
 
-def test_the_api_explains_what_the_command_explains(told: Served) -> None:
+def test_the_api_explains_what_the_command_explains(told: BoardServer) -> None:
     key = MilestoneKey(PROGRAMME, *LAUNCH.split("/"))
 
-    said = json.loads(as_json(read_explanation(told.store.engine, key, Question(DAY))))
+    said = json.loads(explanation_to_json(read_explanation(told.recorder.engine, key, MilestoneQuery(DAY))))
 
     assert told.get(f"/api{HERE}/milestones/{LAUNCH}").json == said
 
 
-def test_the_description_has_every_operation_and_its_answers_are_as_it_says(told: Served) -> None:
+def test_the_description_has_every_operation_and_its_answers_are_as_it_says(told: BoardServer) -> None:
     document = told.get("/api/openapi.json").json
     schemas = document["components"]["schemas"]
 
@@ -275,7 +278,7 @@ def assert_described(value: object, schema: dict[str, Any], schemas: dict[str, A
 
 
 @pytest.mark.parametrize("path", [path for path in (*PAGES, *OPERATIONS) if "pipeline" not in path])
-def test_what_has_not_changed_is_not_sent_again(told: Served, path: str) -> None:
+def test_what_has_not_changed_is_not_sent_again(told: BoardServer, path: str) -> None:
     first = told.get(path)
 
     again = told.get(path, If_None_Match=first.headers["Etag"])
@@ -283,11 +286,11 @@ def test_what_has_not_changed_is_not_sent_again(told: Served, path: str) -> None
     assert (first.status, again.status, again.body) == (200, 304, b"")
 
 
-def test_a_change_makes_another_answer(empty: Served) -> None:
-    empty.say([registered("north", "The north")])
+def test_a_change_makes_another_answer(empty: BoardServer) -> None:
+    empty.record_events([registered("north", "The north")])
     before = {path: empty.get(path).headers["Etag"] for path in ("/", "/programmes/north", "/api/programmes")}
 
-    empty.say([registered("north", "Another north", day=2)])
+    empty.record_events([registered("north", "Another north", day=2)])
 
     for path, tag in before.items():
         found = empty.get(path, If_None_Match=tag)
@@ -297,7 +300,7 @@ def test_a_change_makes_another_answer(empty: Served) -> None:
 
 
 @pytest.mark.parametrize("path", [*PAGES, *OPERATIONS, "/nowhere", "/programmes/nowhere", "/api/nowhere"])
-def test_every_answer_tells_the_browser_to_load_nothing_from_elsewhere(told: Served, path: str) -> None:
+def test_every_answer_tells_the_browser_to_load_nothing_from_elsewhere(told: BoardServer, path: str) -> None:
     headers = told.get(path).headers
 
     policy = dict(part.strip().split(" ", 1) for part in headers["Content-Security-Policy"].split(";"))
@@ -307,7 +310,7 @@ def test_every_answer_tells_the_browser_to_load_nothing_from_elsewhere(told: Ser
 
 
 @pytest.mark.parametrize("path", ["/", HERE, f"/api{HERE}/milestones"])
-def test_large_answers_are_packed_for_those_who_take_that(told: Served, path: str) -> None:
+def test_large_answers_are_packed_for_those_who_take_that(told: BoardServer, path: str) -> None:
     packed = told.get(path, Accept_Encoding="gzip")
 
     assert packed.headers["Content-Encoding"] == "gzip"
@@ -326,7 +329,7 @@ def test_large_answers_are_packed_for_those_who_take_that(told: Served, path: st
         ("/static/000000000000/..%2F..%2Fboard.py", "There is no such page."),
     ],
 )
-def test_what_is_not_there_is_said_in_one_sentence(told: Served, path: str, sentence: str) -> None:
+def test_what_is_not_there_is_said_in_one_sentence(told: BoardServer, path: str, sentence: str) -> None:
     page = told.get(path)
 
     assert page.status == 404
@@ -339,7 +342,7 @@ def test_what_is_not_there_is_said_in_one_sentence(told: Served, path: str, sent
 @pytest.mark.parametrize(
     "query", ["limit=0", "limit=1001", "limit=x", "limit=-1", "offset=-1", "limit=", f"offset={10**30}", "limit=٣"]
 )
-def test_a_list_without_bounds_cannot_be_asked_for(told: Served, query: str) -> None:
+def test_a_list_without_bounds_cannot_be_asked_for(told: BoardServer, query: str) -> None:
     name = query.partition("=")[0]
     answer = told.get(f"/api{HERE}/milestones?{query.replace('٣', '%D9%A3')}")
 
@@ -348,14 +351,14 @@ def test_a_list_without_bounds_cannot_be_asked_for(told: Served, query: str) -> 
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH"])
-def test_nothing_can_be_written(told: Served, method: str) -> None:
+def test_nothing_can_be_written(told: BoardServer, method: str) -> None:
     for path in ("/", HERE, f"/api{HERE}", "/api/stream"):
         request = urllib.request.Request(f"{told.address}{path}", method=method, data=b"{}")  # noqa: S310 - its own address
-        assert ask(request).status == 405
+        assert send_request(request).status == 405
 
 
-def test_without_its_tables_it_says_so_and_comes_back_with_them(empty: Served) -> None:
-    with empty.store.engine.begin() as connection:
+def test_without_its_tables_it_says_so_and_comes_back_with_them(empty: BoardServer) -> None:
+    with empty.recorder.engine.begin() as connection:
         connection.exec_driver_sql("ALTER TABLE pictures RENAME TO gone")
     try:
         found = empty.get("/api/programmes")
@@ -367,14 +370,14 @@ def test_without_its_tables_it_says_so_and_comes_back_with_them(empty: Served) -
         )
         assert empty.get("/").status == 503
     finally:
-        with empty.store.engine.begin() as connection:
+        with empty.recorder.engine.begin() as connection:
             connection.exec_driver_sql("ALTER TABLE gone RENAME TO pictures")
     assert empty.get("/").status == 200
 
 
-def test_more_than_it_can_bear_are_turned_away(told: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("streams.web.server.responses.MOST_AT_ONCE", 0)
-    monkeypatch.setattr("streams.web.server.sse.MOST_LISTENING", 0)
+def test_more_than_it_can_bear_are_turned_away(told: BoardServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("streams.web.responses.MAX_CONCURRENT_REQUESTS", 0)
+    monkeypatch.setattr("streams.web.sse.MAX_SUBSCRIBERS", 0)
 
     page, problem, stream = told.get("/"), told.get("/api/programmes"), told.get("/api/stream")
 
@@ -384,10 +387,10 @@ def test_more_than_it_can_bear_are_turned_away(told: Served, monkeypatch: pytest
 
 
 def test_a_bug_of_a_page_is_logged_and_ends_nothing(
-    told: Served, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    told: BoardServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     with monkeypatch.context() as broken:
-        broken.setattr("streams.web.server.pages.telling", None)
+        broken.setattr("streams.web.pages.select_trend_milestones", None)
         page = told.get(f"{HERE}/trend")
 
     assert (page.status, "This page has a bug" in page.text) == (500, True)
@@ -395,7 +398,7 @@ def test_a_bug_of_a_page_is_logged_and_ends_nothing(
     assert told.get(f"{HERE}/trend").status == 200
 
 
-def test_dependencies_that_close_a_cycle_are_named(empty: Served) -> None:
+def test_dependencies_that_close_a_cycle_are_named(empty: BoardServer) -> None:
     def depends(number: int, milestone: str, after: str) -> Event:
         return Event(
             source="//board.example",
@@ -406,7 +409,7 @@ def test_dependencies_that_close_a_cycle_are_named(empty: Served) -> None:
             data=DependencyDeclared(milestone=milestone, after=MilestoneRef("quay", after)),
         )
 
-    empty.say([depends(1, "b", "a"), depends(2, "a", "b")])
+    empty.record_events([depends(1, "b", "a"), depends(2, "a", "b")])
 
     assert "quay/a does not wait for quay/b" in empty.get("/programmes/north").text
     assert empty.get("/api/programmes/north").json["set_aside"] == [
@@ -417,33 +420,33 @@ def test_dependencies_that_close_a_cycle_are_named(empty: Served) -> None:
 # Live
 
 
-def test_the_stream_tells_of_a_programme_that_is_drawn_anew(told: Served) -> None:
+def test_the_stream_tells_of_a_programme_that_is_drawn_anew(told: BoardServer) -> None:
     with urllib.request.urlopen(f"{told.address}/api/stream", timeout=30) as stream:  # noqa: S310 - its own address
         assert stream.headers["Content-Type"] == "text/event-stream"
         assert stream.readline() == b"retry: 2000\n"
         kind, before = next_event(stream)
         assert kind == b"turn"  # what was there before is no news, but has a name
-        told.say([registered("east", "The east")])
+        told.record_events([registered("east", "The east")])
         kind, data = next_event(stream)
         turn, after = next_event(stream)
 
     assert (kind, turn) == (b"drawn", b"turn")
-    notice = msgspec.json.decode(data, type=schemas.Notice)
+    notice = msgspec.json.decode(data, type=schemas.ProgrammeUpdateSchema)
     assert (notice.programme, notice.data_date) == ("east", DAY)
     assert notice.revision >= 1
-    names = [msgspec.json.decode(each, type=schemas.Turn).turn for each in (before, after)]
+    names = [msgspec.json.decode(each, type=schemas.VersionSchema).turn for each in (before, after)]
     assert names[0] != names[1]
-    assert f'data-drawn="{names[1]}"' in told.get("/").text
+    assert f'data-version="{names[1]}"' in told.get("/").text
 
 
-def test_the_stream_of_one_programme_begins_with_how_it_is_drawn(told: Served) -> None:
+def test_the_stream_of_one_programme_begins_with_how_it_is_drawn(told: BoardServer) -> None:
     with urllib.request.urlopen(f"{told.address}/api/stream?programme={PROGRAMME}", timeout=30) as stream:  # noqa: S310 - its own address
         kind, data = next_event(stream)
 
     assert kind == b"drawn"
-    notice = msgspec.json.decode(data, type=schemas.Notice)
+    notice = msgspec.json.decode(data, type=schemas.ProgrammeUpdateSchema)
     assert notice.programme == PROGRAMME
-    assert f'data-drawn="{notice.revision} {notice.data_date}"' in told.get(HERE).text
+    assert f'data-version="{notice.revision} {notice.data_date}"' in told.get(HERE).text
 
 
 def next_event(stream: HTTPResponse) -> tuple[bytes, bytes]:
@@ -456,7 +459,7 @@ def next_event(stream: HTTPResponse) -> tuple[bytes, bytes]:
 # Names that mean harm
 
 
-HOSTILE: Final = (
+HOSTILE_TEXTS: Final = (
     '<script>alert(1)</script><img src=x onerror="alert(1)">',
     "\"' onmouseover='alert(1)' x=\"",
     "{{ 7 * 7 }}{% raw %}",
@@ -466,8 +469,8 @@ HOSTILE: Final = (
 )
 
 
-@pytest.mark.parametrize("name", HOSTILE)
-def test_a_name_is_shown_as_it_is_and_does_nothing(empty: Served, name: str) -> None:
+@pytest.mark.parametrize("name", HOSTILE_TEXTS)
+def test_a_name_is_shown_as_it_is_and_does_nothing(empty: BoardServer, name: str) -> None:
     quay = Event(
         source="//board.example",
         id="quay",
@@ -476,7 +479,7 @@ def test_a_name_is_shown_as_it_is_and_does_nothing(empty: Served, name: str) -> 
         time=Instant("2026-11-01T00:00:00"),
         data=ProjectRegistered(name=name),
     )
-    empty.say([registered("north", name), quay])
+    empty.record_events([registered("north", name), quay])
 
     for path in ("/", "/programmes/north", "/programmes/north/trend"):
         page = empty.get(path)

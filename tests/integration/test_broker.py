@@ -20,7 +20,7 @@ import psutil
 import pytest
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 
-from deploy.kafka.broker import Broker, running_broker
+from deploy.kafka.broker import RunningBroker, run_broker
 from deploy.kafka.errors import BrokerError
 from deploy.kafka.jars import class_path
 
@@ -37,7 +37,7 @@ with running_broker(Path(sys.argv[1])) as broker:
         print(broker.pid, broker.port, flush=True)
         sys.stdin.read()
     except KeyboardInterrupt:
-        print("alive" if broker.alive else "gone", flush=True)
+        print("alive" if broker.is_alive else "gone", flush=True)
 """
 
 
@@ -96,20 +96,20 @@ def owned_broker(data: Path) -> Iterator[Owned]:
             process.kill()
 
 
-def create_topic(broker: Broker) -> None:
-    with closing(KafkaAdminClient(bootstrap_servers=broker.bootstrap)) as admin:
+def create_topic(broker: RunningBroker) -> None:
+    with closing(KafkaAdminClient(bootstrap_servers=broker.bootstrap_servers)) as admin:
         admin.create_topics(
             {TOPIC: {"num_partitions": PARTITIONS, "configs": {"message.timestamp.type": "LogAppendTime"}}}
         )
 
 
-def publish(broker: Broker, *values: bytes) -> None:
-    with closing(KafkaProducer(bootstrap_servers=broker.bootstrap)) as producer:
+def publish(broker: RunningBroker, *values: bytes) -> None:
+    with closing(KafkaProducer(bootstrap_servers=broker.bootstrap_servers)) as producer:
         for value in values:
             producer.send(TOPIC, value, key=b"north").get(timeout=10)
 
 
-def consume(broker: Broker, count: int) -> list[bytes]:
+def consume(broker: RunningBroker, count: int) -> list[bytes]:
     """Read this many from where the group stands, and commit.
 
     The partitions are taken, as Milepost's own commands take them: once in a great many runs kafka-python shared out
@@ -117,7 +117,7 @@ def consume(broker: Broker, count: int) -> list[bytes]:
     """
     values: list[bytes] = []
     consumer = KafkaConsumer(
-        bootstrap_servers=broker.bootstrap,
+        bootstrap_servers=broker.bootstrap_servers,
         group_id="milepost",
         auto_offset_reset="earliest",
         enable_auto_commit=False,
@@ -136,21 +136,21 @@ def consume(broker: Broker, count: int) -> list[bytes]:
 
 
 def refused(data: Path, *, port: int | None = None, overrides: dict[str, str] | None = None) -> str:
-    with pytest.raises(BrokerError) as refusal, running_broker(data, port=port, overrides=overrides):
+    with pytest.raises(BrokerError) as refusal, run_broker(data, port=port, property_overrides=overrides):
         pytest.fail("it started")
     return str(refusal.value)
 
 
 def test_what_was_published_and_committed_is_there_after_a_restart_on_another_port(tmp_path: Path) -> None:
-    with running_broker(tmp_path / "kafka") as broker:
-        assert broker.alive
+    with run_broker(tmp_path / "kafka") as broker:
+        assert broker.is_alive
         create_topic(broker)
         publish(broker, b"one", b"two")
         assert consume(broker, 2) == [b"one", b"two"]
         publish(broker, b"three")
         first = broker
-    assert not first.alive
-    with running_broker(tmp_path / "kafka") as broker:
+    assert not first.is_alive
+    with run_broker(tmp_path / "kafka") as broker:
         assert broker.port != first.port
         assert consume(broker, 1) == [b"three"]
 
@@ -159,21 +159,21 @@ def test_a_port_can_be_asked_for_and_everything_but_this_machine_is_kept_out(tmp
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    with running_broker(tmp_path, port=port, overrides={"num.partitions": "5"}) as broker:
-        assert broker.bootstrap == f"127.0.0.1:{port}"
+    with run_broker(tmp_path, port=port, property_overrides={"num.partitions": "5"}) as broker:
+        assert broker.bootstrap_servers == f"127.0.0.1:{port}"
         listening = [c for c in psutil.Process(broker.pid).net_connections() if c.status == psutil.CONN_LISTEN]
         assert len(listening) == 2
         assert {c.laddr.ip.removeprefix("::ffff:") for c in listening} == {"127.0.0.1"}
-        assert "num.partitions = 5" in broker.log.read_text()
+        assert "num.partitions = 5" in broker.log_file.read_text()
 
 
 def test_a_second_one_on_the_same_data_is_refused_with_one_line_that_names_the_first(tmp_path: Path) -> None:
-    with running_broker(tmp_path) as broker:
+    with run_broker(tmp_path) as broker:
         assert refused(tmp_path) == (
             f"A Kafka runs on {tmp_path} already (pid {broker.pid}, port {broker.port}): "
             "use that one, stop it, or choose another folder"
         )
-        assert broker.alive
+        assert broker.is_alive
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "0.0.0.0"])
@@ -200,25 +200,25 @@ def test_an_exception_in_the_block_ends_it_and_passes_through(tmp_path: Path) ->
     brokers = []
 
     def fail() -> None:
-        with running_broker(tmp_path) as broker:
+        with run_broker(tmp_path) as broker:
             brokers.append(broker)
             raise ConnectionError("mine")
 
     with pytest.raises(ConnectionError, match="mine"):
         fail()
-    assert not brokers[0].alive
+    assert not brokers[0].is_alive
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_it_is_gone_soon_after_its_owner_was_killed_and_its_data_is_not(tmp_path: Path, number: signal.Signals) -> None:
     with owned_broker(tmp_path) as owned:
-        broker = Broker(f"127.0.0.1:{owned.port}", owned.port, owned.java.pid, tmp_path)
+        broker = RunningBroker(f"127.0.0.1:{owned.port}", owned.port, owned.java.pid, tmp_path)
         create_topic(broker)
         publish(broker, b"one")
         owned.owner.send_signal(number)
         owned.owner.wait()
         # At once, while the old one still ends
-        with running_broker(tmp_path) as after:
+        with run_broker(tmp_path) as after:
             assert owned.ended()
             assert consume(after, 1) == [b"one"]
 
@@ -233,23 +233,23 @@ def test_it_survives_ctrl_c_in_the_terminal_until_its_owner_lets_go(tmp_path: Pa
 
 
 def test_it_ends_with_its_block_even_when_the_leash_was_killed(tmp_path: Path) -> None:
-    with running_broker(tmp_path) as broker:
+    with run_broker(tmp_path) as broker:
         java = psutil.Process(broker.pid)
         leash = java.parent()
         assert leash is not None
         leash.kill()
         assert eventually(lambda: not _runs(leash))
-        assert broker.alive
+        assert broker.is_alive
     assert eventually(lambda: not _runs(java))
 
 
 def test_data_of_a_kafka_killed_in_the_act_is_used_again(tmp_path: Path) -> None:
-    with running_broker(tmp_path) as broker:
+    with run_broker(tmp_path) as broker:
         create_topic(broker)
         publish(broker, b"one")
         os.kill(broker.pid, signal.SIGKILL)
-        assert eventually(lambda: not broker.alive)
-    with running_broker(tmp_path) as broker:
+        assert eventually(lambda: not broker.is_alive)
+    with run_broker(tmp_path) as broker:
         assert consume(broker, 1) == [b"one"]
 
 
@@ -278,18 +278,18 @@ def repository() -> Path:
 def test_jars_are_fetched_once_and_fetched_again_when_one_was_damaged(repository: Path, tmp_path: Path) -> None:
     lines: list[str] = []
     with serving(repository) as address:
-        jars = class_path(lines.append, cache=tmp_path, repository=address)
+        jars = class_path(lines.append, cache_dir=tmp_path, repository_url=address)
     assert len(jars) == 46
     assert lines[0] == f"Kafka 4.1.1: fetching it from {address}, 44 MB, this once"
     assert lines[-1] == "Kafka 4.1.1: 46 jars are here"
     # Nobody serves any more
-    assert class_path(lines.append, cache=tmp_path, repository=address) == jars
+    assert class_path(lines.append, cache_dir=tmp_path, repository_url=address) == jars
 
     os.truncate(jars[0], 1000)
     with pytest.raises(BrokerError, match="could not be fetched"):
-        class_path(lines.append, cache=tmp_path, repository=address)
+        class_path(lines.append, cache_dir=tmp_path, repository_url=address)
     with serving(repository) as address:
-        assert class_path(lines.append, cache=tmp_path, repository=address) == jars
+        assert class_path(lines.append, cache_dir=tmp_path, repository_url=address) == jars
 
 
 def test_jars_that_are_not_the_published_ones_are_refused(repository: Path, tmp_path: Path) -> None:
@@ -297,18 +297,18 @@ def test_jars_that_are_not_the_published_ones_are_refused(repository: Path, tmp_
     with next(forged.rglob("kafka-clients-*.jar")).open("ab") as jar:
         jar.write(b"!")
     with serving(forged) as address, pytest.raises(BrokerError, match="is not what was published"):
-        class_path(print, cache=tmp_path / "cache", repository=address)
+        class_path(print, cache_dir=tmp_path / "cache", repository_url=address)
 
 
 def test_a_download_that_fails_is_one_line(tmp_path: Path) -> None:
     with serving(tmp_path) as address:
         pass
     with pytest.raises(BrokerError) as nobody:
-        class_path(print, cache=tmp_path / "cache", repository=address)
+        class_path(print, cache_dir=tmp_path / "cache", repository_url=address)
     refusal = f"[Errno {errno.ECONNREFUSED}] Connection refused"
     assert str(nobody.value) == (
         f"Kafka 4.1.1 could not be fetched from {address}, which the first start needs: {refusal}"
     )
     with serving(tmp_path) as address, pytest.raises(BrokerError, match=r"org\.apache\.kafka:kafka_2") as nothing:
-        class_path(print, cache=tmp_path / "cache", repository=address)
+        class_path(print, cache_dir=tmp_path / "cache", repository_url=address)
     assert len(str(nothing.value).splitlines()) == 1

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from sqlalchemy import Connection, create_engine, inspect, text
 
-from tests.databases import Databases
+from tests.helpers.databases import DatabaseFactory
 
 
 @contextmanager
@@ -42,9 +42,9 @@ def test_another_process_reaches_the_database_by_its_url_in_the_environment(data
     assert "%" not in database_url.partition("?")[2]
 
 
-def test_two_fresh_databases_know_nothing_of_each_other(databases: Databases, database_url: str) -> None:
+def test_two_fresh_databases_know_nothing_of_each_other(databases: DatabaseFactory, database_url: str) -> None:
     kind = database_url.partition(":")[0].partition("+")[0]
-    with databases.fresh(kind) as one, databases.fresh(kind) as other:
+    with databases.new_database(kind) as one, databases.new_database(kind) as other:
         assert len({one, other, database_url}) == 3
         with connected(one) as connection:
             connection.execute(text("CREATE TABLE here (n INTEGER)"))
@@ -53,10 +53,10 @@ def test_two_fresh_databases_know_nothing_of_each_other(databases: Databases, da
 
 
 def test_a_postgresql_database_goes_although_a_connection_to_it_was_left_open(
-    databases: Databases, postgresql_url: str
+    databases: DatabaseFactory, postgresql_url: str
 ) -> None:
     present = text("SELECT count(*) FROM pg_database WHERE datname = :name")
-    with databases.fresh("postgresql") as url:
+    with databases.new_database("postgresql") as url:
         left = create_engine(url).connect()
         assert left.execute(present, {"name": left.engine.url.database}).scalar_one() == 1
     with connected(postgresql_url) as connection:

@@ -12,20 +12,20 @@ from kafka import KafkaAdminClient, KafkaProducer
 from kafka.admin import ConfigResource, ConfigResourceType
 from typer.testing import CliRunner, Result
 
-from consumers.compat import NullableHeaders, TrueHeaders
-from consumers.dead_letters import read_dead_letters, read_newest_letters
+from consumers.compat import NullableHeaders, NullHeaderSerializer
+from consumers.dead_letters import read_dead_letters, read_newest_dead_letters
 from deploy.cli import app
-from models.database.engine import connect
-from models.database.recorder import Store
+from models.database.engine import make_engine
+from models.database.recorder import Recorder
 from models.domain.dead_letters import DeadLetter
-from models.domain.schedule import picture
+from models.domain.schedule import compute_schedule
 from models.settings import Settings
-from tests.publisher import Headers, structured
-from tests.reading import Event
-from tests.workers import publish, publish_records, read_topic, running_app, until
+from tests.helpers.event_generators import Headers, structured_record
+from tests.helpers.oracle import JsonEvent
+from tests.helpers.workers import publish, publish_records, read_topic, running_app, wait_until_async
 
 
-def said(name: str, day: str = "2027-01-10", subject: str = "north/plant", **more: Any) -> Event:  # noqa: ANN401 - JSON
+def plan_report(name: str, day: str = "2027-01-10", subject: str = "north/plant", **more: Any) -> JsonEvent:  # noqa: ANN401 - JSON
     """Return a report."""
     data = {"milestone": "permit-approved", "classifier": "PLN", "date": day}
     return {
@@ -39,23 +39,26 @@ def said(name: str, day: str = "2027-01-10", subject: str = "north/plant", **mor
     } | more
 
 
-def retraction(of: str, name: str, **more: Any) -> Event:  # noqa: ANN401 - JSON
+def retraction(of: str, name: str, **more: Any) -> JsonEvent:  # noqa: ANN401 - JSON
     """Return what takes an event back."""
     data = {"retracts": of, "reason": "incorrect_data"}
-    return said(name) | {"type": "milepost.event.retracted.v1", "data": data} | more
+    return plan_report(name) | {"type": "milepost.event.retracted.v1", "data": data} | more
 
 
 def work(settings: Settings) -> None:
     """Let a worker read what there is to its end."""
 
     async def run() -> None:
-        store = Store(connect(settings.database))
+        store = Recorder(make_engine(settings.database))
         async with running_app(settings) as milepost:
             ends = {partition: end for partition, end in _ends(settings).items() if end}
             topic = settings.events_topic
-            await until(lambda: ends.items() <= store.positions(topic).items(), "everything is read")
+            await wait_until_async(lambda: ends.items() <= store.read_positions(topic).items(), "everything is read")
             day = datetime.now(UTC).date()
-            await until(lambda: not milepost.shelf.behind(store.revisions(), day), "everything is drawn")
+            await wait_until_async(
+                lambda: not milepost.metrics_store.outdated_programmes(store.read_revisions(), day),
+                "everything is drawn",
+            )
         store.engine.dispose()
 
     asyncio.run(run())
@@ -100,21 +103,21 @@ def closed(settings: Settings) -> Settings:
 
 
 def forecasts(settings: Settings) -> dict[tuple[str, ...], date | None]:
-    store = Store(connect(settings.database))
-    facts, _ = store.facts()
+    store = Recorder(make_engine(settings.database))
+    facts, _ = store.load_facts()
     store.engine.dispose()
     day = datetime.now(UTC).date()
-    return {tuple(standing.key): standing.forecast for standing in picture(facts, day).standings}
+    return {tuple(standing.key): standing.forecast for standing in compute_schedule(facts, day).statuses}
 
 
-def keep_small(settings: Settings, topic: str, most: int) -> None:
+def limit_message_bytes(settings: Settings, topic: str, max_bytes: int) -> None:
     """Make a topic refuse records of more bytes than this."""
-    resource = ConfigResource(ConfigResourceType.TOPIC, topic, configs={"max.message.bytes": str(most)})
+    resource = ConfigResource(ConfigResourceType.TOPIC, topic, configs={"max.message.bytes": str(max_bytes)})
     with closing(KafkaAdminClient(bootstrap_servers=settings.kafka)) as admin:
         admin.alter_configs([resource])
 
 
-def rejected(settings: Settings, events: Sequence[Event]) -> list[DeadLetter]:
+def rejected(settings: Settings, events: Sequence[JsonEvent]) -> list[DeadLetter]:
     """Have a worker reject events because of who sent them; return their letters."""
     publish(settings, events)
     work(closed(settings))
@@ -126,7 +129,7 @@ def rejected(settings: Settings, events: Sequence[Event]) -> list[DeadLetter]:
 
 class TestReplay:
     def test_what_was_rejected_is_sent_back_as_it_came_and_taken_off_the_list(self, sqlite_settings: Settings) -> None:
-        headers, value = structured(said("1"))
+        headers, value = structured_record(plan_report("1"))
         own: Headers = [*headers, ("milepost-foo", b"its own"), ("trace", b"\xff")]
         # Spaces make the bytes others than those that would be written of what it says.
         publish_records(sqlite_settings, [(b"any key", own, value + b"  ")])
@@ -147,7 +150,7 @@ class TestReplay:
         assert forecasts(sqlite_settings) == {("north", "plant", "permit-approved"): date(2027, 1, 10)}
 
     def test_a_replay_that_fails_again_comes_back_once(self, sqlite_settings: Settings) -> None:
-        headers, value = structured(said("1"))
+        headers, value = structured_record(plan_report("1"))
         publish_records(sqlite_settings, [(b"north", [*headers, ("milepost-foo", b"its own")], value)])
         work(closed(sqlite_settings))
         [before] = letters_of(sqlite_settings)
@@ -174,7 +177,7 @@ class TestReplay:
     def test_a_header_without_a_value_is_replayed_without_one(self, sqlite_settings: Settings) -> None:
         headers = [("ce_id", None), ("empty", b""), ("trace", b"x")]
         with closing(
-            KafkaProducer(bootstrap_servers=sqlite_settings.kafka, value_serializer=TrueHeaders())
+            KafkaProducer(bootstrap_servers=sqlite_settings.kafka, value_serializer=NullHeaderSerializer())
         ) as producer:
             producer.send(sqlite_settings.events_topic, b"no JSON", headers=NullableHeaders(headers)).get(timeout=60)
         work(sqlite_settings)
@@ -186,7 +189,7 @@ class TestReplay:
 
     def test_only_what_is_chosen_is_replayed(self, sqlite_settings: Settings) -> None:
         publish_records(sqlite_settings, [(b"north", [], b"no JSON")])
-        publish(sqlite_settings, [said("1"), said("2")])
+        publish(sqlite_settings, [plan_report("1"), plan_report("2")])
         work(closed(sqlite_settings))
         printed = json.loads(
             "".join(lines(sqlite_settings, "dead-letters", "replay", "--reason", "malformed", "--json"))
@@ -202,7 +205,7 @@ class TestReplay:
     def test_a_key_or_a_reason_unheard_of_is_one_line_and_nothing_is_done(
         self, sqlite_settings: Settings, command: str
     ) -> None:
-        [letter] = rejected(sqlite_settings, [said("1")])
+        [letter] = rejected(sqlite_settings, [plan_report("1")])
 
         line = the_line(milepost(sqlite_settings, "dead-letters", command, letter.key, "nope"))
         assert line.startswith("milepost: there is no dead letter 'nope' in ")
@@ -212,7 +215,7 @@ class TestReplay:
         assert len(read_topic(sqlite_settings, sqlite_settings.events_topic)) == 1
 
     def test_a_letter_from_another_topic_is_not_sent_there(self, sqlite_settings: Settings) -> None:
-        [letter] = rejected(sqlite_settings, [said("1")])
+        [letter] = rejected(sqlite_settings, [plan_report("1")])
         stranger = sqlite_settings.model_copy(update={"prefix": "elsewhere"})
         forged = [(f"milepost-{name}", text) for name, text in (("reason", b"malformed"), ("partition", b"0"))]
         forged += [("milepost-offset", b"0"), ("milepost-topic", stranger.events_topic.encode())]
@@ -225,8 +228,8 @@ class TestReplay:
         assert letter in letters_of(sqlite_settings)
 
     def test_what_stops_between_the_two_writes_leaves_the_letter(self, sqlite_settings: Settings) -> None:
-        letters = rejected(sqlite_settings, [said("1"), said("2")])
-        keep_small(sqlite_settings, sqlite_settings.dead_letters_topic, 10)
+        letters = rejected(sqlite_settings, [plan_report("1"), plan_report("2")])
+        limit_message_bytes(sqlite_settings, sqlite_settings.dead_letters_topic, 10)
 
         line = the_line(milepost(sqlite_settings, "dead-letters", "replay", "--all"))
 
@@ -234,17 +237,17 @@ class TestReplay:
         assert letters_of(sqlite_settings) == letters
         # They were sent, and count once when they are sent again.
         assert len(read_topic(sqlite_settings, sqlite_settings.events_topic)) == 4
-        keep_small(sqlite_settings, sqlite_settings.dead_letters_topic, 1_000_000)
+        limit_message_bytes(sqlite_settings, sqlite_settings.dead_letters_topic, 1_000_000)
         lines(sqlite_settings, "dead-letters", "replay", "--all")
         work(sqlite_settings)
         assert letters_of(sqlite_settings) == []
-        store = Store(connect(sqlite_settings.database))
+        store = Recorder(make_engine(sqlite_settings.database))
         assert store.count_events() == 2
 
     def test_what_the_broker_does_not_take_stays_a_letter(self, sqlite_settings: Settings) -> None:
-        small, large = said("1"), said("2", subject="north/plant", correlationid="x" * 5_000)
+        small, large = plan_report("1"), plan_report("2", subject="north/plant", correlationid="x" * 5_000)
         rejected(sqlite_settings, [small, large])
-        keep_small(sqlite_settings, sqlite_settings.events_topic, 2_000)
+        limit_message_bytes(sqlite_settings, sqlite_settings.events_topic, 2_000)
 
         line = the_line(milepost(sqlite_settings, "dead-letters", "replay", "--all"))
 
@@ -268,7 +271,7 @@ def _reading(settings: Settings, events_topic: str) -> Settings:
 
 class TestDiscard:
     def test_what_is_discarded_is_off_the_list_and_sent_nowhere(self, sqlite_settings: Settings) -> None:
-        letters = rejected(sqlite_settings, [said("1"), said("2"), said("3")])
+        letters = rejected(sqlite_settings, [plan_report("1"), plan_report("2"), plan_report("3")])
 
         assert lines(sqlite_settings, "dead-letters", "discard", letters[0].key) == [
             letters[0].key,
@@ -283,20 +286,20 @@ class TestDiscard:
 
 class TestDryRun:
     def test_it_sends_nothing_and_says_what_then_comes_true(self, fresh_settings: Settings) -> None:
-        publish(fresh_settings, [said("old", "2027-01-10"), said("wrong", "2027-05-05", "north/port")])
+        publish(fresh_settings, [plan_report("old", "2027-01-10"), plan_report("wrong", "2027-05-05", "north/port")])
         work(fresh_settings)
         before = forecasts(fresh_settings)
         late = "2026-04-01T09:00:00Z"
         publish(
             fresh_settings,
             [
-                said("new", "2027-02-10", time=late),
-                said("old", "2027-01-10"),
-                said("old", "2027-01-11"),
+                plan_report("new", "2027-02-10", time=late),
+                plan_report("old", "2027-01-10"),
+                plan_report("old", "2027-01-11"),
                 retraction("wrong", "back", subject="north/quay"),
-                said("unsaid", "2027-03-03", "north/dock"),
+                plan_report("unsaid", "2027-03-03", "north/dock"),
                 retraction("unsaid", "back-2", subject="north/dock"),
-                said("bad", "never"),
+                plan_report("bad", "never"),
             ],
         )
         work(closed(fresh_settings))
@@ -355,7 +358,7 @@ class TestDryRun:
         ]
 
     def test_with_the_settings_as_they_are_it_would_be_rejected_again(self, sqlite_settings: Settings) -> None:
-        [letter] = rejected(sqlite_settings, [said("1")])
+        [letter] = rejected(sqlite_settings, [plan_report("1")])
 
         [_, row, summary] = lines(closed(sqlite_settings), "dead-letters", "replay", letter.key, "--dry-run")
 
@@ -375,7 +378,7 @@ def test_the_newest_letters_come_first_and_only_the_end_of_the_topic_is_read(sql
         put("events:0:4", b"[")
         producer.flush()
 
-    newest = read_newest_letters(sqlite_settings, 4)
+    newest = read_newest_dead_letters(sqlite_settings, 4)
 
     assert [(letter.key, letter.value) for letter in newest] == [("events:0:4", b"["), ("events:0:5", b"{")]
-    assert len(read_newest_letters(sqlite_settings, 100)) == len(letters_of(sqlite_settings)) == 5
+    assert len(read_newest_dead_letters(sqlite_settings, 100)) == len(letters_of(sqlite_settings)) == 5

@@ -22,20 +22,29 @@ from sqlalchemy import delete
 from typer.testing import CliRunner, Result
 
 from deploy.cli import app
-from models.database.engine import connect, writing
+from models.database.engine import make_engine, write_transaction
 from models.database.tables import ledger
-from tests.told import Told, cancel, depend, register, report, retract, told, withdraw
+from tests.helpers.events import (
+    EventDatabase,
+    cancellation,
+    date_report,
+    dependency_declaration,
+    event_database,
+    project_registration,
+    project_withdrawal,
+    retraction_event,
+)
 
 TODAY = date(2026, 3, 10)
 HOSTILE = "\x1b[31mred\x9b2J\r\n7. quay/forged: 2026-01-01, achieved\N{RIGHT-TO-LEFT OVERRIDE}"
 PLANS = [
-    report("permit", "yard/permit-approved", "PLN", "2026-04-01"),
-    report("park", "dock/park-commissioned", "PLN", "2026-05-01"),
-    depend("park-after", "dock/park-commissioned", "yard/permit-approved", 30),
-    report("launch", "quay/production-launched", "PLN", "2026-07-01", party="Quay Ltd"),
-    depend("launch-after", "quay/production-launched", "dock/park-commissioned", 60),
+    date_report("permit", "yard/permit-approved", "PLN", "2026-04-01"),
+    date_report("park", "dock/park-commissioned", "PLN", "2026-05-01"),
+    dependency_declaration("park-after", "dock/park-commissioned", "yard/permit-approved", 30),
+    date_report("launch", "quay/production-launched", "PLN", "2026-07-01", party="Quay Ltd"),
+    dependency_declaration("launch-after", "quay/production-launched", "dock/park-commissioned", 60),
 ]
-SLIP = report(
+SLIP = date_report(
     "slip",
     "yard/permit-approved",
     "EST",
@@ -54,10 +63,10 @@ def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 @pytest.fixture
-def north(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Told]:
+def north(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[EventDatabase]:
     """Give a database that the commands find by themselves."""
     monkeypatch.setenv("MILEPOST_DATABASE", sqlite_url)
-    with told(sqlite_url) as database:
+    with event_database(sqlite_url) as database:
         yield database
 
 
@@ -119,9 +128,9 @@ def test_a_tenant_two_drivers_away_is_explained_by_the_gate_that_slipped(
 
     slip = event("estimated", "slip", date="2026-05-01", reason="late-survey", remark=HOSTILE)
     launch = {"date": "2026-07-01", "party": "Quay Ltd"}
-    with told(database_url) as north:
-        north.tell(PLANS, TODAY)
-        north.tell([SLIP], TODAY)
+    with event_database(database_url) as north:
+        north.record_and_recalculate(PLANS, TODAY)
+        north.record_and_recalculate([SLIP], TODAY)
         found = explained(LAUNCH)
     assert found == {
         "programme": "north",
@@ -186,8 +195,10 @@ def test_a_tenant_two_drivers_away_is_explained_by_the_gate_that_slipped(
     }
 
 
-def test_people_read_it_as_a_sentence_and_numbered_links_and_nothing_said_can_steer_their_terminal(north: Told) -> None:
-    north.tell([*PLANS, SLIP], TODAY)
+def test_people_read_it_as_a_sentence_and_numbered_links_and_nothing_said_can_steer_their_terminal(
+    north: EventDatabase,
+) -> None:
+    north.record_and_recalculate([*PLANS, SLIP], TODAY)
     assert read_out(LAUNCH) == [
         (
             "north/quay/production-launched is forecast for 2026-07-30 (data date 2026-03-10): state blocked, "
@@ -233,8 +244,8 @@ def test_people_read_it_as_a_sentence_and_numbered_links_and_nothing_said_can_st
     assert is_harmless(told_by("explain", LAUNCH, "--json"))
 
 
-def test_what_was_believed_before_the_gate_slipped_has_no_driver(north: Told) -> None:
-    north.tell([*PLANS, SLIP], TODAY)
+def test_what_was_believed_before_the_gate_slipped_has_no_driver(north: EventDatabase) -> None:
+    north.record_and_recalculate([*PLANS, SLIP], TODAY)
     before = ("--as-of", "2026-01-31")
     found = explained(LAUNCH, TODAY, *before)
     assert links(found) == [("quay/production-launched", "2026-07-01", "planned", "planned", None)]
@@ -246,11 +257,11 @@ def test_what_was_believed_before_the_gate_slipped_has_no_driver(north: Told) ->
     )
 
 
-def test_a_retraction_takes_the_slip_out_of_the_chain(north: Told) -> None:
-    north.tell(PLANS, TODAY)
-    north.tell([SLIP], TODAY)
+def test_a_retraction_takes_the_slip_out_of_the_chain(north: EventDatabase) -> None:
+    north.record_and_recalculate(PLANS, TODAY)
+    north.record_and_recalculate([SLIP], TODAY)
     again = {"time": "2026-02-02T12:00:00Z", "source": "permit office"}
-    north.tell([retract("sorry", "yard", "slip", **again)], TODAY)
+    north.record_and_recalculate([retraction_event("sorry", "yard", "slip", **again)], TODAY)
     assert links(explained(LAUNCH)) == [("quay/production-launched", "2026-07-01", "planned", "planned", None)]
     assert [event["id"] for event in explained(PERMIT)["chain"][0]["events"]] == ["permit", "permit"]
     believed = explained(LAUNCH, TODAY, "--as-of", "2026-02-01")
@@ -261,8 +272,10 @@ def test_a_retraction_takes_the_slip_out_of_the_chain(north: Told) -> None:
     ]
 
 
-def test_a_cancelled_predecessor_has_no_say_and_is_named(north: Told) -> None:
-    north.tell([*PLANS, SLIP, cancel("gone", "dock/park-commissioned", time="2026-03-01T00:00:00Z")], TODAY)
+def test_a_cancelled_predecessor_has_no_say_and_is_named(north: EventDatabase) -> None:
+    north.record_and_recalculate(
+        [*PLANS, SLIP, cancellation("gone", "dock/park-commissioned", time="2026-03-01T00:00:00Z")], TODAY
+    )
     found = explained(LAUNCH)
     assert links(found) == [("quay/production-launched", "2026-07-01", "planned", "planned", None)]
     assert found["chain"][0]["left_out"] == [{"project": "dock", "milestone": "park-commissioned", "why": "cancelled"}]
@@ -273,9 +286,9 @@ def test_a_cancelled_predecessor_has_no_say_and_is_named(north: Told) -> None:
     assert "   2026-03-01T00:00:00Z cancellation" in text
 
 
-def test_the_milestones_of_a_withdrawn_project_are_explained_by_its_withdrawal(north: Told) -> None:
-    left = withdraw("left", "dock", time="2026-03-01T00:00:00Z", remark=HOSTILE)
-    north.tell([*PLANS, SLIP, register("known", "dock"), left], TODAY)
+def test_the_milestones_of_a_withdrawn_project_are_explained_by_its_withdrawal(north: EventDatabase) -> None:
+    left = project_withdrawal("left", "dock", time="2026-03-01T00:00:00Z", remark=HOSTILE)
+    north.record_and_recalculate([*PLANS, SLIP, project_registration("known", "dock"), left], TODAY)
     assert links(explained(LAUNCH)) == [("quay/production-launched", "2026-07-01", "planned", "planned", None)]
     found = explained(PARK)
     assert (found["state"], found["chain"][0]["events"][-1]) == (
@@ -293,8 +306,8 @@ def test_the_milestones_of_a_withdrawn_project_are_explained_by_its_withdrawal(n
     assert "   2026-03-01T00:00:00Z withdrawal of the project" in read_out(PARK)
 
 
-def test_an_overdue_gate_pushes_what_waits_for_it_day_by_day(north: Told) -> None:
-    north.tell(PLANS, TODAY)
+def test_an_overdue_gate_pushes_what_waits_for_it_day_by_day(north: EventDatabase) -> None:
+    north.record_and_recalculate(PLANS, TODAY)
     # The second of April is the first day on which the permit is late.
     for day, forecast in ((date(2026, 4, 11), "2026-07-10"), (date(2026, 4, 12), "2026-07-11")):
         launch, park, permit = links(explained(LAUNCH, day))
@@ -307,10 +320,12 @@ def test_an_overdue_gate_pushes_what_waits_for_it_day_by_day(north: Told) -> Non
     ) in read_out(LAUNCH, "--data-date", "2026-04-12")
 
 
-def test_what_has_happened_and_what_nobody_dated_end_a_chain_in_a_sentence(north: Told) -> None:
-    done = report("done", "yard/permit-approved", "ACT", "2026-01-31", time="2026-02-01T00:00:00Z")
-    early = depend("lead", "quay/x", "dock/x", -10)
-    north.tell([*PLANS, done, early, depend("same-day", "quay/z", "dock/park-commissioned")], TODAY)
+def test_what_has_happened_and_what_nobody_dated_end_a_chain_in_a_sentence(north: EventDatabase) -> None:
+    done = date_report("done", "yard/permit-approved", "ACT", "2026-01-31", time="2026-02-01T00:00:00Z")
+    early = dependency_declaration("lead", "quay/x", "dock/x", -10)
+    north.record_and_recalculate(
+        [*PLANS, done, early, dependency_declaration("same-day", "quay/z", "dock/park-commissioned")], TODAY
+    )
     assert read_out(PERMIT)[:4] == [
         (
             "north/yard/permit-approved was achieved on 2026-01-31 (data date 2026-03-10): state achieved, "
@@ -329,17 +344,17 @@ def test_what_has_happened_and_what_nobody_dated_end_a_chain_in_a_sentence(north
             "It does not wait for dock/x: that has no forecast."
         ),
     ]
-    north.tell([report("x", "dock/x", "PLN", "2026-06-11")], TODAY)
+    north.record_and_recalculate([date_report("x", "dock/x", "PLN", "2026-06-11")], TODAY)
     no_date = "It has no date of its own."
     assert f"   It waits for dock/x, and comes at most 10 days before it. {no_date}" in read_out("north/quay/x")
     told_of_z = f"   It waits for dock/park-commissioned, and cannot come before it. {no_date}"
     assert told_of_z in read_out("north/quay/z")
 
 
-def test_an_event_that_the_ledger_lost_is_still_named(north: Told, sqlite_url: str) -> None:
-    north.tell(PLANS, TODAY)
-    engine = connect(sqlite_url)
-    with writing(engine) as connection:
+def test_an_event_that_the_ledger_lost_is_still_named(north: EventDatabase, sqlite_url: str) -> None:
+    north.record_and_recalculate(PLANS, TODAY)
+    engine = make_engine(sqlite_url)
+    with write_transaction(engine) as connection:
         connection.execute(delete(ledger).where(ledger.c.id == "launch"))
     engine.dispose()
     [event, _] = explained(LAUNCH)["chain"][0]["events"]
@@ -350,8 +365,8 @@ def test_an_event_that_the_ledger_lost_is_still_named(north: Told, sqlite_url: s
 # What is not there
 
 
-def test_what_is_not_there_or_is_no_name_is_one_line_that_says_what_to_do(north: Told) -> None:
-    north.tell([*PLANS, register("known", "pier")], TODAY)
+def test_what_is_not_there_or_is_no_name_is_one_line_that_says_what_to_do(north: EventDatabase) -> None:
+    north.record_and_recalculate([*PLANS, project_registration("known", "pier")], TODAY)
     expected = {
         "quay/x": "not the name of a milestone: 'quay/x'; say PROGRAMME/PROJECT/MILESTONE, as in "
         "north/quay/permit-approved: `milepost status` shows those there are",
@@ -374,11 +389,13 @@ def test_what_is_not_there_or_is_no_name_is_one_line_that_says_what_to_do(north:
 
 def test_history_is_every_forecast_and_the_event_behind_it(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MILEPOST_DATABASE", database_url)
-    with told(database_url) as north:
-        north.tell(PLANS, TODAY, "2026-03-10T08:00:00Z")
-        north.tell([SLIP], TODAY, "2026-03-10T09:00:00.250Z")
-        back = retract("sorry", "yard", "slip", time="2026-02-02T12:00:00Z", source="permit office", remark="typo")
-        north.tell([back], date(2026, 3, 11), "2026-03-11T08:00:00Z")
+    with event_database(database_url) as north:
+        north.record_and_recalculate(PLANS, TODAY, "2026-03-10T08:00:00Z")
+        north.record_and_recalculate([SLIP], TODAY, "2026-03-10T09:00:00.250Z")
+        back = retraction_event(
+            "sorry", "yard", "slip", time="2026-02-02T12:00:00Z", source="permit office", remark="typo"
+        )
+        north.record_and_recalculate([back], date(2026, 3, 11), "2026-03-11T08:00:00Z")
         found = json.loads(told_by("history", LAUNCH, "--json"))
         lines = told_by("history", LAUNCH).splitlines()
     first, slip, last = found
@@ -427,24 +444,28 @@ def test_history_is_every_forecast_and_the_event_behind_it(database_url: str, mo
     ]
 
 
-def test_a_milestone_achieved_on_the_day_it_was_forecast_for_moved_nothing(north: Told) -> None:
-    north.tell([report("plan", "quay/x", "PLN", "2026-03-09", time="2026-03-01T00:00:00Z")], date(2026, 3, 9))
-    north.tell([report("done", "quay/x", "ACT", "2026-03-09", time="2026-03-09T00:00:00Z")], date(2026, 3, 9))
+def test_a_milestone_achieved_on_the_day_it_was_forecast_for_moved_nothing(north: EventDatabase) -> None:
+    north.record_and_recalculate(
+        [date_report("plan", "quay/x", "PLN", "2026-03-09", time="2026-03-01T00:00:00Z")], date(2026, 3, 9)
+    )
+    north.record_and_recalculate(
+        [date_report("done", "quay/x", "ACT", "2026-03-09", time="2026-03-09T00:00:00Z")], date(2026, 3, 9)
+    )
     [only] = json.loads(told_by("history", "north/quay/x", "--json"))
     assert (only["from"], only["to"]) == (None, "2026-03-09")
 
 
-def test_a_known_milestone_without_history_is_told_so_and_that_is_no_error(north: Told) -> None:
-    north.tell([depend("1", "quay/x", "dock/x")], TODAY)
+def test_a_known_milestone_without_history_is_told_so_and_that_is_no_error(north: EventDatabase) -> None:
+    north.record_and_recalculate([dependency_declaration("1", "quay/x", "dock/x")], TODAY)
     line = "milepost: north/quay/x has no history yet: no event that a worker took up has moved its forecast\n"
     for arguments, printed in ((["history", "north/quay/x"], ""), (["history", "north/quay/x", "--json"], "[]\n")):
         result = milepost(*arguments)
         assert (result.exit_code, result.stdout, result.stderr) == (0, printed, line)
 
 
-def test_what_is_forgotten_but_had_a_forecast_keeps_its_history(north: Told) -> None:
-    north.tell([report("plan", "quay/x", "PLN", "2026-06-01")], TODAY)
-    north.tell([retract("no", "quay", "plan", time="2026-02-01T00:00:00Z")], TODAY)
+def test_what_is_forgotten_but_had_a_forecast_keeps_its_history(north: EventDatabase) -> None:
+    north.record_and_recalculate([date_report("plan", "quay/x", "PLN", "2026-06-01")], TODAY)
+    north.record_and_recalculate([retraction_event("no", "quay", "plan", time="2026-02-01T00:00:00Z")], TODAY)
     assert [move["to"] for move in json.loads(told_by("history", "north/quay/x", "--json"))] == ["2026-06-01", None]
     assert "no milestone 'x'" in the_line(milepost("explain", "north/quay/x"))
 
@@ -452,9 +473,11 @@ def test_what_is_forgotten_but_had_a_forecast_keeps_its_history(north: Told) -> 
 # status
 
 
-def test_what_closes_a_cycle_is_told_beside_the_rows_whoever_reads_them(north: Told) -> None:
+def test_what_closes_a_cycle_is_told_beside_the_rows_whoever_reads_them(north: EventDatabase) -> None:
     later = "2026-01-02T12:00:00Z"
-    north.tell([*PLANS, depend("back", "yard/permit-approved", "quay/production-launched", time=later)], TODAY)
+    north.record_and_recalculate(
+        [*PLANS, dependency_declaration("back", "yard/permit-approved", "quay/production-launched", time=later)], TODAY
+    )
     line = (
         "milepost: north/yard/permit-approved does not wait for north/quay/production-launched: "
         "that would close a cycle, so the dependency is set aside\n"
@@ -492,8 +515,10 @@ def in_a_terminal(columns: int, *arguments: str) -> list[str]:
 
 
 @pytest.mark.parametrize("columns", [60, 100])
-def test_a_terminal_shows_tables_timelines_and_explanations_within_its_width(columns: int, north: Told) -> None:
-    north.tell([*PLANS, SLIP], TODAY)
+def test_a_terminal_shows_tables_timelines_and_explanations_within_its_width(
+    columns: int, north: EventDatabase
+) -> None:
+    north.record_and_recalculate([*PLANS, SLIP], TODAY)
     status = in_a_terminal(columns, "status", "north", "--data-date", "2026-03-10")
     assert any("◇━" in line for line in status)
     explanation = in_a_terminal(columns, "explain", LAUNCH, "--data-date", "2026-03-10")

@@ -19,33 +19,49 @@ from kafka.structs import OffsetAndMetadata
 from sqlalchemy import Engine, delete, make_url, select, text, update
 
 from models.database import tables
-from models.database.engine import connect, writing
-from models.database.recorder import Batch, Change, Meanwhile, Recorded, Reject, Store, nothing
+from models.database.engine import make_engine, write_transaction
+from models.database.recorder import (
+    Batch,
+    ProgrammeChange,
+    PublishRejected,
+    Recorder,
+    RecordingResult,
+    WhileWaiting,
+    noop,
+)
 from models.domain.cloudevents import decode
 from models.domain.events import Event as Said
 from models.domain.events import Rejection
-from models.domain.schedule import picture
+from models.domain.schedule import compute_schedule
 from models.settings import Settings
 from streams import app
 from streams.agents import record
-from streams.agents.forecast import Forecaster
-from streams.app import Milepost
-from streams.kafka.transport import Delivery, consumer_of
-from tests.publisher import Headers, random_events, shuffled_with_duplicates, structured
-from tests.reading import Event, read_milestones
-from tests.storing import row_of
-from tests.workers import PATIENCE, Page, publish, publish_records, read_topic, running_app, until
+from streams.agents.forecast import ForecastAgent
+from streams.app import WorkerComponents
+from streams.kafka.transport import FetchedBatch, get_consumer
+from tests.helpers.event_generators import Headers, random_events, shuffled_with_duplicates, structured_record
+from tests.helpers.oracle import JsonEvent, expected_milestones
+from tests.helpers.recorder import json_status_row
+from tests.helpers.workers import (
+    TIMEOUT_SECONDS,
+    MetricsPage,
+    publish,
+    publish_records,
+    read_topic,
+    running_app,
+    wait_until_async,
+)
 
 DATA_DATE = date(2026, 11, 23)
 
 
 @pytest.fixture
-def store(fresh_settings: Settings) -> Store:
+def store(fresh_settings: Settings) -> Recorder:
     """Give a second store on the worker's database, to look into it."""
-    return Store(connect(fresh_settings.database))
+    return Recorder(make_engine(fresh_settings.database))
 
 
-def report(number: int, subject: str = "north/plant", milestone: str = "permit-approved") -> Event:
+def numbered_report(number: int, subject: str = "north/plant", milestone: str = "permit-approved") -> JsonEvent:
     """Return the n-th of many reports."""
     return {
         "specversion": "1.0",
@@ -58,15 +74,15 @@ def report(number: int, subject: str = "north/plant", milestone: str = "permit-a
     }
 
 
-def rows(store: Store, data_date: date = DATA_DATE) -> list[dict[str, Any]]:
+def rows(store: Recorder, data_date: date = DATA_DATE) -> list[dict[str, Any]]:
     """Return the picture of a day, as `status --json` prints it, without the revision."""
-    facts, _ = store.facts()
-    return [row_of(standing) for standing in picture(facts, data_date).standings]
+    facts, _ = store.load_facts()
+    return [json_status_row(standing) for standing in compute_schedule(facts, data_date).statuses]
 
 
 def with_sdk(number: int, encode: Callable[..., Any]) -> tuple[bytes | None, list[tuple[str, bytes]], bytes]:
     """Return a record as the official CloudEvents SDK makes it."""
-    event = report(number)
+    event = numbered_report(number)
     attributes = {name: event[name] for name in ("specversion", "id", "source", "type", "subject")}
     moment = datetime.fromisoformat(event["time"]).astimezone(UTC)
     message = encode(
@@ -79,7 +95,7 @@ def with_sdk(number: int, encode: Callable[..., Any]) -> tuple[bytes | None, lis
     return key, list(message.headers.items()), message.value
 
 
-async def all_recorded(milepost: Milepost, expected: int) -> None:
+async def all_recorded(milepost: WorkerComponents, expected: int) -> None:
     """Wait until a worker has seen so many events, whatever became of them."""
     events = milepost.metrics.events
 
@@ -87,26 +103,26 @@ async def all_recorded(milepost: Milepost, expected: int) -> None:
         samples = [sample for family in events.collect() for sample in family.samples]
         return sum(sample.value for sample in samples if sample.name.endswith("_total"))
 
-    await until(lambda: seen() >= expected, f"{expected} events are seen")
+    await wait_until_async(lambda: seen() >= expected, f"{expected} events are seen")
     assert seen() == expected
 
 
-class HeldStore(Store):
+class HeldStore(Recorder):
     """Writes nothing until it may go on."""
 
     def __init__(self, engine: Engine) -> None:
         super().__init__(engine)
         self.held, self.go_on = 0, threading.Event()
 
-    def record(self, batch: Batch, reject: Reject, meanwhile: Meanwhile = nothing) -> Recorded:
+    def record(self, batch: Batch, reject: PublishRejected, meanwhile: WhileWaiting = noop) -> RecordingResult:
         """Wait, then write."""
         self.held += 1
-        assert self.go_on.wait(PATIENCE)
+        assert self.go_on.wait(TIMEOUT_SECONDS)
         return super().record(batch, reject, meanwhile)
 
 
 class TestEvents:
-    def test_both_content_modes_of_the_official_sdk_are_read(self, fresh_settings: Settings, store: Store) -> None:
+    def test_both_content_modes_of_the_official_sdk_are_read(self, fresh_settings: Settings, store: Recorder) -> None:
         publish_records(
             fresh_settings, [with_sdk(number, to_binary if number % 2 else to_structured) for number in range(20)]
         )
@@ -118,7 +134,7 @@ class TestEvents:
         asyncio.run(run())
 
         assert store.count_events() == 20
-        assert rows(store) == read_milestones([report(number) for number in range(20)], DATA_DATE)
+        assert rows(store) == expected_milestones([numbered_report(number) for number in range(20)], DATA_DATE)
 
     @pytest.mark.parametrize("codec", ["gzip", "snappy", "lz4", "zstd"])
     def test_every_compression_codec_is_read(self, sqlite_settings: Settings, codec: str) -> None:
@@ -130,7 +146,7 @@ class TestEvents:
             await producer.start()
             try:
                 for number in range(50):
-                    headers, value = structured(report(number))
+                    headers, value = structured_record(numbered_report(number))
                     await producer.send(sqlite_settings.events_topic, value, headers=headers)
             finally:
                 await producer.stop()
@@ -142,7 +158,7 @@ class TestEvents:
 
         asyncio.run(run())
 
-        assert Store(connect(sqlite_settings.database)).count_events() == 50
+        assert Recorder(make_engine(sqlite_settings.database)).count_events() == 50
 
     @pytest.mark.parametrize(
         "key",
@@ -153,26 +169,28 @@ class TestEvents:
         ],
     )
     def test_nothing_depends_on_how_publishers_key_their_records(
-        self, sqlite_settings: Settings, key: Callable[[Event], bytes | None]
+        self, sqlite_settings: Settings, key: Callable[[JsonEvent], bytes | None]
     ) -> None:
         events = random_events(7, 600, programmes=4, projects=12, with_dependencies=True)
         # However long ago a milestone was achieved or cancelled, it is to be seen.
         sqlite_settings = sqlite_settings.model_copy(update={"keep_days": 100_000})
-        published = publish(sqlite_settings, shuffled_with_duplicates(events, 7), key=key)
+        published = publish(sqlite_settings, shuffled_with_duplicates(events, 7), key_of=key)
 
-        async def run() -> Page:
+        async def run() -> MetricsPage:
             async with running_app(sqlite_settings) as milepost:
                 await all_recorded(milepost, published)
                 revisions = milepost_revisions(sqlite_settings)
                 day = datetime.now(UTC).date()
-                await until(lambda: not milepost.shelf.behind(revisions, day), "all programmes are shown")
-                return Page(b"".join(milepost.shelf.pages()).decode())
+                await wait_until_async(
+                    lambda: not milepost.metrics_store.outdated_programmes(revisions, day), "all programmes are shown"
+                )
+                return MetricsPage(b"".join(milepost.metrics_store.iter_families()).decode())
 
         page = asyncio.run(run())
 
-        store = Store(connect(sqlite_settings.database))
+        store = Recorder(make_engine(sqlite_settings.database))
         assert store.count_events() == len(events)
-        expected = read_milestones(events, DATA_DATE)
+        expected = expected_milestones(events, DATA_DATE)
         assert rows(store) == expected
         shown = {
             (labels["programme"], labels["project"], labels["milestone"])
@@ -183,7 +201,7 @@ class TestEvents:
 
 def milepost_revisions(settings: Settings) -> dict[str, int]:
     """Return the revisions in a worker's database."""
-    return Store(connect(settings.database)).revisions()
+    return Recorder(make_engine(settings.database)).read_revisions()
 
 
 class TestRejections:
@@ -194,7 +212,7 @@ class TestRejections:
             sqlite_settings,
             [
                 (b"north", [("trace", b"\xff\x00"), ("content-type", b"application/cloudevents+json")], b"{not json"),
-                (b"north", *structured(report(1))),
+                (b"north", *structured_record(numbered_report(1))),
             ],
         )
 
@@ -222,10 +240,14 @@ class TestRejections:
     def test_other_content_under_the_same_name_is_a_conflict_whatever_the_content_mode(
         self, sqlite_settings: Settings
     ) -> None:
-        other = report(1) | {"subject": "north/other"}
+        other = numbered_report(1) | {"subject": "north/other"}
         publish_records(
             sqlite_settings,
-            [(b"north", *structured(report(1))), with_sdk(1, to_binary), (b"north", *structured(other))],
+            [
+                (b"north", *structured_record(numbered_report(1))),
+                with_sdk(1, to_binary),
+                (b"north", *structured_record(other)),
+            ],
         )
 
         async def run() -> None:
@@ -243,17 +265,19 @@ class TestRejections:
 
 class TestPositions:
     def test_committed_offsets_follow_what_is_recorded(self, sqlite_settings: Settings) -> None:
-        publish(sqlite_settings, [report(number, f"p{number % 9}/plant") for number in range(300)])
+        publish(sqlite_settings, [numbered_report(number, f"p{number % 9}/plant") for number in range(300)])
 
         async def run() -> None:
             async with running_app(sqlite_settings) as milepost:
                 await all_recorded(milepost, 300)
-                publish(sqlite_settings, [report(number, f"p{number % 9}/plant") for number in range(300, 400)])
+                publish(
+                    sqlite_settings, [numbered_report(number, f"p{number % 9}/plant") for number in range(300, 400)]
+                )
                 await all_recorded(milepost, 400)
 
         asyncio.run(run())
 
-        assert committed(sqlite_settings) == Store(connect(sqlite_settings.database)).positions(
+        assert committed(sqlite_settings) == Recorder(make_engine(sqlite_settings.database)).read_positions(
             sqlite_settings.events_topic
         )
 
@@ -262,7 +286,7 @@ class TestPositions:
         self, sqlite_settings: Settings, where: str
     ) -> None:
         first, then = (
-            [report(number, f"p{number % 9}/plant") for number in part] for part in (range(90), range(90, 180))
+            [numbered_report(number, f"p{number % 9}/plant") for number in part] for part in (range(90), range(90, 180))
         )
         publish(sqlite_settings, first)
 
@@ -282,38 +306,38 @@ class TestPositions:
         accepted = asyncio.run(run(settings, 90))
 
         assert accepted == 90
-        assert Store(connect(settings.database)).count_events() == 180
+        assert Recorder(make_engine(settings.database)).count_events() == 180
 
     def test_a_database_restored_from_an_older_copy_is_filled_again_without_a_restart(
-        self, fresh_settings: Settings, store: Store
+        self, fresh_settings: Settings, store: Recorder
     ) -> None:
-        publish(fresh_settings, [report(number) for number in range(60)])
+        publish(fresh_settings, [numbered_report(number) for number in range(60)])
 
         async def run() -> None:
             async with running_app(fresh_settings) as milepost:
                 await all_recorded(milepost, 60)
-                with writing(store.engine) as connection:
+                with write_transaction(store.engine) as connection:
                     for table in (tables.ledger, tables.milestones, tables.programmes):
                         connection.execute(delete(table))
                     connection.execute(update(tables.positions).values(next_offset=0))
-                publish(fresh_settings, [report(60)])
+                publish(fresh_settings, [numbered_report(60)])
                 await all_recorded(milepost, 60 + 61)
 
         asyncio.run(run())
 
         assert store.count_events() == 61
-        assert rows(store) == read_milestones([report(number) for number in range(61)], DATA_DATE)
+        assert rows(store) == expected_milestones([numbered_report(number) for number in range(61)], DATA_DATE)
 
     def test_a_database_that_was_deleted_is_filled_again_by_the_next_worker(self, sqlite_settings: Settings) -> None:
-        publish(sqlite_settings, [report(number) for number in range(40)])
+        publish(sqlite_settings, [numbered_report(number) for number in range(40)])
 
         async def run() -> None:
             async with running_app(sqlite_settings) as milepost:
                 await all_recorded(milepost, 40)
 
         asyncio.run(run())
-        store = Store(connect(sqlite_settings.database))
-        with writing(store.engine) as connection:
+        store = Recorder(make_engine(sqlite_settings.database))
+        with write_transaction(store.engine) as connection:
             for table in tables.metadata.sorted_tables:
                 connection.execute(delete(table))
         asyncio.run(run())
@@ -321,11 +345,11 @@ class TestPositions:
         assert store.count_events() == 40
 
     def test_records_deleted_unread_are_counted_and_the_rest_is_read(self, sqlite_settings: Settings) -> None:
-        publish(sqlite_settings, [report(number) for number in range(30)])
+        publish(sqlite_settings, [numbered_report(number) for number in range(30)])
         records = read_topic(sqlite_settings, sqlite_settings.events_topic)
         partition = records[0].partition
-        store = Store(connect(sqlite_settings.database))
-        store.take_up(sqlite_settings.events_topic, {partition: (0, 30)})
+        store = Recorder(make_engine(sqlite_settings.database))
+        store.resolve_start_offsets(sqlite_settings.events_topic, {partition: (0, 30)})
         admin = KafkaAdminClient(bootstrap_servers=sqlite_settings.kafka)
         admin.delete_records({TopicPartition(sqlite_settings.events_topic, partition): 12})
         admin.close()
@@ -366,14 +390,14 @@ def commit(settings: Settings, offsets: dict[int, int]) -> None:
         admin.close()
 
 
-class Refusing(Store):
+class Refusing(Recorder):
     """A store whose database is away for the first few batches."""
 
-    def __init__(self, store: Store, failures: int) -> None:
+    def __init__(self, store: Recorder, failures: int) -> None:
         super().__init__(store.engine)
         self.failures = failures
 
-    def record(self, batch: Batch, reject: Reject, meanwhile: Meanwhile = nothing) -> Recorded:
+    def record(self, batch: Batch, reject: PublishRejected, meanwhile: WhileWaiting = noop) -> RecordingResult:
         """Fail as a connection fails, then record."""
         if self.failures:
             self.failures -= 1
@@ -384,23 +408,23 @@ class Refusing(Store):
 SIGNAL: Final[tuple[bytes, Headers, bytes]] = (b"north", [], b'{"revision": 1, "appended_ms": 1}')
 
 
-def hold_drawing(monkeypatch: pytest.MonkeyPatch, taken: list[Delivery]) -> asyncio.Event:
+def hold_drawing(monkeypatch: pytest.MonkeyPatch, taken: list[FetchedBatch]) -> asyncio.Event:
     """Have drawing wait for what this returns, and note every delivery that it takes."""
-    go_on, take = asyncio.Event(), Forecaster.take
+    go_on, take = asyncio.Event(), ForecastAgent.process_batch
 
-    async def hold(forecaster: Forecaster, delivery: Delivery) -> None:
+    async def hold(forecaster: ForecastAgent, delivery: FetchedBatch) -> None:
         taken.append(delivery)
         await go_on.wait()
         await take(forecaster, delivery)
 
-    monkeypatch.setattr(Forecaster, "take", hold)
+    monkeypatch.setattr(ForecastAgent, "process_batch", hold)
     return go_on
 
 
 class TestTrouble:
     def test_what_passes_is_tried_again_inside_the_agent_and_nothing_is_lost(self, sqlite_settings: Settings) -> None:
-        store = Refusing(Store(connect(sqlite_settings.database)), failures=3)
-        publish(sqlite_settings, [report(number) for number in range(25)])
+        store = Refusing(Recorder(make_engine(sqlite_settings.database)), failures=3)
+        publish(sqlite_settings, [numbered_report(number) for number in range(25)])
 
         async def run() -> None:
             async with running_app(sqlite_settings, store) as milepost:
@@ -415,7 +439,7 @@ class TestTrouble:
         self, postgresql_settings: Settings
     ) -> None:
         settings = postgresql_settings.model_copy(update={"batch": 50})
-        store = Store(connect(settings.database))
+        store = Recorder(make_engine(settings.database))
         cut = text(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
             " WHERE datname = current_database() AND pid <> pg_backend_pid()"
@@ -424,10 +448,13 @@ class TestTrouble:
         async def run() -> None:
             async with running_app(settings) as milepost:
                 for start in range(0, 1000, 200):
-                    publish(settings, [report(number, f"p{number % 7}/plant") for number in range(start, start + 200)])
+                    publish(
+                        settings,
+                        [numbered_report(number, f"p{number % 7}/plant") for number in range(start, start + 200)],
+                    )
                     with store.engine.connect() as connection:
                         connection.execute(cut)
-                await until(lambda: store.count_events() == 1000, "all is recorded")
+                await wait_until_async(lambda: store.count_events() == 1000, "all is recorded")
                 accepted = milepost.metrics.events.labels("accepted", "milepost.milestone.reported.v1")
                 # A connection cut in the very moment of a commit leaves a batch that is recorded and never counted.
                 assert accepted._value.get() <= 1000
@@ -441,8 +468,8 @@ class TestTrouble:
     ) -> None:
         settings, patience = postgresql_settings.model_copy(update={"batch": 1}), 2.0
         name = make_url(settings.database).database
-        monkeypatch.setattr(app, "MAX_POLL_SECONDS", patience)
-        admin = connect(make_url(settings.database).set(database="postgres").render_as_string(hide_password=False))
+        monkeypatch.setattr(app, "MAX_POLL_INTERVAL_SECONDS", patience)
+        admin = make_engine(make_url(settings.database).set(database="postgres").render_as_string(hide_password=False))
 
         async def run() -> None:
             async with running_app(settings) as milepost:
@@ -450,11 +477,11 @@ class TestTrouble:
                     connection.execute(text(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false"))
                     ended = text("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = :name")
                     connection.execute(ended, {"name": name})
-                    consumer = consumer_of(milepost.app)
-                    publish(settings, [report(1), report(2)])
+                    consumer = get_consumer(milepost.app)
+                    publish(settings, [numbered_report(1), numbered_report(2)])
                     publish_records(settings, [SIGNAL] * 3, settings.programmes_topic)
-                    await until(
-                        lambda: settings.programmes_topic in consumer._held and not consumer._fetches,
+                    await wait_until_async(
+                        lambda: settings.programmes_topic in consumer._buffered and not consumer._fetches,
                         "nothing more is fetched of either topic",
                     )
                     assert {topic: len(its) for topic, its in consumer._in_flight.items()} == {
@@ -462,7 +489,7 @@ class TestTrouble:
                         settings.programmes_topic: 2,
                     }
                     over = time.monotonic() + 3 * patience
-                    await until(lambda: time.monotonic() > over, "it has waited thrice as long")
+                    await wait_until_async(lambda: time.monotonic() > over, "it has waited thrice as long")
                     connection.execute(text(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true"))
                 await all_recorded(milepost, 2)
 
@@ -473,22 +500,22 @@ class TestTrouble:
         self, sqlite_settings: Settings, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         settings = sqlite_settings.model_copy(update={"batch": 300})
-        monkeypatch.setattr(app, "MAX_FETCH_BYTES", 1024)
+        monkeypatch.setattr(app, "MAX_PARTITION_FETCH_BYTES", 1024)
         # One a request, and so one a batch of records: a fetch brings batches whole.
         for start in range(0, 600, 10):
-            publish(settings, [report(number) for number in range(start, start + 10)])
+            publish(settings, [numbered_report(number) for number in range(start, start + 10)])
 
         async def run() -> None:
-            store = HeldStore(connect(settings.database))
+            store = HeldStore(make_engine(settings.database))
             async with running_app(settings, store) as milepost:
-                waiting = consumer_of(milepost.app)._in_flight[settings.events_topic]
-                await until(lambda: store.held == 1, "a batch is being written")
-                await until(lambda: len(waiting) == 2, "another one is admitted")
-                assert all(one.is_backlog and len(one.records) < 150 for one in waiting)
-                assert milepost.forecaster._is_catching_up()
+                waiting = get_consumer(milepost.app)._in_flight[settings.events_topic]
+                await wait_until_async(lambda: store.held == 1, "a batch is being written")
+                await wait_until_async(lambda: len(waiting) == 2, "another one is admitted")
+                assert all(one.has_backlog and len(one.records) < 150 for one in waiting)
+                assert milepost.forecast_agent._is_catching_up()
                 store.go_on.set()
                 await all_recorded(milepost, 600)
-                await until(lambda: not milepost.forecaster._is_catching_up(), "the backlog is over")
+                await wait_until_async(lambda: not milepost.forecast_agent._is_catching_up(), "the backlog is over")
 
         asyncio.run(run())
 
@@ -504,10 +531,10 @@ class TestTrouble:
             return decode(headers, value)
 
         monkeypatch.setattr(record, "decode", counting)
-        publish(settings, [report(number) for number in range(40)])
+        publish(settings, [numbered_report(number) for number in range(40)])
 
         class Looking(HeldStore):
-            def record(self, batch: Batch, reject: Reject, meanwhile: Meanwhile = nothing) -> Recorded:
+            def record(self, batch: Batch, reject: PublishRejected, meanwhile: WhileWaiting = noop) -> RecordingResult:
                 def look() -> None:
                     before = len(decoded)
                     meanwhile()
@@ -516,10 +543,12 @@ class TestTrouble:
                 return super().record(batch, reject, look)
 
         async def run() -> None:
-            store = Looking(connect(settings.database))
+            store = Looking(make_engine(settings.database))
             async with running_app(settings, store) as milepost:
-                waiting = consumer_of(milepost.app)._in_flight[settings.events_topic]
-                await until(lambda: store.held == 1 and len(waiting) == 2, "one is being written, and one waits")
+                waiting = get_consumer(milepost.app)._in_flight[settings.events_topic]
+                await wait_until_async(
+                    lambda: store.held == 1 and len(waiting) == 2, "one is being written, and one waits"
+                )
                 store.go_on.set()
                 await all_recorded(milepost, 40)
 
@@ -534,17 +563,17 @@ class TestTrouble:
         settings = sqlite_settings.model_copy(update={"batch": batch})
 
         async def run() -> None:
-            store = HeldStore(connect(settings.database))
+            store = HeldStore(make_engine(settings.database))
             async with running_app(settings, store) as milepost:
-                waiting = consumer_of(milepost.app)._in_flight[settings.events_topic]
-                publish(settings, [report(1)])
-                await until(lambda: store.held == 1, "a batch is being written")
+                waiting = get_consumer(milepost.app)._in_flight[settings.events_topic]
+                publish(settings, [numbered_report(1)])
+                await wait_until_async(lambda: store.held == 1, "a batch is being written")
                 for number in range(2, 6):
-                    publish(settings, [report(number)])
-                await until(lambda: len(waiting) == admitted, f"{admitted} are admitted")
+                    publish(settings, [numbered_report(number)])
+                await wait_until_async(lambda: len(waiting) == admitted, f"{admitted} are admitted")
                 # A fetch of this topic would be under way, if another delivery were admitted.
-                await until(
-                    lambda: settings.events_topic not in consumer_of(milepost.app)._fetches, "none is asked for"
+                await wait_until_async(
+                    lambda: settings.events_topic not in get_consumer(milepost.app)._fetches, "none is asked for"
                 )
                 assert len(waiting) == admitted
                 store.go_on.set()
@@ -556,33 +585,33 @@ class TestTrouble:
     def test_a_broker_that_takes_no_signals_is_waited_for_by_all_batches_but_the_next(
         self, sqlite_settings: Settings, monkeypatch: pytest.MonkeyPatch, batch: int, ahead: int
     ) -> None:
-        settings, signal = sqlite_settings.model_copy(update={"batch": batch}), record.Recorder._signal
+        settings, signal = sqlite_settings.model_copy(update={"batch": batch}), record.RecordAgent._publish_signals
 
         async def run() -> None:
             go_on = asyncio.Event()
 
-            async def held(recorder: record.Recorder, changes: Sequence[Change]) -> None:
+            async def held(recorder: record.RecordAgent, changes: Sequence[ProgrammeChange]) -> None:
                 await go_on.wait()
                 await signal(recorder, changes)
 
-            monkeypatch.setattr(record.Recorder, "_signal", held)
+            monkeypatch.setattr(record.RecordAgent, "_publish_signals", held)
             async with running_app(settings) as milepost:
-                consumer = consumer_of(milepost.app)
+                consumer = get_consumer(milepost.app)
                 told = consumer._in_flight[settings.events_topic]
                 for number in range(1 + ahead):
-                    publish(settings, [report(number)])
+                    publish(settings, [numbered_report(number)])
                     await all_recorded(milepost, number + 1)
-                publish(settings, [report(9)])
-                await until(
+                publish(settings, [numbered_report(9)])
+                await wait_until_async(
                     lambda: all(one.is_recorded for one in told) and settings.events_topic not in consumer._fetches,
                     "no other batch is asked for",
                 )
                 assert len(told) == 1 + ahead
-                assert not any(one.done for one in told)
+                assert not any(one.is_done for one in told)
                 await all_recorded(milepost, 1 + ahead)
                 go_on.set()
                 await all_recorded(milepost, 2 + ahead)
-                await until(lambda: not told, "all is told")
+                await wait_until_async(lambda: not told, "all is told")
 
         asyncio.run(run())
 
@@ -590,7 +619,7 @@ class TestTrouble:
         self, sqlite_settings: Settings, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         settings, topic = sqlite_settings, sqlite_settings.programmes_topic
-        taken: list[Delivery] = []
+        taken: list[FetchedBatch] = []
 
         def sizes() -> list[int]:
             return [len(delivery.records) for delivery in taken]
@@ -598,19 +627,19 @@ class TestTrouble:
         async def run() -> None:
             go_on = hold_drawing(monkeypatch, taken)
             async with running_app(settings) as milepost:
-                consumer = consumer_of(milepost.app)
+                consumer = get_consumer(milepost.app)
                 publish_records(settings, [SIGNAL], topic)
-                await until(lambda: sizes() == [1], "programmes are being drawn")
+                await wait_until_async(lambda: sizes() == [1], "programmes are being drawn")
                 for count in range(1, 4):
                     publish_records(settings, [SIGNAL], topic)
-                    await until(
-                        lambda its=count: topic in consumer._held and consumer._held[topic].size == its,  # type: ignore[misc]
+                    await wait_until_async(
+                        lambda its=count: topic in consumer._buffered and consumer._buffered[topic].record_count == its,  # type: ignore[misc]
                         f"{count} more are held",
                     )
-                publish(settings, [report(1)])
+                publish(settings, [numbered_report(1)])
                 await all_recorded(milepost, 1)
                 go_on.set()
-                await until(lambda: sum(sizes()) == 5, "all of them are taken")
+                await wait_until_async(lambda: sum(sizes()) == 5, "all of them are taken")
 
         asyncio.run(run())
 
@@ -621,44 +650,47 @@ class TestTrouble:
         self, sqlite_settings: Settings, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         settings, topic = sqlite_settings, sqlite_settings.programmes_topic
-        taken: list[Delivery] = []
+        taken: list[FetchedBatch] = []
 
         def values() -> set[bytes | None]:
-            return {record.value for delivery in taken if delivery.done for record in delivery.records}
+            return {record.value for delivery in taken if delivery.is_done for record in delivery.records}
 
         async def run() -> None:
             go_on = hold_drawing(monkeypatch, taken)
             async with running_app(settings) as milepost:
-                consumer = consumer_of(milepost.app)
+                consumer = get_consumer(milepost.app)
                 signals: list[tuple[bytes, Headers, bytes]] = [
                     (b"north", [], b'{"revision": %d, "appended_ms": 1}' % number) for number in range(4)
                 ]
                 publish_records(settings, signals[:1], topic)
-                await until(lambda: bool(consumer._in_flight[topic]), "one is in hand")
+                await wait_until_async(lambda: bool(consumer._in_flight[topic]), "one is in hand")
                 publish_records(settings, signals[1:], topic)
-                await until(lambda: topic in consumer._held and consumer._held[topic].size == 3, "three are held")
-                consumer.read_again()
-                await until(lambda: consumer.is_reading, "it reads again")
+                await wait_until_async(
+                    lambda: topic in consumer._buffered and consumer._buffered[topic].record_count == 3,
+                    "three are held",
+                )
+                consumer.rewind()
+                await wait_until_async(lambda: consumer.has_start_offsets, "it reads again")
                 go_on.set()
-                await until(lambda: values() == {value for _, _, value in signals}, "all of them are taken")
+                await wait_until_async(lambda: values() == {value for _, _, value in signals}, "all of them are taken")
 
         asyncio.run(run())
 
     def test_a_delivery_that_is_not_done_is_never_committed(self, sqlite_settings: Settings) -> None:
         async def run() -> list[int | None]:
             async with running_app(sqlite_settings) as milepost:
-                consumer = consumer_of(milepost.app)
+                consumer = get_consumer(milepost.app)
                 tp = TP(sqlite_settings.events_topic, 0)
-                deliveries = [Delivery(tp.topic, [], [], 1) for _ in range(3)]
-                consumer._delivered[tp].extend(zip((10, 20, 30), deliveries, strict=True))
+                deliveries = [FetchedBatch(tp.topic, [], [], 1) for _ in range(3)]
+                consumer._uncommitted[tp].extend(zip((10, 20, 30), deliveries, strict=True))
                 committable = [consumer._new_offset(tp)]
-                deliveries[1].done = True
+                deliveries[1].is_done = True
                 committable.append(consumer._new_offset(tp))
-                deliveries[0].done = True
+                deliveries[0].is_done = True
                 committable.append(consumer._new_offset(tp))
-                deliveries[2].done = True
+                deliveries[2].is_done = True
                 committable.append(consumer._new_offset(tp))
-                consumer._delivered.clear()
+                consumer._uncommitted.clear()
                 return committable
 
         assert asyncio.run(run()) == [None, None, 20, 30]
@@ -668,19 +700,25 @@ class TestTrouble:
     ) -> None:
         async def run() -> None:
             async with running_app(sqlite_settings) as milepost:
-                forecaster, revisions = milepost.forecaster, Store(connect(sqlite_settings.database)).revisions
-                publish(sqlite_settings, [report(1, "north/plant")])
-                await until(lambda: milepost.shelf.names == {"north"}, "one is shown")
+                forecaster, revisions = (
+                    milepost.forecast_agent,
+                    Recorder(make_engine(sqlite_settings.database)).read_revisions,
+                )
+                publish(sqlite_settings, [numbered_report(1, "north/plant")])
+                await wait_until_async(lambda: milepost.metrics_store.programme_names == {"north"}, "one is shown")
                 monkeypatch.setattr(forecaster, "_is_catching_up", lambda: True)
-                monkeypatch.setattr(forecaster, "_rests_until", math.inf)
-                publish(sqlite_settings, [report(2, "north/plant"), report(3, "south/plant")])
-                await until(lambda: revisions().keys() == {"north", "south"}, "all is recorded")
+                monkeypatch.setattr(forecaster, "_paused_until", math.inf)
+                publish(sqlite_settings, [numbered_report(2, "north/plant"), numbered_report(3, "south/plant")])
+                await wait_until_async(lambda: revisions().keys() == {"north", "south"}, "all is recorded")
                 await forecaster.sweep()
-                assert milepost.shelf.names == {"north", "south"}
-                assert milepost.shelf.behind(revisions(), forecaster._today()) == ["north"]
+                assert milepost.metrics_store.programme_names == {"north", "south"}
+                assert milepost.metrics_store.outdated_programmes(revisions(), forecaster._today()) == ["north"]
                 monkeypatch.setattr(forecaster, "_is_catching_up", lambda: False)
                 # By the agent, which has waited until now.
-                await until(lambda: not milepost.shelf.behind(revisions(), forecaster._today()), "all is drawn")
+                await wait_until_async(
+                    lambda: not milepost.metrics_store.outdated_programmes(revisions(), forecaster._today()),
+                    "all is drawn",
+                )
 
         asyncio.run(run())
 
@@ -688,21 +726,21 @@ class TestTrouble:
         self, sqlite_settings: Settings, caplog: pytest.LogCaptureFixture
     ) -> None:
         settings = sqlite_settings.model_copy(update={"sweep_seconds": 0.2})
-        publish(settings, [report(1)])
+        publish(settings, [numbered_report(1)])
 
         async def run() -> None:
             async with running_app(settings) as milepost:
                 await all_recorded(milepost, 1)
-                await until(lambda: "north" in milepost.shelf.names, "it is drawn")
-                store = Store(connect(settings.database))
-                with writing(store.engine) as connection:
+                await wait_until_async(lambda: "north" in milepost.metrics_store.programme_names, "it is drawn")
+                store = Recorder(make_engine(settings.database))
+                with write_transaction(store.engine) as connection:
                     connection.execute(update(tables.programmes).values(revision=tables.programmes.c.revision + 1))
                     raised = tables.milestones.c.revision + 1
                     connection.execute(update(tables.milestones).values(planned=date(2031, 5, 5), revision=raised))
                 day = datetime(2031, 5, 5, tzinfo=UTC).timestamp()
-                await until(
+                await wait_until_async(
                     lambda: (
-                        Page(b"".join(milepost.shelf.pages()).decode()).value(
+                        MetricsPage(b"".join(milepost.metrics_store.iter_families()).decode()).value(
                             "milepost_milestone_planned_timestamp_seconds"
                         )
                         == day
@@ -721,14 +759,16 @@ class TestTrouble:
                 for key, value in ((None, b"x"), (b"\xff", None), (b"north", b"{}")):
                     producer.send(sqlite_settings.programmes_topic, key=key, value=value)
                 producer.close()
-                publish(sqlite_settings, [report(1)])
-                await until(lambda: "north" in milepost.shelf.names, "the programme is shown")
+                publish(sqlite_settings, [numbered_report(1)])
+                await wait_until_async(
+                    lambda: "north" in milepost.metrics_store.programme_names, "the programme is shown"
+                )
 
         asyncio.run(run())
 
 
 def test_the_ledger_keeps_what_came_byte_by_byte(sqlite_settings: Settings) -> None:
-    headers, value = structured(report(1))
+    headers, value = structured_record(numbered_report(1))
     publish_records(sqlite_settings, [(b"north", [*headers, ("extra", b"\x00\xff")], value)])
 
     async def run() -> None:
@@ -737,7 +777,7 @@ def test_the_ledger_keeps_what_came_byte_by_byte(sqlite_settings: Settings) -> N
 
     asyncio.run(run())
 
-    with connect(sqlite_settings.database).connect() as connection:
+    with make_engine(sqlite_settings.database).connect() as connection:
         row = connection.execute(select(tables.ledger)).one()
     assert row.payload == value
     assert b"\x00\xff" in row.headers

@@ -8,17 +8,25 @@ import networkx as nx
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.domain.claims import Facts, Milestone, MilestoneKey
+from models.domain.claims import Facts, MilestoneClaims, MilestoneKey
 from models.domain.events import Event
-from models.domain.schedule import Driver, Picture, State, picture
-from tests.networks import days, facts, facts_of, graph_of, histories, is_cancelled, longest_ways
+from models.domain.schedule import MilestoneRef, Schedule, State, compute_schedule
+from tests.helpers.networks import (
+    any_facts,
+    data_dates,
+    dependency_graph,
+    event_lists,
+    facts_of,
+    is_cancelled,
+    longest_path_lags,
+)
 
 START = MilestoneKey("", "", "")
-NOTHING = Milestone()
+NOTHING = MilestoneClaims()
 
 
-def forecasts(shown: Picture) -> dict[MilestoneKey, date | None]:
-    return {standing.key: standing.forecast for standing in shown.standings}
+def forecasts(shown: Schedule) -> dict[MilestoneKey, date | None]:
+    return {standing.key: standing.forecast for standing in shown.statuses}
 
 
 def is_open(known: Facts, name: MilestoneKey) -> bool:
@@ -34,34 +42,34 @@ def expected_forecasts(known: Facts, graph: "nx.DiGraph[MilestoneKey]", day: dat
         if claims.actual is not None:
             ways.add_edge(START, name, lag=claims.actual.date.toordinal())
             continue
-        if claims.own is not None:
-            ways.add_edge(START, name, lag=claims.own.date.toordinal())
+        if claims.own_claim is not None:
+            ways.add_edge(START, name, lag=claims.own_claim.date.toordinal())
         gates = [gate for gate in graph.predecessors(name) if not is_cancelled(known, gate)]
         ways.add_edges_from((gate, name, graph.edges[gate, name]) for gate in gates)
     # Whatever has a date, and is not done, has none before the day.
     for name in nx.descendants(ways, START):
         claims = known.milestones.get(name, NOTHING)
         if claims.actual is None:
-            own = claims.own.date if claims.own else day
+            own = claims.own_claim.date if claims.own_claim else day
             ways.add_edge(START, name, lag=max(own, day).toordinal())
-    reached = longest_ways(ways, START)
+    reached = longest_path_lags(ways, START)
     return {name: date.fromordinal(reached[name]) if name in reached else None for name in graph}
 
 
 @settings(max_examples=300)
-@given(facts, days)
+@given(any_facts, data_dates)
 def test_forecasts_are_the_longest_ways(known: Facts, day: date) -> None:
-    assert forecasts(picture(known, day)) == expected_forecasts(known, graph_of(known)[0], day)
+    assert forecasts(compute_schedule(known, day)) == expected_forecasts(known, dependency_graph(known)[0], day)
 
 
 @settings(max_examples=200)
-@given(facts, days)
+@given(any_facts, data_dates)
 def test_a_driver_is_the_first_of_those_that_set_a_date_later_than_ones_own(known: Facts, day: date) -> None:
-    graph, _ = graph_of(known)
-    shown = picture(known, day)
+    graph, _ = dependency_graph(known)
+    shown = compute_schedule(known, day)
     dates = forecasts(shown)
-    for standing in shown.standings:
-        own = known.milestones.get(standing.key, NOTHING).own
+    for standing in shown.statuses:
+        own = known.milestones.get(standing.key, NOTHING).own_claim
         driving = [
             gate
             for gate in graph.predecessors(standing.key)
@@ -71,27 +79,27 @@ def test_a_driver_is_the_first_of_those_that_set_a_date_later_than_ones_own(know
             and forecast + timedelta(days=graph.edges[gate, standing.key]["lag"]) == standing.forecast
             and standing.forecast > max(day, own.date if own else day)
         ]
-        assert standing.driver == (Driver(*min(driving)[1:]) if driving else None)
+        assert standing.driver == (MilestoneRef(*min(driving)[1:]) if driving else None)
 
 
 @settings(max_examples=200)
-@given(facts, days)
+@given(any_facts, data_dates)
 def test_float_is_what_the_tightest_way_to_a_planned_date_leaves(known: Facts, day: date) -> None:
-    graph = graph_of(known)[0]
+    graph = dependency_graph(known)[0]
     still_open = graph.subgraph([name for name in graph if is_open(known, name)])
-    for standing in picture(known, day).standings:
+    for standing in compute_schedule(known, day).statuses:
         left = []
         if standing.forecast is not None and standing.key in still_open:
-            for name, days_later in longest_ways(still_open, standing.key).items():
+            for name, days_later in longest_path_lags(still_open, standing.key).items():
                 if (claim := known.milestones.get(name, NOTHING).planned) is not None:
                     left.append((claim.date - standing.forecast).days - days_later)
         assert standing.float_days == min(left, default=None)
 
 
 @settings(max_examples=200)
-@given(facts, days)
+@given(any_facts, data_dates)
 def test_no_float_is_negative_exactly_when_nothing_open_passes_its_planned_date(known: Facts, day: date) -> None:
-    standings = picture(known, day).standings
+    standings = compute_schedule(known, day).statuses
     late = [
         standing
         for standing in standings
@@ -101,19 +109,19 @@ def test_no_float_is_negative_exactly_when_nothing_open_passes_its_planned_date(
 
 
 @settings(max_examples=200)
-@given(facts, days)
+@given(any_facts, data_dates)
 def test_dependents_are_the_open_ones_that_follow_without_a_cancelled_one_between(known: Facts, day: date) -> None:
-    graph = graph_of(known)[0]
+    graph = dependency_graph(known)[0]
     counting = graph.subgraph([name for name in graph if not is_cancelled(known, name)])
-    for standing in picture(known, day).standings:
+    for standing in compute_schedule(known, day).statuses:
         following = nx.descendants(counting, standing.key) if standing.key in counting else set()
         assert standing.dependents == sum(is_open(known, name) for name in following)
 
 
 @settings(max_examples=200)
-@given(facts, days)
+@given(any_facts, data_dates)
 def test_what_nobody_reported_as_done_is_never_forecast_in_the_past(known: Facts, day: date) -> None:
-    for standing in picture(known, day).standings:
+    for standing in compute_schedule(known, day).statuses:
         if standing.actual is not None:
             assert standing.forecast == standing.actual
         else:
@@ -121,15 +129,15 @@ def test_what_nobody_reported_as_done_is_never_forecast_in_the_past(known: Facts
 
 
 @settings(max_examples=200)
-@given(facts, days)
+@given(any_facts, data_dates)
 def test_the_state_is_the_first_that_applies(known: Facts, day: date) -> None:
-    for standing in picture(known, day).standings:
+    for standing in compute_schedule(known, day).statuses:
         claims = known.milestones.get(standing.key, NOTHING)
         applies = {
             State.CANCELLED: is_cancelled(known, standing.key),
             State.ACHIEVED: claims.actual is not None,
             State.UNKNOWN: standing.forecast is None,
-            State.OVERDUE: claims.own is not None and claims.own.date < day,
+            State.OVERDUE: claims.own_claim is not None and claims.own_claim.date < day,
             State.BLOCKED: standing.driver is not None,
             State.SLIPPING: standing.slip_days is not None and standing.slip_days > 0,
             State.PLANNED: True,
@@ -138,27 +146,27 @@ def test_the_state_is_the_first_that_applies(known: Facts, day: date) -> None:
 
 
 @settings(max_examples=100)
-@given(histories(), days, st.randoms(use_true_random=False))
+@given(event_lists(), data_dates, st.randoms(use_true_random=False))
 def test_the_order_in_which_things_were_heard_is_nothing_to_a_picture(
     events: list[Event], day: date, chance: random.Random
 ) -> None:
-    one, other = (picture(facts_of(*order), day) for order in (events, chance.sample(events, len(events))))
-    assert (one.standings, one.set_aside) == (other.standings, other.set_aside)
+    one, other = (compute_schedule(facts_of(*order), day) for order in (events, chance.sample(events, len(events))))
+    assert (one.statuses, one.cyclic) == (other.statuses, other.cyclic)
 
 
 @settings(max_examples=200)
-@given(facts, days, st.data())
+@given(any_facts, data_dates, st.data())
 def test_a_date_that_moves_later_makes_no_forecast_earlier(known: Facts, day: date, data: st.DataObject) -> None:
-    names = sorted(name for name, claims in known.milestones.items() if claims.own is not None)
+    names = sorted(name for name, claims in known.milestones.items() if claims.own_claim is not None)
     if not names:
         return
     later = dict(known.milestones)
     for name in data.draw(st.sets(st.sampled_from(names), min_size=1), label="moved"):
         claims, days_later = later[name], timedelta(days=data.draw(st.integers(1, 800), label="days later"))
-        field = "planned" if claims.own is claims.planned else "estimated"
+        field = "planned" if claims.own_claim is claims.planned else "estimated"
         claim = getattr(claims, field)
         later[name] = replace(claims, **{field: claim._replace(date=claim.date + days_later)})
-    before, after = (forecasts(picture(each, day)) for each in (known, replace(known, milestones=later)))
+    before, after = (forecasts(compute_schedule(each, day)) for each in (known, replace(known, milestones=later)))
     assert before.keys() == after.keys()
     for name, was in before.items():
         becomes = after[name]
@@ -167,10 +175,10 @@ def test_a_date_that_moves_later_makes_no_forecast_earlier(known: Facts, day: da
 
 
 @settings(max_examples=300)
-@given(histories(min_size=1, max_size=35), days, st.integers(1, 4))
+@given(event_lists(min_size=1, max_size=35), data_dates, st.integers(1, 4))
 def test_a_forecast_changes_only_when_something_upstream_did(events: list[Event], day: date, new: int) -> None:
     then, now = facts_of(*events[:-new]), facts_of(*events)
-    graph_then, graph_now = graph_of(then)[0], graph_of(now)[0]
+    graph_then, graph_now = dependency_graph(then)[0], dependency_graph(now)[0]
     touched = {
         name
         for name in graph_now
@@ -180,7 +188,7 @@ def test_a_forecast_changes_only_when_something_upstream_did(events: list[Event]
         or links_to(graph_then, name) != links_to(graph_now, name)
     }
     may_move = touched.union(*(nx.descendants(graph_now, name) for name in touched))
-    was, becomes = forecasts(picture(then, day)), forecasts(picture(now, day))
+    was, becomes = forecasts(compute_schedule(then, day)), forecasts(compute_schedule(now, day))
     assert {name for name in becomes if becomes[name] != was.get(name)} <= may_move
 
 
@@ -189,14 +197,14 @@ def links_to(graph: "nx.DiGraph[MilestoneKey]", name: MilestoneKey) -> dict[Mile
 
 
 @settings(max_examples=300)
-@given(facts, days, days, st.data())
+@given(any_facts, data_dates, data_dates, st.data())
 def test_a_picture_drawn_after_another_is_the_one_drawn_from_nothing(
     known: Facts, day: date, next_day: date, data: st.DataObject
 ) -> None:
     names = sorted(known.milestones)
     if not names:
         return
-    changed, drawn = known, picture(known, day)
+    changed, drawn = known, compute_schedule(known, day)
     for on in (day, next_day):
         milestones = dict(changed.milestones)
         for name in data.draw(st.sets(st.sampled_from(names), min_size=1), label="changed"):
@@ -206,5 +214,5 @@ def test_a_picture_drawn_after_another_is_the_one_drawn_from_nothing(
             milestones[name] = replace(milestones[name], **{field: getattr(other, field)})
         # The very dictionary of dependencies, as whoever reads what changed keeps it.
         changed = replace(changed, milestones=milestones)
-        drawn = picture(changed, on, drawn)
-        assert drawn.standings == picture(changed, on).standings
+        drawn = compute_schedule(changed, on, drawn)
+        assert drawn.statuses == compute_schedule(changed, on).statuses

@@ -13,30 +13,38 @@ from typing import NamedTuple
 
 import pytest
 
-from deploy.demo.story import NTM_PARK, SEZ_PARK, TENANTS, Story, story
-from deploy.prometheus.process import alerts_page, find_prometheus, running_prometheus
-from deploy.prometheus.render import Places
+from deploy.demo.story import NTM_PARK, SEZ_PARK, TENANTS, Story, build_story
+from deploy.prometheus.process import alerts_url, find_prometheus, run_prometheus
+from deploy.prometheus.render import Addresses
 from models.domain.cloudevents import encode_structured
 from models.domain.events import MilestoneReported, ProgrammeRegistered
 from models.settings import Settings
-from tests.alerting import alerts, needs
-from tests.conftest import prepared
-from tests.notified import Alert, Receiver, asked, known, read, receiving, running_alertmanager
-from tests.publisher import structured
-from tests.workers import WorkerProcess, free_port, publish_records, wait_until, worker_process
+from tests.conftest import prepare_settings
+from tests.helpers.alertmanager import (
+    AlertKey,
+    WebhookReceiver,
+    alert_key,
+    http_get,
+    http_get_json,
+    running_alertmanager,
+    running_receiver,
+)
+from tests.helpers.event_generators import structured_record
+from tests.helpers.promtool import alert_rules, skip_without
+from tests.helpers.workers import WorkerProcess, free_port, publish_records, wait_until, worker_process
 
 HURRY = 20
 PARK, DESIGN = (SEZ_PARK, "park-commissioned"), (NTM_PARK, "design-completed")
 LAUNCHES = {(tenant.project, "production-launched") for tenant in TENANTS if tenant.park == SEZ_PARK}
 
 
-def of(name: str, *milestones: tuple[str, str]) -> set[Alert]:
+def of(name: str, *milestones: tuple[str, str]) -> set[AlertKey]:
     return {(name, *milestone) for milestone in milestones}
 
 
-def silent(day: date) -> set[Alert]:
+def silent(day: date) -> set[AlertKey]:
     """Return what is spoken of once a year, on 21 November: the lease of the eighteenth participant, for 90 days."""
-    told = story(day)
+    told = build_story(day)
     [said] = [
         event
         for event in told.opening
@@ -87,21 +95,21 @@ class Watched(NamedTuple):
     worker: WorkerProcess
     prometheus: str
     alertmanager: str
-    receiver: Receiver
+    receiver: WebhookReceiver
 
-    def firing(self) -> Counter[Alert]:
-        found = asked(f"http://{self.prometheus}/api/v1/alerts")["data"]["alerts"]
-        return Counter(known(alert["labels"]) for alert in found if alert["state"] == "firing")
+    def firing(self) -> Counter[AlertKey]:
+        found = http_get_json(f"http://{self.prometheus}/api/v1/alerts")["data"]["alerts"]
+        return Counter(alert_key(alert["labels"]) for alert in found if alert["state"] == "firing")
 
-    def states(self) -> dict[Alert, str]:
+    def states(self) -> dict[AlertKey, str]:
         """Return how Alertmanager has each alert of the projects."""
-        found = asked(f"http://{self.alertmanager}/api/v2/alerts?filter=audience=projects")
-        return {known(alert["labels"]): alert["status"]["state"] for alert in found}
+        found = http_get_json(f"http://{self.alertmanager}/api/v2/alerts?filter=audience=projects")
+        return {alert_key(alert["labels"]): alert["status"]["state"] for alert in found}
 
 
 def tell(settings: Settings, told: Story) -> int:
     """Publish the whole story, and what comes closest to the limits of a scrape; return how many records."""
-    longest = structured(
+    longest = structured_record(
         {
             "specversion": "1.0",
             "id": "longest",
@@ -112,39 +120,39 @@ def tell(settings: Settings, told: Story) -> int:
             "data": {"name": "🏗" * 200},
         }
     )
-    told_ones = [structured(json.loads(encode_structured(event)[1])) for event in told.events]
-    return publish_records(settings, [(None, *one) for one in (*told_ones, ([], told.malformed), longest)])
+    told_ones = [structured_record(json.loads(encode_structured(event)[1])) for event in told.events]
+    return publish_records(settings, [(None, *one) for one in (*told_ones, ([], told.malformed_value), longest)])
 
 
 @pytest.fixture(scope="module")
 def watched(kafka: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
     """Give a worker that was told the story, watched since then."""
     folder = tmp_path_factory.mktemp("alerts")
-    settings = prepared(kafka, f"sqlite:///{folder}/milepost.db")
+    settings = prepare_settings(kafka, f"sqlite:///{folder}/milepost.db")
     port = free_port()
     program = find_prometheus()
     assert program is not None
     # The story is of one day, and so is what is expected.
-    wait_until(lambda: now() + timedelta(minutes=2) < tomorrow(), "the day has begun", patience=150)
-    with worker_process(settings, folder) as worker, receiving() as receiver:
+    wait_until(lambda: now() + timedelta(minutes=2) < tomorrow(), "the day has begun", timeout=150)
+    with worker_process(settings, folder) as worker, running_receiver() as receiver:
         worker.wait_until_ready()
-        count = tell(settings, story(now().date()))
-        wait_until(lambda: worker.page().value("milepost_events_total") == count, "the story is recorded")
-        wait_until(lambda: worker.page().value("milepost_lag_seconds") == 0, "nothing waits")
-        places = Places(
+        count = tell(settings, build_story(now().date()))
+        wait_until(lambda: worker.scrape().value("milepost_events_total") == count, "the story is recorded")
+        wait_until(lambda: worker.scrape().value("milepost_lag_seconds") == 0, "nothing waits")
+        places = Addresses(
             workers=[f"127.0.0.1:{worker.port}"],
             alertmanagers=[f"127.0.0.1:{port}"],
             board=f"http://127.0.0.1:{worker.port}",
             receiver=f"http://127.0.0.1:{receiver.server_port}",
         )
         with (
-            running_prometheus(program, folder, places, hurry=HURRY) as prometheus,
+            run_prometheus(program, folder, places, speedup=HURRY) as prometheus,
             running_alertmanager(folder, port),
         ):
             yield Watched(worker, prometheus, f"127.0.0.1:{port}", receiver)
 
 
-pytestmark = needs("prometheus", "prometheus-alertmanager")
+pytestmark = skip_without("prometheus", "prometheus-alertmanager")
 
 
 def test_the_story_leads_to_exactly_these_alerts(watched: Watched) -> None:
@@ -159,28 +167,28 @@ def test_the_story_leads_to_exactly_these_alerts(watched: Watched) -> None:
 
 
 def test_every_rule_works_and_every_page_is_within_the_limits(watched: Watched) -> None:
-    groups = asked(f"http://{watched.prometheus}/api/v1/rules")["data"]["groups"]
+    groups = http_get_json(f"http://{watched.prometheus}/api/v1/rules")["data"]["groups"]
     rules = [rule for group in groups for rule in group["rules"]]
-    targets = asked(f"http://{watched.prometheus}/api/v1/targets")["data"]["activeTargets"]
+    targets = http_get_json(f"http://{watched.prometheus}/api/v1/targets")["data"]["activeTargets"]
 
-    assert {rule["name"] for rule in rules} > alerts().keys()
+    assert {rule["name"] for rule in rules} > alert_rules().keys()
     assert [(rule["name"], rule["lastError"]) for rule in rules if "lastError" in rule] == []
     assert {(target["scrapePool"], target["health"], target["lastError"]) for target in targets} == {
         ("milepost", "up", ""),
         ("milepost-milestones", "up", ""),
     }
-    assert "🏗" * 255 in {labels["source"] for labels in watched.worker.page().labels("milepost_source_flooding")}
+    assert "🏗" * 255 in {labels["source"] for labels in watched.worker.scrape().labels("milepost_source_flooding")}
 
 
 def test_a_gate_and_all_who_wait_for_it_are_one_page(watched: Watched) -> None:
-    def told() -> set[Alert]:
-        return {alert for one in watched.receiver.taken if one.audience == "projects" for alert in one.alerts}
+    def told() -> set[AlertKey]:
+        return {alert for one in watched.receiver.notifications if one.audience == "projects" for alert in one.alerts}
 
     wait_until(lambda: told() >= TOLD | of("GateSlipping", PARK, DESIGN), "those who answer for projects are told")
     for project, milestone in (PARK, DESIGN):
         [page] = [
             one
-            for one in watched.receiver.sent("projects", "GateSlipping")
+            for one in watched.receiver.notifications_for("projects", "GateSlipping")
             if one.labels["gate_project"] == project and one.labels["gate_milestone"] == milestone
         ]
         assert page.alerts == {("GateSlipping", project, milestone)}
@@ -189,7 +197,7 @@ def test_a_gate_and_all_who_wait_for_it_are_one_page(watched: Watched) -> None:
 
 
 def test_every_alert_leads_to_a_page_of_the_board(watched: Watched) -> None:
-    found = asked(f"http://{watched.prometheus}/api/v1/alerts")["data"]["alerts"]
+    found = http_get_json(f"http://{watched.prometheus}/api/v1/alerts")["data"]["alerts"]
     pages = {
         alert["annotations"]["board_url"].removeprefix(f"http://127.0.0.1:{watched.worker.port}") for alert in found
     }
@@ -199,20 +207,24 @@ def test_every_alert_leads_to_a_page_of_the_board(watched: Watched) -> None:
 
 
 def test_who_runs_the_pipeline_is_told_of_the_dead_letter_and_the_watchdog_barks(watched: Watched) -> None:
-    wait_until(lambda: bool(watched.receiver.sent("operators", "MilepostDeadLetters")), "the operators are told")
-    wait_until(lambda: len(watched.receiver.sent("watchdog", "MilepostWatchdog")) > 1, "the watchdog barks again")
-    told = {alert for one in watched.receiver.taken if one.audience == "operators" for alert in one.alerts}
+    wait_until(
+        lambda: bool(watched.receiver.notifications_for("operators", "MilepostDeadLetters")), "the operators are told"
+    )
+    wait_until(
+        lambda: len(watched.receiver.notifications_for("watchdog", "MilepostWatchdog")) > 1, "the watchdog barks again"
+    )
+    told = {alert for one in watched.receiver.notifications if one.audience == "operators" for alert in one.alerts}
 
     assert told == of("MilepostDeadLetters", ("", ""))
 
 
 def test_the_page_of_alerts_is_where_it_is_said_to_be(watched: Watched) -> None:
-    assert b"GateSlipping" in read(alerts_page(watched.prometheus))
+    assert b"GateSlipping" in http_get(alerts_url(watched.prometheus))
 
 
 def test_while_the_picture_is_stale_nobody_is_told_that_a_milestone_is_late(watched: Watched) -> None:
     watched.worker.process.kill()
-    wait_until(lambda: bool(watched.receiver.sent("operators", "MilepostDown")), "the operators are told")
+    wait_until(lambda: bool(watched.receiver.notifications_for("operators", "MilepostDown")), "the operators are told")
 
     states = watched.states()
     assert {alert for alert, state in states.items() if state != "suppressed"} == set()

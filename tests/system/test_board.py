@@ -11,18 +11,25 @@ import pytest
 from msgspec.structs import replace
 from playwright.sync_api import Browser, Page, Route
 
-from deploy.demo.story import PROGRAMME, SEZ_PARK, story
+from deploy.demo.story import PROGRAMME, SEZ_PARK, build_story
 from models.domain.cloudevents import encode_structured
 from models.domain.events import Classifier, Event, MilestoneReported, ProgrammeRegistered, ProjectRegistered
 from models.domain.timestamps import Instant
 from models.settings import Settings
-from tests.benchmarks.programmes import realistic, said_of
-from tests.boards import served
-from tests.browsing import Scheme, chromium, page_of, settled, shoot, violations
-from tests.conftest import prepared
-from tests.integration.test_board import HOSTILE
-from tests.storing import Log
-from tests.workers import WorkerProcess, publish_records, wait_until, worker_process
+from tests.benchmarks.programmes import initial_events, realistic_plan
+from tests.conftest import prepare_settings
+from tests.helpers.board import running_board
+from tests.helpers.browser import (
+    ColorScheme,
+    accessibility_violations,
+    open_page,
+    running_chromium,
+    take_screenshot,
+    wait_until_rendered,
+)
+from tests.helpers.recorder import TopicLog
+from tests.helpers.workers import WorkerProcess, publish_records, wait_until, worker_process
+from tests.integration.test_board import HOSTILE_TEXTS
 
 README_PICTURE: Final = Path(__file__).parents[2] / "docs" / "board.png"
 #: What the picture of the README shows of the window, and may weigh.
@@ -66,13 +73,13 @@ def report(project: str, classifier: Classifier, days: int, called: str) -> Even
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    with chromium() as found:
+    with running_chromium() as found:
         yield found
 
 
 @pytest.fixture(scope="module")
 def settings(kafka: str, tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    return prepared(kafka, f"sqlite:///{tmp_path_factory.mktemp('board')}/milepost.db")
+    return prepare_settings(kafka, f"sqlite:///{tmp_path_factory.mktemp('board')}/milepost.db")
 
 
 @pytest.fixture(scope="module")
@@ -80,34 +87,34 @@ def worker(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iter
     """Run a worker that was told the demo's story."""
     with worker_process(settings, tmp_path_factory.mktemp("worker")) as running:
         running.wait_until_ready()
-        told = story(today())
+        told = build_story(today())
         say(settings, *told.opening)
         wait_until(
             lambda: GATE in running.get(f"/api{HERE}/moves?limit=1000")[1].replace('","milestone":"', "/"),
             "the opening is drawn",
         )
-        say(settings, told.slip, told.mistake, told.correction)
-        publish_records(settings, [(None, [], told.malformed)])
+        say(settings, told.slip_event, told.mistaken_event, told.retraction_event)
+        publish_records(settings, [(None, [], told.malformed_value)])
         wait_until(lambda: "42 days late" in running.get("/")[1], "the gate slips")
         yield running
 
 
 def go(page: Page, worker: WorkerProcess, path: str) -> None:
     page.goto(f"http://127.0.0.1:{worker.port}{path}")
-    settled(page)
+    wait_until_rendered(page)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("view", VIEWS)
 def test_each_view_is_drawn_and_can_be_read_by_everyone(
-    browser: Browser, worker: WorkerProcess, view: str, scheme: Scheme
+    browser: Browser, worker: WorkerProcess, view: str, scheme: ColorScheme
 ) -> None:
-    with page_of(browser, scheme) as page:
+    with open_page(browser, scheme) as page:
         go(page, worker, VIEWS[view])
-        shoot(page, f"{view}-{scheme}")
+        take_screenshot(page, f"{view}-{scheme}")
 
         assert page.locator("h1").count() == 1
-        assert violations(page) == []
+        assert accessibility_violations(page) == []
         assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
 
 
@@ -122,18 +129,18 @@ def test_the_pipeline_shows_the_event_that_was_cut_short(worker: WorkerProcess) 
 
 @pytest.mark.parametrize("view", VIEWS)
 def test_each_view_fits_a_phone(browser: Browser, worker: WorkerProcess, view: str) -> None:
-    with page_of(browser, viewport={"width": 390, "height": 844}) as page:
+    with open_page(browser, viewport={"width": 390, "height": 844}) as page:
         go(page, worker, VIEWS[view])
-        shoot(page, f"{view}-phone", whole=False)
+        take_screenshot(page, f"{view}-phone", full_page=False)
 
         assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
 
 
 def test_the_readme_shows_the_board_as_the_tests_see_it(browser: Browser, worker: WorkerProcess) -> None:
     """The picture is `.milepost/screenshots/board.png`, copied to docs/ when it should look otherwise."""
-    with page_of(browser, viewport=PICTURE) as page:
+    with open_page(browser, viewport=PICTURE) as page:
         go(page, worker, HERE)
-        made = shoot(page, "board", whole=False)
+        made = take_screenshot(page, "board", full_page=False)
 
     kept = README_PICTURE.read_bytes()
     assert kept[:24] == made.read_bytes()[:24], "a PNG of the same size"
@@ -141,16 +148,16 @@ def test_the_readme_shows_the_board_as_the_tests_see_it(browser: Browser, worker
 
 
 def test_the_first_page_reads_the_same_without_a_script(browser: Browser, worker: WorkerProcess) -> None:
-    with page_of(browser, java_script_enabled=False) as page:
+    with open_page(browser, java_script_enabled=False) as page:
         page.goto(f"http://127.0.0.1:{worker.port}/")
 
-        assert page.locator(".holdup").first.inner_text().startswith(GATE)
-        assert "42 days late" in page.locator(".holdup").first.inner_text()
+        assert page.locator(".delay-root").first.inner_text().startswith(GATE)
+        assert "42 days late" in page.locator(".delay-root").first.inner_text()
 
 
 @pytest.mark.parametrize("view", ["trend", "why", "gate"])
 def test_a_chart_is_drawn_and_tells_more_where_one_points(browser: Browser, worker: WorkerProcess, view: str) -> None:
-    with page_of(browser) as page:
+    with open_page(browser) as page:
         go(page, worker, VIEWS[view])
         plot = page.locator(".plot").first
         plot.scroll_into_view_if_needed()
@@ -163,21 +170,21 @@ def test_a_chart_is_drawn_and_tells_more_where_one_points(browser: Browser, work
         places = [(across / 20, down / 12) for down in range(1, 12) for across in range(1, 20)]
         for across, down in places:
             page.mouse.move(box["x"] + box["width"] * across, box["y"] + box["height"] * down)
-            if page.locator(".tip:not([hidden])").count():
+            if page.locator(".tooltip:not([hidden])").count():
                 break
 
-        told = page.locator(".tip").inner_text()
+        told = page.locator(".tooltip").inner_text()
         assert "production-launched" in told or "park-commissioned" in told
 
 
 def test_an_arrow_leads_from_the_gate_to_what_it_drives(browser: Browser, worker: WorkerProcess) -> None:
-    with page_of(browser) as page:
+    with open_page(browser) as page:
         go(page, worker, HERE)
         row, gate = (page.locator(f'tr[data-name="{name}"]') for name in (LAUNCH, GATE))
 
         row.locator("td.num").first.hover()
         assert page.locator(".arrows path").count() == 2
-        assert "drives" in (gate.get_attribute("class") or "")
+        assert "is-driver" in (gate.get_attribute("class") or "")
 
         page.mouse.move(0, 0)
         row.locator("a").first.focus()
@@ -185,7 +192,7 @@ def test_an_arrow_leads_from_the_gate_to_what_it_drives(browser: Browser, worker
 
 
 def test_the_board_can_be_walked_by_keyboard(browser: Browser, worker: WorkerProcess) -> None:
-    with page_of(browser) as page:
+    with open_page(browser) as page:
         go(page, worker, "/")
         page.keyboard.press("Tab")
         assert page.locator(":focus").inner_text() == "Skip to the content"
@@ -196,7 +203,7 @@ def test_the_board_can_be_walked_by_keyboard(browser: Browser, worker: WorkerPro
         assert page.locator(":focus").evaluate("(one) => getComputedStyle(one).outlineStyle") == "solid"
         page.keyboard.press("Enter")
         page.wait_for_url(f"**{HERE}/gates/{GATE}")
-        settled(page)
+        wait_until_rendered(page)
 
         reached = set()
         for _ in range(30):
@@ -208,7 +215,7 @@ def test_the_board_can_be_walked_by_keyboard(browser: Browser, worker: WorkerPro
 def test_what_is_said_appears_without_a_reload(browser: Browser, worker: WorkerProcess, settings: Settings) -> None:
     say(settings, report("pier", Classifier.PLANNED, 30, "plan"))
     wait_until(lambda: "quay-opened" in worker.get("/programmes/harbour")[1], "the harbour is drawn")
-    with page_of(browser) as page, page_of(browser) as first:
+    with open_page(browser) as page, open_page(browser) as first:
         go(page, worker, "/programmes/harbour")
         go(first, worker, "/")
         for one in (page, first):
@@ -249,17 +256,17 @@ def test_a_page_says_when_the_worker_is_away(browser: Browser, tmp_path: Path) -
     # Its console tells of the broken stream: here that is no fault of the page's.
     with browser.new_context() as context:
         page = context.new_page()
-        with served(f"sqlite:///{tmp_path}/away.db", today()) as here:
+        with running_board(f"sqlite:///{tmp_path}/away.db", today()) as here:
             page.goto(here.address)
-            page.locator("#live[data-is=live]").wait_for()
+            page.locator("#live[data-connection=live]").wait_for()
 
         page.get_by_text("the worker is away").wait_for()
         assert page.locator("h1").inner_text() == "No programme yet"
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_names_that_mean_harm_do_none(browser: Browser, tmp_path: Path, scheme: Scheme) -> None:
-    with served(f"sqlite:///{tmp_path}/hostile.db", today()) as here:
+def test_names_that_mean_harm_do_none(browser: Browser, tmp_path: Path, scheme: ColorScheme) -> None:
+    with running_board(f"sqlite:///{tmp_path}/hostile.db", today()) as here:
         now = Instant(f"{today()}T00:00:00")
         named = [
             Event(
@@ -270,7 +277,7 @@ def test_names_that_mean_harm_do_none(browser: Browser, tmp_path: Path, scheme: 
                 time=now,
                 data=ProjectRegistered(name=name),
             )
-            for number, name in enumerate(HOSTILE)
+            for number, name in enumerate(HOSTILE_TEXTS)
         ]
         dated = [
             replace(
@@ -280,16 +287,21 @@ def test_names_that_mean_harm_do_none(browser: Browser, tmp_path: Path, scheme: 
                     milestone="m",
                     classifier=Classifier.PLANNED,
                     date=today(),
-                    remark=HOSTILE[number],
-                    party=HOSTILE[number],
+                    remark=HOSTILE_TEXTS[number],
+                    party=HOSTILE_TEXTS[number],
                 ),
             )
             for number, event in enumerate(named)
         ]
         whole = Event(
-            source="//x", id="x", programme="north", project="", time=now, data=ProgrammeRegistered(name=HOSTILE[0])
+            source="//x",
+            id="x",
+            programme="north",
+            project="",
+            time=now,
+            data=ProgrammeRegistered(name=HOSTILE_TEXTS[0]),
         )
-        here.say([whole, *named, *dated])
+        here.record_events([whole, *named, *dated])
         for view, path in (
             ("overview", "/"),
             ("timeline", "/programmes/north"),
@@ -297,36 +309,36 @@ def test_names_that_mean_harm_do_none(browser: Browser, tmp_path: Path, scheme: 
             ("why", "/programmes/north/milestones/p0/m"),
             ("why-long", "/programmes/north/milestones/p5/m"),
         ):
-            with page_of(browser, scheme) as page:
+            with open_page(browser, scheme) as page:
                 page.goto(f"{here.address}{path}")
-                settled(page)
-                shoot(page, f"hostile-{view}-{scheme}")
+                wait_until_rendered(page)
+                take_screenshot(page, f"hostile-{view}-{scheme}")
 
                 assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
                 assert page.locator("main img, main script").count() == 0
-                assert violations(page) == []
-        assert HOSTILE[0] in here.get("/api/programmes/north").json["name"]
+                assert accessibility_violations(page) == []
+        assert HOSTILE_TEXTS[0] in here.get("/api/programmes/north").json["name"]
 
 
 def test_a_thousand_milestones_are_painted_at_once(browser: Browser, tmp_path: Path) -> None:
     day = today()
-    with served(f"sqlite:///{tmp_path}/large.db", day) as here:
-        log = Log()
-        here.say_raw([log.append(event) for event in said_of(realistic("large", 1000, day))])
-        with page_of(browser) as page:
+    with running_board(f"sqlite:///{tmp_path}/large.db", day) as here:
+        log = TopicLog()
+        here.record_decoded([log.append(event) for event in initial_events(realistic_plan("large", 1000, day))])
+        with open_page(browser) as page:
             page.goto(f"{here.address}/programmes/large")
-            settled(page)
+            wait_until_rendered(page)
             [paint] = page.evaluate(
                 "performance.getEntriesByName('first-contentful-paint').map((one) => one.startTime)"
             )
-            shoot(page, "large", whole=False)
+            take_screenshot(page, "large", full_page=False)
 
             assert page.locator("tr[data-name]").count() == 1000
     assert paint < PAINTED_WITHIN_MS
 
 
 def test_a_worker_told_to_stop_does_not_wait_for_those_who_listen(kafka: str, tmp_path: Path) -> None:
-    settings = prepared(kafka, f"sqlite:///{tmp_path}/milepost.db")
+    settings = prepare_settings(kafka, f"sqlite:///{tmp_path}/milepost.db")
     with worker_process(settings, tmp_path) as running:
         running.wait_until_ready()
         address = f"http://127.0.0.1:{running.port}/api/stream"
@@ -335,5 +347,5 @@ def test_a_worker_told_to_stop_does_not_wait_for_those_who_listen(kafka: str, tm
 
             took = running.stop()
 
-    assert running.process.returncode == 0, running.log
+    assert running.process.returncode == 0, running.log_text
     assert took < settings.stop_seconds

@@ -8,19 +8,19 @@ from kafka import KafkaAdminClient
 from sqlalchemy import delete
 
 from models.database import tables
-from models.database.engine import connect, writing
-from models.database.recorder import Store
+from models.database.engine import make_engine, write_transaction
+from models.database.recorder import Recorder
 from models.settings import Settings
-from tests.integration.test_streams import report
-from tests.workers import WorkerProcess, publish, wait_until, worker_process
+from tests.helpers.workers import WorkerProcess, publish, wait_until, worker_process
+from tests.integration.test_streams import numbered_report
 
 
 def last_line(worker: WorkerProcess) -> str:
     """Return the one line that a worker ended with by itself."""
     worker.process.wait(60)
-    assert worker.process.returncode == 1, worker.log
-    assert "Traceback" not in worker.log
-    [line] = [line for line in worker.log.splitlines() if line.startswith("milepost:")]
+    assert worker.process.returncode == 1, worker.log_text
+    assert "Traceback" not in worker.log_text
+    [line] = [line for line in worker.log_text.splitlines() if line.startswith("milepost:")]
     return line
 
 
@@ -40,20 +40,20 @@ def test_partitions_added_to_the_events_topic_stop_a_worker(sqlite_settings: Set
 def test_a_database_that_is_emptied_is_filled_again_although_nothing_new_comes(
     fresh_settings: Settings, tmp_path: Path
 ) -> None:
-    settings, store = fresh_settings, Store(connect(fresh_settings.database))
+    settings, store = fresh_settings, Recorder(make_engine(fresh_settings.database))
     with worker_process(settings, tmp_path) as worker:
         worker.wait_until_ready()
-        publish(settings, [report(number) for number in range(20)])
-        wait_until(lambda: (worker.page().value("milepost_position") or 0) == 20, "all is recorded and seen")
-        facts = store.facts()[0]
-        with writing(store.engine) as connection:
+        publish(settings, [numbered_report(number) for number in range(20)])
+        wait_until(lambda: (worker.scrape().value("milepost_position") or 0) == 20, "all is recorded and seen")
+        facts = store.load_facts()[0]
+        with write_transaction(store.engine) as connection:
             for table in tables.metadata.sorted_tables:
                 connection.execute(delete(table))
         wait_until(lambda: store.count_events() == 20, "all is recorded again")
 
-        assert store.facts()[0] == facts
+        assert store.load_facts()[0] == facts
         assert worker.process.poll() is None
-        assert "went back" in worker.log
+        assert "went back" in worker.log_text
     store.engine.dispose()
 
 
@@ -73,10 +73,10 @@ def test_a_sqlite_file_that_is_removed_stops_a_worker_before_it_writes_where_nob
 
 
 def test_tables_that_are_gone_stop_a_worker(fresh_settings: Settings, tmp_path: Path) -> None:
-    settings, engine = fresh_settings, connect(fresh_settings.database)
+    settings, engine = fresh_settings, make_engine(fresh_settings.database)
     with worker_process(settings, tmp_path) as worker:
         worker.wait_until_ready()
-        with writing(engine) as connection:
+        with write_transaction(engine) as connection:
             tables.metadata.drop_all(connection)
             connection.exec_driver_sql("DROP TABLE alembic_version")
 
@@ -88,12 +88,12 @@ def test_tables_that_are_gone_stop_a_worker(fresh_settings: Settings, tmp_path: 
 
 @pytest.mark.parametrize("name", ["ledger", "forecasts"])
 def test_a_single_table_that_is_gone_stops_a_worker(fresh_settings: Settings, tmp_path: Path, name: str) -> None:
-    settings, engine = fresh_settings, connect(fresh_settings.database)
+    settings, engine = fresh_settings, make_engine(fresh_settings.database)
     with worker_process(settings, tmp_path) as worker:
         worker.wait_until_ready()
-        with writing(engine) as connection:
+        with write_transaction(engine) as connection:
             connection.exec_driver_sql(f"DROP TABLE {name}")
-        publish(settings, [report(1)])
+        publish(settings, [numbered_report(1)])
 
         line = last_line(worker)
 

@@ -19,10 +19,10 @@ import psutil
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from deploy.demo.story import PROGRAMME, SEZ_PARK, TENANTS, story
+from deploy.demo.story import PROGRAMME, SEZ_PARK, TENANTS, build_story
 from models.domain.events import Classifier, MilestoneReported
-from tests.alerting import needs
-from tests.notified import asked, known, read
+from tests.helpers.alertmanager import alert_key, http_get, http_get_json
+from tests.helpers.promtool import skip_without
 
 MILEPOST = Path(sys.executable).with_name("milepost")
 ACTUAL = "milepost_milestone_actual_timestamp_seconds"
@@ -218,14 +218,16 @@ def test_a_second_one_in_the_same_folder_says_which_is_the_first(demo: Demo, pla
 
 def test_its_story_comes_true(demo: Demo, place: Place) -> None:
     assert demo.said("That is the story", 60), demo.stderr()
-    told = story(place.told_for())
-    assert isinstance(told.slip.data, MilestoneReported)
+    told = build_story(place.told_for())
+    assert isinstance(told.slip_event.data, MilestoneReported)
     gate = (SEZ_PARK, "park-commissioned")
-    assert demo.dates("milepost_milestone_forecast_timestamp_seconds")[gate] == told.slip.data.date
+    assert demo.dates("milepost_milestone_forecast_timestamp_seconds")[gate] == told.slip_event.data.date
     forecasts = demo.dates("milepost_milestone_forecast_timestamp_seconds")
     tenants = [tenant for tenant in TENANTS if tenant.park == SEZ_PARK]
     for tenant in tenants:
-        assert forecasts[tenant.project, "production-launched"] == told.slip.data.date + timedelta(days=tenant.lag)
+        assert forecasts[tenant.project, "production-launched"] == told.slip_event.data.date + timedelta(
+            days=tenant.lag_days
+        )
     drivers = [labels for name, labels, _ in demo.page() if name == "milepost_milestone_driver_info"]
     gated = [labels["project"] for labels in drivers if (labels["driver_project"], labels["driver_milestone"]) == gate]
     assert sorted(gated) == sorted(tenant.project for tenant in tenants)
@@ -238,23 +240,24 @@ def test_its_story_comes_true(demo: Demo, place: Place) -> None:
     assert demo.stderr() == ""
 
 
-@needs("prometheus")
+@skip_without("prometheus")
 def test_its_alerts_lead_from_the_gate_that_slips_to_the_board_and_the_runbook(demo: Demo) -> None:
     assert demo.said("That is the story", 60), demo.stderr()
     prometheus = demo.address("alerts").removeprefix("http://").split("/")[0]
 
     def gates() -> list[Any]:
-        found = asked(f"http://{prometheus}/api/v1/alerts")["data"]["alerts"]
+        found = http_get_json(f"http://{prometheus}/api/v1/alerts")["data"]["alerts"]
         return [
             alert
             for alert in found
-            if alert["state"] == "firing" and known(alert["labels"]) == ("GateSlipping", SEZ_PARK, "park-commissioned")
+            if alert["state"] == "firing"
+            and alert_key(alert["labels"]) == ("GateSlipping", SEZ_PARK, "park-commissioned")
         ]
 
     assert eventually(lambda: bool(gates()), 30)
     [gate] = gates()
     assert gate["annotations"]["board_url"].startswith(demo.address("board"))
-    assert read(gate["annotations"]["runbook_url"].split("#")[0])
+    assert http_get(gate["annotations"]["runbook_url"].split("#")[0])
 
 
 def test_every_command_it_shows_works(demo: Demo, place: Place) -> None:
@@ -314,7 +317,7 @@ def test_it_ends_when_told_goes_on_where_it_was_and_leaves_nothing_behind_when_k
         cleaning.callback(second.process.kill)
         assert second.serving() < SERVES_WITHIN
         assert second.dates() == achieved
-        assert second.counted("duplicate") == len(story(place.told_for()).opening)
+        assert second.counted("duplicate") == len(build_story(place.told_for()).opening)
         assert second.counted("accepted") == 0
         web = second.address("board").removeprefix("http://").removesuffix("/")
         assert web != place.web

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from deploy.kafka.jars import class_path
-from tests.workers import wait_until
+from tests.helpers.workers import wait_until
 
 CHECKOUT = Path(__file__).parents[2]
 DOCUMENTS = sorted([CHECKOUT / "README.md", *CHECKOUT.glob("docs/**/*.md")])

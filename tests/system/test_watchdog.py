@@ -6,13 +6,13 @@ from pathlib import Path
 import psutil
 from sqlalchemy import column, func, make_url, select, table
 
-from deploy.kafka.broker import running_broker
-from models.database.engine import connect, writing
-from models.database.recorder import Store
+from deploy.kafka.broker import run_broker
+from models.database.engine import make_engine, write_transaction
+from models.database.recorder import Recorder
 from models.settings import Settings
-from tests.conftest import prepared
-from tests.integration.test_streams import report
-from tests.workers import WorkerProcess, publish, wait_until, worker_process
+from tests.conftest import prepare_settings
+from tests.helpers.workers import WorkerProcess, publish, wait_until, worker_process
+from tests.integration.test_streams import numbered_report
 
 #: The smallest there may be.
 LIMIT = 12.0
@@ -29,22 +29,22 @@ def test_a_blocked_loop_ends_the_worker_with_what_everything_was_doing(
         worker.process.wait(60)
 
         assert worker.process.returncode == 70
-        assert "failpoint block-loop=hang@3 is set" in worker.log
-        assert "the worker is stuck: the event loop did not move for 12 s" in worker.log
-        assert "Stack for <Task" in worker.log
-        assert "failpoints.py" in worker.log
-        assert "Thread 0x" in worker.log
+        assert "failpoint block-loop=hang@3 is set" in worker.log_text
+        assert "the worker is stuck: the event loop did not move for 12 s" in worker.log_text
+        assert "Stack for <Task" in worker.log_text
+        assert "failpoints.py" in worker.log_text
+        assert "Thread 0x" in worker.log_text
 
 
 def test_a_recording_thread_that_hangs_ends_the_worker_and_the_next_one_reads_on(
     sqlite_settings: Settings, tmp_path: Path
 ) -> None:
-    settings, store = impatient(sqlite_settings), Store(connect(sqlite_settings.database))
+    settings, store = impatient(sqlite_settings), Recorder(make_engine(sqlite_settings.database))
     with worker_process(settings, tmp_path, MILEPOST_FAILPOINT="before-commit=hang@2") as worker:
         worker.wait_until_ready()
-        publish(settings, [report(1)])
+        publish(settings, [numbered_report(1)])
         wait_until(lambda: store.count_events() == 1, "the first event is recorded")
-        publish(settings, [report(2)])
+        publish(settings, [numbered_report(2)])
         answers: list[tuple[int, str]] = []
 
         def says_so() -> bool:
@@ -56,8 +56,8 @@ def test_a_recording_thread_that_hangs_ends_the_worker_and_the_next_one_reads_on
 
         assert worker.process.returncode == 70
         assert "did not move for 12 s" in answers[-1][1]
-        assert f"the worker is stuck: {settings.events_topic}:" in worker.log
-        assert "failpoints.py" in worker.log
+        assert f"the worker is stuck: {settings.events_topic}:" in worker.log_text
+        assert "failpoints.py" in worker.log_text
     with worker_process(settings, tmp_path) as worker:
         wait_until(lambda: store.count_events() == 2, "the second event is read again")
 
@@ -65,31 +65,31 @@ def test_a_recording_thread_that_hangs_ends_the_worker_and_the_next_one_reads_on
 def test_a_rebalance_that_does_not_end_ends_the_worker_and_the_other_takes_over(
     postgresql_settings: Settings, tmp_path: Path
 ) -> None:
-    settings, store = impatient(postgresql_settings), Store(connect(postgresql_settings.database))
+    settings, store = impatient(postgresql_settings), Recorder(make_engine(postgresql_settings.database))
     with worker_process(settings, tmp_path, MILEPOST_FAILPOINT="before-commit=hang@2") as worker:
         worker.wait_until_ready()
-        publish(settings, [report(1)])
+        publish(settings, [numbered_report(1)])
         wait_until(lambda: store.count_events() == 1, "the first event is recorded")
-        publish(settings, [report(2)])
+        publish(settings, [numbered_report(2)])
         # What is in hand is to be finished before partitions are given away, and it never is.
         with worker_process(settings, tmp_path) as other:
             worker.process.wait(60)
 
             assert worker.process.returncode == 70
-            assert "the worker is stuck: a rebalance did not move for 12 s" in worker.log
+            assert "the worker is stuck: a rebalance did not move for 12 s" in worker.log_text
             wait_until(lambda: store.count_events() == 2, "the other reads the second event")
             other.wait_until_ready()
     store.engine.dispose()
 
 
 def test_a_worker_outlives_a_lock_that_is_held_for_long(postgresql_settings: Settings, tmp_path: Path) -> None:
-    settings, store = impatient(postgresql_settings), Store(connect(postgresql_settings.database))
+    settings, store = impatient(postgresql_settings), Recorder(make_engine(postgresql_settings.database))
     with worker_process(settings, tmp_path) as worker:
         worker.wait_until_ready()
-        with writing(store.engine) as connection:
+        with write_transaction(store.engine) as connection:
             connection.exec_driver_sql("LOCK TABLE ledger IN ACCESS EXCLUSIVE MODE")
-            publish(settings, [report(1)])
-            wait_until(lambda: "lock timeout" in worker.log, "the worker is told of the lock")
+            publish(settings, [numbered_report(1)])
+            wait_until(lambda: "lock timeout" in worker.log_text, "the worker is told of the lock")
             stays_alive(worker)
         wait_until(lambda: store.count_events() == 1, "the event is recorded")
         assert worker.process.poll() is None
@@ -103,7 +103,7 @@ def outlives(worker: WorkerProcess, pid: int, metric: str) -> None:
     for one in family:
         one.suspend()
     try:
-        away = wait_until(lambda: worker.page().value(metric) == 0, f"{metric} is 0")
+        away = wait_until(lambda: worker.scrape().value(metric) == 0, f"{metric} is 0")
         assert away < 60
         stays_alive(worker)
     finally:
@@ -116,7 +116,7 @@ def stays_alive(worker: WorkerProcess) -> None:
     deadline = time.monotonic() + 1.3 * LIMIT
 
     def over() -> bool:
-        assert worker.process.poll() is None, worker.log
+        assert worker.process.poll() is None, worker.log_text
         assert worker.get("/live")[0] == 200
         return time.monotonic() > deadline
 
@@ -126,13 +126,13 @@ def stays_alive(worker: WorkerProcess) -> None:
 def test_a_worker_outlives_a_kafka_that_does_not_answer(tmp_path: Path) -> None:
     folder = tmp_path / "kafka"
     folder.mkdir()
-    with running_broker(folder, announce=lambda _: None) as broker:
-        settings = impatient(prepared(broker.bootstrap, f"sqlite:///{tmp_path}/milepost.db"))
-        store = Store(connect(settings.database))
+    with run_broker(folder, report_progress=lambda _: None) as broker:
+        settings = impatient(prepare_settings(broker.bootstrap_servers, f"sqlite:///{tmp_path}/milepost.db"))
+        store = Recorder(make_engine(settings.database))
         with worker_process(settings, tmp_path) as worker:
             worker.wait_until_ready()
             outlives(worker, broker.pid, "milepost_kafka_up")
-            publish(settings, [report(1)])
+            publish(settings, [numbered_report(1)])
             wait_until(lambda: store.count_events() == 1, "the event is recorded")
             assert worker.process.poll() is None
 
@@ -140,16 +140,16 @@ def test_a_worker_outlives_a_kafka_that_does_not_answer(tmp_path: Path) -> None:
 def test_a_worker_outlives_connections_that_the_database_refuses(postgresql_settings: Settings, tmp_path: Path) -> None:
     settings = impatient(postgresql_settings)
     name = make_url(settings.database).database
-    store = Store(connect(settings.database))
-    admin = connect(make_url(settings.database).set(database="postgres").render_as_string(hide_password=False))
+    store = Recorder(make_engine(settings.database))
+    admin = make_engine(make_url(settings.database).set(database="postgres").render_as_string(hide_password=False))
     activity = select(column("pid")).select_from(table("pg_stat_activity")).where(column("datname") == name).subquery()
     with worker_process(settings, tmp_path) as worker:
         worker.wait_until_ready()
         with admin.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             connection.exec_driver_sql(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
             connection.execute(select(func.pg_terminate_backend(column("pid"))).select_from(activity))
-            publish(settings, [report(1)])
-            wait_until(lambda: worker.page().value("milepost_database_up") == 0, "the database is away")
+            publish(settings, [numbered_report(1)])
+            wait_until(lambda: worker.scrape().value("milepost_database_up") == 0, "the database is away")
             stays_alive(worker)
             connection.exec_driver_sql(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
         wait_until(lambda: store.count_events() == 1, "the event is recorded")

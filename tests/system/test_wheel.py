@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from deploy.prometheus.render import FILES
-from models.database.engine import connect
-from models.database.recorder import Store
+from deploy.prometheus.render import CONFIG_FILES
+from models.database.engine import make_engine
+from models.database.recorder import Recorder
 from models.settings import Settings
-from tests.integration.test_streams import report
-from tests.reading import Event
-from tests.workers import free_port, publish, wait_until
+from tests.helpers.oracle import JsonEvent
+from tests.helpers.workers import free_port, publish, wait_until
+from tests.integration.test_streams import numbered_report
 
 CHECKOUT = Path(__file__).parents[2]
 
@@ -62,7 +62,7 @@ def test_the_wheel_holds_the_four_packages_and_no_tests(wheel: Path) -> None:
         "streams",
     }
     assert any(name.startswith("models/migrations/versions/0001") for name in names)
-    assert {"deploy/prometheus/consoles/milepost.lib", "deploy/grafana/dashboards/milepost-gate.json"} <= {*names}
+    assert "deploy/grafana/dashboards/milepost-gate.json" in names
     assert not any(name.startswith("deploy/grafana/") and name.endswith(".py") for name in names)
     for needed in (
         "templates/base.html",
@@ -71,7 +71,7 @@ def test_the_wheel_holds_the_four_packages_and_no_tests(wheel: Path) -> None:
         "static/VENDORED.md",
     ):
         assert f"streams/web/{needed}" in names
-    assert {f"deploy/prometheus/{name}" for name in FILES} <= set(names)
+    assert {f"deploy/prometheus/{name}" for name in CONFIG_FILES} <= set(names)
 
 
 def test_the_installed_worker_records_what_is_published(
@@ -101,11 +101,11 @@ def test_the_installed_worker_records_what_is_published(
         assert Path(path).is_relative_to(installed.parent)
 
     subprocess.run([installed / "milepost", "init"], cwd=tmp_path, env=environment, check=True, capture_output=True)
-    events: list[Event] = [report(number) for number in range(10)]
+    events: list[JsonEvent] = [numbered_report(number) for number in range(10)]
     publish(sqlite_settings, events)
     worker = subprocess.Popen([installed / "milepost", "worker"], cwd=tmp_path, env=environment)
     try:
-        store = Store(connect(environment["MILEPOST_DATABASE"]))
+        store = Recorder(make_engine(environment["MILEPOST_DATABASE"]))
         wait_until(lambda: store.count_events() == 10, "the installed worker records")
         # Its pages came with it.
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=10) as board:

@@ -13,21 +13,21 @@ import pytest
 from kafka import KafkaAdminClient
 from sqlalchemy import update
 
-from deploy.kafka.broker import running_broker
+from deploy.kafka.broker import run_broker
 from models.database import tables
-from models.database.engine import connect, writing
-from models.database.recorder import Store
-from models.domain.events import DATA_TYPES, Reason
-from models.domain.schedule import picture
+from models.database.engine import make_engine, write_transaction
+from models.database.recorder import Recorder
+from models.domain.events import DATA_TYPES, RejectionReason
+from models.domain.schedule import compute_schedule
 from models.settings import Settings
 from streams.agents.forecast import partition_of
-from streams.metrics.milestones import MILESTONE_FAMILIES, WHOLE_FAMILIES
-from tests.conftest import prepared
-from tests.integration.test_streams import report
-from tests.publisher import random_events, shuffled_with_duplicates
-from tests.reading import read_milestones
-from tests.storing import row_of
-from tests.workers import WorkerProcess, free_port, publish, publish_records, wait_until, worker_process
+from streams.metrics.milestones import MILESTONE_FAMILIES, PROGRAMME_FAMILIES
+from tests.conftest import prepare_settings
+from tests.helpers.event_generators import random_events, shuffled_with_duplicates
+from tests.helpers.oracle import expected_milestones
+from tests.helpers.recorder import json_status_row
+from tests.helpers.workers import WorkerProcess, free_port, publish, publish_records, wait_until, worker_process
+from tests.integration.test_streams import numbered_report
 
 PIPELINE = {
     "milepost_events_total",
@@ -56,14 +56,14 @@ PIPELINE = {
 def serving(kafka: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Settings, WorkerProcess]]:
     """Give a worker that has recorded one event and rejected one."""
     folder = tmp_path_factory.mktemp("worker")
-    settings = prepared(kafka, f"sqlite:///{folder}/milepost.db")
+    settings = prepare_settings(kafka, f"sqlite:///{folder}/milepost.db")
     with worker_process(settings, folder) as worker:
         worker.wait_until_ready()
-        publish(settings, [report(1)])
+        publish(settings, [numbered_report(1)])
         publish_records(settings, [(None, [], b"\xff")])
         wait_until(lambda: seen(worker) == 2, "both records are seen")
         wait_until(
-            lambda: bool(worker.page("/metrics/milestones").labels("milepost_milestone_state")), "the event is shown"
+            lambda: bool(worker.scrape("/metrics/milestones").labels("milepost_milestone_state")), "the event is shown"
         )
         wait_until(lambda: not lagging(worker), "nothing waits")
         yield settings, worker
@@ -71,12 +71,12 @@ def serving(kafka: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tu
 
 def seen(worker: WorkerProcess) -> float:
     """Return how many events a worker has seen, whatever became of them."""
-    return worker.page().value("milepost_events_total") or 0
+    return worker.scrape().value("milepost_events_total") or 0
 
 
 def lagging(worker: WorkerProcess) -> bool:
     """Return whether a worker shows a position before the end of the log."""
-    page = worker.page()
+    page = worker.scrape()
     return page.value("milepost_position") != page.value("milepost_log_end")
 
 
@@ -85,11 +85,11 @@ class TestServing:
         self, serving: tuple[Settings, WorkerProcess]
     ) -> None:
         settings, worker = serving
-        page = worker.page()
+        page = worker.scrape()
 
         assert {name for name in PIPELINE if page.labels(name)} == PIPELINE
         reasons = {labels["reason"] for labels in page.labels("milepost_rejected_total")}
-        assert reasons == {reason.value for reason in Reason}
+        assert reasons == {reason.value for reason in RejectionReason}
         outcomes = {(labels["outcome"], labels["type"]) for labels in page.labels("milepost_events_total")}
         assert outcomes == {
             (outcome, event_type)
@@ -110,10 +110,10 @@ class TestServing:
     ) -> None:
         _, worker = serving
         status, text = worker.get("/metrics/milestones")
-        page = worker.page("/metrics/milestones")
+        page = worker.scrape("/metrics/milestones")
 
         assert status == 200
-        names = [*(family.name for family in MILESTONE_FAMILIES), *(family.name for family in WHOLE_FAMILIES)]
+        names = [*(family.name for family in MILESTONE_FAMILIES), *(family.name for family in PROGRAMME_FAMILIES)]
         assert [name for name in names if f"# TYPE {name} gauge" not in text] == []
         assert page.labels("milepost_milestone_planned_timestamp_seconds") == [
             {"programme": "north", "project": "plant", "milestone": "permit-approved"}
@@ -149,10 +149,10 @@ class TestServing:
 
     def test_an_event_is_shown_within_a_second(self, serving: tuple[Settings, WorkerProcess]) -> None:
         settings, worker = serving
-        publish(settings, [report(2, "north/plant", "site-leased")])
+        publish(settings, [numbered_report(2, "north/plant", "site-leased")])
 
         def shown() -> bool:
-            labels = worker.page("/metrics/milestones").labels("milepost_milestone_planned_timestamp_seconds")
+            labels = worker.scrape("/metrics/milestones").labels("milepost_milestone_planned_timestamp_seconds")
             return any(found["milestone"] == "site-leased" for found in labels)
 
         assert wait_until(shown, "the event is shown") < 1
@@ -172,19 +172,19 @@ class TestStartingAndStopping:
 
             assert worker.stop(signal.SIGTERM) < 5
             assert worker.process.returncode == 0
-            assert "Traceback" not in worker.log
-            assert "ERROR" not in worker.log
+            assert "Traceback" not in worker.log_text
+            assert "ERROR" not in worker.log_text
 
     def test_the_first_worker_of_a_new_broker_says_nothing_bad(self, tmp_path: Path) -> None:
         folder = tmp_path / "kafka"
         folder.mkdir()
-        with running_broker(folder, announce=lambda _: None) as broker:
-            settings = prepared(broker.bootstrap, f"sqlite:///{tmp_path}/milepost.db")
+        with run_broker(folder, report_progress=lambda _: None) as broker:
+            settings = prepare_settings(broker.bootstrap_servers, f"sqlite:///{tmp_path}/milepost.db")
             with worker_process(settings, tmp_path) as worker:
                 worker.wait_until_ready()
 
                 assert worker.stop(signal.SIGTERM) < 5
-                assert "ERROR" not in worker.log
+                assert "ERROR" not in worker.log_text
 
     def test_it_stops_within_five_seconds_while_the_database_is_locked(
         self, sqlite_settings: Settings, tmp_path: Path
@@ -193,16 +193,16 @@ class TestStartingAndStopping:
             worker.wait_until_ready()
             locked = sqlite3.connect(sqlite_settings.database.removeprefix("sqlite:///"), isolation_level=None)
             locked.execute("BEGIN IMMEDIATE")
-            publish(sqlite_settings, [report(1)])
-            wait_until(lambda: (worker.page().value("milepost_lag_seconds") or 0) > 0.5, "the event waits")
+            publish(sqlite_settings, [numbered_report(1)])
+            wait_until(lambda: (worker.scrape().value("milepost_lag_seconds") or 0) > 0.5, "the event waits")
 
             assert worker.stop(signal.SIGTERM) < 5
             locked.close()
 
-        assert Store(connect(sqlite_settings.database)).count_events() == 0
+        assert Recorder(make_engine(sqlite_settings.database)).count_events() == 0
 
     def test_a_restart_continues_where_it_was(self, sqlite_settings: Settings, tmp_path: Path) -> None:
-        publish(sqlite_settings, [report(number) for number in range(20)])
+        publish(sqlite_settings, [numbered_report(number) for number in range(20)])
         for expected in (20, 0):
             with worker_process(sqlite_settings, tmp_path) as worker:
                 worker.wait_until_ready()
@@ -214,7 +214,7 @@ class TestStartingAndStopping:
         events = random_events(11, 12_000, programmes=8, projects=40)
         publish(fresh_settings, shuffled_with_duplicates(events, 11))
         settings = fresh_settings.model_copy(update={"batch": 300})
-        store = Store(connect(fresh_settings.database))
+        store = Recorder(make_engine(fresh_settings.database))
         for least in (1, 5_000):
             with worker_process(settings, tmp_path) as worker:
                 wait_until(lambda least=least: store.count_events() >= least, f"{least} events are recorded")  # type: ignore[misc]
@@ -223,10 +223,10 @@ class TestStartingAndStopping:
             worker.wait_until_ready()
             wait_until(lambda: store.count_events() == len(events) and not lagging(worker), "all is recorded")
 
-        facts, _ = store.facts()
+        facts, _ = store.load_facts()
         standings = {
             (row.programme, row.project, row.milestone): (row.planned, row.actual, row.state.value)
-            for row in picture(facts, fresh_day()).standings
+            for row in compute_schedule(facts, fresh_day()).statuses
         }
         assert standings == {
             (row["programme"], row["project"], row["milestone"]): (
@@ -234,7 +234,7 @@ class TestStartingAndStopping:
                 day(row["actual"]),
                 row["state"],
             )
-            for row in read_milestones(events, fresh_day())
+            for row in expected_milestones(events, fresh_day())
         }
 
 
@@ -247,8 +247,8 @@ class TestTwoWorkers:
         with worker_process(settings, tmp_path) as one, worker_process(settings, tmp_path) as other:
             one.wait_until_ready()
             other.wait_until_ready()
-            publish(settings, shuffled_with_duplicates(events, 5), key=lambda event: event["id"].encode())
-            store = Store(connect(settings.database))
+            publish(settings, shuffled_with_duplicates(events, 5), key_of=lambda event: event["id"].encode())
+            store = Recorder(make_engine(settings.database))
             wait_until(lambda: store.count_events() == len(events), "all is recorded")
             everything = {event["subject"].split("/")[0] for event in events}
             wait_until(lambda: shown_by(one) | shown_by(other) == everything, "every programme is shown")
@@ -274,15 +274,15 @@ class TestTwoWorkers:
                 wait_until(lambda: shown_by(other) | shown_by(third) == everything, "every programme is shown")
                 wait_until(lambda: shown_by(other).isdisjoint(shown_by(third)), "each on one")
 
-        facts, _ = store.facts()
-        assert [row_of(standing) for standing in picture(facts, fresh_day()).standings] == read_milestones(
-            events, fresh_day()
-        )
+        facts, _ = store.load_facts()
+        assert [
+            json_status_row(standing) for standing in compute_schedule(facts, fresh_day()).statuses
+        ] == expected_milestones(events, fresh_day())
 
 
 def shown_by(worker: WorkerProcess) -> set[str]:
     """Return the programmes that a worker shows."""
-    return {labels["programme"] for labels in worker.page("/metrics/milestones").labels("milepost_programme_info")}
+    return {labels["programme"] for labels in worker.scrape("/metrics/milestones").labels("milepost_programme_info")}
 
 
 def fresh_day() -> date:
@@ -308,8 +308,8 @@ class TestOneClearLine:
         """Return the one line that a worker ended with."""
         with self.ending(settings, folder) as worker:
             assert worker.process.returncode == 1
-            [line] = [line for line in worker.log.splitlines() if line.startswith("milepost:")]
-            assert "Traceback" not in worker.log
+            [line] = [line for line in worker.log_text.splitlines() if line.startswith("milepost:")]
+            assert "Traceback" not in worker.log_text
             return line
 
     def test_when_kafka_does_not_answer(self, sqlite_settings: Settings, tmp_path: Path) -> None:
@@ -347,7 +347,7 @@ class TestOneClearLine:
         assert "milepost init" in line
 
     def test_when_the_database_is_newer_than_the_program(self, fresh_settings: Settings, tmp_path: Path) -> None:
-        with writing(connect(fresh_settings.database)) as connection:
+        with write_transaction(make_engine(fresh_settings.database)) as connection:
             connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
 
         line = self.said(fresh_settings, tmp_path)
@@ -360,8 +360,8 @@ class TestOneClearLine:
             worker.process.wait(60)
 
             assert worker.process.returncode == 1
-            assert f"milepost: cannot serve on {kafka}" in worker.log
-            assert "Traceback" not in worker.log
+            assert f"milepost: cannot serve on {kafka}" in worker.log_text
+            assert "Traceback" not in worker.log_text
 
     def test_when_sqlite_has_a_worker_already(self, sqlite_settings: Settings, tmp_path: Path) -> None:
         with worker_process(sqlite_settings, tmp_path) as first:
@@ -373,9 +373,9 @@ class TestOneClearLine:
             assert "PostgreSQL" in line
 
     def test_when_the_topic_is_not_the_one_that_was_read(self, fresh_settings: Settings, tmp_path: Path) -> None:
-        store = Store(connect(fresh_settings.database))
-        store.take_up(fresh_settings.events_topic, {0: (0, 0)})
-        with writing(store.engine) as connection:
+        store = Recorder(make_engine(fresh_settings.database))
+        store.resolve_start_offsets(fresh_settings.events_topic, {0: (0, 0)})
+        with write_transaction(store.engine) as connection:
             connection.execute(update(tables.positions).values(next_offset=5))
 
         line = self.said(fresh_settings, tmp_path)
@@ -386,7 +386,7 @@ class TestOneClearLine:
     def test_a_bug_ends_the_process_with_its_traceback_and_the_event_is_read_again(
         self, sqlite_settings: Settings, tmp_path: Path
     ) -> None:
-        publish(sqlite_settings, [report(1)])
+        publish(sqlite_settings, [numbered_report(1)])
         broken = tmp_path / "broken"
         broken.mkdir()
         # A worker with a bug, as near to a real one as can be: the module that Python loads first breaks the store.
@@ -398,7 +398,7 @@ class TestOneClearLine:
             worker.process.wait(60)
 
             assert worker.process.returncode == 1
-            assert "ZeroDivisionError" in worker.log
+            assert "ZeroDivisionError" in worker.log_text
         with worker_process(sqlite_settings, tmp_path) as worker:
             worker.wait_until_ready()
             wait_until(lambda: seen(worker) == 1, "the event is read again")
@@ -411,12 +411,12 @@ def test_a_worker_that_cannot_stop_ends_itself_and_says_what_it_was_doing(
         worker.wait_until_ready()
         locked = sqlite3.connect(sqlite_settings.database.removeprefix("sqlite:///"), isolation_level=None)
         locked.execute("BEGIN IMMEDIATE")
-        publish(sqlite_settings, [report(1)])
-        wait_until(lambda: (worker.page().value("milepost_lag_seconds") or 0) > 0.5, "the event waits")
+        publish(sqlite_settings, [numbered_report(1)])
+        wait_until(lambda: (worker.scrape().value("milepost_lag_seconds") or 0) > 0.5, "the event waits")
 
         worker.stop()
 
         assert worker.process.returncode == 75
-        assert "not stopped within 0.2 s" in worker.log
-        assert "store.py" in worker.log
+        assert "not stopped within 0.2 s" in worker.log_text
+        assert "store.py" in worker.log_text
         locked.close()

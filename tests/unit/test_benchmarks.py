@@ -6,10 +6,10 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from tests.benchmarks.__main__ import BENCHMARKS
-from tests.benchmarks.document import DOCUMENT, write
-from tests.benchmarks.effort import Effort
+from tests.benchmarks.document import DOCUMENT, write_document
 from tests.benchmarks.figures import Figure, Target
-from tests.benchmarks.plot import bars
+from tests.benchmarks.options import RunOptions
+from tests.benchmarks.plot import bar_chart_svg
 
 
 @pytest.mark.parametrize("name", BENCHMARKS)
@@ -24,7 +24,7 @@ def test_what_is_measured_again_takes_the_place_of_what_was(tmp_path: Path) -> N
     targets = [Target("median", 1.5, "least")]
     figures = [Figure("ours: events/s", "number", [1000.0, 3000.0, 2000.0]), Figure("ratio", "ratio", [1.25], targets)]
     for _ in range(2):
-        write({"ingest": figures}, Effort(runs=3), {"cores": "2"}, document)
+        write_document({"ingest": figures}, RunOptions(runs=3), {"cores": "2"}, document)
     text = document.read_text(encoding="utf-8")
     assert "old" not in text
     assert "| ours: events/s | 2,000 | 1,000 | 3,000 |  |  |" in text
@@ -38,11 +38,11 @@ def test_a_benchmark_without_a_place_is_refused(tmp_path: Path) -> None:
     document = tmp_path / "performance.md"
     document.write_text("# Fast\n", encoding="utf-8")
     with pytest.raises(ValueError, match="has no place for record"):
-        write({"record": []}, Effort(), {}, document)
+        write_document({"record": []}, RunOptions(), {}, document)
 
 
 def test_a_plot_has_a_bar_for_each_figure_as_long_as_its_median() -> None:
-    drawn = bars("a < b", {"one & only": Figure("", "number", [100.0]), "other": Figure("", "number", [50.0])})
+    drawn = bar_chart_svg("a < b", {"one & only": Figure("", "number", [100.0]), "other": Figure("", "number", [50.0])})
     picture = ET.fromstring(drawn)  # noqa: S314 - our own
     widths = [float(bar.attrib["width"]) for bar in picture.iter("{http://www.w3.org/2000/svg}rect")]
     assert len(widths) == 2

@@ -11,9 +11,9 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from deploy.cli import app
-from deploy.cli.console import Column, Line, print_lines, print_rows
-from deploy.cli.dead_letters import print_letter, print_list
-from models.database.engine import connect
+from deploy.cli.console import ConsoleColumn, ConsoleLine, print_lines, print_rows
+from deploy.cli.dead_letters import print_dead_letter, print_dead_letters
+from models.database.engine import make_engine
 from models.database.migrate import migrate
 from models.domain.dead_letters import DeadLetter
 from models.text import printable
@@ -232,7 +232,7 @@ def test_a_file_that_is_not_there_is_one_line() -> None:
 
 
 def test_status_of_nothing_is_an_empty_list_or_a_word() -> None:
-    engine = connect("sqlite:///.milepost/milepost.db")
+    engine = make_engine("sqlite:///.milepost/milepost.db")
     migrate(engine)
     engine.dispose()
     assert milepost("status", "--json").stdout == "[]\n"
@@ -282,11 +282,11 @@ def without_styles(text: str) -> str:
 
 def test_what_is_not_printable_is_spelled_out_and_the_rest_stays() -> None:
     assert printable(HOSTILE) == r"\x1b[31mred\x9b2J\r\n\t\x7f\u202e"
-    assert printable("é 中 🏗\n\t", lines=True) == "é 中 🏗\n\t"
+    assert printable("é 中 🏗\n\t", keep_line_breaks=True) == "é 中 🏗\n\t"
 
 
 def test_a_letter_is_shown_whole_and_cannot_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
-    print_letter(LETTER, as_json=False)
+    print_dead_letter(LETTER, as_json=False)
     shown = capsys.readouterr().out
     assert is_harmless(shown.replace("\t", ""))
     lines = shown.splitlines()
@@ -298,7 +298,7 @@ def test_a_letter_is_shown_whole_and_cannot_steer_the_terminal(capsys: pytest.Ca
 
 
 def test_a_letter_in_json_keeps_every_byte(capsys: pytest.CaptureFixture[str]) -> None:
-    print_letter(LETTER, as_json=True)
+    print_dead_letter(LETTER, as_json=True)
     text = capsys.readouterr().out
     assert is_harmless(text.replace("\x7f", ""))
     shown = json.loads(text)
@@ -313,11 +313,11 @@ def test_a_letter_in_json_keeps_every_byte(capsys: pytest.CaptureFixture[str]) -
 
 
 def test_the_list_of_letters_has_one_line_for_each(capsys: pytest.CaptureFixture[str]) -> None:
-    print_list([LETTER], as_json=False)
+    print_dead_letters([LETTER], as_json=False)
     header, line = capsys.readouterr().out.splitlines()
     assert header.split() == ["key", "reason", "source", "detail"]
     assert is_harmless(line)
-    print_list([LETTER], as_json=True)
+    print_dead_letters([LETTER], as_json=True)
     [row] = json.loads(capsys.readouterr().out)
     assert (row["key"], row["reason"], row["source"]) == (LETTER.key, LETTER.reason, HOSTILE)
 
@@ -326,7 +326,12 @@ def test_a_narrow_terminal_leaves_out_what_can_be_spared_and_says_so(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
-    columns = [Column("name"), Column("plan", spare=2), Column("note", spare=1), Column("nothing")]
+    columns = [
+        ConsoleColumn("name"),
+        ConsoleColumn("plan", drop_order=2),
+        ConsoleColumn("note", drop_order=1),
+        ConsoleColumn("nothing"),
+    ]
     rows = [["a" * 20, "b" * 20, "[red]c[/red]", ""]]
     monkeypatch.setenv("COLUMNS", "80")
     print_rows(columns, rows)
@@ -343,7 +348,12 @@ def test_a_narrow_terminal_leaves_out_what_can_be_spared_and_says_so(
 def test_in_a_terminal_what_rows_share_stands_above_them_and_a_narrow_one_breaks_long_cells(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    columns = [Column("project", heads=True), Column("milestone"), Column("driver", breaks="/"), Column("n", spare=1)]
+    columns = [
+        ConsoleColumn("project", is_group_heading=True),
+        ConsoleColumn("milestone"),
+        ConsoleColumn("driver", break_after="/"),
+        ConsoleColumn("n", drop_order=1),
+    ]
     rows = [["quay", "opened", f"{'d' * 20}/{'m' * 20}", "1"], ["quay", "built", "", "2"], ["dock", "built", "", "3"]]
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
 
@@ -363,7 +373,7 @@ def test_in_a_terminal_what_rows_share_stands_above_them_and_a_narrow_one_breaks
 def test_lines_wrap_below_where_they_begin_in_a_terminal_and_not_at_all_in_a_pipe(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lines = [Line("first", style="bold"), Line(""), Line(f"[b]{HOSTILE} " + "word " * 6, indent=3)]
+    lines = [ConsoleLine("first", style="bold"), ConsoleLine(""), ConsoleLine(f"[b]{HOSTILE} " + "word " * 6, indent=3)]
     print_lines(lines)
     pipe = capsys.readouterr().out
     assert pipe.splitlines() == ["first", "", f"   [b]{printable(HOSTILE)} word word word word word word"]

@@ -7,24 +7,24 @@ import pytest
 import yaml
 
 from deploy.grafana.__main__ import main
-from deploy.metrics_docs import references
-from tests import asked
+from deploy.metrics_docs import list_metric_docs
+from tests.helpers import queries
 
 CHECKOUT = Path(__file__).parents[2]
 UIDS = {"milepost-programme", "milepost-gate", "milepost-pipeline"}
 PANELS = [
     pytest.param(panel, id=f"{uid} / {panel['title']}")
-    for uid, dashboard in asked.dashboards().items()
-    for panel in asked.panels(dashboard)
+    for uid, dashboard in queries.dashboards().items()
+    for panel in queries.data_panels(dashboard)
 ]
-QUERIES = [*asked.of_dashboards(), *asked.of_rules(), *asked.of_consoles()]
+QUERIES = [*queries.dashboard_queries(), *queries.rule_queries()]
 
 
 def test_the_files_are_as_the_code_writes_them(tmp_path: Path) -> None:
     assert main([str(tmp_path)]) == 0
     written = {path.name: path.read_text(encoding="utf-8") for path in tmp_path.iterdir()}
 
-    assert written == {path.name: path.read_text(encoding="utf-8") for path in asked.DASHBOARDS.iterdir()}, (
+    assert written == {path.name: path.read_text(encoding="utf-8") for path in queries.DASHBOARDS_DIR.iterdir()}, (
         "run `make generated`"
     )
 
@@ -35,22 +35,23 @@ def test_without_a_folder_it_says_what_to_do(capsys: pytest.CaptureFixture[str])
 
 
 def test_there_are_three() -> None:
-    assert asked.dashboards().keys() == UIDS
+    assert queries.dashboards().keys() == UIDS
 
 
-@pytest.mark.parametrize("query", QUERIES, ids=lambda query: query.where)
-def test_every_metric_that_is_asked_for_exists(query: asked.Asked) -> None:
-    exposed = {name for reference in references() for name in reference.samples}
+@pytest.mark.parametrize("query", QUERIES, ids=lambda query: query.location)
+def test_every_metric_that_is_asked_for_exists(query: queries.PromQuery) -> None:
+    exposed = {name for reference in list_metric_docs() for name in reference.sample_names}
 
-    assert query.metrics <= exposed | asked.recorded()
+    assert query.metrics <= exposed | queries.recording_rule_names()
 
 
 def test_every_promised_metric_of_milestones_is_shown_or_recorded() -> None:
     used = frozenset[str]().union(*(query.metrics for query in QUERIES))
-    unused = {name for reference in references() for name in reference.samples} - used
+    unused = {name for reference in list_metric_docs() for name in reference.sample_names} - used
 
     # Sums and counts of histograms, and what only a person asks for.
     assert {name for name in unused if not name.endswith(("_sum", "_count"))} == {
+        "milepost_milestone_actual_timestamp_seconds",
         "milepost_project_investment",
         "milepost_project_jobs",
     }
@@ -58,7 +59,7 @@ def test_every_promised_metric_of_milestones_is_shown_or_recorded() -> None:
 
 @pytest.mark.parametrize("uid", sorted(UIDS))
 def test_a_dashboard_is_found_kept_and_laid_out(uid: str) -> None:
-    dashboard = asked.dashboards()[uid]
+    dashboard = queries.dashboards()[uid]
     ids = [panel["id"] for panel in dashboard["panels"]]
     boxes = [panel["gridPos"] for panel in dashboard["panels"]]
     cells = [
@@ -86,23 +87,23 @@ def test_a_panel_says_what_it_shows_and_asks_the_prometheus_that_is_chosen(panel
         assert part["datasource"] == {"type": "prometheus", "uid": "${datasource}"}
 
 
-@pytest.mark.parametrize("query", list(asked.of_dashboards()), ids=lambda query: query.where)
-def test_a_query_uses_only_variables_that_the_dashboard_has(query: asked.Asked) -> None:
-    uid = query.where.split(" / ")[0]
-    names = {one["name"] for one in asked.dashboards()[uid]["templating"]["list"]}
+@pytest.mark.parametrize("query", list(queries.dashboard_queries()), ids=lambda query: query.location)
+def test_a_query_uses_only_variables_that_the_dashboard_has(query: queries.PromQuery) -> None:
+    uid = query.location.split(" / ")[0]
+    names = {one["name"] for one in queries.dashboards()[uid]["templating"]["list"]}
     used = {part.split('"')[0].split("]")[0] for part in query.expr.split("$")[1:]}
 
     assert used <= names | {"__rate_interval"}
 
 
 def test_what_alerts_link_to_is_there() -> None:
-    for path in asked.RULES.glob("*.yml"):
+    for path in queries.RULES_DIR.glob("*.yml"):
         for group in yaml.safe_load(path.read_text(encoding="utf-8"))["groups"]:
             for rule in group["rules"]:
                 if link := rule.get("annotations", {}).get("dashboard_url"):
                     address, _, query = link.partition("?")
                     uid = address.rpartition("/")[2]
-                    variables = {one["name"] for one in asked.dashboards()[uid]["templating"]["list"]}
+                    variables = {one["name"] for one in queries.dashboards()[uid]["templating"]["list"]}
                     assert {one.split("=")[0].removeprefix("var-") for one in query.split("&") if one} <= variables
 
 

@@ -10,8 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from models.errors import RacedError
-from models.failpoints import PLACES, Action, Failpoint, Place, arm, failpoint, read_failpoint
+from models.errors import ConcurrentWriteError
+from models.failpoints import (
+    FAILPOINT_NAMES,
+    Failpoint,
+    FailpointAction,
+    FailpointName,
+    arm_failpoint,
+    hit_failpoint,
+    parse_failpoint,
+)
 from models.settings import SettingsError, read_settings
 
 CHECKOUT = Path(__file__).parents[2]
@@ -20,40 +28,40 @@ CHECKOUT = Path(__file__).parents[2]
 @pytest.fixture(autouse=True)
 def _none_is_left() -> Iterator[None]:
     yield
-    arm(None)
+    arm_failpoint(None)
 
 
 def test_one_that_is_not_set_does_nothing() -> None:
-    for place in PLACES:
-        failpoint(place)
+    for place in FAILPOINT_NAMES:
+        hit_failpoint(place)
 
 
 def test_it_acts_the_time_it_says_and_only_then() -> None:
-    arm(read_failpoint("before-commit=error@3"))
+    arm_failpoint(parse_failpoint("before-commit=error@3"))
     failed = []
     for time in range(1, 6):
         try:
-            failpoint("before-commit")
-        except RacedError:
+            hit_failpoint("before-commit")
+        except ConcurrentWriteError:
             failed.append(time)
 
     assert failed == [3]
 
 
 def test_other_places_are_passed() -> None:
-    arm(read_failpoint("before-commit=error"))
-    for place in PLACES:
+    arm_failpoint(parse_failpoint("before-commit=error"))
+    for place in FAILPOINT_NAMES:
         if place != "before-commit":
-            failpoint(place)
-    with pytest.raises(RacedError, match="failpoint before-commit"):
-        failpoint("before-commit")
+            hit_failpoint(place)
+    with pytest.raises(ConcurrentWriteError, match="failpoint before-commit"):
+        hit_failpoint("before-commit")
 
 
 def test_a_kill_ends_the_process_where_it_is() -> None:
     program = (
-        "from models.failpoints import arm, failpoint, read_failpoint\n"
-        "arm(read_failpoint('after-commit=kill@2'))\n"
-        "for number in range(3): failpoint('after-commit'); print(number, flush=True)"
+        "from models.failpoints import arm_failpoint, hit_failpoint, parse_failpoint\n"
+        "arm_failpoint(parse_failpoint('after-commit=kill@2'))\n"
+        "for number in range(3): hit_failpoint('after-commit'); print(number, flush=True)"
     )
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
 
@@ -62,11 +70,11 @@ def test_a_kill_ends_the_process_where_it_is() -> None:
 
 
 def test_a_hang_holds_the_thread_that_came_there_and_no_other() -> None:
-    arm(read_failpoint("after-signal=hang"))
+    arm_failpoint(parse_failpoint("after-signal=hang"))
     passed = threading.Event()
 
     def come_there() -> None:
-        failpoint("after-signal")
+        hit_failpoint("after-signal")
         passed.set()
 
     held = threading.Thread(target=come_there, daemon=True)
@@ -74,19 +82,19 @@ def test_a_hang_holds_the_thread_that_came_there_and_no_other() -> None:
 
     assert not passed.wait(0.2)
     assert held.is_alive()
-    failpoint("after-signal")
+    hit_failpoint("after-signal")
 
 
 @pytest.mark.parametrize(
     ("text", "read"),
     [
         ("", None),
-        ("block-loop=hang", Failpoint("block-loop", Action.HANG, 1)),
-        ("after-telling=kill@12", Failpoint("after-telling", Action.KILL, 12)),
+        ("block-loop=hang", Failpoint("block-loop", FailpointAction.HANG, 1)),
+        ("after-telling=kill@12", Failpoint("after-telling", FailpointAction.KILL, 12)),
     ],
 )
 def test_what_is_said_is_what_is_set(text: str, read: Failpoint | None) -> None:
-    assert read_failpoint(text) == read
+    assert parse_failpoint(text) == read
 
 
 @pytest.mark.parametrize(
@@ -109,8 +117,8 @@ def test_a_wrong_one_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch, text: 
     assert "\n" not in str(refused.value)
 
 
-@pytest.mark.parametrize("place", PLACES)
-def test_every_place_is_in_the_code_once(place: Place) -> None:
+@pytest.mark.parametrize("place", FAILPOINT_NAMES)
+def test_every_place_is_in_the_code_once(place: FailpointName) -> None:
     found = [
         path.name
         for package in ("models", "streams", "consumers", "deploy")

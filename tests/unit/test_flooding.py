@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from prometheus_client import generate_latest
 
 from streams.flooding import LEAST, WINDOW, RecentOutcomes
-from streams.metrics.pipeline import MAX_SOURCES, OTHER, Metrics
-from tests.workers import Page
+from streams.metrics.pipeline import MAX_SOURCES, OTHER_SOURCE, Metrics
+from tests.helpers.workers import MetricsPage
 
 REJECTED, TAKEN = True, False
 
@@ -54,8 +54,8 @@ def test_only_the_newest_thousand_count(runs: list[tuple[bool, int]]) -> None:
     assert floods(outcomes) is (len(newest) >= LEAST and newest.count(REJECTED) > newest.count(TAKEN))
 
 
-def page_of(metrics: Metrics) -> Page:
-    return Page(generate_latest(metrics.registry).decode())
+def page_of(metrics: Metrics) -> MetricsPage:
+    return MetricsPage(generate_latest(metrics.registry).decode())
 
 
 def shown(metrics: Metrics, source: str) -> float | None:
@@ -64,28 +64,28 @@ def shown(metrics: Metrics, source: str) -> float | None:
 
 def test_each_source_is_judged_by_itself_and_comes_back_to_nought() -> None:
     metrics = Metrics("0")
-    metrics.judged([("bad", REJECTED), ("good", TAKEN)] * 200)
+    metrics.count_source_outcomes([("bad", REJECTED), ("good", TAKEN)] * 200)
     assert (shown(metrics, "bad"), shown(metrics, "good")) == (1, 0)
 
-    metrics.judged([("bad", TAKEN)] * 200)
+    metrics.count_source_outcomes([("bad", TAKEN)] * 200)
     assert shown(metrics, "bad") == 0
 
 
 def test_what_names_no_source_is_other() -> None:
     metrics = Metrics("0")
-    metrics.judged([(None, REJECTED)] * 100)
+    metrics.count_source_outcomes([(None, REJECTED)] * 100)
 
-    assert shown(metrics, OTHER) == 1
+    assert shown(metrics, OTHER_SOURCE) == 1
 
 
 def test_made_up_sources_share_a_name_and_take_none_from_those_that_were_heard() -> None:
     metrics = Metrics("0")
-    metrics.judged((f"made-up-{number}", REJECTED) for number in range(10 * MAX_SOURCES))
-    metrics.heard("honest", 1.0)
-    metrics.judged([("honest", TAKEN)])
+    metrics.count_source_outcomes((f"made-up-{number}", REJECTED) for number in range(10 * MAX_SOURCES))
+    metrics.source_seen("honest", 1.0)
+    metrics.count_source_outcomes([("honest", TAKEN)])
 
     names = {labels["source"] for labels in page_of(metrics).labels("milepost_source_flooding")}
     assert len(names) == MAX_SOURCES + 2
-    assert names >= {OTHER, "honest"}
-    assert shown(metrics, OTHER) == 1
+    assert names >= {OTHER_SOURCE, "honest"}
+    assert shown(metrics, OTHER_SOURCE) == 1
     assert page_of(metrics).labels("milepost_source_last_event_timestamp_seconds") == [{"source": "honest"}]

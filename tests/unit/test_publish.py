@@ -9,17 +9,17 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 
-from consumers.event_files import EventFileError, Written, opened
-from consumers.publish import Checked, Mode, _record, _UnsendableError, check
+from consumers.event_files import EventFileError, EventLine, open_events
+from consumers.publish import ContentMode, Validated, _encode_record, _UnsendableError, validate
 from models.domain.cloudevents import decode
 from models.domain.events import Event, Rejection
-from tests import publisher
-from tests.reading import Event as Json
+from tests.helpers import event_generators
+from tests.helpers.oracle import JsonEvent as Json
 
 # 2026-11-01T00:00:00Z
 NOW_MS = 1_793_491_200_000
 HEADERS = [("content-type", b"application/cloudevents+json")]
-Write = Callable[[str, str | bytes], list[Written]]
+Write = Callable[[str, str | bytes], list[EventLine]]
 
 
 @pytest.fixture
@@ -27,24 +27,24 @@ def written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
     """Give a function that writes a file and reads it as events."""
     monkeypatch.chdir(tmp_path)
 
-    def write(name: str, text: str | bytes) -> list[Written]:
+    def write(name: str, text: str | bytes) -> list[EventLine]:
         Path(name).write_bytes(text if isinstance(text, bytes) else text.encode())
-        with opened([name], io.BytesIO(), again=False) as read:
+        with open_events([name], io.BytesIO(), reread=False) as read:
             return list(read())
 
     return write
 
 
-def documents(found: list[Written]) -> list[Any]:
+def documents(found: list[EventLine]) -> list[Any]:
     assert [place.fault for place in found] == [None] * len(found)
     return [json.loads(place.value) for place in found]
 
 
-def checked(found: list[Written], allowed: dict[str, list[str]] | None = None) -> list[Checked]:
-    return list(check(found, NOW_MS, allowed or {}))
+def checked(found: list[EventLine], allowed: dict[str, list[str]] | None = None) -> list[Validated]:
+    return list(validate(found, NOW_MS, allowed or {}))
 
 
-def reasons(found: list[Written]) -> list[str]:
+def reasons(found: list[EventLine]) -> list[str]:
     return [
         f"{where}: {outcome.reason}: {outcome.detail}" if isinstance(outcome, Rejection) else f"{where}: fine"
         for where, outcome, _ in checked(found)
@@ -62,7 +62,7 @@ def report(**more: object) -> Json:
 
 def test_json_lines_keep_their_very_bytes_and_their_line_numbers_and_blank_lines_are_skipped(written: Write) -> None:
     found = written("x.jsonl", b'\n {"a" : 1} \n\r\n  \n{broken\r\n\xff\n{"b":2}')
-    assert [(place.where, place.value) for place in found] == [
+    assert [(place.location, place.value) for place in found] == [
         ("x.jsonl:2", b' {"a" : 1} '),
         ("x.jsonl:5", b"{broken"),
         ("x.jsonl:6", b"\xff"),
@@ -84,19 +84,19 @@ def test_a_byte_order_mark_is_no_part_of_an_event(written: Write) -> None:
 
 def test_standard_input_and_pipes_can_be_read_twice(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text("{}\n")
-    with opened(["-", str(tmp_path / "a.jsonl")], io.BytesIO(b'{"a":1}\n{"b":2}\n'), again=True) as read:
+    with open_events(["-", str(tmp_path / "a.jsonl")], io.BytesIO(b'{"a":1}\n{"b":2}\n'), reread=True) as read:
         for _ in range(2):
             assert [place.value for place in read()] == [b'{"a":1}', b'{"b":2}', b"{}"]
-            assert next(read()).where == "<stdin>:1"
+            assert next(read()).location == "<stdin>:1"
 
 
 def test_a_file_that_is_not_there_is_told_before_any_is_read(tmp_path: Path) -> None:
     with (
         pytest.raises(EventFileError, match=r"nowhere\.jsonl cannot be read: No such file"),
-        opened(["-", str(tmp_path / "nowhere.jsonl")], io.BytesIO(), again=False),
+        open_events(["-", str(tmp_path / "nowhere.jsonl")], io.BytesIO(), reread=False),
     ):
         pass
-    with pytest.raises(EventFileError, match="directory"), opened([str(tmp_path)], io.BytesIO(), again=False):
+    with pytest.raises(EventFileError, match="directory"), open_events([str(tmp_path)], io.BytesIO(), reread=False):
         pass
 
 
@@ -128,21 +128,21 @@ def test_csv_columns_named_like_attributes_go_to_the_envelope_and_dotted_names_n
 
 def test_csv_lines_are_counted_through_blank_lines_and_quoted_line_breaks(written: Write) -> None:
     found = written("x.csv", '\nid,remark\n1,"a\nb"\n\n2,c\n,\n3,d\n')
-    assert [place.where for place in found] == ["x.csv:3", "x.csv:6", "x.csv:8"]
+    assert [place.location for place in found] == ["x.csv:3", "x.csv:6", "x.csv:8"]
 
 
 def test_csv_that_cannot_be_meant_is_told_with_its_line(written: Write) -> None:
     found = written("x.csv", "id,a,a.b\n1,x,y\n2,x,,more\n3,x\n")
-    assert [(place.where, place.fault) for place in found] == [
+    assert [(place.location, place.fault) for place in found] == [
         ("x.csv:2", "column a.b and another one say two things of the same field"),
         ("x.csv:3", "cell 4 ('more') has no name in the header"),
         ("x.csv:4", None),
     ]
     [twice] = written("x.csv", "id,id\n1,2\n")
-    assert (twice.where, twice.fault) == ("x.csv:1", "the header names 'id' twice")
+    assert (twice.location, twice.fault) == ("x.csv:1", "the header names 'id' twice")
     fine, latin = written("x.csv", b"id,name\n1,a\n2,\xe9\n3,b\n")
     assert fine.fault is None
-    assert (latin.where, latin.fault) == ("x.csv:3", "not UTF-8 at byte 2 of the line")
+    assert (latin.location, latin.fault) == ("x.csv:3", "not UTF-8 at byte 2 of the line")
     *_, open_quote = written("x.csv", 'id,name\n1,a\n2,"b\n')
     assert "not CSV" in (open_quote.fault or "")
 
@@ -162,7 +162,7 @@ def test_yaml_is_a_list_or_several_documents_each_with_its_line(written: Write) 
         "# plans\n- id: 17\n  time: 2026-01-01T12:00:00Z\n  data: {date: 2026-06-01, jobs: 12, late: no}\n"
         "-\n  id: b\n  specversion: 1.0\n---\nid: 0x1\ndata:\n  lag_days: -3\n---\n---\n[]\n",
     )
-    assert [place.where for place in found] == ["x.yaml:2", "x.yaml:6", "x.yaml:9"]
+    assert [place.location for place in found] == ["x.yaml:2", "x.yaml:6", "x.yaml:9"]
     first, second, third = documents(found)
     assert first == {
         "specversion": "1.0",
@@ -194,7 +194,7 @@ def test_yaml_anchors_and_merges_work_for_what_events_share(written: Write) -> N
 )
 def test_yaml_that_is_none_is_told_with_its_line(written: Write, text: str | bytes, where: str, fault: str) -> None:
     *_, last = written("x.yaml", text)
-    assert last.where == where
+    assert last.location == where
     assert fault in (last.fault or "")
 
 
@@ -237,21 +237,21 @@ def test_fields_that_nobody_will_read_are_named(written: Write) -> None:
     odd = report(data={**report()["data"], "colour": "blue", "Remark": "typo"})
     [one, other] = checked(written("x.jsonl", json.dumps(odd) + "\n" + json.dumps(report())))
     assert isinstance(one.outcome, Event)
-    assert one.unknown == ["Remark", "colour"]
-    assert other.unknown == ()
+    assert one.unknown_fields == ["Remark", "colour"]
+    assert other.unknown_fields == ()
 
 
 # Records
 
 
-def place(event: object) -> Written:
-    return Written("x.jsonl:1", json.dumps(event).encode())
+def place(event: object) -> EventLine:
+    return EventLine("x.jsonl:1", json.dumps(event).encode())
 
 
 @settings(deadline=None)
-@given(publisher.events())
+@given(event_generators.events())
 def test_both_modes_carry_the_same_event_and_the_programme_is_the_key(event: Json) -> None:
-    structured, binary = (_record(place(event), mode) for mode in Mode)
+    structured, binary = (_encode_record(place(event), mode) for mode in ContentMode)
     expected = decode(HEADERS, place(event).value)
     assert isinstance(expected, Event)
     assert decode(structured.headers, structured.value) == expected
@@ -262,7 +262,7 @@ def test_both_modes_carry_the_same_event_and_the_programme_is_the_key(event: Jso
 
 def test_binary_mode_follows_the_kafka_binding() -> None:
     event = report(traceparent="00-ab", sampled=True, sequence=7, dataschema=None)
-    record = _record(place(event), Mode.BINARY)
+    record = _encode_record(place(event), ContentMode.BINARY)
     named = dict(record.headers)
     assert named.pop("content-type") == b"application/json"
     attributes = {
@@ -275,10 +275,10 @@ def test_binary_mode_follows_the_kafka_binding() -> None:
 
 def test_binary_mode_sends_coded_data_as_what_it_codes_and_no_data_as_an_empty_object() -> None:
     coded = {name: value for name, value in report().items() if name != "data"} | {"data_base64": "eyJhIjoxfQ=="}
-    assert _record(place(coded), Mode.BINARY).value == b'{"a":1}'
+    assert _encode_record(place(coded), ContentMode.BINARY).value == b'{"a":1}'
     del coded["data_base64"]
-    assert _record(place(coded), Mode.BINARY).value == b"{}"
-    assert _record(place(coded | {"data": None}), Mode.BINARY).value == b"{}"
+    assert _encode_record(place(coded), ContentMode.BINARY).value == b"{}"
+    assert _encode_record(place(coded | {"data": None}), ContentMode.BINARY).value == b"{}"
 
 
 @pytest.mark.parametrize(
@@ -299,13 +299,13 @@ def test_binary_mode_sends_coded_data_as_what_it_codes_and_no_data_as_an_empty_o
     ],
 )
 def test_what_is_sent_unchecked_goes_untouched_with_the_key_that_can_be_read(value: bytes, key: bytes | None) -> None:
-    record = _record(Written("x:1", value), Mode.STRUCTURED)
+    record = _encode_record(EventLine("x:1", value), ContentMode.STRUCTURED)
     assert (record.key, record.headers, record.value) == (key, HEADERS, value)
 
 
 def test_what_has_no_attributes_cannot_go_in_binary_mode() -> None:
     for value in (b"{broken", b"[1]", b'{"data_base64":"%"}'):
         with pytest.raises(_UnsendableError, match="binary mode"):
-            _record(Written("x:1", value), Mode.BINARY)
+            _encode_record(EventLine("x:1", value), ContentMode.BINARY)
     with pytest.raises(_UnsendableError, match="no name"):
-        _record(Written("x:1", b"", "cell 4 has no name"), Mode.STRUCTURED)
+        _encode_record(EventLine("x:1", b"", "cell 4 has no name"), ContentMode.STRUCTURED)

@@ -10,7 +10,7 @@ import pytest
 import typer.main
 
 from deploy.cli.app import app
-from tests.alerting import alerts
+from tests.helpers.promtool import alert_rules
 
 RUNBOOK = (Path(__file__).parents[2] / "docs" / "runbook.md").read_text(encoding="utf-8")
 _PIECES = re.split(r"^## (.+)\n", RUNBOOK, flags=re.MULTILINE)[1:]
@@ -30,7 +30,7 @@ PAGES = {"/live", "/ready", "/metrics", "/metrics/milestones"}
 
 
 def test_every_alert_has_its_heading_and_every_heading_its_alert() -> None:
-    assert sorted(SECTIONS) == sorted(alerts())
+    assert sorted(SECTIONS) == sorted(alert_rules())
 
 
 @pytest.mark.parametrize("heading", SECTIONS)

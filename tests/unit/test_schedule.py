@@ -6,17 +6,17 @@ import pytest
 
 from models.domain.claims import (
     Claim,
-    Dependency,
+    DependencyClaims,
     DependencyKey,
     Facts,
-    Milestone,
+    MilestoneClaims,
     MilestoneKey,
-    Project,
+    ProjectClaims,
     ProjectKey,
     Register,
 )
 from models.domain.events import Money
-from models.domain.schedule import Standing, State, picture
+from models.domain.schedule import MilestoneStatus, State, compute_schedule
 from models.domain.timestamps import Stamp
 
 TODAY = date(2026, 3, 10)
@@ -32,28 +32,28 @@ def stamp(number: int) -> Stamp:
     return Stamp(f"2026-01-{number:02}T12:00:00\toffice\te-{number}")
 
 
-def planned(days: int) -> Milestone:
-    return Milestone(baseline=claim(1, days), planned=claim(2, days))
+def planned(days: int) -> MilestoneClaims:
+    return MilestoneClaims(baseline=claim(1, days), planned=claim(2, days))
 
 
-def gate(milestone: Milestone, project: Project | None = None, on: date = TODAY) -> Standing:
+def gate(milestone: MilestoneClaims, project: ProjectClaims | None = None, on: date = TODAY) -> MilestoneStatus:
     projects = {} if project is None else {ProjectKey("north", "wharf"): project}
-    [standing] = picture(Facts(milestones={GATE: milestone}, projects=projects), on).standings
+    [standing] = compute_schedule(Facts(milestones={GATE: milestone}, projects=projects), on).statuses
     return standing
 
 
-def numbers(standing: Standing) -> tuple[int | None, int | None, int | None, State]:
+def numbers(standing: MilestoneStatus) -> tuple[int | None, int | None, int | None, State]:
     """Give forecast (days from today), slip, float and state."""
     forecast = None if standing.forecast is None else (standing.forecast - TODAY).days
     return forecast, standing.slip_days, standing.float_days, standing.state
 
 
 def test_of_nothing_there_is_an_empty_picture() -> None:
-    assert picture(Facts(), TODAY).standings == []
+    assert compute_schedule(Facts(), TODAY).statuses == []
 
 
 def test_what_is_planned_stands_as_planned() -> None:
-    assert gate(planned(10)) == Standing(
+    assert gate(planned(10)) == MilestoneStatus(
         "north",
         "wharf",
         "permit-approved",
@@ -67,7 +67,7 @@ def test_what_is_planned_stands_as_planned() -> None:
         state=State.PLANNED,
         driver=None,
         dependents=0,
-        last=stamp(2),
+        last_claim_stamp=stamp(2),
         amount=None,
     )
 
@@ -75,9 +75,9 @@ def test_what_is_planned_stands_as_planned() -> None:
 P, E, A = "planned", "estimated", "actual"
 
 
-def claimed(*claims: tuple[str, int], cancelled: int | None = None) -> Milestone:
+def claimed(*claims: tuple[str, int], cancelled: int | None = None) -> MilestoneClaims:
     """Give the milestone of these claims, the oldest first; one of them, by number, was a cancellation."""
-    milestone = Milestone(cancelled=None if cancelled is None else stamp(cancelled))
+    milestone = MilestoneClaims(cancelled=None if cancelled is None else stamp(cancelled))
     for number, (kind, days) in enumerate(claims, start=1):
         setattr(milestone, kind, claim(number, days))
         if kind == P and milestone.baseline is None:
@@ -112,7 +112,7 @@ def claimed(*claims: tuple[str, int], cancelled: int | None = None) -> Milestone
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_a_milestone_stands_as_its_claims_and_the_day_say(
-    why: str, milestone: Milestone, expected: tuple[int | None, int | None, int | None, State]
+    why: str, milestone: MilestoneClaims, expected: tuple[int | None, int | None, int | None, State]
 ) -> None:
     assert numbers(gate(milestone)) == expected, why
 
@@ -129,9 +129,9 @@ def test_an_overdue_gate_is_pushed_day_by_day_and_only_that() -> None:
 
 
 def test_the_milestones_of_a_withdrawn_project_count_as_cancelled() -> None:
-    withdrawn = Project(registered=stamp(1), withdrawn=stamp(2))
+    withdrawn = ProjectClaims(registered=stamp(1), withdrawn=stamp(2))
     assert numbers(gate(planned(5), withdrawn)) == (5, 0, None, State.CANCELLED)
-    back = Project(registered=stamp(3), withdrawn=stamp(2))
+    back = ProjectClaims(registered=stamp(3), withdrawn=stamp(2))
     assert numbers(gate(planned(5), back)) == (5, 0, 0, State.PLANNED)
 
 
@@ -139,26 +139,29 @@ def test_another_projects_withdrawal_is_its_own_business() -> None:
     facts = Facts(
         milestones={GATE: planned(5)},
         projects={
-            ProjectKey("north", "pier"): Project(withdrawn=stamp(9)),
-            ProjectKey("south", "wharf"): Project(withdrawn=stamp(9)),
+            ProjectKey("north", "pier"): ProjectClaims(withdrawn=stamp(9)),
+            ProjectKey("south", "wharf"): ProjectClaims(withdrawn=stamp(9)),
         },
     )
-    assert [standing.state for standing in picture(facts, TODAY).standings] == [State.PLANNED]
+    assert [standing.state for standing in compute_schedule(facts, TODAY).statuses] == [State.PLANNED]
 
 
 def test_a_milestone_that_is_only_waited_for_is_unknown() -> None:
     key = DependencyKey("north", "wharf", "permit-approved", "basin", "site-leased")
     facts = Facts(
         milestones={GATE: planned(5)},
-        dependencies={key: Dependency(declared=Register(stamp(1), 0), withdrawn=stamp(2))},
-        projects={ProjectKey("north", "basin"): Project(withdrawn=stamp(3))},
+        dependencies={key: DependencyClaims(declared=Register(stamp(1), 0), withdrawn=stamp(2))},
+        projects={ProjectKey("north", "basin"): ProjectClaims(withdrawn=stamp(3))},
     )
-    assert [(standing[:3], standing.state, standing.last) for standing in picture(facts, TODAY).standings] == [
+    assert [
+        (standing[:3], standing.state, standing.last_claim_stamp)
+        for standing in compute_schedule(facts, TODAY).statuses
+    ] == [
         (("north", "basin", "site-leased"), State.CANCELLED, None),
         (GATE, State.PLANNED, stamp(2)),
     ]
     facts.projects.clear()
-    assert [standing.state for standing in picture(facts, TODAY).standings] == [State.UNKNOWN, State.PLANNED]
+    assert [standing.state for standing in compute_schedule(facts, TODAY).statuses] == [State.UNKNOWN, State.PLANNED]
 
 
 def test_a_picture_is_sorted_by_programme_project_and_milestone() -> None:
@@ -170,16 +173,16 @@ def test_a_picture_is_sorted_by_programme_project_and_milestone() -> None:
         ("n.2", "a-z", "y"),
     ]
     facts = Facts(milestones={MilestoneKey(*name): planned(1) for name in names})
-    assert [standing[:3] for standing in picture(facts, TODAY).standings] == sorted(names)
+    assert [standing[:3] for standing in compute_schedule(facts, TODAY).statuses] == sorted(names)
 
 
 def test_the_newest_claims_stamp_and_amount_are_told() -> None:
     standing = gate(
-        Milestone(
+        MilestoneClaims(
             claim(1, 10), claim(2, 10, Money(5, "EUR")), estimated=claim(3, 11), cancelled=Stamp("2026-01-02T00\ta\tb")
         )
     )
-    assert (standing.last, standing.amount) == (stamp(3), Money(5, "EUR"))
+    assert (standing.last_claim_stamp, standing.amount) == (stamp(3), Money(5, "EUR"))
 
 
 def test_states_are_tried_in_the_contracts_order() -> None:

@@ -9,47 +9,53 @@ import pytest
 from sqlalchemy import Engine
 
 from deploy.cli.status import print_status
-from models.database.engine import DatabaseError, connect
-from models.database.ledger import Entry
+from models.database.engine import DatabaseError, make_engine
+from models.database.ledger import DecodedRecord
 from models.database.migrate import migrate
-from models.database.positions import Span
-from models.database.recorder import Batch, Store
+from models.database.positions import OffsetRange
+from models.database.recorder import Batch, Recorder
 from models.domain.cloudevents import decode
-from models.views.queries import Question, QuestionError, read_as_of, read_day, read_name
-from models.views.status import Row, as_json, read_status, told_set_aside
-from tests.publisher import random_events, structured
-from tests.reading import DEPENDENCY_DECLARED, PROJECT_REGISTERED, REPORTED, Event, read_milestones
+from models.views.queries import MilestoneQuery, QueryError, parse_as_of, parse_day, parse_milestone_name
+from models.views.status import StatusRow, describe_cycle, read_status, status_to_json
+from tests.helpers.event_generators import random_events, structured_record
+from tests.helpers.oracle import (
+    DEPENDENCY_DECLARED,
+    MILESTONE_REPORTED,
+    PROJECT_REGISTERED,
+    JsonEvent,
+    expected_milestones,
+)
 
 TODAY = date(2026, 3, 10)
 
 
 @pytest.fixture
 def engine(tmp_path: Path) -> Iterator[Engine]:
-    engine = connect(f"sqlite:///{tmp_path / 'milepost.db'}")
+    engine = make_engine(f"sqlite:///{tmp_path / 'milepost.db'}")
     migrate(engine)
     yield engine
     engine.dispose()
 
 
-def keep(engine: Engine, events: Sequence[Event]) -> None:
-    records = [structured(event) for event in events]
-    entries = [Entry("t", 0, at, 0, *record, decode(*record)) for at, record in enumerate(records)]
-    store = Store(engine)
-    store.take_up("t", {0: (0, len(entries))})
-    store.record(Batch([Span("t", 0, 0, len(entries))], entries), lambda _: None)
+def keep(engine: Engine, events: Sequence[JsonEvent]) -> None:
+    records = [structured_record(event) for event in events]
+    entries = [DecodedRecord("t", 0, at, 0, *record, decode(*record)) for at, record in enumerate(records)]
+    store = Recorder(engine)
+    store.resolve_start_offsets("t", {0: (0, len(entries))})
+    store.record(Batch([OffsetRange("t", 0, 0, len(entries))], entries), lambda _: None)
 
 
-def said(called: str, subject: str, time: str = "2026-01-01T12:00:00Z", **data: object) -> Event:
-    kind = DEPENDENCY_DECLARED if "after" in data else REPORTED if "milestone" in data else PROJECT_REGISTERED
+def said(called: str, subject: str, time: str = "2026-01-01T12:00:00Z", **data: object) -> JsonEvent:
+    kind = DEPENDENCY_DECLARED if "after" in data else MILESTONE_REPORTED if "milestone" in data else PROJECT_REGISTERED
     named = {"specversion": "1.0", "id": called, "source": "office", "type": kind, "subject": subject, "time": time}
     return {**named, "data": data}
 
 
-def report(called: str, subject: str, milestone: str, classifier: str, day: str) -> Event:
+def report(called: str, subject: str, milestone: str, classifier: str, day: str) -> JsonEvent:
     return said(called, subject, milestone=milestone, classifier=classifier, date=day)
 
 
-def rows_of(engine: Engine, question: Question) -> Sequence[Row]:
+def rows_of(engine: Engine, question: MilestoneQuery) -> Sequence[StatusRow]:
     return read_status(engine, question).rows
 
 
@@ -62,7 +68,7 @@ def test_json_has_the_contracts_keys_in_the_contracts_order(engine: Engine) -> N
             said("3", "north/wharf", milestone="x", after={"project": "wharf", "milestone": "permit-approved"}),
         ],
     )
-    first, second = json.loads(as_json(rows_of(engine, Question(TODAY))))
+    first, second = json.loads(status_to_json(rows_of(engine, MilestoneQuery(TODAY))))
     assert list(first.items()) == [
         ("programme", "north"),
         ("project", "wharf"),
@@ -82,14 +88,14 @@ def test_json_has_the_contracts_keys_in_the_contracts_order(engine: Engine) -> N
 
 
 def test_no_rows_are_an_empty_list() -> None:
-    assert json.loads(as_json([])) == []
+    assert json.loads(status_to_json([])) == []
 
 
 def test_milestones_stand_in_the_catalogues_order_and_the_unknown_behind_them(engine: Engine) -> None:
     slugs = ["zoning", "permit-approved", "production-launched", "agreement-signed", "a-party"]
     events = [report(slug, "north/a", slug, "PLN", "2026-06-01") for slug in slugs]
     keep(engine, [report("first", "south/b", "zoning", "PLN", "2026-06-01"), *events])
-    found = [(row.programme, row.project, row.milestone) for row in rows_of(engine, Question(TODAY))]
+    found = [(row.programme, row.project, row.milestone) for row in rows_of(engine, MilestoneQuery(TODAY))]
     assert found == [
         ("north", "a", "agreement-signed"),
         ("north", "a", "permit-approved"),
@@ -104,13 +110,13 @@ def test_status_agrees_with_the_independent_reading_now_and_for_any_past(engine:
     events = random_events(5, 600, with_dependencies=True)
     keep(engine, events)
     for as_of in (None, "2025-12-31T23:59:59Z"):
-        rows = rows_of(engine, Question(TODAY, as_of=None if as_of is None else read_as_of(as_of)))
-        shown = json.loads(as_json(rows))
+        rows = rows_of(engine, MilestoneQuery(TODAY, as_of=None if as_of is None else parse_as_of(as_of)))
+        shown = json.loads(status_to_json(rows))
         for row in shown:
             del row["revision"]
         key = ("programme", "project", "milestone")
         in_order = sorted(shown, key=lambda row: [row[name] for name in key])
-        assert in_order == read_milestones(events, TODAY, as_of)
+        assert in_order == expected_milestones(events, TODAY, as_of)
 
 
 def test_a_programme_and_a_project_can_be_asked_for_alone(engine: Engine) -> None:
@@ -118,7 +124,7 @@ def test_a_programme_and_a_project_can_be_asked_for_alone(engine: Engine) -> Non
     keep(engine, [report(subject, subject, "x", "PLN", "2026-06-01") for subject in subjects])
 
     def asked(programme: str | None = None, project: str | None = None) -> list[str]:
-        rows = rows_of(engine, Question(TODAY, programme, project))
+        rows = rows_of(engine, MilestoneQuery(TODAY, programme, project))
         return [f"{row.programme}/{row.project}" for row in rows]
 
     assert asked() == list(subjects)
@@ -129,21 +135,24 @@ def test_a_programme_and_a_project_can_be_asked_for_alone(engine: Engine) -> Non
 
 def test_what_nobody_named_is_told_in_one_line_but_a_project_without_milestones_is_none_of_that(engine: Engine) -> None:
     keep(engine, [said("1", "north/wharf", name="Wharf")])
-    assert rows_of(engine, Question(TODAY, "north", "wharf")) == []
+    assert rows_of(engine, MilestoneQuery(TODAY, "north", "wharf")) == []
     for question, told in (
-        (Question(TODAY, "west"), "no programme 'west'"),
-        (Question(TODAY, "north", "quay"), "no project 'quay' in programme 'north'"),
-        (Question(TODAY, None, "quay"), "no project 'quay' in any programme"),
-        (Question(TODAY, "north", None, read_as_of("2025-12-31")), "no programme 'north' as of 2025-12-31T23:59:59Z"),
+        (MilestoneQuery(TODAY, "west"), "no programme 'west'"),
+        (MilestoneQuery(TODAY, "north", "quay"), "no project 'quay' in programme 'north'"),
+        (MilestoneQuery(TODAY, None, "quay"), "no project 'quay' in any programme"),
+        (
+            MilestoneQuery(TODAY, "north", None, parse_as_of("2025-12-31")),
+            "no programme 'north' as of 2025-12-31T23:59:59Z",
+        ),
     ):
-        with pytest.raises(QuestionError, match=told) as raised:
+        with pytest.raises(QueryError, match=told) as raised:
             read_status(engine, question)
         assert "\n" not in str(raised.value)
 
 
 def test_a_database_without_tables_is_told_before_anything_is_read(tmp_path: Path) -> None:
     with pytest.raises(DatabaseError, match="run `milepost init`"):
-        read_status(connect(f"sqlite:///{tmp_path / 'empty.db'}"), Question(TODAY))
+        read_status(make_engine(f"sqlite:///{tmp_path / 'empty.db'}"), MilestoneQuery(TODAY))
 
 
 def test_a_bare_day_means_its_end_in_utc_whatever_fraction_a_claim_has(engine: Engine) -> None:
@@ -155,17 +164,17 @@ def test_a_bare_day_means_its_end_in_utc_whatever_fraction_a_claim_has(engine: E
             said("2", "north/a", next_, milestone="x", classifier="PLN", date="2026-07-01"),
         ],
     )
-    [row] = rows_of(engine, Question(TODAY, as_of=read_as_of("2026-01-01")))
+    [row] = rows_of(engine, MilestoneQuery(TODAY, as_of=parse_as_of("2026-01-01")))
     assert row.planned == date(2026, 6, 1)
-    assert read_as_of("2026-01-01T12:00:00+05:00") == "2026-01-01T07:00:00"
+    assert parse_as_of("2026-01-01T12:00:00+05:00") == "2026-01-01T07:00:00"
 
 
 @pytest.mark.parametrize("text", ["", "2026-1-1", "20260101", "2026-13-01", "2026-02-30", "today", "2026-W01-1"])
 def test_a_day_is_written_in_one_way(text: str) -> None:
     with pytest.raises(ValueError, match=r"."):
-        read_day(text)
+        parse_day(text)
     with pytest.raises(ValueError, match=r"."):
-        read_as_of(text)
+        parse_as_of(text)
 
 
 def test_a_pipe_gets_one_line_a_milestone_with_a_word_in_every_column(
@@ -179,7 +188,7 @@ def test_a_pipe_gets_one_line_a_milestone_with_a_word_in_every_column(
             report("3", "north/wharf", "site-leased", "ACT", "2026-01-01"),
         ],
     )
-    print_status(read_status(engine, Question(TODAY)), terminal=False)
+    print_status(read_status(engine, MilestoneQuery(TODAY)), is_terminal=False)
     header, *lines = capsys.readouterr().out.splitlines()
     names = "programme project milestone baseline planned estimated actual forecast slip float state driver"
     assert header.split() == names.split()
@@ -210,7 +219,7 @@ def test_a_dependency_that_closes_a_cycle_is_told_of_whoever_is_at_either_end(en
     south = "south/quay/x does not wait for south/quay/x: that would close a cycle, so the dependency is set aside"
 
     def told(programme: str | None = None, project: str | None = None) -> list[str]:
-        return list(map(told_set_aside, read_status(engine, Question(TODAY, programme, project)).set_aside))
+        return list(map(describe_cycle, read_status(engine, MilestoneQuery(TODAY, programme, project)).cyclic))
 
     assert told() == [north, south]
     assert told("north") == told("north", "quay") == told("north", "dock") == told(project="dock") == [north]
@@ -219,13 +228,13 @@ def test_a_dependency_that_closes_a_cycle_is_told_of_whoever_is_at_either_end(en
 
 
 def test_a_milestones_name_has_three_parts() -> None:
-    assert read_name("north/quay/permit-approved") == ("north", "quay", "permit-approved")
+    assert parse_milestone_name("north/quay/permit-approved") == ("north", "quay", "permit-approved")
     for text in ("", "north", "north/quay", "north/quay/x/y", "North/quay/x", "north//x", "north/quay/x\n", "n/q/-"):
-        with pytest.raises(QuestionError, match="say PROGRAMME/PROJECT/MILESTONE") as raised:
-            read_name(text)
+        with pytest.raises(QueryError, match="say PROGRAMME/PROJECT/MILESTONE") as raised:
+            parse_milestone_name(text)
         assert "\n" not in str(raised.value)
 
 
 def test_a_row_is_what_the_contract_names() -> None:
     named = "programme project milestone baseline planned estimated actual forecast slip_days float_days state driver"
-    assert Row.__struct_fields__ == (*named.split(), "revision")
+    assert StatusRow.__struct_fields__ == (*named.split(), "revision")

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from deploy.demo.__main__ import main
-from deploy.demo.story import NTM_PARK, PROGRAMME, SEZ_PARK, TENANTS, Story, story
-from models.domain.claims import MilestoneKey, ProjectKey, fold, unretracted
-from models.domain.cloudevents import STRUCTURED, decode, encode_structured
+from deploy.demo.story import NTM_PARK, PROGRAMME, SEZ_PARK, TENANTS, Story, build_story
+from models.domain.claims import MilestoneKey, ProjectKey, exclude_retracted, fold
+from models.domain.cloudevents import STRUCTURED_CONTENT_TYPE, decode, encode_structured
 from models.domain.events import (
     Classifier,
     DependencyDeclared,
@@ -19,11 +19,11 @@ from models.domain.events import (
     Money,
     ProgrammeRegistered,
     ProjectRegistered,
-    Reason,
     Rejection,
-    admit,
+    RejectionReason,
+    check_acceptable,
 )
-from models.domain.schedule import Driver, State, picture
+from models.domain.schedule import MilestoneRef, State, compute_schedule
 from models.domain.timestamps import day_of, parse_instant
 
 FROZEN = date(2026, 11, 23)
@@ -46,7 +46,7 @@ DAYS = [
 
 @pytest.fixture(params=DAYS, ids=str)
 def told(request: pytest.FixtureRequest) -> Story:
-    return story(request.param)
+    return build_story(request.param)
 
 
 def reports(events: tuple[Event, ...]) -> list[tuple[Event, MilestoneReported]]:
@@ -91,7 +91,7 @@ def test_what_is_announced_is_what_the_report_says(told: Story) -> None:
 
 
 def test_every_date_that_the_report_does_not_give_says_so(told: Story) -> None:
-    for event, data in (*reports(told.events), *reports((told.example,))):
+    for event, data in (*reports(told.events), *reports((told.example_event,))):
         is_given = (event.project, data.milestone) in REPORTED and data.classifier is Classifier.ACTUAL
         assert data.remark == (None if is_given else "illustrative"), event.id
 
@@ -107,18 +107,18 @@ def test_every_date_that_the_report_does_not_give_says_so(told: Story) -> None:
     ],
 )
 def test_the_report_moves_as_a_whole_to_the_latest_year_in_which_all_of_it_has_come(today: date, year: int) -> None:
-    dates = {(event.project, data.milestone): data.date for event, data in reports(story(today).opening)}
+    dates = {(event.project, data.milestone): data.date for event, data in reports(build_story(today).opening)}
     assert dates["tomographic-scanners", "agreement-signed"] == date(year, 11, 21)
     assert dates["baoji-holding", "agreement-signed"].strftime("%Y-%m") == f"{year}-07"
 
 
 def test_every_event_is_accepted_at_the_first_moment_of_its_day(told: Story) -> None:
     midnight_ms = (told.day - date(1970, 1, 1)).days * 86_400_000
-    for event in (*told.events, told.example):
+    for event in (*told.events, told.example_event):
         headers, value = encode_structured(event)
         decoded = decode(headers, value)
         assert decoded == event
-        assert admit(event, midnight_ms, {}) is event
+        assert check_acceptable(event, midnight_ms, {}) is event
         assert not decoded.oddities
     for event in told.opening:
         assert event.instant <= parse_instant(f"{told.day}T00:00:00Z"), "nothing is claimed in the future"
@@ -128,10 +128,10 @@ def test_every_event_is_accepted_at_the_first_moment_of_its_day(told: Story) -> 
 
 
 def test_names_are_unique_and_follow_from_the_day_alone(told: Story) -> None:
-    names = [(event.source, event.id) for event in (*told.events, told.example)]
+    names = [(event.source, event.id) for event in (*told.events, told.example_event)]
     assert len(names) == len(set(names))
-    assert story(told.day) == told
-    tomorrow = {(event.source, event.id) for event in story(told.day + timedelta(days=1)).events}
+    assert build_story(told.day) == told
+    tomorrow = {(event.source, event.id) for event in build_story(told.day + timedelta(days=1)).events}
     assert tomorrow.isdisjoint(names), "another day's story is no conflicting duplicate of this one"
 
 
@@ -163,7 +163,7 @@ def test_every_tenant_of_a_park_waits_for_it(told: Story) -> None:
         assert gate.planned is not None
         assert gate.actual is None
         for project in tenants:
-            assert facts.milestones[MilestoneKey(PROGRAMME, project, "site-leased")].reported
+            assert facts.milestones[MilestoneKey(PROGRAMME, project, "site-leased")].last_report_stamp
             launch = facts.milestones[MilestoneKey(PROGRAMME, project, "production-launched")]
             assert launch.planned is not None
             assert launch.planned.date > gate.planned.date
@@ -172,20 +172,20 @@ def test_every_tenant_of_a_park_waits_for_it(told: Story) -> None:
 
 
 def test_the_picture_of_the_day_shows_every_kind_of_state(told: Story) -> None:
-    states = Counter(standing.state for standing in picture(fold(told.opening), told.day).standings)
+    states = Counter(standing.state for standing in compute_schedule(fold(told.opening), told.day).statuses)
     for state in (State.ACHIEVED, State.PLANNED, State.SLIPPING, State.OVERDUE):
         assert states[state] >= 2, state
     assert not states[State.UNKNOWN]
     gate = next(
         standing
-        for standing in picture(fold(told.opening), told.day).standings
+        for standing in compute_schedule(fold(told.opening), told.day).statuses
         if (standing.project, standing.milestone) == (SEZ_PARK, "park-commissioned")
     )
     assert gate.state is State.PLANNED
 
 
 def test_today_the_gate_slips_past_what_every_tenant_has_to_spare_and_the_mistake_leaves_no_trace(told: Story) -> None:
-    before, after = fold(told.opening), fold(unretracted(told.events))
+    before, after = fold(told.opening), fold(exclude_retracted(told.events))
     gate = MilestoneKey(PROGRAMME, SEZ_PARK, "park-commissioned")
     estimated = after.milestones[gate].estimated
     assert estimated is not None
@@ -199,22 +199,27 @@ def test_today_the_gate_slips_past_what_every_tenant_has_to_spare_and_the_mistak
             assert launch.planned is not None
             pushed = estimated.date + timedelta(days=event.data.lag_days or 0)
             assert pushed > launch.planned.date
-    blocked = [standing for standing in picture(after, told.day).standings if standing.state is State.BLOCKED]
-    held_up = {standing.project for standing in blocked if standing.driver == Driver(SEZ_PARK, "park-commissioned")}
+    blocked = [standing for standing in compute_schedule(after, told.day).statuses if standing.state is State.BLOCKED]
+    held_up = {
+        standing.project for standing in blocked if standing.driver == MilestoneRef(SEZ_PARK, "park-commissioned")
+    }
     assert held_up == {tenant.project for tenant in TENANTS if tenant.park == SEZ_PARK}
     wrong = MilestoneKey(PROGRAMME, "participant-02", "production-launched")
     assert fold(told.events).milestones[wrong].actual is not None
     assert after.milestones[wrong] == before.milestones[wrong]
-    assert isinstance(told.correction.data, EventRetracted)
-    assert (told.correction.source, told.correction.data.retracts) == (told.mistake.source, told.mistake.id)
+    assert isinstance(told.retraction_event.data, EventRetracted)
+    assert (told.retraction_event.source, told.retraction_event.data.retracts) == (
+        told.mistaken_event.source,
+        told.mistaken_event.id,
+    )
     del before.milestones[gate], after.milestones[gate]
     assert after.milestones == before.milestones
 
 
 def test_the_event_cut_short_is_malformed(told: Story) -> None:
-    rejection = decode([("content-type", STRUCTURED.encode())], told.malformed)
+    rejection = decode([("content-type", STRUCTURED_CONTENT_TYPE.encode())], told.malformed_value)
     assert isinstance(rejection, Rejection)
-    assert rejection.reason is Reason.MALFORMED
+    assert rejection.reason is RejectionReason.MALFORMED
 
 
 def test_the_frozen_copy_is_up_to_date(capfdbinary: pytest.CaptureFixture[bytes]) -> None:

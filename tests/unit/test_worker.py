@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from deploy.worker import Sparing, lock_timeout_ms
+from deploy.worker import RepeatedMessageFilter, lock_timeout_ms
 from models.database.engine import DatabaseError
 from models.settings import Settings
 
@@ -18,13 +18,13 @@ def record(name: str, message: str, created: float) -> logging.LogRecord:
 
 @pytest.mark.parametrize(("name", "passed"), [("aiokafka", [True, False, True]), ("milepost.record", [True] * 3)])
 def test_libraries_repeat_themselves_once_in_a_while_and_milepost_always(name: str, passed: list[bool]) -> None:
-    sparing = Sparing(30)
+    sparing = RepeatedMessageFilter(30)
 
     assert [sparing.filter(record(name, "node %s is away", at)) for at in (100, 129, 131)] == passed
 
 
 def test_different_messages_are_each_said() -> None:
-    sparing = Sparing(30)
+    sparing = RepeatedMessageFilter(30)
 
     assert sparing.filter(record("aiokafka", "node %s is away", 100))
     assert sparing.filter(record("aiokafka", "metadata is old", 100))
@@ -35,7 +35,7 @@ def test_what_is_said_in_one_line_at_the_end_is_not_said_with_its_traceback_befo
     crashed = record("mode", "crashed", 100)
     crashed.exc_info = (DatabaseError, DatabaseError("no tables"), None)
 
-    assert not Sparing(30).filter(crashed)
+    assert not RepeatedMessageFilter(30).filter(crashed)
 
 
 @pytest.mark.parametrize(("stuck", "lock"), [(60.0, 30_000), (600.0, 30_000), (12.0, 6_000)])

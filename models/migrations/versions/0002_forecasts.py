@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-from models.database.tables import NAME
+from models.database.tables import NAME_TYPE
 
 revision = "0002"
 down_revision = "0001"
@@ -21,7 +21,7 @@ def upgrade() -> None:
         op.add_column(table, sa.Column("revision", sa.BigInteger, nullable=False, server_default="0"))
     op.create_table(
         "pictures",
-        sa.Column("programme", NAME, nullable=False),
+        sa.Column("programme", NAME_TYPE, nullable=False),
         sa.Column("revision", sa.BigInteger, nullable=False, server_default="0"),
         sa.Column("day", sa.Date, nullable=False),
         sa.Column("history", sa.BigInteger, nullable=False),
@@ -30,35 +30,35 @@ def upgrade() -> None:
     )
     op.create_table(
         "forecasts",
-        sa.Column("programme", NAME, nullable=False),
-        sa.Column("project", NAME, nullable=False),
-        sa.Column("milestone", NAME, nullable=False),
+        sa.Column("programme", NAME_TYPE, nullable=False),
+        sa.Column("project", NAME_TYPE, nullable=False),
+        sa.Column("milestone", NAME_TYPE, nullable=False),
         sa.Column("forecast", sa.Date),
         sa.Column("slip_days", sa.Integer),
         sa.Column("float_days", sa.Integer),
-        sa.Column("state", NAME, nullable=False),
-        sa.Column("driver_project", NAME),
-        sa.Column("driver_milestone", NAME),
+        sa.Column("state", NAME_TYPE, nullable=False),
+        sa.Column("driver_project", NAME_TYPE),
+        sa.Column("driver_milestone", NAME_TYPE),
         sa.Column("dependents", sa.Integer, nullable=False),
         sa.PrimaryKeyConstraint("programme", "project", "milestone", name="pk_forecasts"),
     )
     op.create_table(
         "history",
-        sa.Column("programme", NAME, nullable=False),
+        sa.Column("programme", NAME_TYPE, nullable=False),
         sa.Column("number", sa.BigInteger, nullable=False),
-        sa.Column("project", NAME, nullable=False),
-        sa.Column("milestone", NAME, nullable=False),
+        sa.Column("project", NAME_TYPE, nullable=False),
+        sa.Column("milestone", NAME_TYPE, nullable=False),
         sa.Column("revision", sa.BigInteger, nullable=False, server_default="0"),
         sa.Column("noted_ms", sa.BigInteger, nullable=False),
         sa.Column("was", sa.Date),
         sa.Column("becomes", sa.Date),
         sa.Column("slip_days", sa.Integer),
-        sa.Column("state", NAME, nullable=False),
-        sa.Column("driver_project", NAME),
-        sa.Column("driver_milestone", NAME),
+        sa.Column("state", NAME_TYPE, nullable=False),
+        sa.Column("driver_project", NAME_TYPE),
+        sa.Column("driver_milestone", NAME_TYPE),
         sa.Column("dependents", sa.Integer),
-        sa.Column("cause_source", NAME, nullable=False),
-        sa.Column("cause_id", NAME, nullable=False),
+        sa.Column("cause_source", NAME_TYPE, nullable=False),
+        sa.Column("cause_id", NAME_TYPE, nullable=False),
         sa.Column("correlationid", sa.Text),
         sa.PrimaryKeyConstraint("programme", "number", name="pk_history"),
     )

@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-from models.database.tables import NAME
+from models.database.tables import NAME_TYPE
 
 revision = "0003"
 down_revision = "0002"
@@ -13,7 +13,7 @@ def upgrade() -> None:
     """Go forward; there is no way back but a backup."""
     op.create_table(
         "topics",
-        sa.Column("topic", NAME, nullable=False),
-        sa.Column("topic_id", NAME, nullable=False),
+        sa.Column("topic", NAME_TYPE, nullable=False),
+        sa.Column("topic_id", NAME_TYPE, nullable=False),
         sa.PrimaryKeyConstraint("topic", name="pk_topics"),
     )

@@ -1,97 +1,98 @@
-// What a page does beside being read: it asks for itself again when what it shows was drawn anew, and draws an arrow
-// from what drives a milestone to it. Everything is readable without this file.
+// Live updates and driver arrows. A page fetches itself again when a newer version of what it shows is announced, and an
+// arrow connects a milestone with its driver. Every page is readable without this file.
 "use strict";
 (() => {
-  const AT_ONCE = 1000, AGAIN = 3000;
+  const REFRESH_DELAY_MS = 1000, RETRY_MS = 3000;
   const live = document.getElementById("live");
-  let wanted = null, timer = null, etag = null;
+  let latestVersion = null, timer = null, etag = null;
 
   const main = () => document.getElementById("main");
 
-  function say(is, text) {
-    live.dataset.is = is;
+  function setConnection(state, text) {
+    live.dataset.connection = state;
     live.textContent = text;
   }
 
-  // A page says of what it was drawn, and the stream what is drawn now.
+  // The page carries the version it was rendered from; the stream announces the latest one.
   function isBehind() {
-    return wanted !== null && main().dataset.drawn !== wanted;
+    return latestVersion !== null && main().dataset.version !== latestVersion;
   }
 
-  function askSoon(after) {
-    if (timer === null && !document.hidden) timer = setTimeout(ask, after);
+  function scheduleRefresh(delayMs) {
+    if (timer === null && !document.hidden) timer = setTimeout(refresh, delayMs);
   }
 
-  async function ask() {
+  async function refresh() {
     timer = null;
     try {
-      const answer = await fetch(location.href, { headers: etag ? { "If-None-Match": etag } : {}, cache: "no-cache" });
-      if (answer.ok) {
-        etag = answer.headers.get("ETag");
-        show(await answer.text());
+      const response = await fetch(location.href, { headers: etag ? { "If-None-Match": etag } : {}, cache: "no-cache" });
+      if (response.ok) {
+        etag = response.headers.get("ETag");
+        replaceMain(await response.text());
       }
     } catch {
-      // This answer was lost, or the worker is away: asked for a little later, too.
+      // The response was lost or the worker is down: retried below.
     }
-    // The worker may rest from making pages: then this one is as it was, and is asked for a little later.
-    if (isBehind()) askSoon(AGAIN);
+    // The worker may still serve a cached page during its cooldown: retry until the version matches.
+    if (isBehind()) scheduleRefresh(RETRY_MS);
   }
 
-  function show(text) {
-    const next = new DOMParser().parseFromString(text, "text/html");
-    const fresh = next.getElementById("main");
-    if (!fresh) return;
-    const old = main(), within = old.contains(document.activeElement) ? place(document.activeElement) : null;
-    old.querySelectorAll("details").forEach((one, at) => {
-      const its = fresh.querySelectorAll("details")[at];
-      if (its) its.open = one.open;
+  // Replaces the content and keeps what the reader did to the page: open details, scroll positions and the focus.
+  function replaceMain(text) {
+    const parsed = new DOMParser().parseFromString(text, "text/html");
+    const replacement = parsed.getElementById("main");
+    if (!replacement) return;
+    const current = main();
+    const focused = current.contains(document.activeElement) ? linkPosition(document.activeElement) : null;
+    current.querySelectorAll("details").forEach((details, index) => {
+      const counterpart = replacement.querySelectorAll("details")[index];
+      if (counterpart) counterpart.open = details.open;
     });
-    const scrolled = [...old.querySelectorAll(".wide")].map((one) => one.scrollLeft);
-    window.dispatchEvent(new CustomEvent("milepost:leave"));
-    old.replaceWith(fresh);
-    document.title = next.title;
-    fresh.querySelectorAll(".wide").forEach((one, at) => { one.scrollLeft = scrolled[at] || 0; });
-    if (within) find(within)?.focus({ preventScroll: true });
-    draw();
+    const scrollLefts = [...current.querySelectorAll(".table-scroll")].map((element) => element.scrollLeft);
+    window.dispatchEvent(new CustomEvent("milepost:dispose-charts"));
+    current.replaceWith(replacement);
+    document.title = parsed.title;
+    replacement.querySelectorAll(".table-scroll").forEach((element, index) => { element.scrollLeft = scrollLefts[index] || 0; });
+    if (focused) findLink(focused)?.focus({ preventScroll: true });
+    render();
   }
 
-  // Whoever was on a link is on the same link afterwards.
-  function place(one) {
-    const href = one.getAttribute("href");
-    const same = [...main().querySelectorAll("a[href]")].filter((link) => link.getAttribute("href") === href);
-    return { href, at: same.indexOf(one) };
+  // A link is identified by its address, and by its position among the links with that address.
+  const linksTo = (href) => [...main().querySelectorAll("a[href]")].filter((link) => link.getAttribute("href") === href);
+  function linkPosition(element) {
+    const href = element.getAttribute("href");
+    return { href, index: linksTo(href).indexOf(element) };
   }
-  function find({ href, at }) {
-    if (href === null) return main();
-    return [...main().querySelectorAll("a[href]")].filter((link) => link.getAttribute("href") === href)[Math.max(0, at)];
+  function findLink({ href, index }) {
+    return href === null ? main() : linksTo(href)[Math.max(0, index)];
   }
 
-  function listen() {
-    const { programme, every } = main().dataset;
-    if (every) { setInterval(() => { if (!document.hidden) ask(); }, 1000 * Number(every)); return; }
+  function subscribe() {
+    const { programme, refreshSeconds } = main().dataset;
+    if (refreshSeconds) { setInterval(() => { if (!document.hidden) refresh(); }, 1000 * Number(refreshSeconds)); return; }
     if (!programme) return;
-    const all = programme === "*";
-    const source = new EventSource(live.dataset.stream + (all ? "" : `?programme=${encodeURIComponent(programme)}`));
-    source.addEventListener("open", () => say("live", "live"));
-    source.addEventListener("error", () => say("away", "the worker is away"));
-    // Whoever begins to listen, or again, is told first how it is now.
-    source.addEventListener(all ? "turn" : "drawn", (message) => {
-      const { turn, revision, data_date: day } = JSON.parse(message.data);
-      wanted = all ? turn : `${revision} ${day}`;
-      if (isBehind()) askSoon(all ? AT_ONCE : 0);
+    const isOverview = programme === "*";
+    const source = new EventSource(live.dataset.stream + (isOverview ? "" : `?programme=${encodeURIComponent(programme)}`));
+    source.addEventListener("open", () => setConnection("live", "live"));
+    source.addEventListener("error", () => setConnection("lost", "the worker is away"));
+    // The current version is sent first after every connect.
+    source.addEventListener(isOverview ? "turn" : "drawn", (message) => {
+      const { turn, revision, data_date: dataDate } = JSON.parse(message.data);
+      latestVersion = isOverview ? turn : `${revision} ${dataDate}`;
+      if (isBehind()) scheduleRefresh(isOverview ? REFRESH_DELAY_MS : 0);
     });
-    document.addEventListener("visibilitychange", () => { if (!document.hidden && isBehind()) askSoon(0); });
+    document.addEventListener("visibilitychange", () => { if (!document.hidden && isBehind()) scheduleRefresh(0); });
     window.addEventListener("pagehide", () => source.close());
   }
 
-  // The timeline: the grid lies behind the last column, and an arrow leads from a driver's mark to what it drives.
-  function draw() {
+  // The timeline: the grid lies behind the last column, and an arrow leads from the driver's mark to the milestone's.
+  function render() {
     const chart = document.getElementById("timeline");
-    if (chart) { fit(chart); point(chart); }
-    window.dispatchEvent(new CustomEvent("milepost:draw"));
+    if (chart) { fitGrid(chart); enableDriverArrows(chart); }
+    window.dispatchEvent(new CustomEvent("milepost:render"));
   }
 
-  function fit(chart) {
+  function fitGrid(chart) {
     const column = chart.querySelector("th.lane").getBoundingClientRect(), whole = chart.getBoundingClientRect();
     const head = chart.querySelector("thead").getBoundingClientRect();
     const grid = chart.querySelector(".grid");
@@ -101,46 +102,46 @@
     grid.setAttribute("height", whole.height - (head.bottom - whole.top));
   }
 
-  function point(chart) {
+  function enableDriverArrows(chart) {
     const arrows = chart.querySelector(".arrows");
     const rows = new Map([...chart.querySelectorAll("tr[data-name]")].map((row) => [row.dataset.name, row]));
     const clear = () => {
       arrows.replaceChildren();
-      chart.querySelectorAll(".drives").forEach((row) => row.classList.remove("drives"));
+      chart.querySelectorAll(".is-driver").forEach((row) => row.classList.remove("is-driver"));
     };
-    const aim = (event) => {
+    const drawDriverArrow = (event) => {
       const row = event.target.closest("tr[data-name]");
       clear();
       const driver = row && rows.get(row.dataset.driver);
       if (!driver) return;
-      driver.classList.add("drives");
-      const from = middle(driver, chart), to = middle(row, chart);
-      if (from && to) arrows.append(...arrow(from, to));
+      driver.classList.add("is-driver");
+      const from = markCentre(driver, chart), to = markCentre(row, chart);
+      if (from && to) arrows.append(...arrowPaths(from, to));
     };
-    chart.addEventListener("mouseover", aim);
-    chart.addEventListener("focusin", aim);
+    chart.addEventListener("mouseover", drawDriverArrow);
+    chart.addEventListener("focusin", drawDriverArrow);
     chart.addEventListener("mouseleave", clear);
     chart.addEventListener("focusout", clear);
   }
 
-  function middle(row, chart) {
+  function markCentre(row, chart) {
     const mark = row.querySelector(".mark");
     if (!mark) return null;
-    const its = mark.getBoundingClientRect(), whole = chart.getBoundingClientRect();
-    return { x: its.left + its.width / 2 - whole.left, y: its.top + its.height / 2 - whole.top };
+    const box = mark.getBoundingClientRect(), whole = chart.getBoundingClientRect();
+    return { x: box.left + box.width / 2 - whole.left, y: box.top + box.height / 2 - whole.top };
   }
 
-  function arrow(from, to) {
+  function arrowPaths(from, to) {
     const down = to.y > from.y ? 1 : -1, end = to.y - 9 * down;
     const line = document.createElementNS("http://www.w3.org/2000/svg", "path");
     line.setAttribute("d", `M${from.x} ${from.y + 7 * down}C${from.x} ${(from.y + end) / 2} ${to.x} ${(from.y + end) / 2} ${to.x} ${end - 4 * down}`);
-    const tip = document.createElementNS("http://www.w3.org/2000/svg", "path");
-    tip.setAttribute("d", `M${to.x} ${end + 2 * down}l-4 ${-7 * down}h8z`);
-    tip.classList.add("tip");
-    return [line, tip];
+    const head = document.createElementNS("http://www.w3.org/2000/svg", "path");
+    head.setAttribute("d", `M${to.x} ${end + 2 * down}l-4 ${-7 * down}h8z`);
+    head.classList.add("arrow-head");
+    return [line, head];
   }
 
-  window.addEventListener("resize", () => { const chart = document.getElementById("timeline"); if (chart) fit(chart); });
-  draw();
-  listen();
+  window.addEventListener("resize", () => { const chart = document.getElementById("timeline"); if (chart) fitGrid(chart); });
+  render();
+  subscribe();
 })();

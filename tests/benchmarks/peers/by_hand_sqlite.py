@@ -4,36 +4,36 @@ import sqlite3
 
 from sqlalchemy import make_url
 
-from tests.benchmarks.peers.job import REGISTERS, Arguments, Row, fold, kept, newest
-from tests.benchmarks.peers.loop import work_off
+from tests.benchmarks.peers.job import REGISTERS, PeerArguments, PeerRow, kept_events, newest_claims, newest_claims_of
+from tests.benchmarks.peers.loop import consume_all
 
 
 def main() -> None:
     """Read, write, commit; until all is done."""
-    told = Arguments.of_command_line()
+    told = PeerArguments.from_command_line()
     database = sqlite3.connect(make_url(told.database).database or "", isolation_level=None)
     database.execute("PRAGMA journal_mode=WAL")
     database.execute("PRAGMA synchronous=NORMAL")
-    for table, key in ((kept, "source, id"), (newest, "subject, milestone")):
+    for table, key in ((kept_events, "source, id"), (newest_claims, "subject, milestone")):
         columns = ", ".join(f"{column.name} {column.type}" for column in table.c)
         database.execute(f"CREATE TABLE {table.name} ({columns}, PRIMARY KEY ({key}))")
-    keeping, merging = _inserting(kept.name, kept.c.keys(), "NOTHING"), _merging()
+    keeping, merging = _insert_sql(kept_events.name, kept_events.c.keys(), "NOTHING"), _merge_sql()
 
-    def write(rows: list[Row]) -> None:
+    def write(rows: list[PeerRow]) -> None:
         database.execute("BEGIN IMMEDIATE")
         database.executemany(keeping, rows)
-        database.executemany(merging, fold(rows))
+        database.executemany(merging, newest_claims_of(rows))
         database.execute("COMMIT")
 
-    work_off(told, write)
+    consume_all(told, write)
 
 
-def _inserting(table: str, names: list[str], on_conflict: str) -> str:
+def _insert_sql(table: str, names: list[str], on_conflict: str) -> str:
     placed = ", ".join(f":{name}" for name in names)
     return f"INSERT INTO {table} ({', '.join(names)}) VALUES ({placed}) ON CONFLICT DO {on_conflict}"  # noqa: S608 - of names in this file
 
 
-def _merging() -> str:
+def _merge_sql() -> str:
     winners = []
     for register in REGISTERS:
         at, event_id = f"{register}_at", f"{register}_id"
@@ -45,7 +45,7 @@ def _merging() -> str:
             f"{name} = CASE WHEN {wins} THEN excluded.{name} ELSE newest.{name} END"
             for name in (f"{register}_date", event_id, at)
         ]
-    text = _inserting(newest.name, newest.c.keys(), f"UPDATE SET {', '.join(winners)}")
+    text = _insert_sql(newest_claims.name, newest_claims.c.keys(), f"UPDATE SET {', '.join(winners)}")
     return text.replace("ON CONFLICT DO", "ON CONFLICT (subject, milestone) DO")
 
 

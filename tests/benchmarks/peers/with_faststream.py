@@ -6,15 +6,15 @@ from typing import Final
 from faststream import FastStream
 from faststream.confluent import KafkaBroker, KafkaMessage
 
-from tests.benchmarks.peers.job import Arguments, Progress, prepared, write
+from tests.benchmarks.peers.job import PeerArguments, PeerProgress, create_job_tables, write_batch
 
-_AT_ONCE: Final = 1000
+_SUBSCRIBER_BATCH: Final = 1000
 
 
 def main() -> None:
     """Run the application until all is done."""
-    told = Arguments.of_command_line()
-    engine, progress = prepared(told.database), Progress(told.events)
+    told = PeerArguments.from_command_line()
+    engine, progress = create_job_tables(told.database), PeerProgress(told.events)
     broker = KafkaBroker(told.kafka)
 
     @broker.subscriber(
@@ -22,18 +22,18 @@ def main() -> None:
         group_id=f"faststream-{told.topic}",
         auto_offset_reset="earliest",
         batch=True,
-        max_records=_AT_ONCE,
-        decoder=_as_they_came,
+        max_records=_SUBSCRIBER_BATCH,
+        decoder=_raw_body,
     )
-    async def work(values: list[bytes]) -> None:
-        progress.begin()
-        write(engine, values)
-        progress.done(len(values))
+    async def handle_batch(values: list[bytes]) -> None:
+        progress.start_clock()
+        write_batch(engine, values)
+        progress.add_committed(len(values))
 
     asyncio.run(FastStream(broker).run())
 
 
-async def _as_they_came(message: KafkaMessage) -> object:
+async def _raw_body(message: KafkaMessage) -> object:
     return message.body
 
 

@@ -4,13 +4,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.conftest import prepared
-from tests.scraped import Scraped, scraped_story
+from tests.conftest import prepare_settings
+from tests.helpers.prometheus import MonitoringStack, monitored_story
 
 
 @pytest.fixture(scope="package")
-def scraped(kafka: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scraped]:
+def monitoring_stack(kafka: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[MonitoringStack]:
     """Give the worker, the story and Prometheus."""
     folder = tmp_path_factory.mktemp("scraped")
-    with scraped_story(prepared(kafka, f"sqlite:///{folder / 'milepost.db'}"), folder) as found:
+    with monitored_story(prepare_settings(kafka, f"sqlite:///{folder / 'milepost.db'}"), folder) as found:
         yield found

@@ -8,10 +8,10 @@ import re
 
 import pytest
 
-from deploy.demo.story import PROGRAMME, SEZ_OPENS, SEZ_PARK, SEZ_SLIPS_TO, TENANTS
-from tests import asked
-from tests.scraped import Scraped
-from tests.workers import wait_until
+from deploy.demo.story import PROGRAMME, SEZ_OPENING, SEZ_PARK, SEZ_SLIPPED_OPENING, TENANTS
+from tests.helpers import queries as shipped_queries
+from tests.helpers.prometheus import MonitoringStack
+from tests.helpers.workers import wait_until
 
 #: What Grafana puts in place of a dashboard's variables.
 CHOSEN = {
@@ -47,44 +47,53 @@ EMPTY_BY_DESIGN = {
 
 def queries() -> list[object]:
     """Return every query as a parameter."""
-    return [pytest.param(query, id=query.where) for query in (*asked.of_dashboards(), *asked.of_rules())]
+    return [
+        pytest.param(query, id=query.location)
+        for query in (*shipped_queries.dashboard_queries(), *shipped_queries.rule_queries())
+    ]
 
 
-def chosen(query: asked.Asked) -> str:
+def chosen(query: shipped_queries.PromQuery) -> str:
     """Return the query as Grafana would send it."""
-    variables = CHOSEN.get(query.where.split(" / ")[0], {}) | {"__rate_interval": RATE_INTERVAL}
+    variables = CHOSEN.get(query.location.split(" / ")[0], {}) | {"__rate_interval": RATE_INTERVAL}
     return re.sub(r"\$([a-z_]\w*)", lambda found: variables[found[1]], query.expr)
 
 
-def has_data(scraped: Scraped, query: asked.Asked) -> bool:
+def has_data(monitoring_stack: MonitoringStack, query: shipped_queries.PromQuery) -> bool:
     """Return whether a series comes back that has a number."""
     expression = chosen(query)
-    if query.instant:
-        return any(not math.isnan(float(series["value"][1])) for series in scraped.prometheus.query(expression))
-    found = scraped.prometheus.query_range(expression)
+    if query.is_instant:
+        return any(
+            not math.isnan(float(series["value"][1])) for series in monitoring_stack.prometheus.query(expression)
+        )
+    found = monitoring_stack.prometheus.query_range(expression)
     return any(not math.isnan(float(value)) for series in found for _, value in series["values"])
 
 
 @pytest.mark.parametrize("query", queries())
-def test_a_query_returns_data_or_is_empty_by_design(scraped: Scraped, query: asked.Asked) -> None:
-    if query.where in EMPTY_BY_DESIGN:
-        assert not has_data(scraped, query), "it is not empty: take it off the list"
+def test_a_query_returns_data_or_is_empty_by_design(
+    monitoring_stack: MonitoringStack, query: shipped_queries.PromQuery
+) -> None:
+    if query.location in EMPTY_BY_DESIGN:
+        assert not has_data(monitoring_stack, query), "it is not empty: take it off the list"
     else:
-        wait_until(lambda: has_data(scraped, query), f"data of {chosen(query)}", 15)
+        wait_until(lambda: has_data(monitoring_stack, query), f"data of {chosen(query)}", 15)
 
 
 def test_what_is_listed_as_empty_is_asked() -> None:
-    assert {query.where for query in (*asked.of_dashboards(), *asked.of_rules())} >= EMPTY_BY_DESIGN.keys()
+    assert {
+        query.location for query in (*shipped_queries.dashboard_queries(), *shipped_queries.rule_queries())
+    } >= EMPTY_BY_DESIGN.keys()
 
 
 @pytest.mark.parametrize("uid", CHOSEN)
-def test_every_choice_of_a_dashboard_offers_what_was_chosen(scraped: Scraped, uid: str) -> None:
-    for variable in asked.dashboards()[uid]["templating"]["list"]:
+def test_every_choice_of_a_dashboard_offers_what_was_chosen(monitoring_stack: MonitoringStack, uid: str) -> None:
+    for variable in shipped_queries.dashboards()[uid]["templating"]["list"]:
         if variable["type"] != "query":
             continue
         [(selector, label)] = re.findall(r"label_values\((.*), (\w+)\)", variable["definition"])
-        expression = chosen(asked.Asked(f"{uid} / ", selector, instant=True))
-        offered = {series["metric"].get(label) for series in scraped.prometheus.query(expression)}
+        expression = chosen(shipped_queries.PromQuery(f"{uid} / ", selector, is_instant=True))
+        offered = {series["metric"].get(label) for series in monitoring_stack.prometheus.query(expression)}
         wanted = CHOSEN[uid][variable["name"]]
 
         assert label == variable["name"]
@@ -92,17 +101,21 @@ def test_every_choice_of_a_dashboard_offers_what_was_chosen(scraped: Scraped, ui
 
 
 @pytest.mark.parametrize("uid", ["milepost-programme", "milepost-gate"])
-def test_the_trend_shows_the_gate_that_slipped_and_everyone_it_holds_up(scraped: Scraped, uid: str) -> None:
-    shown = asked.panels(asked.dashboards()[uid])
+def test_the_trend_shows_the_gate_that_slipped_and_everyone_it_holds_up(
+    monitoring_stack: MonitoringStack, uid: str
+) -> None:
+    shown = shipped_queries.data_panels(shipped_queries.dashboards()[uid])
     [trend] = [panel for panel in shown if panel["description"].startswith("Milestone trend")]
-    asks = [chosen(asked.Asked(f"{uid} / ", target["expr"], instant=False)) for target in trend["targets"]]
+    asks = [
+        chosen(shipped_queries.PromQuery(f"{uid} / ", target["expr"], is_instant=False)) for target in trend["targets"]
+    ]
     lines = {
         (series["metric"]["project"], series["metric"]["milestone"]): [float(value) for _, value in series["values"]]
-        for series in scraped.prometheus.query_range(asks[0], step=1)
+        for series in monitoring_stack.prometheus.query_range(asks[0], step=1)
     }
     gate = lines[SEZ_PARK, "park-commissioned"]
 
     # A scrape fell into the morning, and others into the day: milliseconds, for Grafana.
-    assert gate[-1] - gate[0] == (SEZ_SLIPS_TO - SEZ_OPENS) * 86_400_000
+    assert gate[-1] - gate[0] == (SEZ_SLIPPED_OPENING - SEZ_OPENING) * 86_400_000
     assert lines.keys() >= {(one.project, "production-launched") for one in TENANTS if one.park == SEZ_PARK}
-    assert len(scraped.prometheus.query_range(asks[1])) == 1, "the report dates"
+    assert len(monitoring_stack.prometheus.query_range(asks[1])) == 1, "the report dates"

@@ -1,0 +1,1 @@
+"""What the tests share: servers, browsers, generators, the oracle."""

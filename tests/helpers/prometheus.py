@@ -1,0 +1,238 @@
+"""A real Prometheus that scrapes a real worker which was told the sample programme's story, and a hostile programme.
+
+What happened a week ago cannot be waited for: before Prometheus starts, the page of the morning is put into its data
+as if it had been scraped then (`promtool tsdb create-blocks-from openmetrics`).
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from deploy.demo.story import PROGRAMME, SEZ_OPENING, SEZ_PARK, SEZ_SLIPPED_OPENING, TENANTS, Story, Tenant, build_story
+from deploy.prometheus.process import run_prometheus
+from deploy.prometheus.render import Addresses
+from models.domain.cloudevents import encode_structured
+from models.domain.events import Event
+from models.settings import Settings
+from tests.helpers.oracle import MILESTONE_REPORTED, PROGRAMME_REGISTERED, PROJECT_REGISTERED
+from tests.helpers.oracle import JsonEvent as Told
+from tests.helpers.workers import WorkerProcess, publish, publish_records, wait_until, worker_process
+
+#: The longest wait in the files is of minutes; no wait becomes shorter than a second.
+SPEEDUP: Final = 600
+
+HOSTILE_PROGRAMME: Final = "hostile"
+#: Names as nobody should give them: what ends an element, a script or an attribute, and what turns the text around.
+HOSTILE_NAMES: Final = (
+    "<script>document.title='owned'</script>",
+    "</style></head><body onload=\"document.title='owned'\">",
+    '"><img src=x onerror="document.title=\'owned\'">',
+    "' onmouseover='document.title=`owned`' x='",
+    '{{ query "up" }} ${programme} %s \\',
+    "\u202eright to left\u202c \u05e9\u05dc\u05d5\u05dd",
+    "W" * 200,
+)
+
+FORECAST_METRIC: Final = "milepost_milestone_forecast_timestamp_seconds"
+WEEK_SECONDS: Final = 7 * 86_400
+
+
+@dataclass(frozen=True, slots=True)
+class PrometheusClient:
+    """A Prometheus that runs as a process."""
+
+    #: Host and port.
+    address: str
+
+    def get(self, path: str, **parameters: str) -> tuple[int, str]:
+        """Return the status and the body of a page; status 0 when nothing answers."""
+        query = f"?{urllib.parse.urlencode(parameters)}" if parameters else ""
+        try:
+            with urllib.request.urlopen(f"http://{self.address}{path}{query}", timeout=30) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+        except OSError:
+            return 0, ""
+
+    def query(self, expression: str) -> list[dict[str, Any]]:
+        """Return the series of an instant query. Fails with what Prometheus said when it does not understand it."""
+        return self._query_data("/api/v1/query", query=expression)
+
+    def has_result(self, expression: str) -> bool:
+        """Return whether an instant query returns anything."""
+        return bool(self.query(expression))
+
+    def query_range(self, expression: str, seconds: int = 3000, step: int = 5) -> list[dict[str, Any]]:
+        """Return the series of a query over the last seconds."""
+        now = time.time()
+        return self._query_data(
+            "/api/v1/query_range", query=expression, start=str(now - seconds), end=str(now), step=str(step)
+        )
+
+    def _query_data(self, path: str, **parameters: str) -> list[dict[str, Any]]:
+        status, body = self.get(path, **parameters)
+        assert status == 200, f"{parameters['query']}\n{body}"
+        found: list[dict[str, Any]] = json.loads(body)["data"]["result"]
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class MonitoringStack:
+    """The worker, what it was told, and the Prometheus that scrapes it."""
+
+    worker: WorkerProcess
+    story: Story
+    prometheus: PrometheusClient
+
+
+def require_program(name: str) -> str:
+    """Return where a program of Debian's is; skips without it, and fails instead where everything must be there."""
+    found = shutil.which(name)
+    if found is None:
+        reason = f"{name} is not installed"
+        if os.environ.get("CI"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return found
+
+
+@contextmanager
+def prometheus_for_worker(worker_address: str, folder: Path) -> Iterator[PrometheusClient]:
+    """Run Prometheus as it is shipped, in a hurry, for a worker on host and port, until the block ends."""
+    places = Addresses(workers=[worker_address], alertmanagers=())
+    with run_prometheus(require_program("prometheus"), folder, places, speedup=SPEEDUP) as address:
+        yield PrometheusClient(address)
+
+
+@contextmanager
+def monitored_story(settings: Settings, folder: Path) -> Iterator[MonitoringStack]:
+    """Tell the story to a worker while Prometheus scrapes it: the morning, and once that was seen, the day."""
+    told = build_story(datetime.now(UTC).date())
+    morning = [*_to_json(told.opening), *hostile_events(told)]
+    later = [*_to_json([told.slip_event, told.mistaken_event, told.retraction_event]), late_hostile_event(told)]
+    with worker_process(settings, folder, MILEPOST_KEEP_DAYS="1000") as worker:
+        worker.wait_until_ready()
+        publish(settings, morning)
+        wait_until(lambda: _accepted_count(worker) == len(morning), "the morning is recorded")
+        wait_until(lambda: _is_forecast_shown(worker, SEZ_OPENING), "the morning is shown")
+        _backfill_last_week(worker, folder)
+        with prometheus_for_worker(f"127.0.0.1:{worker.port}", folder) as prometheus:
+            gate = f'{FORECAST_METRIC}{{project="{SEZ_PARK}",milestone="park-commissioned"}}'
+            counted = f'sum(milepost_events_total{{outcome="accepted"}}) == {len(morning)}'
+            recorded = f'milestone:{FORECAST_METRIC}:max{{project="{SEZ_PARK}",milestone="park-commissioned"}}'
+            for seen in (gate, counted, recorded):
+                wait_until(partial(prometheus.has_result, seen), f"Prometheus has seen the morning: {seen}")
+            publish(settings, later)
+            publish_records(settings, [(None, [], told.malformed_value)])
+            wait_until(lambda: _accepted_count(worker) == len(morning) + len(later), "the day is recorded")
+            wait_until(lambda: _is_forecast_shown(worker, SEZ_SLIPPED_OPENING), "the slip is shown")
+            slipped = (
+                f"{gate} - {gate.replace('forecast', 'baseline')} == {(SEZ_SLIPPED_OPENING - SEZ_OPENING) * 86_400}"
+            )
+            wait_until(partial(prometheus.has_result, slipped), "Prometheus has scraped the slip")
+            held_up = f'milestone:milepost_milestone_held_up:count{{project="{SEZ_PARK}"}} == {len(_sez_tenants())}'
+            wait_until(partial(prometheus.has_result, held_up), "the rules have seen the slip")
+            rejected = 'milepost_rejected_total{reason="malformed"} == 1'
+            wait_until(partial(prometheus.has_result, rejected), "Prometheus has scraped the rejection")
+            yield MonitoringStack(worker, told, prometheus)
+
+
+def hostile_events(story: Story) -> list[Told]:
+    """Return a programme whose names are hostile: every project late, and waiting for nothing."""
+    return [
+        _event("programme", PROGRAMME_REGISTERED, HOSTILE_PROGRAMME, {"name": HOSTILE_NAMES[0]}),
+        *(
+            event
+            for number, name in enumerate(HOSTILE_NAMES)
+            for event in (
+                _event(
+                    f"{number}",
+                    PROJECT_REGISTERED,
+                    f"{HOSTILE_PROGRAMME}/project-{number}",
+                    {"name": name, "kind": "park"},
+                ),
+                _event(
+                    f"{number}/planned",
+                    MILESTONE_REPORTED,
+                    f"{HOSTILE_PROGRAMME}/project-{number}",
+                    {"milestone": "park-commissioned", "classifier": "PLN", "date": str(story.day - timedelta(days=9))},
+                ),
+            )
+        ),
+    ]
+
+
+def late_hostile_event(story: Story) -> Told:
+    """Return what is said of a hostile project later: a date a month after the first."""
+    date = str(story.day + timedelta(days=21))
+    said = {"milestone": "park-commissioned", "classifier": "EST", "date": date}
+    return _event("0/estimated", MILESTONE_REPORTED, f"{HOSTILE_PROGRAMME}/project-0", said) | {
+        "time": "2026-01-02T12:00:00Z"
+    }
+
+
+def _event(event_id: str, event_type: str, subject: str, data: Mapping[str, object]) -> Told:
+    return {
+        "specversion": "1.0",
+        "id": event_id,
+        "source": f"//{HOSTILE_PROGRAMME}.example/\"><script>document.title='owned'</script>",
+        "type": event_type,
+        "subject": subject,
+        "time": "2026-01-01T12:00:00Z",
+        "data": dict(data),
+    }
+
+
+def _to_json(events: Sequence[Event]) -> list[Told]:
+    return [json.loads(encode_structured(event)[1]) for event in events]
+
+
+def _accepted_count(worker: WorkerProcess) -> float:
+    return worker.scrape().value("milepost_events_total", outcome="accepted") or 0
+
+
+def _is_forecast_shown(worker: WorkerProcess, opens_in_days: int) -> bool:
+    """Return whether all is drawn: the SEZ park opens so many days from today, and as many wait for it as do."""
+    page = worker.scrape("/metrics/milestones")
+    gate = {"programme": PROGRAMME, "project": SEZ_PARK, "milestone": "park-commissioned"}
+    day = datetime.now(UTC).date() + timedelta(days=opens_in_days)
+    return (
+        page.value(FORECAST_METRIC, **gate) == datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp()
+        and page.value("milepost_milestone_dependents", **gate) == len(_sez_tenants())
+        and page.value("milepost_programme_info", programme=HOSTILE_PROGRAMME) == 1
+    )
+
+
+def _sez_tenants() -> list[Tenant]:
+    return [tenant for tenant in TENANTS if tenant.park == SEZ_PARK]
+
+
+def _backfill_last_week(worker: WorkerProcess, folder: Path) -> None:
+    """Put the programme's page into Prometheus' data as of around a week ago; the hostile one was not known then."""
+    around = int(time.time()) - WEEK_SECONDS
+    stamps = range(around - 2400, around + 3600, 240)
+    lines = [
+        dated
+        for line in worker.get("/metrics/milestones")[1].splitlines()
+        if f'programme="{HOSTILE_PROGRAMME}"' not in line
+        for dated in ([line] if line.startswith("#") else [f"{line} {stamp}" for stamp in stamps])
+    ]
+    page = folder / "morning.txt"
+    page.write_text("\n".join([*lines, "# EOF\n"]), encoding="utf-8")
+    create = [require_program("promtool"), "tsdb", "create-blocks-from", "openmetrics", str(page), str(folder / "data")]
+    subprocess.run(create, check=True, capture_output=True)

@@ -1,0 +1,180 @@
+"""What tests of the store share: events as records of a log, and what the database says afterwards."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import date
+from typing import Any
+
+from sqlalchemy import Engine, delete, select
+
+from models.database.engine import make_engine, read_transaction, write_transaction
+from models.database.ledger import DecodedRecord, RejectedRecord
+from models.database.migrate import migrate
+from models.database.positions import OffsetRange
+from models.database.recorder import Batch, Recorder
+from models.database.tables import SUBJECT_TABLES, ledger, metadata, programmes
+from models.domain.claims import Facts
+from models.domain.cloudevents import decode
+from models.domain.schedule import MilestoneStatus, compute_schedule
+from tests.helpers import oracle
+from tests.helpers.event_generators import Headers, structured_record
+from tests.helpers.oracle import JsonEvent, JsonRow
+
+TOPIC = "milepost.events"
+
+#: What the set of events alone decides: not how often a programme changed, nor where a record came from.
+ORDER_INDEPENDENT_COLUMNS = {
+    programmes: [column for column in programmes.c if column.name != "revision"],
+    ledger: [ledger.c[name] for name in ("source", "id", "type", "programme", "project", "instant", "retracts")]
+    + [ledger.c.retracted, ledger.c.digest],
+    **{table: [column for column in table.c if column.name != "revision"] for table in SUBJECT_TABLES},
+}
+
+
+class TopicLog:
+    """Records of a topic, as they were appended."""
+
+    def __init__(self) -> None:
+        self.partitions: dict[int, list[DecodedRecord]] = {}
+
+    def append(
+        self,
+        event: JsonEvent,
+        partition: int = 0,
+        encode: Callable[[JsonEvent], tuple[Headers, bytes]] = structured_record,
+        appended_ms: int = 0,
+    ) -> DecodedRecord:
+        """Append an event; return its record, read."""
+        headers, value = encode(event)
+        return self.append_raw(headers, value, partition, appended_ms)
+
+    def append_raw(
+        self, headers: Headers, value: bytes | None, partition: int = 0, appended_ms: int = 0
+    ) -> DecodedRecord:
+        """Append any record; return it, read."""
+        records = self.partitions.setdefault(partition, [])
+        entry = DecodedRecord(TOPIC, partition, len(records), appended_ms, headers, value, decode(headers, value))
+        records.append(entry)
+        return entry
+
+    @property
+    def offset_ranges(self) -> Mapping[int, tuple[int, int]]:
+        """The first and the end offset of every partition."""
+        return {partition: (0, len(records)) for partition, records in self.partitions.items()}
+
+
+def event_batch(records: Sequence[DecodedRecord]) -> Batch:
+    """Give the batch of these records, which follow one another in their partitions."""
+    offsets: dict[int, list[int]] = {}
+    for entry in records:
+        offsets.setdefault(entry.partition, []).append(entry.offset)
+    for found in offsets.values():
+        assert found == list(range(found[0], found[-1] + 1))
+    return Batch(
+        [OffsetRange(TOPIC, partition, found[0], found[-1] + 1) for partition, found in offsets.items()], records
+    )
+
+
+def fail_on_rejection(rejected: Sequence[RejectedRecord]) -> None:
+    """Take rejected records where none may be."""
+    raise AssertionError(rejected)
+
+
+@contextmanager
+def migrated_engine(url: str) -> Iterator[Engine]:
+    """Give an engine to a database with the schema in place."""
+    engine = make_engine(url)
+    try:
+        migrate(engine)
+        yield engine
+    finally:
+        engine.dispose()
+
+
+def emptied_recorder(engine: Engine) -> Recorder:
+    """Give a store on the database, emptied."""
+    with write_transaction(engine) as connection:
+        for table in metadata.sorted_tables:
+            connection.execute(delete(table))
+    return Recorder(engine)
+
+
+def order_independent_rows(engine: Engine) -> dict[str, set[str]]:
+    """Give every row of every table, without what the order of events may change."""
+    with read_transaction(engine) as connection:
+        return {
+            table.name: {repr(tuple(row)) for row in connection.execute(select(*columns))}
+            for table, columns in ORDER_INDEPENDENT_COLUMNS.items()
+        }
+
+
+ObservableState = tuple[
+    list[JsonRow],
+    dict[tuple[str, str], JsonRow],
+    dict[str, JsonRow],
+    dict[tuple[str, str, str, str, str], int],
+    dict[tuple[str, ...], int],
+    list[tuple[str, ...]],
+]
+
+
+def state_of_facts(facts: Facts, data_date: date) -> ObservableState:
+    """Give what facts say, in the form of the independent reading."""
+    registers = ("name", "kind", "site", "investment", "jobs")
+    drawn = compute_schedule(facts, data_date)
+    return (
+        [json_status_row(standing) for standing in drawn.statuses],
+        {
+            key: {
+                **{name: _register_value(facts.projects.get(key), name) for name in registers},
+                "withdrawn": key in facts.projects and facts.projects[key].is_withdrawn,
+            }
+            for key in sorted(facts.existing_projects())
+        },
+        {
+            name: {
+                field: _register_value(facts.programmes.get(name), field) for field in ("name", "investment", "jobs")
+            }
+            for name in sorted(facts.existing_programmes())
+        },
+        {
+            key: dependency.declared.value
+            for key, dependency in sorted(facts.dependencies.items())
+            if dependency.declared is not None and dependency.is_in_force
+        },
+        {tuple(standing.key): standing.dependents for standing in drawn.statuses},
+        sorted(drawn.cyclic),
+    )
+
+
+def expected_state(events: Iterable[JsonEvent], data_date: date, as_of: str | None = None) -> ObservableState:
+    """Give what the independent reading says of events."""
+    events = list(events)
+    return (
+        oracle.expected_milestones(events, data_date, as_of),
+        oracle.expected_projects(events, as_of),
+        oracle.expected_programmes(events, as_of),
+        oracle.expected_dependencies(events, as_of),
+        {tuple(key): count for key, count in oracle.expected_dependents(events, as_of).items()},
+        sorted(key for keys in oracle.expected_cyclic(events, as_of).values() for key in keys),
+    )
+
+
+def json_status_row(status: MilestoneStatus) -> JsonRow:
+    """Give a standing as `status --json` prints it, without the revision."""
+    row = status._asdict()
+    del row["last_claim_stamp"], row["amount"], row["dependents"]
+    return {
+        **row,
+        "state": status.state.value,
+        "driver": str(status.driver) if status.driver else None,
+        **{name: value.isoformat() for name, value in row.items() if isinstance(value, date)},
+    }
+
+
+def _register_value(record: object, name: str) -> Any:  # noqa: ANN401 - a field of JSON
+    register = getattr(record, name, None)
+    if register is None:
+        return None
+    value = register.value
+    return {"amount": value.amount, "currency": value.currency} if name == "investment" else value

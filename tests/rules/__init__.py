@@ -1,0 +1,1 @@
+"""Alerts, recording rules and expositions, judged by promtool and amtool."""

@@ -1,0 +1,311 @@
+"""The milestones' alerts, played by promtool: each fires, and is silent a step before or beside it."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from tests.helpers.promtool import (
+    DAY_SECONDS,
+    AlertExpectation,
+    ExpectedAlert,
+    InputSeries,
+    RuleTest,
+    expect_alert,
+    input_series,
+    run_promtool,
+    skip_without,
+)
+
+Driver = tuple[str, str]
+
+
+class Standing(NamedTuple):
+    """A milestone of the programme `north` as its worker shows it; days are counted from the beginning."""
+
+    project: str
+    milestone: str
+    state: str
+    baseline: int | None = None
+    planned: int | None = None
+    estimated: int | None = None
+    forecast: int | None = None
+    float_days: int | None = None
+    dependents: int = 0
+    driver: Driver | None = None
+    last: int | None = None
+
+    def series(self, values: str = "{}x40", **labels: str) -> list[InputSeries]:
+        """Give its series; the values are told with a place for each number."""
+        named = {"programme": "north", "project": self.project, "milestone": self.milestone, **labels}
+
+        def one(name: str, number: int, **more: str) -> InputSeries:
+            return input_series(f"milepost_milestone_{name}", values.format(number), **named, **more)
+
+        days = {
+            f"{name}_timestamp_seconds": getattr(self, name)
+            for name in ("baseline", "planned", "estimated", "forecast")
+        } | {"float_seconds": self.float_days, "last_event_timestamp_seconds": self.last}
+        driven = dict(zip(("driver_project", "driver_milestone"), self.driver or (), strict=False))
+        return [
+            *(one("state", int(state == self.state), state=state) for state in (self.state, "unknown")),
+            *(one(name, number * DAY_SECONDS) for name, number in days.items() if number is not None),
+            one("dependents", self.dependents),
+            *([one("driver_info", 1, **driven)] if driven else []),
+        ]
+
+
+def shown(*standings: Standing, **how: Any) -> list[InputSeries]:  # noqa: ANN401 - handed on
+    return [one for standing in standings for one in standing.series(**how)]
+
+
+def labels(project: str, milestone: str, gate: Driver | None = None, driver: Driver | None = None) -> dict[str, str]:
+    """Return the labels of a milestone's alert; without a gate it is its own."""
+    named = dict(zip(("gate_project", "gate_milestone"), gate or (project, milestone), strict=True))
+    named |= dict(zip(("driver_project", "driver_milestone"), driver, strict=True)) if driver else {}
+    return {"programme": "north", "project": project, "milestone": milestone, **named}
+
+
+PARK = ("park", "opened")
+GATE = Standing(*PARK, "slipping", baseline=45, planned=45, estimated=87, forecast=87, dependents=3)
+INSTALLED, LAUNCHED, BETA = (
+    Standing("alpha", "installed", "blocked", 60, 60, None, 90, -30, dependents=1, driver=PARK),
+    Standing("alpha", "launched", "blocked", 100, 100, None, 130, -30, driver=("alpha", "installed")),
+    Standing("beta", "launched", "blocked", 105, 105, None, 147, -42, driver=PARK),
+)
+
+
+def slips(at: str, waiting: int = 3) -> AlertExpectation:
+    said = f"park/opened of north is forecast later than first planned; {waiting} open milestones wait for it."
+    return expect_alert(at, "GateSlipping", said, **labels(*PARK))
+
+
+def blocked(at: str, *standings: Standing, gate: Driver = PARK) -> AlertExpectation:
+    firings = []
+    for project, milestone, *_, driver, _ in standings:
+        assert driver is not None
+        said = (
+            f"{project}/{milestone} of north waits for {'/'.join(driver)}, which leads to a later date than its own."
+            f" It comes from {'/'.join(gate)}."
+        )
+        firings.append(ExpectedAlert(said, labels(project, milestone, gate, driver)))
+    return AlertExpectation(at, "MilestoneBlocked", firings)
+
+
+#: One more driver than the jumps reach.
+CHAIN = [
+    Standing(
+        "plant",
+        f"step-{step:02}",
+        "blocked" if step else "slipping",
+        baseline=10 + step,
+        forecast=30 + step,
+        dependents=17 - step,
+        driver=("plant", f"step-{step - 1:02}") if step else None,
+    )
+    for step in range(18)
+]
+
+
+def permit(state: str = "planned", **days: Any) -> Standing:  # noqa: ANN401 - numbers, for fields by name
+    return Standing("plant", "permit", state, **days)
+
+
+def beside(milestone: str, state: str = "planned", **days: Any) -> Standing:  # noqa: ANN401 - as above
+    """Give a milestone that is not to be spoken of."""
+    return Standing("plant", milestone, state, **days)
+
+
+PERMIT = labels("plant", "permit")
+MILESTONE_RULE_TESTS = [
+    RuleTest(
+        "a gate slips, and holds up two milestones and what waits for one of them",
+        shown(GATE, INSTALLED, LAUNCHED, BETA),
+        [
+            AlertExpectation("1m", "GateSlipping"),
+            slips("2m"),
+            AlertExpectation("4m", "MilestoneBlocked"),
+            blocked("5m", INSTALLED, LAUNCHED, BETA),
+        ],
+        expressions=[("sum(milestone:milepost_milestone_held_up:count)", "5m", {"{}": 3})],
+    ),
+    RuleTest(
+        "a gate slips, and who waits for it has time",
+        shown(GATE, Standing("beta", "launched", "planned", 200, 200, None, 200)),
+        [AlertExpectation("20m", "GateSlipping"), AlertExpectation("20m", "MilestoneBlocked")],
+    ),
+    RuleTest(
+        "a gate that keeps its date leads to a later one than is planned behind it",
+        shown(GATE._replace(state="planned", estimated=None, forecast=45), BETA),
+        [AlertExpectation("20m", "GateSlipping"), blocked("20m", BETA)],
+    ),
+    RuleTest(
+        "a gate was opened late, and its date still holds up who waited for it",
+        shown(GATE._replace(state="achieved"), BETA),
+        [AlertExpectation("20m", "GateSlipping"), blocked("20m", BETA)],
+    ),
+    RuleTest(
+        "a chain of sixteen drivers leads to its gate, and one of seventeen to the next milestone",
+        shown(*CHAIN),
+        [
+            AlertExpectation(
+                "5m",
+                "GateSlipping",
+                [
+                    ExpectedAlert(
+                        f"plant/step-0{step} of north is forecast later than first planned; {17 - step} open milestones"
+                        " wait for it.",
+                        labels("plant", f"step-0{step}", ("plant", "step-00")),
+                    )
+                    for step in (0, 1)
+                ],
+            )
+        ],
+        expressions=[
+            (
+                f'max by (gate_milestone) (milestone:milepost_milestone_gate:info{{milestone="step-{step}"}})',
+                "5m",
+                {f'{{gate_milestone="step-{gate}"}}': 1},
+            )
+            for step, gate in (("00", "00"), ("01", "00"), ("07", "00"), ("16", "00"), ("17", "01"))
+        ],
+    ),
+    RuleTest(
+        "a worker restarts: what fires goes on, and ends when it has not come back after its time, the gate last",
+        shown(GATE, BETA, values="{}x9 stale _x40"),
+        [
+            slips("9m"),
+            slips("20m"),
+            blocked("20m", BETA),
+            AlertExpectation("26m", "MilestoneBlocked"),
+            slips("26m"),
+            AlertExpectation("31m", "GateSlipping"),
+        ],
+    ),
+    RuleTest(
+        "two workers show the same programme for a moment, and do not agree",
+        [
+            *shown(GATE, INSTALLED, LAUNCHED, BETA),
+            *shown(GATE, INSTALLED, LAUNCHED, BETA._replace(driver=("other", "opened")), instance="b:8090"),
+        ],
+        [],
+        expressions=[
+            ("count(milestone:milepost_milestone_driver:info)", "2m", {"{}": 3}),
+            ("count(milestone:milepost_milestone_gate:info)", "2m", {"{}": 4}),
+        ],
+    ),
+    RuleTest(
+        "a date passes and nobody reports it done; the other one is",
+        shown(
+            permit("overdue", planned=-1, baseline=-1, forecast=0),
+            beside("design", "achieved", planned=-1, baseline=-1, forecast=-1),
+        ),
+        [
+            AlertExpectation("4m", "MilestoneOverdue"),
+            expect_alert(
+                "5m",
+                "MilestoneOverdue",
+                "plant/permit of north: its date has passed without an actual date. Until there is one, or a new"
+                " estimate, it is forecast for today, and pushes what waits for it day by day.",
+                **PERMIT,
+            ),
+        ],
+    ),
+    RuleTest(
+        "one slips by two weeks and a day, one by two weeks, and one was late in the end",
+        shown(
+            permit("slipping", baseline=30, forecast=45),
+            beside("design", "slipping", baseline=30, forecast=44),
+            beside("lease", "achieved", baseline=30, forecast=90),
+        ),
+        [
+            AlertExpectation("4m", "MilestoneSlipping"),
+            expect_alert(
+                "5m",
+                "MilestoneSlipping",
+                "plant/permit of north is forecast 15 days later than first planned.",
+                **PERMIT,
+            ),
+        ],
+    ),
+    RuleTest(
+        "one comes too late for the plan of another, one has no day to spare, and of the others more is said",
+        shown(
+            permit(baseline=30, forecast=30, float_days=-4),
+            beside("design", baseline=30, forecast=30, float_days=0),
+            beside("lease", "cancelled", baseline=30, forecast=30, float_days=-9),
+            beside("site", "overdue", baseline=30, forecast=30, float_days=-9),
+            beside("launch", "blocked", baseline=30, forecast=30, float_days=-9),
+        ),
+        [
+            AlertExpectation("4m", "MilestoneFloatNegative"),
+            expect_alert(
+                "5m",
+                "MilestoneFloatNegative",
+                "plant/permit of north, or one that follows from it, passes its planned date: float -4 days.",
+                **PERMIT,
+            ),
+        ],
+    ),
+    RuleTest(
+        "one is due within two weeks on its plan's word alone; others have an estimate, a day more, or are done",
+        shown(
+            permit(planned=14, forecast=14),
+            beside("design", planned=14, estimated=14, forecast=14),
+            beside("lease", planned=15, forecast=15),
+            beside("site", "achieved", planned=14, forecast=14),
+        ),
+        [
+            AlertExpectation("5m", "MilestoneDueSoon"),
+            expect_alert(
+                "6m",
+                "MilestoneDueSoon",
+                "plant/permit of north is planned in 14 days; no estimate and no actual date has been claimed.",
+                **PERMIT,
+            ),
+        ],
+    ),
+    RuleTest(
+        "nobody speaks of one for ninety days; others are far away, were spoken of, or are done",
+        shown(
+            permit(forecast=100, last=0),
+            beside("design", forecast=300, last=0),
+            beside("lease", forecast=100, last=80),
+            beside("site", "achieved", forecast=50, last=0),
+            values="{}x400",
+        ),
+        [
+            AlertExpectation("2160h", "MilestoneSilent"),
+            expect_alert(
+                "2172h",
+                "MilestoneSilent",
+                "Nobody has said anything of plant/permit of north for 90 days, and it is forecast for one of the next"
+                " 180.",
+                **PERMIT,
+            ),
+        ],
+        interval="6h",
+    ),
+    RuleTest(
+        "dependencies close a cycle in one of two programmes",
+        [
+            input_series("milepost_programme_dependencies_set_aside", "0 2x20", programme="north"),
+            input_series("milepost_programme_dependencies_set_aside", "0x20", programme="south"),
+        ],
+        [
+            AlertExpectation("5m", "DependencySetAside"),
+            expect_alert(
+                "6m",
+                "DependencySetAside",
+                "2 dependencies of north would close a cycle and are left out: the forecasts do not know of them.",
+                programme="north",
+            ),
+        ],
+    ),
+]
+
+
+@skip_without("promtool")
+@pytest.mark.parametrize("story", MILESTONE_RULE_TESTS, ids=lambda story: story.name)
+def test_who_answers_for_projects_is_told_that(story: RuleTest, tmp_path: Path) -> None:
+    run_promtool(story, ["recording.yml", "milestones.yml"], tmp_path)

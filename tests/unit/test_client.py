@@ -1,0 +1,144 @@
+"""How Kafka is reached, and which of the many things a client library says is told."""
+
+import logging
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from kafka import KafkaAdminClient
+from kafka.errors import (
+    KafkaConnectionError,
+    KafkaError,
+    KafkaTimeoutError,
+    MessageSizeTooLargeError,
+    RequestTimedOutError,
+    SaslAuthenticationFailedError,
+    TopicAuthorizationFailedError,
+    UnsupportedSaslMechanismError,
+)
+from pydantic import SecretStr
+
+from consumers import client
+from consumers.client import KafkaUnreachableError, connection_options, kafka_errors
+from models.settings import Settings, SettingsError
+
+SETTINGS = Settings(kafka="broker:9092")
+PASSWORD = SecretStr("secret")
+LOGIN = Settings(
+    kafka="broker:9092",
+    kafka_security="SASL_PLAINTEXT",
+    kafka_username="ann",
+    kafka_password=PASSWORD,
+)
+REFUSED = KafkaConnectionError("111 ECONNREFUSED")
+HUNG_UP = KafkaConnectionError("socket disconnected")
+WRONG = SaslAuthenticationFailedError("SaslAuthenticationFailedError: Authentication failed: Invalid password")
+
+
+def told(raised: KafkaError, *logged: Exception, settings: Settings = SETTINGS) -> str:
+    def fail() -> None:
+        for error in logged:
+            logging.getLogger("kafka.net").warning("Bootstrap connection to %s failed: %s", "bootstrap-0", error)
+        raise raised
+
+    with pytest.raises(KafkaUnreachableError) as caught, kafka_errors(settings):
+        fail()
+    line = str(caught.value)
+    assert "\n" not in line
+    return line
+
+
+NEVER = KafkaTimeoutError("Unable to bootstrap from broker:9092")
+
+
+def test_the_reason_that_is_only_logged_is_told() -> None:
+    assert told(NEVER, REFUSED) == (
+        "Kafka at broker:9092 does not answer: Connection refused; is it running? `milepost kafka` starts one"
+    )
+    assert "does not answer: DNS Resolution failure; is it running, and is its security PLAINTEXT?" in told(
+        NEVER, KafkaConnectionError("DNS Resolution failure")
+    )
+    assert "Unable to bootstrap" in told(NEVER)
+
+
+@pytest.mark.parametrize("later", [[], [HUNG_UP], [RequestTimedOutError("Request timed out after 37 ms")], [NEVER]])
+def test_a_refused_login_is_told_whatever_fails_after_it(later: list[Exception]) -> None:
+    assert told(NEVER, HUNG_UP, WRONG, *later, settings=LOGIN) == (
+        "Kafka at broker:9092 refuses the login of 'ann': Authentication failed: Invalid password;"
+        " check the settings kafka_username, kafka_password and kafka_sasl_mechanism"
+    )
+    assert "does not support the requested SASL mechanism" in told(
+        NEVER, UnsupportedSaslMechanismError(), *later, settings=LOGIN
+    )
+
+
+def test_a_broker_that_only_hangs_up_on_a_login_may_mean_the_login() -> None:
+    assert "kafka_sasl_mechanism right?" in told(NEVER, HUNG_UP, settings=LOGIN)
+
+
+def test_what_a_broker_refuses_is_told_as_that_and_not_as_silence() -> None:
+    assert "does not allow this" in told(TopicAuthorizationFailedError("topic x"), REFUSED)
+    assert told(MessageSizeTooLargeError("too much."), REFUSED) == "Kafka at broker:9092 refuses: too much"
+
+
+def test_the_library_is_quiet_while_it_is_used_and_as_before_afterwards(caplog: pytest.LogCaptureFixture) -> None:
+    logger = logging.getLogger("kafka")
+    before = (list(logger.handlers), logger.propagate)
+    told(NEVER, REFUSED)
+    assert caplog.records == []
+    assert (logger.handlers, logger.propagate) == before
+
+
+def test_every_client_gets_what_the_settings_say(tmp_path: Path) -> None:
+    files = {name: tmp_path / f"{name}.pem" for name in ("kafka_ca", "kafka_certificate", "kafka_key")}
+    for path in files.values():
+        path.touch()
+    settings = Settings(
+        kafka="a:1, b:2",
+        kafka_security="SASL_SSL",
+        kafka_sasl_mechanism="SCRAM-SHA-256",
+        kafka_username="ann",
+        kafka_password=PASSWORD,
+        **files,  # type: ignore[arg-type]
+    )
+    options = connection_options(settings)
+    assert options["bootstrap_servers"] == ["a:1", "b:2"]
+    assert (options["security_protocol"], options["sasl_mechanism"]) == ("SASL_SSL", "SCRAM-SHA-256")
+    assert (options["sasl_plain_username"], options["sasl_plain_password"]) == ("ann", "secret")
+    assert options["ssl_cafile"] == str(files["kafka_ca"])
+    assert options["ssl_certfile"] == str(files["kafka_certificate"])
+    assert options["ssl_keyfile"] == str(files["kafka_key"])
+    assert not [name for name in connection_options(SETTINGS) if name.startswith(("ssl", "sasl"))]
+
+
+def test_a_setting_that_is_missing_is_named() -> None:
+    with pytest.raises(SettingsError, match="kafka_username: is needed for SASL_SSL"):
+        connection_options(Settings(kafka_security="SASL_SSL"))
+    with pytest.raises(SettingsError, match=r"kafka_ca: there is no file nowhere\.pem"):
+        connection_options(Settings(kafka_security="SSL", kafka_ca=Path("nowhere.pem")))
+
+
+@pytest.fixture
+def silent() -> Iterator[str]:
+    """Give the address of a server that takes connections and never says a word."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        held: list[socket.socket] = []
+        threading.Thread(target=lambda: held.append(server.accept()[0]), daemon=True).start()
+        yield f"127.0.0.1:{server.getsockname()[1]}"
+        for client in held:
+            client.close()
+
+
+@pytest.mark.parametrize("security", ["PLAINTEXT", "SSL"])
+def test_a_server_that_is_no_kafka_is_told_when_the_time_is_over(
+    silent: str, security: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "BOOTSTRAP_TIMEOUT_MS", 500)
+    settings = Settings(kafka=silent, kafka_security=security)  # type: ignore[arg-type]
+    with (
+        pytest.raises(KafkaUnreachableError, match=f"Kafka at {silent} does not answer: .*{security}"),
+        kafka_errors(settings) as options,
+    ):
+        client.create_client(KafkaAdminClient, **options)

@@ -1,0 +1,243 @@
+"""Which milestones a worker shows, and when what it shows is out of date."""
+
+from datetime import date, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from models.database.projector import ForecastResult
+from models.domain.claims import (
+    Claim,
+    DependencyClaims,
+    DependencyKey,
+    Facts,
+    MilestoneClaims,
+    MilestoneKey,
+    ProjectClaims,
+    ProjectKey,
+    Register,
+)
+from models.domain.events import Money
+from models.domain.schedule import compute_schedule
+from models.domain.timestamps import Stamp, make_stamp, parse_instant
+from streams.metrics.milestones import MILESTONE_FAMILIES
+from streams.metrics.store import MetricsStore, RenderedProgramme, SeriesBudget, allocate_series
+
+DAY = date(2026, 11, 23)
+#: Planned, forecast, float, last event, dependents and seven states.
+OPEN = 12
+#: Actual and forecast; the rest as above, without a float.
+CLOSED = 12
+
+
+def stamp(day: date = DAY) -> Stamp:
+    return make_stamp(parse_instant(f"{day}T09:00:00Z"), "//office.example", "1")
+
+
+def open_one() -> MilestoneClaims:
+    return MilestoneClaims(planned=Claim(stamp(), date(2027, 1, 1)))
+
+
+def achieved(days_ago: int = 1) -> MilestoneClaims:
+    day = DAY - timedelta(days=days_ago)
+    return MilestoneClaims(planned=Claim(stamp(day), day), actual=Claim(stamp(day), day))
+
+
+def facts_of(programme: str = "north", **milestones: MilestoneClaims) -> Facts:
+    return Facts(milestones={MilestoneKey(programme, "plant", slug): its for slug, its in milestones.items()})
+
+
+def wait_for(facts: Facts, gate: str, *waiting: str) -> Facts:
+    """Have milestones wait for a gate."""
+    [programme] = {key.programme for key in facts.milestones}
+    for slug in waiting:
+        key = DependencyKey(programme, "plant", slug, "plant", gate)
+        facts.dependencies[key] = DependencyClaims(declared=Register(stamp(), 0))
+    return facts
+
+
+def show(shelf: MetricsStore, facts: Facts, revision: int = 1, day: date = DAY) -> RenderedProgramme:
+    [programme] = {key.programme for key in facts.milestones}
+    shown = shelf.render(
+        ForecastResult(programme, revision, facts, compute_schedule(facts, day), has_unpublished=False)
+    )
+    shelf.put(programme, shown)
+    return shown
+
+
+def slugs(shown: RenderedProgramme) -> list[str]:
+    return [milestone for _, _, milestone in shown.milestones]
+
+
+def crowd(programme: str, count: int, actual: int = 0) -> Facts:
+    """Give a programme of many milestones, the first of them achieved."""
+    names = {f"m{number:03d}": achieved() if number < actual else open_one() for number in range(count)}
+    return facts_of(programme, **names)
+
+
+class TestRoom:
+    def test_everything_is_shown_when_there_is_room(self) -> None:
+        shelf = MetricsStore(20 * OPEN, keep_days=90)
+        shown = show(shelf, crowd("north", 20))
+
+        assert (sum(shown.allocated), shelf.dropped_milestones) == (20 * OPEN, 0)
+
+    def test_where_there_is_no_room_open_milestones_are_kept_first_and_the_rest_is_counted(self) -> None:
+        shelf = MetricsStore(10 * OPEN + 5, keep_days=90)
+        shown = show(shelf, crowd("north", 20, actual=10))
+
+        assert slugs(shown) == [f"m{number:03d}" for number in range(10, 20)]
+        assert shelf.dropped_milestones == 10
+
+    def test_gates_are_kept_before_what_else_is_open(self) -> None:
+        facts = wait_for(crowd("north", 20), "m019", "m000")
+        # A gate without anything else to spare, and an achieved one that something still waits for.
+        facts.milestones[MilestoneKey("north", "plant", "m018")] = achieved()
+        wait_for(facts, "m018", "m001")
+        shelf = MetricsStore(3 * OPEN + 2, keep_days=90)
+
+        assert slugs(show(shelf, facts)) == ["m000", "m018", "m019"]
+        assert shelf.dropped_milestones == 17
+
+    def test_a_programme_drawn_late_gets_the_room_of_others_closed_milestones(self) -> None:
+        shelf = MetricsStore(20 * OPEN, keep_days=90)
+        early = show(shelf, crowd("zulu", 20, actual=15))
+        assert shelf.outdated_programmes({"zulu": 1}, DAY) == []
+        late = show(shelf, crowd("alpha", 10))
+
+        assert len(early.milestones) == 20
+        assert len(late.milestones) == 10
+        assert shelf.outdated_programmes({"alpha": 1, "zulu": 1}, DAY) == ["zulu"]
+        assert len(show(shelf, crowd("zulu", 20, actual=15)).milestones) == 10
+        assert shelf.outdated_programmes({"alpha": 1, "zulu": 1}, DAY) == []
+        assert shelf.dropped_milestones == 10
+
+    def test_a_programme_that_was_cut_is_behind_once_another_leaves_room(self) -> None:
+        shelf = MetricsStore(30 * OPEN, keep_days=90)
+        for programme in ("east", "north"):
+            show(shelf, crowd(programme, 20))
+        assert shelf.dropped_milestones == 10
+        assert shelf.outdated_programmes({"east": 1, "north": 1}, DAY) == []
+
+        shelf.retain(lambda name: name != "east")
+
+        assert shelf.outdated_programmes({"north": 1}, DAY) == ["north"]
+        assert len(show(shelf, crowd("north", 20)).milestones) == 20
+
+    def test_with_no_room_at_all_nothing_is_shown_and_all_is_counted(self) -> None:
+        shelf = MetricsStore(0, keep_days=90)
+
+        assert slugs(show(shelf, crowd("north", 3))) == []
+        assert shelf.dropped_milestones == 3
+
+    @given(
+        st.dictionaries(
+            st.text("abc", min_size=1, max_size=3),
+            st.builds(SeriesBudget, *[st.integers(0, 50)] * 3),
+            min_size=1,
+            max_size=8,
+        ),
+        st.integers(0, 500),
+    )
+    def test_no_more_is_given_than_there_is_and_no_less_than_is_wanted_while_there_is_some(
+        self, wanted: dict[str, SeriesBudget], most: int
+    ) -> None:
+        given_ = allocate_series(wanted, most)
+
+        assert given_.keys() == wanted.keys()
+        assert sum(map(sum, given_.values())) == min(most, sum(map(sum, wanted.values())))
+        for rank in range(3):
+            assert all(given_[name][rank] <= wanted[name][rank] for name in wanted)
+            if any(given_[name][rank] < wanted[name][rank] for name in wanted):
+                assert not any(given_[name][later] for name in wanted for later in range(rank + 1, 3))
+
+
+class TestLeaving:
+    @pytest.mark.parametrize(("days_ago", "is_shown"), [(0, True), (90, True), (91, False), (4000, False)])
+    def test_an_achieved_milestone_leaves_after_so_many_days(self, days_ago: int, is_shown: bool) -> None:  # noqa: FBT001 - a table's column
+        shelf = MetricsStore(1000, keep_days=90)
+        shown = show(shelf, facts_of(done=achieved(days_ago), still=open_one()))
+
+        assert slugs(shown) == (["done", "still"] if is_shown else ["still"])
+        # That is no lack of room.
+        assert shelf.dropped_milestones == 0
+
+    def test_one_that_was_achieved_long_ago_and_reported_today_is_shown(self) -> None:
+        done = MilestoneClaims(actual=Claim(stamp(DAY), date(2020, 1, 1)))
+
+        assert slugs(show(MetricsStore(1000, keep_days=90), facts_of(done=done))) == ["done"]
+
+    @pytest.mark.parametrize(("days_ago", "expected"), [(90, ["gone"]), (91, [])])
+    def test_a_cancelled_milestone_leaves_too(self, days_ago: int, expected: list[str]) -> None:
+        day = DAY - timedelta(days=days_ago)
+        gone = MilestoneClaims(planned=Claim(stamp(day - timedelta(days=9)), date(2027, 1, 1)), cancelled=stamp(day))
+
+        assert slugs(show(MetricsStore(1000, keep_days=90), facts_of(gone=gone))) == expected
+
+    @pytest.mark.parametrize(("days_ago", "expected"), [(90, ["one"]), (91, [])])
+    def test_the_milestones_of_a_withdrawn_project_leave_after_its_withdrawal(
+        self, days_ago: int, expected: list[str]
+    ) -> None:
+        facts = facts_of(one=MilestoneClaims(planned=Claim(stamp(DAY - timedelta(days=300)), date(2027, 1, 1))))
+        facts.projects[ProjectKey("north", "plant")] = ProjectClaims(withdrawn=stamp(DAY - timedelta(days=days_ago)))
+
+        assert slugs(show(MetricsStore(1000, keep_days=90), facts)) == expected
+
+    def test_more_days_than_the_calendar_has_keep_everything(self) -> None:
+        assert slugs(show(MetricsStore(1000, keep_days=10**9), facts_of(done=achieved(5000)))) == ["done"]
+
+
+class TestBehind:
+    def test_another_revision_or_another_day_makes_what_is_shown_out_of_date(self) -> None:
+        shelf = MetricsStore(1000, keep_days=90)
+        show(shelf, crowd("north", 1), revision=2)
+
+        assert shelf.outdated_programmes({"north": 2}, DAY) == []
+        assert shelf.outdated_programmes({"north": 3}, DAY) == ["north"]
+        # A database that was restored from an older copy
+        assert shelf.outdated_programmes({"north": 1}, DAY) == ["north"]
+        assert shelf.outdated_programmes({"north": 2}, DAY + timedelta(days=1)) == ["north"]
+        assert shelf.outdated_programmes({"north": 2, "south": 1}, DAY) == ["south"]
+
+    def test_only_what_changed_is_rendered_again(self) -> None:
+        shelf = MetricsStore(10_000, keep_days=90)
+        facts = crowd("north", 20)
+        first = compute_schedule(facts, DAY)
+        before = shelf.render(ForecastResult("north", 1, facts, first, has_unpublished=False))
+        shelf.put("north", before)
+        later = Facts(milestones={MilestoneKey("north", "plant", "m007"): achieved()})
+        changed = facts.merged_with(later)
+        after = shelf.render(
+            ForecastResult("north", 2, changed, compute_schedule(changed, DAY, first), has_unpublished=False)
+        )
+
+        same = [key for key, lines in after.milestones.items() if lines is before.milestones[key]]
+        assert len(same) == 19
+        assert after.programme_lines is before.programme_lines
+        assert b"".join(after.milestones["north", "plant", "m007"].family_lines) != b"".join(
+            before.milestones["north", "plant", "m007"].family_lines
+        )
+
+    def test_a_scrape_sees_one_moment_however_slowly_it_reads(self) -> None:
+        shelf = MetricsStore(1000, keep_days=90)
+        show(shelf, crowd("north", 1))
+        pages = shelf.iter_families()
+        read = [next(pages)]
+        show(shelf, crowd("north", 5))
+        read.extend(pages)
+
+        assert b"m000" in b"".join(read)
+        assert b"m004" not in b"".join(read)
+
+
+def test_series_are_counted_as_they_are_rendered() -> None:
+    facts = wait_for(facts_of(gate=open_one(), tenant=achieved(), late=open_one()), "gate", "late")
+    facts.milestones[MilestoneKey("north", "plant", "paid")] = MilestoneClaims(
+        baseline=Claim(stamp(), DAY), planned=Claim(stamp(), DAY, Money(5, "EUR")), estimated=Claim(stamp(), DAY)
+    )
+    shown = show(MetricsStore(1000, keep_days=90), facts)
+
+    for lines in shown.milestones.values():
+        assert lines.series_count == b"".join(lines.family_lines).count(b"\n")
+        assert len(lines.family_lines) == len(MILESTONE_FAMILIES)
