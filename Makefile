@@ -33,7 +33,7 @@ check: setup ## format, lint, types, layers
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: setup ## how fast it is here, into docs/performance.md; BENCH="schedule record --runs 1" names some
+bench: setup ## how fast it is here, into docs/benchmarks.md; BENCH="schedule record --runs 1" names some
 	@$(BIN)/python -m tests.benchmarks $(or $(BENCH),--write)
 
 faults: setup ## what holds when things break; FAULTS="--runs 1 --only kill" names some, "--soak 30m" all at once

@@ -56,11 +56,11 @@ def main() -> None:
     line.add_argument("name", nargs="*", help=f"which: {', '.join(BENCHMARKS)}; all of them unless named")
     line.add_argument("--runs", type=int, default=3, help="how often each is run (default 3)")
     line.add_argument("--scale", type=float, default=1.0, help="sizes, of what targets speak of (default 1)")
-    line.add_argument("--write", action="store_true", help="write the results into docs/performance.md, too")
+    line.add_argument("--write", action="store_true", help="write the results into docs/benchmarks.md, too")
     line.add_argument("--json", type=Path, metavar="FILE", help="where to write the results, too")
     told = line.parse_args()
     if told.write and told.scale != 1:
-        line.error("docs/performance.md tells of scale 1 alone")
+        line.error("docs/benchmarks.md tells of scale 1 alone")
     if unknown := [name for name in told.name if name not in BENCHMARKS]:
         line.error(f"no such benchmark: {', '.join(unknown)}; there are {', '.join(BENCHMARKS)}")
     # Whoever runs this may have a worker's settings around: they are not meant for these.

@@ -1,4 +1,4 @@
-"""What was measured, written into docs/performance.md: a section for each benchmark, and plots of some."""
+"""What was measured, written into docs/benchmarks.md: a section for each benchmark, and plots of some."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,7 +9,7 @@ from tests.benchmarks.options import RunOptions
 from tests.benchmarks.plot import bar_chart_svg
 from tests.benchmarks.results import BenchmarkResults
 
-DOCUMENT: Final = Path(__file__).parents[2] / "docs" / "performance.md"
+DOCUMENT: Final = Path(__file__).parents[2] / "docs" / "benchmarks.md"
 #: From so many values on, all but the largest hundredth of them says something.
 _P99_FROM_VALUES: Final = 100
 #: By benchmark: the end of the names of the figures that are drawn, and what the drawing is called.
