@@ -9,12 +9,13 @@ start, a rebalance) everything is read, and where events came since the last dra
 again from the ledger.
 """
 
-from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
 from typing import Final, NamedTuple
 
+from cachetools import LRUCache
 from sqlalchemy import Connection, Engine
 
 from models.database.claims import FROM_START, ChangedFacts, load_changed_since
@@ -98,8 +99,8 @@ class Projector:
     """Draws programmes, and remembers those it drew."""
 
     def __init__(self, engine: Engine, cache_size: int = DEFAULT_CACHE_SIZE) -> None:
-        self._engine, self._cache_size = engine, cache_size
-        self._cache: OrderedDict[str, ForecastResult] = OrderedDict()
+        self._engine = engine
+        self._cache = LRUCache[str, ForecastResult](cache_size, getsizeof=lambda result: result.size)
 
     def recalculate(self, names: Sequence[str], data_date: date, now_ms: int) -> list[ForecastResult]:
         """Draw programmes for a day, and write what differs; programmes that no event names are left out.
@@ -221,11 +222,9 @@ class Projector:
         published = 0 if job.checkpoint is None else job.checkpoint.published
         is_untold = job.history_count + len(changes.explained) > published
         drawn = ForecastResult(job.programme, job.revision, job.current_facts, schedule, is_untold, changes.unexplained)
-        self._cache[job.programme] = drawn
-        self._cache.move_to_end(job.programme)
-        size = sum(drawn.size for drawn in self._cache.values())
-        while size > self._cache_size:
-            size -= self._cache.popitem(last=False)[1].size
+        self._cache.pop(job.programme, None)
+        with suppress(ValueError):  # A programme larger than the whole cache is not cached.
+            self._cache[job.programme] = drawn
         return drawn
 
 

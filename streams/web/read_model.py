@@ -8,13 +8,13 @@ behind, not a burden. However many look, what is looked at is never behind for l
 
 import asyncio
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import date
 from typing import Final, NamedTuple, TypeVar
 
+from cachetools import LRUCache
 from sqlalchemy import Connection, Engine, select, text
 
 from models.database.claims import load_facts
@@ -118,7 +118,11 @@ class ReadModel:
         self._executor = ThreadPoolExecutor(_THREADS, "board")
         # Looking for what is new is little, and bounded by itself: it is followed by no rest.
         self.change_feed = ChangeFeed(lambda query: self._submit(lambda: self._run_query_now(query)), clock)
-        self._views: OrderedDict[str, _CachedView] = OrderedDict()
+        # A programme larger than the whole cache is cached alone; one without milestones takes room as well.
+        self._views = LRUCache[str, _CachedView](
+            _MAX_CACHED_MILESTONES,
+            getsizeof=lambda cached: min(len(cached.view.statuses) + 1, _MAX_CACHED_MILESTONES),
+        )
         self._cooldown = RefreshCooldown(clock)
         self._version, self._version_read_at = "", float("-inf")
         self._summaries: tuple[str, list[ProgrammeSummary]] = ("", [])
@@ -175,7 +179,7 @@ class ReadModel:
                 seen = await self.run_query(lambda connection: _load_view(connection, programme, drawn, day))
             finally:
                 self._programme_locks.pop(programme, None)
-            self._cache_view(_CachedView(self._clock(), seen))
+            self._views[programme] = _CachedView(self._clock(), seen)
             return seen
 
     def _get_cached_view(
@@ -186,13 +190,6 @@ class ReadModel:
             return None
         is_as_drawn = forecast_version is not None and kept.view.forecast_version == forecast_version
         return kept.view if is_as_drawn or self._cooldown.is_fresh_enough(kept.read_at) else None
-
-    def _cache_view(self, cached: _CachedView) -> None:
-        self._views[cached.view.programme] = cached
-        self._views.move_to_end(cached.view.programme)
-        size = sum(len(one.view.statuses) for one in self._views.values())
-        while size > _MAX_CACHED_MILESTONES and len(self._views) > 1:
-            size -= len(self._views.popitem(last=False)[1].view.statuses)
 
     async def get_version(self) -> str:
         """Return what names all programmes as they are shown now."""

@@ -2,14 +2,15 @@
 
 import gzip
 import logging
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from http import HTTPStatus
 from typing import Final, NamedTuple
 
 import msgspec
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
+from cachetools import LRUCache
 from sqlalchemy.exc import SQLAlchemyError
 
 from models.database.engine import DatabaseError
@@ -49,11 +50,6 @@ class BadQuery(web.HTTPBadRequest):
     """A question that cannot be answered as it was put; the text is one sentence."""
 
 
-def etag_matches(request: web.Request, etag: str) -> bool:
-    """Return whether whoever asks has this very answer already."""
-    return any(found.value in {etag, "*"} for found in request.if_none_match or ())
-
-
 def uncached_response(body: bytes, content_type: str) -> web.Response:
     """Return a body that nobody is to keep."""
     return web.Response(body=body, content_type=content_type, charset="utf-8", headers={hdrs.CACHE_CONTROL: "no-store"})
@@ -70,48 +66,37 @@ def _gzip(body: bytes) -> bytes:
     return gzip.compress(body, _GZIP_LEVEL, mtime=0) if len(body) >= _MIN_GZIP_BYTES else b""
 
 
-def _cached_response(request: web.Request, cached: _CachedBody, content_type: str) -> web.Response:
-    """Return what is kept; it is to be asked for each time, which costs little with a tag."""
-    headers = {hdrs.CACHE_CONTROL: "no-cache", hdrs.VARY: hdrs.ACCEPT_ENCODING}
-    body = cached.body
-    if cached.gzipped and "gzip" in request.headers.get(hdrs.ACCEPT_ENCODING, ""):
-        headers[hdrs.CONTENT_ENCODING], body = "gzip", cached.gzipped
-    response = web.Response(body=body, content_type=content_type, charset="utf-8", headers=headers)
-    response.etag = cached.etag
-    return response
-
-
-def not_modified_response(etag: str) -> web.Response:
-    """Return that there is nothing new."""
-    response = web.Response(status=HTTPStatus.NOT_MODIFIED, headers={hdrs.CACHE_CONTROL: "no-cache"})
-    response.etag = etag
-    return response
-
-
 class ResponseCache:
-    """Answers as they were rendered, by address, until their tag is another; the oldest go when there are too many."""
+    """Rendered responses by URL, valid while their entity tag stays the same; the least recently used are evicted."""
 
     def __init__(self, run_in_executor: RunInExecutor) -> None:
         self._run_in_executor = run_in_executor
-        self._bodies: OrderedDict[str, _CachedBody] = OrderedDict()
+        self._bodies = LRUCache[str, _CachedBody](
+            _MAX_CACHE_BYTES, getsizeof=lambda cached: len(cached.body) + len(cached.gzipped)
+        )
 
     async def respond(
         self, request: web.Request, content_type: str, etag: str, render: Callable[[], Awaitable[bytes]]
     ) -> web.Response:
-        """Answer with what is rendered, or was before; with nothing when the other side has it."""
-        if etag_matches(request, etag):
-            return not_modified_response(etag)
-        where = request.path_qs
-        kept = self._bodies.get(where)
-        if kept is None or kept.etag != etag:
+        """Return the cached or newly rendered response, or 304 when the client has it already."""
+        if any(client_etag.value in {etag, "*"} for client_etag in request.if_none_match or ()):
+            response = web.Response(status=HTTPStatus.NOT_MODIFIED, headers={hdrs.CACHE_CONTROL: "no-cache"})
+            response.etag = etag
+            return response
+        cached = self._bodies.get(request.path_qs)
+        if cached is None or cached.etag != etag:
             body = await render()
-            kept = self._bodies[where] = _CachedBody(etag, body, await self._run_in_executor(lambda: _gzip(body)))
-        self._bodies.move_to_end(where)
-        size = sum(len(one.body) + len(one.gzipped) for one in self._bodies.values())
-        while size > _MAX_CACHE_BYTES:
-            gone = self._bodies.popitem(last=False)[1]
-            size -= len(gone.body) + len(gone.gzipped)
-        return _cached_response(request, kept, content_type)
+            cached = _CachedBody(etag, body, await self._run_in_executor(lambda: _gzip(body)))
+            with suppress(ValueError):  # Too large for the cache.
+                self._bodies[request.path_qs] = cached
+        # The browser revalidates each time, which costs little with an entity tag.
+        headers = {hdrs.CACHE_CONTROL: "no-cache", hdrs.VARY: hdrs.ACCEPT_ENCODING}
+        body = cached.body
+        if cached.gzipped and "gzip" in request.headers.get(hdrs.ACCEPT_ENCODING, ""):
+            headers[hdrs.CONTENT_ENCODING], body = "gzip", cached.gzipped
+        response = web.Response(body=body, content_type=content_type, charset="utf-8", headers=headers)
+        response.etag = etag
+        return response
 
 
 class RequestGuard:
