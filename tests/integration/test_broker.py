@@ -31,8 +31,8 @@ PARTITIONS = 3
 OWNER = """
 import sys
 from pathlib import Path
-from deploy.broker import running_broker
-with running_broker(Path(sys.argv[1])) as broker:
+from deploy.kafka.broker import run_broker
+with run_broker(Path(sys.argv[1])) as broker:
     try:
         print(broker.pid, broker.port, flush=True)
         sys.stdin.read()

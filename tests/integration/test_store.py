@@ -1241,8 +1241,8 @@ def test_migrating_again_changes_nothing(engine: Engine) -> None:
 def test_two_processes_that_prepare_the_same_database_at_once_leave_it_ready(database_url: str) -> None:
     program = (
         "import sys\n"
-        "from models.database.engine import DatabaseError, connect; from models.database.migrate import migrate\n"
-        "engine = connect(sys.argv[1])\n"
+        "from models.database.engine import DatabaseError, make_engine; from models.database.migrate import migrate\n"
+        "engine = make_engine(sys.argv[1])\n"
         "print('ready', flush=True); sys.stdin.readline()\n"
         "try: migrate(engine)\n"
         "except DatabaseError as error: print(error)\n"

@@ -391,7 +391,7 @@ class TestOneClearLine:
         broken.mkdir()
         # A worker with a bug, as near to a real one as can be: the module that Python loads first breaks the store.
         (broken / "sitecustomize.py").write_text(
-            "import models.database.recorder\nmodels.database.recorder.Store.record = lambda *_: 1 / 0\n",
+            "import models.database.recorder\nmodels.database.recorder.Recorder.record = lambda *_: 1 / 0\n",
             encoding="utf-8",
         )
         with worker_process(sqlite_settings, tmp_path, PYTHONPATH=str(broken)) as worker:
