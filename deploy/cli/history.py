@@ -49,7 +49,7 @@ def read_history_entries(engine: Engine, key: MilestoneKey) -> list[HistoryEntry
         if not noted:
             require_milestone(load_facts(connection, [key.programme]), key)
         # Achieved on the day it was forecast for: nothing moved.
-        moves = [row for row in noted if row.was != row.becomes]
+        moves = [row for row in noted if row.previous != row.current]
         names = sorted({EventKey(row.cause_source, row.cause_id) for row in moves})
         events = read_events(connection, names)
     return [HistoryEntry(row, events.get(EventKey(row.cause_source, row.cause_id))) for row in moves]
@@ -64,8 +64,8 @@ def _entry_to_dict(entry: HistoryEntry) -> dict[str, Any]:
     noted = entry.row
     return {
         "noted": _recorded_at(noted),
-        "from": noted.was,
-        "to": noted.becomes,
+        "from": noted.previous,
+        "to": noted.current,
         "slip_days": noted.slip_days,
         "state": noted.state,
         "driver": noted.driver,
@@ -82,7 +82,7 @@ def _entry_to_dict(entry: HistoryEntry) -> dict[str, Any]:
 
 
 def _recorded_at(row: HistoryRow) -> str:
-    return f"{instant_from_epoch_ms(row.noted_ms)}Z"
+    return f"{instant_from_epoch_ms(row.recorded_ms)}Z"
 
 
 _ENTRY_COLUMNS: Final = tuple(
@@ -102,8 +102,8 @@ def _history_cells(entry: HistoryEntry) -> list[str]:
     noted = entry.row
     return [
         _recorded_at(noted),
-        day_text(noted.was),
-        day_text(noted.becomes),
+        day_text(noted.previous),
+        day_text(noted.current),
         slip_text(noted.slip_days),
         noted.state,
         noted.driver or "",
@@ -117,8 +117,8 @@ def _history_lines(entries: Sequence[HistoryEntry], key: MilestoneKey) -> Iterat
     for move in entries:
         noted = move.row
         told = (
-            f"{_recorded_at(noted)}  {day_text(noted.was) or 'no forecast'} to"
-            f" {day_text(noted.becomes) or 'no forecast'}"
+            f"{_recorded_at(noted)}  {day_text(noted.previous) or 'no forecast'} to"
+            f" {day_text(noted.current) or 'no forecast'}"
         )
         slip = f", slip {slip_text(noted.slip_days)}" if noted.slip_days is not None else ""
         yield ConsoleLine("")

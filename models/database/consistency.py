@@ -52,9 +52,9 @@ def read_tables(connection: Connection) -> TableSnapshot:
     known = read_programme_versions(connection, sorted(revisions))
     marks = {name: its.checkpoint for name, its in known.items() if its.checkpoint is not None}
     days = {
-        name: mark.day
+        name: mark.data_date
         for name, mark in marks.items()
-        if mark.revision == revisions[name] and mark.day != NOT_CALCULATED
+        if mark.revision == revisions[name] and mark.data_date != NOT_CALCULATED
     }
     rows["forecasts"] = {
         key: stored._asdict() for name in sorted(days) for key, stored in read_forecasts(connection, name).items()
@@ -295,13 +295,13 @@ def _replace_rows(
             mark = {
                 "programme": name,
                 "revision": revisions[name],
-                "day": NOT_CALCULATED,
-                "history": noted,
-                "published": 0,
+                "data_date": NOT_CALCULATED,
+                "history_count": noted,
+                "published_number": 0,
             }
             connection.execute(marks.insert().values(mark))
         its_mark = marks.c.programme == name
-        connection.execute(update(marks).where(its_mark).values(day=NOT_CALCULATED))
+        connection.execute(update(marks).where(its_mark).values(data_date=NOT_CALCULATED))
         if (name,) in expected[tables.programmes.name]:
             # A mark that is behind stays so: what events moved since is history still to be made.
             present = its_mark & (marks.c.revision == snapshot.revisions.get(name))

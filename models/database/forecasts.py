@@ -23,10 +23,10 @@ class Checkpoint(NamedTuple):
     """A row of `pictures`: of what revision and day the forecasts are."""
 
     revision: int
-    day: date
+    data_date: date
     #: How many rows the programme's history has, and up to which of them changes were published.
-    history: int
-    published: int
+    history_count: int
+    published_number: int
 
 
 class ForecastRow(NamedTuple):
@@ -79,9 +79,9 @@ def advance_checkpoints(connection: Connection, moves: Sequence[CheckpointMove])
     first = [{"programme": move.programme, **move.advanced._asdict()} for move in moves if move.expected is None]
     further = [
         {
-            "its_programme": move.programme,
-            **{f"read_{name}": getattr(move.expected, name) for name in ("revision", "day")},
-            **{name: getattr(move.advanced, name) for name in ("revision", "day", "history")},
+            "key_programme": move.programme,
+            **{f"expected_{name}": getattr(move.expected, name) for name in _VERSION_COLUMNS},
+            **{name: getattr(move.advanced, name) for name in (*_VERSION_COLUMNS, "history_count")},
         }
         for move in moves
         if move.expected is not None
@@ -98,13 +98,14 @@ def advance_checkpoints(connection: Connection, moves: Sequence[CheckpointMove])
         raise ConcurrentWriteError(f"another worker drew one of these programmes at the same moment: {names}")
 
 
-_IS_EXPECTED: Final = [checkpoints.c[name] == bindparam(f"read_{name}") for name in ("revision", "day")]
+_VERSION_COLUMNS: Final = ("revision", "data_date")
+_IS_EXPECTED: Final = [checkpoints.c[name] == bindparam(f"expected_{name}") for name in _VERSION_COLUMNS]
 _ADVANCED_VALUES: Final[dict[str, BindParameter[Any]]] = {
-    name: bindparam(name) for name in ("revision", "day", "history")
+    name: bindparam(name) for name in (*_VERSION_COLUMNS, "history_count")
 }
 _ADVANCE_CHECKPOINT: Final = (
     update(checkpoints)
-    .where(checkpoints.c.programme == bindparam("its_programme"), *_IS_EXPECTED)
+    .where(checkpoints.c.programme == bindparam("key_programme"), *_IS_EXPECTED)
     .values(_ADVANCED_VALUES)
 )
 
@@ -219,7 +220,7 @@ def read_history(connection: Connection, key: MilestoneKey) -> list[HistoryRow]:
 def read_unpublished(connection: Connection, names: Sequence[str], limit: int) -> list[HistoryRow]:
     """Return what is to be published of some programmes, at most so many, each programme's in order."""
     untold = checkpoints.join(
-        history, (history.c.programme == checkpoints.c.programme) & (history.c.number > checkpoints.c.published)
+        history, (history.c.programme == checkpoints.c.programme) & (history.c.number > checkpoints.c.published_number)
     )
     query = select(*_HISTORY_ROW_COLUMNS).select_from(untold).where(checkpoints.c.programme.in_(names))
     rows = connection.execute(query.order_by(history.c.programme, history.c.number).limit(limit))
@@ -229,5 +230,5 @@ def read_unpublished(connection: Connection, names: Sequence[str], limit: int) -
 def mark_published(connection: Connection, published: Mapping[str, int]) -> None:
     """Note up to which number the history of each programme was published."""
     for name, number in sorted(published.items()):
-        its = (checkpoints.c.programme == name) & (checkpoints.c.published < number)
-        connection.execute(update(checkpoints).where(its).values(published=number))
+        its = (checkpoints.c.programme == name) & (checkpoints.c.published_number < number)
+        connection.execute(update(checkpoints).where(its).values(published_number=number))

@@ -223,7 +223,7 @@ class Classified:
 
 def _mark_retracted_statement() -> Update:
     is_it = (ledger.c.source == bindparam("its_source")) & (ledger.c.id == bindparam("its_id"))
-    return update(ledger).where(is_it).values(retracted=True, struck_revision=bindparam("at_revision"))
+    return update(ledger).where(is_it).values(retracted=True, retracted_revision=bindparam("at_revision"))
 
 
 @contextmanager
@@ -338,7 +338,7 @@ def read_subject_events(
     if until_revision is None:
         query = query.where(ledger.c.retracted.is_(False))
     else:
-        stood = ledger.c.retracted.is_(False) | (ledger.c.struck_revision > until_revision)
+        stood = ledger.c.retracted.is_(False) | (ledger.c.retracted_revision > until_revision)
         query = query.where(ledger.c.revision <= until_revision, stood)
     for start in range(0, len(projects), _PROJECTS_PER_QUERY):
         some = query.where(ledger.c.project.in_(projects[start : start + _PROJECTS_PER_QUERY]))
@@ -373,8 +373,8 @@ def _select_retracted_since(count: int) -> Select[Any]:
         )
         .join(taking, (taking.c.source == ledger.c.source) & (taking.c.retracts == ledger.c.id))
         .where(
-            ledger.c.struck_revision.is_not(None),
-            changed_since_condition(ledger.c.programme, ledger.c.struck_revision, count),
+            ledger.c.retracted_revision.is_not(None),
+            changed_since_condition(ledger.c.programme, ledger.c.retracted_revision, count),
         )
     )
 

@@ -85,11 +85,11 @@ class _Job:
     @property
     def history_count(self) -> int:
         """How many rows its history has already."""
-        return 0 if self.checkpoint is None else self.checkpoint.history
+        return 0 if self.checkpoint is None else self.checkpoint.history_count
 
     def is_at_checkpoint(self, data_date: date) -> bool:
         """Return whether the database holds this drawing already; a mark may be ahead where rows were made anew."""
-        return self.checkpoint is not None and (self.checkpoint.revision, self.checkpoint.day) == (
+        return self.checkpoint is not None and (self.checkpoint.revision, self.checkpoint.data_date) == (
             self.revision,
             data_date,
         )
@@ -168,7 +168,7 @@ class Projector:
         if (
             drawn is None
             or checkpoint is None
-            or (drawn.revision, drawn.schedule.data_date) != (checkpoint.revision, checkpoint.day)
+            or (drawn.revision, drawn.schedule.data_date) != (checkpoint.revision, checkpoint.data_date)
         ):
             return None
         return drawn
@@ -219,7 +219,7 @@ class Projector:
 
     def _add_to_cache(self, job: _Job, schedule: Schedule, changes: ScheduleDiff) -> ForecastResult:
         """Remember what was drawn, and let go of what was drawn longest ago when that is too much."""
-        published = 0 if job.checkpoint is None else job.checkpoint.published
+        published = 0 if job.checkpoint is None else job.checkpoint.published_number
         is_untold = job.history_count + len(changes.explained) > published
         drawn = ForecastResult(job.programme, job.revision, job.current_facts, schedule, is_untold, changes.unexplained)
         self._cache.pop(job.programme, None)

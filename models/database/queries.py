@@ -79,7 +79,7 @@ class ProgrammeSummary(NamedTuple):
 
 def read_forecast_versions(connection: Connection) -> dict[str, ForecastVersion]:
     """Return of every programme that was ever drawn of what it is."""
-    columns = (checkpoints.c.programme, checkpoints.c.revision, checkpoints.c.day)
+    columns = (checkpoints.c.programme, checkpoints.c.revision, checkpoints.c.data_date)
     return {name: ForecastVersion(revision, day) for name, revision, day in connection.execute(select(*columns))}
 
 
@@ -144,7 +144,7 @@ class DatedHistoryRow(NamedTuple):
     @property
     def claimed_on(self) -> date:
         """The day on which it was said, or on which it was noted when that is not known."""
-        return day_of(self.claimed_at or instant_from_epoch_ms(self.row.noted_ms))
+        return day_of(self.claimed_at or instant_from_epoch_ms(self.row.recorded_ms))
 
 
 class TrendPoint(NamedTuple):
@@ -167,7 +167,7 @@ def read_programme_history(
 ) -> list[DatedHistoryRow]:
     """Return reports of a programme, the newest first; of those numbered below another, if that is given."""
     query = _select_dated_history().where(
-        history.c.programme == programme, history.c.was.is_distinct_from(history.c.becomes)
+        history.c.programme == programme, history.c.previous.is_distinct_from(history.c.current)
     )
     if before_number is not None:
         query = query.where(history.c.number < before_number)
@@ -198,7 +198,7 @@ def trend_line(
     line = [] if baseline is None else [baseline]
     for report in dated_rows:
         day = report.claimed_on if not line else max(report.claimed_on, line[-1].day)
-        _append_point(line, TrendPoint(day, report.row.becomes))
+        _append_point(line, TrendPoint(day, report.row.current))
     day = current.day if not line else max(current.day, line[-1].day)
     _append_point(line, TrendPoint(day, current.forecast))
     return line

@@ -27,7 +27,7 @@ from sqlalchemy import (
     text,
 )
 
-SCHEMA_REVISION: Final = "0003"
+SCHEMA_REVISION: Final = "0001"
 
 metadata = MetaData(
     naming_convention={
@@ -101,7 +101,7 @@ ledger = Table(
     Column("headers", LargeBinary),
     Column("payload", LargeBinary),
     Column("revision", BigInteger),
-    Column("struck_revision", BigInteger),
+    Column("retracted_revision", BigInteger),
     Index("ix_ledger_subject", "programme", "project"),
     Index(
         "ix_ledger_retracts",
@@ -110,10 +110,10 @@ ledger = Table(
         sqlite_where=text("retracts IS NOT NULL"),
     ),
     Index(
-        "ix_ledger_struck",
+        "ix_ledger_retracted",
         "programme",
-        postgresql_where=text("struck_revision IS NOT NULL"),
-        sqlite_where=text("struck_revision IS NOT NULL"),
+        postgresql_where=text("retracted_revision IS NOT NULL"),
+        sqlite_where=text("retracted_revision IS NOT NULL"),
     ),
 )
 
@@ -186,13 +186,13 @@ SUBJECT_TABLES: Final = (projects, sites, milestones, dependencies)
 #: changes were published. Whoever draws a programme moves this row from what it read to what it did, so that of two
 #: that draw the same one begins again.
 checkpoints = Table(
-    "pictures",
+    "checkpoints",
     metadata,
     *_key_columns("programme"),
     _revision_column(),
-    Column("day", Date, nullable=False),
-    Column("history", BigInteger, nullable=False),
-    Column("published", BigInteger, nullable=False),
+    Column("data_date", Date, nullable=False),
+    Column("history_count", BigInteger, nullable=False),
+    Column("published_number", BigInteger, nullable=False),
 )
 
 #: How every milestone stands on its picture's day.
@@ -218,9 +218,9 @@ history = Table(
     _name_column("project", nullable=False),
     _name_column("milestone", nullable=False),
     _revision_column(),
-    Column("noted_ms", BigInteger, nullable=False),
-    Column("was", Date),
-    Column("becomes", Date),
+    Column("recorded_ms", BigInteger, nullable=False),
+    Column("previous", Date),
+    Column("current", Date),
     Column("slip_days", Integer),
     _name_column("state", nullable=False),
     _name_column("driver_project"),

@@ -58,9 +58,9 @@ class HistoryRow(NamedTuple):
     project: str
     milestone: str
     revision: int
-    noted_ms: int
-    was: date | None
-    becomes: date | None
+    recorded_ms: int
+    previous: date | None
+    current: date | None
     slip_days: int | None
     state: str
     driver_project: str | None
@@ -326,13 +326,13 @@ CHANGE_EVENT_HEADERS: Final[Headers] = (("content-type", STRUCTURED_CONTENT_TYPE
 
 def encode_changes(row: HistoryRow) -> Iterator[bytes]:
     """Return the events that a history row stands for, in structured mode."""
-    if row.was != row.becomes:
-        told = {"from": row.was, "to": row.becomes, "slip_days": row.slip_days}
+    if row.previous != row.current:
+        told = {"from": row.previous, "to": row.current, "slip_days": row.slip_days}
         yield _encode_event(FORECAST_CHANGED, row, {**told, "driver": row.driver, "state": row.state})
     if row.dependents is not None:
-        yield _encode_event(MILESTONE_ACHIEVED, row, {"date": row.becomes, "slip_days": row.slip_days})
+        yield _encode_event(MILESTONE_ACHIEVED, row, {"date": row.current, "slip_days": row.slip_days})
         if row.dependents:
-            yield _encode_event(GATE_OPENED, row, {"date": row.becomes, "dependents": row.dependents})
+            yield _encode_event(GATE_OPENED, row, {"date": row.current, "dependents": row.dependents})
 
 
 def _encode_event(event_type: str, row: HistoryRow, data: dict[str, date | str | int | None]) -> bytes:
@@ -342,7 +342,7 @@ def _encode_event(event_type: str, row: HistoryRow, data: dict[str, date | str |
         "source": MILEPOST_SOURCE,
         "type": event_type,
         "subject": f"{row.programme}/{row.project}",
-        "time": f"{instant_from_epoch_ms(row.noted_ms)}Z",
+        "time": f"{instant_from_epoch_ms(row.recorded_ms)}Z",
         "partitionkey": row.programme,
         "causationid": row.cause_id,
         # An id names an event of its source alone.
@@ -357,6 +357,6 @@ def _encode_event(event_type: str, row: HistoryRow, data: dict[str, date | str |
 
 def _event_id(event_type: str, row: HistoryRow) -> str:
     """Return an id that follows from what changed and why alone: not from when, where or how often it was noted."""
-    moved = (row.programme, row.project, row.milestone, row.was, row.becomes)
+    moved = (row.programme, row.project, row.milestone, row.previous, row.current)
     content = (event_type, *moved, row.cause_source, row.cause_id)
     return blake2b(msgspec.json.encode(content), digest_size=16).hexdigest()

@@ -3,12 +3,12 @@
 import sqlalchemy as sa
 from alembic import op
 
-from models.database.tables import NAME
+from models.database.tables import NAME_TYPE
 
 revision = ${repr(up_revision)}
 down_revision = ${repr(down_revision)}
 
 
 def upgrade() -> None:
-    """Go forward; there is no way back but a backup."""
+    """Upgrade; the way back is a backup."""
     ${upgrades if upgrades else "pass"}

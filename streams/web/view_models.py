@@ -81,14 +81,14 @@ async def read_gate_impact(read_model: ReadModel, view: ProgrammeView, project: 
 
 def _read_last_change(connection: Connection, key: MilestoneKey) -> LastForecastChange | None:
     reports = read_milestone_history(connection, key, MAX_HISTORY_ROWS)
-    moved = [one for one in reports if one.row.was is not None and one.row.was != one.row.becomes]
+    moved = [one for one in reports if one.row.previous is not None and one.row.previous != one.row.current]
     if not moved:
         return None
     noted = moved[-1].row
     days = {
-        MilestoneRef(other.project, other.milestone): (other.becomes - other.was).days
+        MilestoneRef(other.project, other.milestone): (other.current - other.previous).days
         for other in (noted, *read_changes_of_same_event(connection, noted, MAX_CHANGES_PER_RUN))
-        if other.was is not None and other.becomes is not None
+        if other.previous is not None and other.current is not None
     }
     return LastForecastChange(moved[-1], days)
 
@@ -137,7 +137,9 @@ async def read_programme_changes(
 def changed_by_days(history_row: HistoryRow) -> int | None:
     """Return by how many days a row of the history moved a forecast; none when there was none before, or is none."""
     return (
-        None if history_row.was is None or history_row.becomes is None else (history_row.becomes - history_row.was).days
+        None
+        if history_row.previous is None or history_row.current is None
+        else (history_row.current - history_row.previous).days
     )
 
 

@@ -170,9 +170,9 @@ def fail_serialization(scenario: Scenario) -> float:
             connection.execute(text(statement))
 
     execute(_CONFLICT_FUNCTION.format(odds=0))
-    for name in ("ledger", "programmes", "forecasts", "pictures"):
+    for name in ("ledger", "programmes", "forecasts", "checkpoints"):
         execute(_STATEMENT_TRIGGER.format(table=name))
-    for name in ("positions", "pictures"):
+    for name in ("positions", "checkpoints"):
         execute(_COMMIT_TRIGGER.format(table=name))
     execute(_CONFLICT_FUNCTION.format(odds=0.1))
     wait_until(

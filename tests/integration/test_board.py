@@ -359,7 +359,7 @@ def test_nothing_can_be_written(told: BoardServer, method: str) -> None:
 
 def test_without_its_tables_it_says_so_and_comes_back_with_them(empty: BoardServer) -> None:
     with empty.recorder.engine.begin() as connection:
-        connection.exec_driver_sql("ALTER TABLE pictures RENAME TO gone")
+        connection.exec_driver_sql("ALTER TABLE checkpoints RENAME TO gone")
     try:
         found = empty.get("/api/programmes")
         while found.status in {200, 304}:  # what was read is good for a second
@@ -371,7 +371,7 @@ def test_without_its_tables_it_says_so_and_comes_back_with_them(empty: BoardServ
         assert empty.get("/").status == 503
     finally:
         with empty.recorder.engine.begin() as connection:
-            connection.exec_driver_sql("ALTER TABLE gone RENAME TO pictures")
+            connection.exec_driver_sql("ALTER TABLE gone RENAME TO checkpoints")
     assert empty.get("/").status == 200
 
 

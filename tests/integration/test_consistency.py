@@ -39,7 +39,7 @@ DAMAGE = [
     ("INSERT INTO programmes (programme, revision) VALUES ('ghost', 7)", "programmes"),
     ("UPDATE forecasts SET forecast = '2031-01-01'", "forecasts"),
     ("DELETE FROM forecasts", "forecasts"),
-    ("DELETE FROM pictures", "pictures"),
+    ("DELETE FROM checkpoints", "checkpoints"),
 ]
 
 
@@ -122,7 +122,7 @@ def test_what_was_recorded_and_not_drawn_when_the_tables_were_put_right_is_histo
                     assert rebuild_tables(engine)
                 drawer.recalculate(list(store.read_revisions()), DAY, NOW_MS)
             with read_transaction(engine) as connection:
-                query = "SELECT programme, project, milestone, was, becomes, cause_id FROM history"
+                query = "SELECT programme, project, milestone, previous, current, cause_id FROM history"
                 return sorted(tuple(map(str, row)) for row in connection.execute(text(query)))
 
     undamaged = history_with("sqlite://", None)

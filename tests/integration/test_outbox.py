@@ -73,7 +73,9 @@ def by(cause: str, records: Iterable[Any]) -> list[tuple[str, str, dict[str, Any
 
 def is_all_told(settings: Settings) -> bool:
     with read_transaction(make_engine(settings.database)) as connection:
-        marks = connection.execute(select(tables.checkpoints.c.history, tables.checkpoints.c.published)).all()
+        marks = connection.execute(
+            select(tables.checkpoints.c.history_count, tables.checkpoints.c.published_number)
+        ).all()
     return bool(marks) and all(history == published for history, published in marks)
 
 
@@ -214,7 +216,7 @@ def test_a_change_told_twice_is_twice_the_same_event(sqlite_settings: Settings) 
     once = [record.value for record, _ in told(settings)]
     with write_transaction(make_engine(settings.database)) as connection:
         # As if the worker had died after the broker took them and before it noted that.
-        connection.execute(update(tables.checkpoints).values(published=0))
+        connection.execute(update(tables.checkpoints).values(published_number=0))
     asyncio.run(run())
 
     assert once
@@ -237,7 +239,7 @@ def test_a_new_day_draws_every_programme_again_and_tells_nothing(
 
             def is_of_that_day() -> bool:
                 with read_transaction(make_engine(settings.database)) as connection:
-                    return connection.scalar(select(tables.checkpoints.c.day)) == days[0]
+                    return connection.scalar(select(tables.checkpoints.c.data_date)) == days[0]
 
             await wait_until_async(is_of_that_day, "the programme is drawn for the new day")
             await wait_until_async(

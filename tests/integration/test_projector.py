@@ -119,8 +119,8 @@ def moves(engine: Engine, since: int = 0) -> list[tuple[str, str | None, str | N
     return [
         (
             f"{row.project}/{row.milestone}",
-            row.was.isoformat() if row.was else None,
-            row.becomes.isoformat() if row.becomes else None,
+            row.previous.isoformat() if row.previous else None,
+            row.current.isoformat() if row.current else None,
             row.cause_id,
         )
         for row in history(engine)
@@ -166,7 +166,7 @@ def test_one_slipped_gate_moves_all_that_waits_and_every_row_names_the_event(
         ("beta/production-launched", "2026-07-01", "2026-09-21", "slip"),
     ]
     [_, _, _, gate, alpha, _] = history(engine)
-    assert (gate.driver, gate.state, gate.slip_days, gate.noted_ms) == (None, "slipping", 92, NOW_MS)
+    assert (gate.driver, gate.state, gate.slip_days, gate.recorded_ms) == (None, "slipping", 92, NOW_MS)
     assert (alpha.driver, alpha.state, alpha.slip_days) == ("park/park-commissioned", "blocked", 72)
     assert (alpha.cause_source, alpha.correlationid) == ("//office", "hearing-7")
     assert stored(engine)["alpha/production-launched"] == (date(2026, 9, 11), "blocked", "park", 0)
@@ -233,13 +233,13 @@ def test_an_achieved_milestone_is_noted_once_with_those_that_wait_even_when_its_
     draw(forecasts, date(2026, 6, 1))
 
     gate = next(row for row in history(engine)[3:] if row.project == "park")
-    assert (gate.state, gate.dependents, gate.becomes) == ("achieved", 1, date(2026, 1, 2))
+    assert (gate.state, gate.dependents, gate.current) == ("achieved", 1, date(2026, 1, 2))
 
     office.say(MILESTONE_REPORTED, "park", milestone=GATE, classifier="ACT", date="2026-01-01", named="corrected")
     draw(forecasts, date(2026, 6, 1))
 
     [corrected] = [row for row in history(engine) if row.cause_id == "corrected"]
-    assert (corrected.was, corrected.becomes, corrected.dependents) == (date(2026, 1, 2), date(2026, 1, 1), None)
+    assert (corrected.previous, corrected.current, corrected.dependents) == (date(2026, 1, 2), date(2026, 1, 1), None)
 
 
 def test_cancelled_gates_and_withdrawn_projects_let_go_of_what_waited(
@@ -406,7 +406,7 @@ def test_the_history_of_one_milestone_is_its_own(engine: Engine, office: Office)
 
     with read_transaction(engine) as connection:
         mine = read_history(connection, MilestoneKey("north", "alpha", LAUNCH))
-    assert [(row.was, row.becomes) for row in mine] == [
+    assert [(row.previous, row.current) for row in mine] == [
         (None, date(2026, 7, 1)),
         (date(2026, 7, 1), date(2026, 9, 11)),
     ]
@@ -427,7 +427,7 @@ def test_a_drawing_that_fails_is_not_remembered(engine: Engine, office: Office) 
     forecasts = Projector(engine)
     draw(forecasts)
     with write_transaction(engine) as connection:
-        connection.execute(update(tables.checkpoints).values(day=DAY - timedelta(days=1)))
+        connection.execute(update(tables.checkpoints).values(data_date=DAY - timedelta(days=1)))
     office.estimate("park", GATE, "2026-09-01")
     # What the database holds is not what is remembered: it is read again, whole.
     assert draw(forecasts).schedule.statuses == draw(Projector(engine)).schedule.statuses

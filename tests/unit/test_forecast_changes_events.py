@@ -17,9 +17,9 @@ SLIPPED = HistoryRow(
     project="mill",
     milestone="site-leased",
     revision=12,
-    noted_ms=1_773_144_000_250,
-    was=date(2026, 3, 20),
-    becomes=date(2026, 4, 2),
+    recorded_ms=1_773_144_000_250,
+    previous=date(2026, 3, 20),
+    current=date(2026, 4, 2),
     slip_days=13,
     state="blocked",
     driver_project="park",
@@ -30,7 +30,12 @@ SLIPPED = HistoryRow(
     correlationid="c-1",
 )
 OPENED = SLIPPED._replace(
-    was=date(2026, 4, 2), state="achieved", driver_project=None, driver_milestone=None, dependents=3, correlationid=None
+    previous=date(2026, 4, 2),
+    state="achieved",
+    driver_project=None,
+    driver_milestone=None,
+    dependents=3,
+    correlationid=None,
 )
 
 
@@ -101,9 +106,9 @@ def test_a_milestone_achieved_on_its_day_that_others_wait_for_is_two() -> None:
     [
         (SLIPPED, ["forecast.changed"]),
         (OPENED, ["milestone.achieved", "gate.opened"]),
-        (OPENED._replace(was=date(2026, 3, 20)), ["forecast.changed", "milestone.achieved", "gate.opened"]),
+        (OPENED._replace(previous=date(2026, 3, 20)), ["forecast.changed", "milestone.achieved", "gate.opened"]),
         (OPENED._replace(dependents=0), ["milestone.achieved"]),
-        (OPENED._replace(was=None, dependents=0), ["forecast.changed", "milestone.achieved"]),
+        (OPENED._replace(previous=None, dependents=0), ["forecast.changed", "milestone.achieved"]),
         (OPENED._replace(dependents=None), []),
     ],
 )
@@ -112,7 +117,7 @@ def test_what_is_told_depends_on_what_happened(noted: HistoryRow, types: list[st
 
 
 def test_a_forecast_out_of_nowhere_or_into_it_is_null_there() -> None:
-    [appeared] = documents(SLIPPED._replace(was=None, slip_days=None, driver_project=None, driver_milestone=None))
+    [appeared] = documents(SLIPPED._replace(previous=None, slip_days=None, driver_project=None, driver_milestone=None))
     assert appeared["data"] == {
         "milestone": "site-leased",
         "from": None,
@@ -121,7 +126,7 @@ def test_a_forecast_out_of_nowhere_or_into_it_is_null_there() -> None:
         "driver": None,
         "state": "blocked",
     }
-    [gone] = documents(SLIPPED._replace(becomes=None, slip_days=None, state="unknown"))
+    [gone] = documents(SLIPPED._replace(current=None, slip_days=None, state="unknown"))
     assert (gone["data"]["from"], gone["data"]["to"], gone["data"]["state"]) == ("2026-03-20", None, "unknown")
 
 
@@ -141,14 +146,14 @@ def test_ids_are_for_ever() -> None:
     [
         {"number": 8},
         {"revision": 13},
-        {"noted_ms": 0},
+        {"recorded_ms": 0},
         {"correlationid": None},
         # What else is told of the change follows from the rest of the facts, and is not which change it is.
         {"slip_days": 12, "state": "slipping"},
     ],
 )
 def test_the_same_change_noted_otherwise_has_the_same_ids(again: dict[str, Any]) -> None:
-    moved = OPENED._replace(was=date(2026, 3, 20))
+    moved = OPENED._replace(previous=date(2026, 3, 20))
     assert names(moved._replace(**again)) == names(moved)
 
 
@@ -158,11 +163,11 @@ def test_different_changes_have_different_ids() -> None:
         {"programme": "south"},
         {"project": "inn"},
         {"milestone": "design-completed"},
-        {"was": date(2026, 3, 21)},
-        {"was": None},
-        {"becomes": date(2026, 4, 3)},
-        {"becomes": None},
-        {"was": date(2026, 4, 2), "becomes": date(2026, 3, 20)},
+        {"previous": date(2026, 3, 21)},
+        {"previous": None},
+        {"current": date(2026, 4, 3)},
+        {"current": None},
+        {"previous": date(2026, 4, 2), "current": date(2026, 3, 20)},
         {"cause_id": "e-2"},
         {"cause_source": "https://plans.example/south"},
         # Where one name ends and the next begins makes a difference.
@@ -173,7 +178,9 @@ def test_different_changes_have_different_ids() -> None:
     assert len(set(told)) == len(told) == 3 * len(others)
 
 
-@pytest.mark.parametrize("noted", [SLIPPED, OPENED, SLIPPED._replace(was=None, driver_project=None, noted_ms=0)])
+@pytest.mark.parametrize(
+    "noted", [SLIPPED, OPENED, SLIPPED._replace(previous=None, driver_project=None, recorded_ms=0)]
+)
 def test_the_official_sdk_reads_every_one_of_them(noted: HistoryRow) -> None:
     headers = {name: value for name, value in CHANGE_EVENT_HEADERS if value is not None}
     assert headers == {"content-type": b"application/cloudevents+json"}
@@ -183,7 +190,7 @@ def test_the_official_sdk_reads_every_one_of_them(noted: HistoryRow) -> None:
         assert isinstance(event, CloudEvent)
         assert (event.get_id(), event.get_source()) == (document["id"], "/milepost")
         assert (event.get_type(), event.get_subject()) == (document["type"], "north/mill")
-        assert event.get_time() == datetime.fromtimestamp(noted.noted_ms / 1000, UTC)
+        assert event.get_time() == datetime.fromtimestamp(noted.recorded_ms / 1000, UTC)
         assert event.get_data() == document["data"]
         for extension in ("partitionkey", "causationid", "causationsource", "correlationid"):
             assert event.get_extension(extension) == document.get(extension)
