@@ -5,22 +5,25 @@ from contextlib import contextmanager
 from datetime import date
 from typing import Any
 
-from sqlalchemy import Engine, delete, select
+from sqlalchemy import Connection, Engine, delete, func, select, text
 
 from models.database.engine import make_engine, read_transaction, write_transaction
 from models.database.ledger import DecodedRecord, RejectedRecord
 from models.database.migrate import migrate
 from models.database.positions import OffsetRange
-from models.database.recorder import Batch, Recorder
+from models.database.recorder import Batch, Recorder, RecordingResult
 from models.database.tables import SUBJECT_TABLES, ledger, metadata, programmes
-from models.domain.claims import Facts
+from models.domain.claims import Facts, MilestoneKey
 from models.domain.cloudevents import decode
+from models.domain.events import Rejection
 from models.domain.schedule import MilestoneStatus, compute_schedule
 from tests.helpers import oracle
 from tests.helpers.event_generators import Headers, structured_record
-from tests.helpers.oracle import JsonEvent, JsonRow
+from tests.helpers.oracle import EVENT_RETRACTED, MILESTONE_REPORTED, JsonEvent, JsonRow
 
 TOPIC = "milepost.events"
+DAY = date(2026, 3, 12)
+GATE = MilestoneKey("north", "wharf", "permit-approved")
 
 #: What the set of events alone decides: not how often a programme changed, nor where a record came from.
 ORDER_INDEPENDENT_COLUMNS = {
@@ -106,6 +109,77 @@ def order_independent_rows(engine: Engine) -> dict[str, set[str]]:
             table.name: {repr(tuple(row)) for row in connection.execute(select(*columns))}
             for table, columns in ORDER_INDEPENDENT_COLUMNS.items()
         }
+
+
+def new_recorder(engine: Engine) -> Recorder:
+    """Return a recorder that has taken up four empty partitions."""
+    recorder = Recorder(engine)
+    recorder.resolve_start_offsets(TOPIC, dict.fromkeys(range(4), (0, 0)))
+    return recorder
+
+
+def event_json(  # noqa: PLR0913 - each of them can decide
+    type_: str, name: str, data: dict[str, Any], *, subject: str = "north/wharf", source: str = "office", day: int = 1
+) -> JsonEvent:
+    """Return an event of north/wharf, as JSON."""
+    return {
+        "specversion": "1.0",
+        "id": name,
+        "source": source,
+        "type": type_,
+        "subject": subject,
+        "time": f"2026-01-{day:02}T12:00:00Z",
+        "data": data,
+    }
+
+
+def plan_event(name: str, when: str = "2026-06-01", **more: Any) -> JsonEvent:  # noqa: ANN401 - as in `event_json`
+    """Return a report of the planned date of `GATE`."""
+    return event_json(
+        MILESTONE_REPORTED, name, {"milestone": "permit-approved", "classifier": "PLN", "date": when}, **more
+    )
+
+
+def retraction_event(of: str, name: str = "r", **more: Any) -> JsonEvent:  # noqa: ANN401 - as in `event_json`
+    """Return the retraction of the event with this id."""
+    return event_json(EVENT_RETRACTED, name, {"retracts": of, "reason": "incorrect_data"}, **more)
+
+
+def planned_date(recorder: Recorder) -> str | None:
+    """Return the planned date of `GATE`."""
+    milestone = recorder.load_facts()[0].milestones.get(GATE)
+    return milestone.planned.date.isoformat() if milestone and milestone.planned else None
+
+
+def event_ids(entries: Sequence[DecodedRecord]) -> list[str]:
+    """Return the ids of the events that these records carry."""
+    return [entry.outcome.id for entry in entries if not isinstance(entry.outcome, Rejection)]
+
+
+def record_batch(recorder: Recorder, *entries: DecodedRecord) -> RecordingResult:
+    """Record a batch of which some records may be rejected."""
+    rejected: list[RejectedRecord] = []
+    recorded = recorder.record(event_batch(entries), rejected.extend)
+    assert rejected == list(recorded.rejected)
+    return recorded
+
+
+def row_count(recorder: Recorder, table: str) -> int:
+    """Return how many rows a table has."""
+    with read_transaction(recorder.engine) as connection:
+        return connection.scalar(select(func.count()).select_from(metadata.tables[table])) or 0
+
+
+def reject_inserts(connection: Connection, condition: str, table: str = "ledger") -> None:
+    """Make the database refuse rows of a table."""
+    if connection.dialect.name == "sqlite":
+        body = "BEGIN SELECT RAISE(ABORT, 'not\nthis'); END"
+        connection.execute(text(f"CREATE TRIGGER refusal BEFORE INSERT ON {table} WHEN {condition} {body}"))
+        return
+    body = "BEGIN RAISE EXCEPTION E'not\\nthis'; END"
+    connection.execute(text(f"CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ {body} $$"))
+    each = f"FOR EACH ROW WHEN ({condition}) EXECUTE FUNCTION refuse()"
+    connection.execute(text(f"CREATE TRIGGER refusal BEFORE INSERT ON {table} {each}"))
 
 
 ObservableState = tuple[

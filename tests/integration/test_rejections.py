@@ -15,9 +15,9 @@ from models.domain.dead_letters import MILEPOST_HEADERS, DeadLetter
 from models.settings import Settings
 from tests.helpers.event_generators import Headers, binary_record, structured_record
 from tests.helpers.oracle import JsonEvent
+from tests.helpers.recorder import reject_inserts
 from tests.helpers.workers import publish, running_app, wait_until_async
 from tests.integration.test_dead_letters import limit_message_bytes, plan_report
-from tests.integration.test_store import reject_inserts
 
 #: What a test's topics take and a producer sends.
 ROOM = 12 * 1024 * 1024
