@@ -17,7 +17,7 @@ from consumers.client import KafkaUnreachableError, kafka_errors, require_topic
 from consumers.compat import NullableHeaders, NullHeaderSerializer
 from consumers.publish import ACK_TIMEOUT_S, create_reliable_producer
 from consumers.topic_reader import open_topic_consumer, read_until
-from models.domain.dead_letters import _REASON_HEADER, MILEPOST_HEADERS, DeadLetter
+from models.domain.dead_letters import DeadLetter, parse_dead_letter
 from models.domain.events import RejectionReason
 from models.errors import MilepostError
 from models.settings import Settings
@@ -57,7 +57,7 @@ def _read_newest_by_key(settings: Settings, offset_count: int | None = None) -> 
         for record in _read_records(consumer, settings.dead_letters_topic, offset_count):
             # What is said again of a letter is the newest of it.
             letters.pop(record.key or b"", None)
-            letters[record.key or b""] = _parse_dead_letter(record)
+            letters[record.key or b""] = parse_dead_letter(record.key, record.value, record.headers)
     return letters
 
 
@@ -82,36 +82,6 @@ def _read_records(consumer: KafkaConsumer, topic: str, offset_count: int | None)
         for partition, start in consumer.beginning_offsets(partitions).items():
             consumer.seek(partition, max(start, ends[partition] - offset_count))
     return read_until(consumer, topic, ends)
-
-
-def _parse_dead_letter(record: ConsumerRecord) -> DeadLetter | None:
-    """Return the letter a record holds, or None for a tombstone."""
-    ours: dict[str, str] = {}
-    theirs: list[tuple[str, bytes | None]] = []
-    for name, value in record.headers:
-        if name in MILEPOST_HEADERS:
-            ours[name] = (value or b"").decode("utf-8", "backslashreplace")
-        else:
-            theirs.append((name, value))
-    # A null value alone is no tombstone: a record whose value was null is rejected as it came, under our headers.
-    if record.value is None and _REASON_HEADER not in ours:
-        return None
-    return DeadLetter(
-        # A stranger's key may be any bytes, and has to be found again by them.
-        key=(record.key or b"").decode("utf-8", "surrogateescape"),
-        reason=ours.get(_REASON_HEADER, "unknown"),
-        detail=ours.get("milepost-detail", ""),
-        topic=ours.get("milepost-topic", ""),
-        partition=_parse_number(ours.get("milepost-partition")),
-        offset=_parse_number(ours.get("milepost-offset")),
-        source=ours.get("milepost-source"),
-        value=record.value,
-        headers=tuple(theirs),
-    )
-
-
-def _parse_number(text: str | None) -> int | None:
-    return int(text) if text is not None and text.isdecimal() else None
 
 
 def _origin_sort_key(dead_letter: DeadLetter) -> tuple[Any, ...]:
@@ -189,8 +159,7 @@ def _resolve(
     settings: Settings, dead_letters: Sequence[DeadLetter], on_resolved: OnResolved, resend: _SendRecord | None
 ) -> None:
     def send_tombstone(producer: KafkaProducer, dead_letter: DeadLetter) -> FutureRecordMetadata:
-        key = dead_letter.key.encode("utf-8", "surrogateescape")
-        return producer.send(settings.dead_letters_topic, key=key, value=None)
+        return producer.send(settings.dead_letters_topic, key=dead_letter.key_bytes, value=None)
 
     done = 0
     try:

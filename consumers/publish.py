@@ -17,15 +17,13 @@ from msgspec import Raw, Struct
 
 from consumers.client import REQUEST_TIMEOUT_MS, KafkaUnreachableError, create_client, kafka_errors, require_topic
 from consumers.event_files import EventLine
-from models.domain.cloudevents import STRUCTURED_CONTENT_TYPE, decode
+from models.domain.cloudevents import STRUCTURED_HEADERS, decode
 from models.domain.events import DATA_TYPES, AllowedSources, Event, Oddity, Rejection, RejectionReason, check_acceptable
 from models.errors import MilepostError
 from models.settings import Settings
 
 #: Takes a line for people.
 LineSink = Callable[[str], None]
-
-STRUCTURED_HEADERS: Final = [("content-type", STRUCTURED_CONTENT_TYPE.encode())]
 
 
 class Validated(NamedTuple):

@@ -1,9 +1,9 @@
-"""The errors of Milepost: one base for all whose message is one line for people, and one that passes by itself."""
+"""The base of all errors that a user can act on, and the one that passes when the work is repeated."""
 
 
 class MilepostError(Exception):
-    """An error that people can act on. The message is one line: what, where, what to do."""
+    """An error that a user can act on. The message is one line: what, where, what to do."""
 
 
-class ConcurrentWriteError(Exception):
-    """Another writer was faster; the same work again will see what it did."""
+class ConcurrentWriteError(MilepostError):
+    """Another process wrote the same rows first. The same work, repeated, will see them."""

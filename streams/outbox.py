@@ -15,9 +15,10 @@ from sqlalchemy import Engine
 
 from models.database.engine import read_transaction, write_transaction
 from models.database.forecasts import mark_published, read_unpublished
-from models.domain.forecast_changes import CHANGE_EVENT_HEADERS, HistoryRow, encode_changes
+from models.domain.cloudevents import STRUCTURED_HEADERS
+from models.domain.forecast_changes import HistoryRow, encode_changes
 from models.failpoints import hit_failpoint
-from streams.kafka.producer import Produce
+from streams.kafka.producer import OutgoingRecord, Produce
 from streams.retry import RevokedError, retry_until_done
 
 #: How many rows are read and published at once: bounds memory when a backlog moved tens of thousands.
@@ -58,10 +59,8 @@ class OutboxPublisher(Service):
 
     async def _publish(self, programmes: Sequence[str]) -> None:
         while noted := await self._run_in_executor(self._read_unpublished, programmes):
-            events = [
-                (row.programme.encode(), event, list(CHANGE_EVENT_HEADERS))
-                for row in noted
-                for event in encode_changes(row)
+            events: list[OutgoingRecord] = [
+                (row.programme.encode(), event, [*STRUCTURED_HEADERS]) for row in noted for event in encode_changes(row)
             ]
             hit_failpoint("before-telling")
             await self._produce(self._topic, events)

@@ -33,8 +33,9 @@ from models.domain.timestamps import Instant, parse_instant
 
 Headers = Sequence[tuple[str, bytes | None]]
 
-STRUCTURED_CONTENT_TYPE: Final = "application/cloudevents+json"
-_STRUCTURED_CONTENT_TYPE_BYTES: Final = STRUCTURED_CONTENT_TYPE.encode()
+_STRUCTURED_CONTENT_TYPE: Final = b"application/cloudevents+json"
+#: The headers of every record in structured mode.
+STRUCTURED_HEADERS: Final = (("content-type", _STRUCTURED_CONTENT_TYPE),)
 #: A fixed bound rather than the interpreter's own, so that every worker decides alike.
 MAX_JSON_DEPTH: Final = 64
 
@@ -131,7 +132,7 @@ def _decode_fast_path(headers: Headers, value: bytes) -> Event | None:
 
     It is read in one pass, where any other takes three. None says only that this one has to be looked at closely.
     """
-    if dict(headers).get("content-type") != _STRUCTURED_CONTENT_TYPE_BYTES or len(value) > MAX_VALUE_BYTES:
+    if dict(headers).get("content-type") != _STRUCTURED_CONTENT_TYPE or len(value) > MAX_VALUE_BYTES:
         return None
     try:
         _check_encoding_and_depth(value)
@@ -383,10 +384,4 @@ def _without_nulls(data: EventData) -> dict[str, Any]:
 def encode_structured(event: Event) -> tuple[Headers, bytes]:
     """Return headers and value of a record that carries an event in structured mode."""
     document = {**_context_attributes(event), "datacontenttype": "application/json", "data": _without_nulls(event.data)}
-    return [("content-type", STRUCTURED_CONTENT_TYPE.encode())], msgspec.json.encode(document)
-
-
-def encode_binary(event: Event) -> tuple[Headers, bytes]:
-    """Return headers and value of a record that carries an event in binary mode."""
-    headers = [(f"ce_{name}", text.encode()) for name, text in _context_attributes(event).items()]
-    return [("content-type", b"application/json"), *headers], msgspec.json.encode(_without_nulls(event.data))
+    return STRUCTURED_HEADERS, msgspec.json.encode(document)

@@ -27,7 +27,6 @@ from models.domain.claims import (
     ProjectClaims,
     ProjectKey,
 )
-from models.domain.cloudevents import STRUCTURED_CONTENT_TYPE, Headers
 from models.domain.schedule import MilestoneRef, MilestoneStatus, Schedule, State
 from models.domain.timestamps import Stamp, instant_from_epoch_ms
 
@@ -321,7 +320,6 @@ MILESTONE_ACHIEVED: Final = "milepost.milestone.achieved.v1"
 GATE_OPENED: Final = "milepost.gate.opened.v1"
 #: Who says so.
 MILEPOST_SOURCE: Final = "/milepost"
-CHANGE_EVENT_HEADERS: Final[Headers] = (("content-type", STRUCTURED_CONTENT_TYPE.encode()),)
 
 
 def encode_changes(row: HistoryRow) -> Iterator[bytes]:

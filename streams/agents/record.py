@@ -33,7 +33,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from models.database.ledger import DecodedRecord, RejectedRecord
 from models.database.recorder import Batch, ProgrammeChange, Recorder, RecordingResult
 from models.domain.cloudevents import decode
-from models.domain.events import Event, Oddity, Rejection, check_acceptable
+from models.domain.dead_letters import dead_letter_headers, dead_letter_key
+from models.domain.events import Event, Oddity, check_acceptable
 from models.failpoints import hit_failpoint
 from models.settings import Settings
 from streams.kafka.consumer_thread import KafkaRecord
@@ -259,7 +260,10 @@ class RecordAgent:
     async def _publish_dead_letters(self, rejected: Sequence[RejectedRecord]) -> None:
         await self._produce(
             self._settings.dead_letters_topic,
-            [(dead_letter_key(entry), entry.value, dead_letter_headers(entry, why)) for entry, why in rejected],
+            [
+                (dead_letter_key(*entry[:3]), entry.value, dead_letter_headers(*entry[:3], entry.headers, why))
+                for entry, why in rejected
+            ],
         )
 
     async def _publish_signals(self, changes: Sequence[ProgrammeChange]) -> None:
@@ -297,7 +301,7 @@ class RecordAgent:
         for entry, why in recorded.rejected:
             metrics.events.labels("rejected", why.type).inc()
             metrics.rejected.labels(why.reason.value).inc()
-            self._rejection_log.log(dead_letter_key(entry).decode(), why.reason.value, why.detail)
+            self._rejection_log.log(dead_letter_key(*entry[:3]).decode(), why.reason.value, why.detail)
         if not recorded.stale_partitions:
             refused = {entry[:3] for entry, _ in recorded.rejected}
             places = (entry[:3] in refused for entry in entries) if refused else repeat(object=False)
@@ -307,27 +311,6 @@ class RecordAgent:
 _event_source: Final = attrgetter("outcome.source")
 #: What there is to count of an event that is known.
 _event_labels: Final = attrgetter("appended_ms", "outcome.source", "outcome.data.TYPE", "outcome.oddities")
-
-
-def dead_letter_key(record: DecodedRecord) -> bytes:
-    """Return where a record came from: a repeat replaces itself in the compacted topic."""
-    return f"{record.topic}:{record.partition}:{record.offset}".encode()
-
-
-def dead_letter_headers(record: DecodedRecord, rejection: Rejection) -> list[tuple[str, bytes | None]]:
-    """Return the original headers and ours: contract, section 3."""
-    ours = {
-        "milepost-reason": rejection.reason.value,
-        "milepost-detail": rejection.detail,
-        "milepost-topic": record.topic,
-        "milepost-partition": str(record.partition),
-        "milepost-offset": str(record.offset),
-    }
-    if rejection.source:
-        ours["milepost-source"] = rejection.source
-    # A replayed dead letter that fails again may carry ours already: the newest say what is true.
-    kept = [(name, value) for name, value in record.headers if name not in ours and name != "milepost-source"]
-    return [*kept, *((name, text.encode("utf-8", "replace")) for name, text in ours.items())]
 
 
 def _log_revoked(batch: FetchedBatch) -> None:

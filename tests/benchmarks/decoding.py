@@ -4,13 +4,13 @@ import time
 from collections.abc import Iterator
 from typing import Final
 
-from models.domain.cloudevents import Headers, decode
+from models.domain.cloudevents import STRUCTURED_HEADERS, Headers, decode
 from models.domain.events import Event, check_acceptable
 from models.domain.timestamps import epoch_seconds, parse_instant
 from tests.benchmarks.environment import BenchmarkEnvironment
 from tests.benchmarks.figures import Figure, Target, merge_runs
 from tests.benchmarks.options import RunOptions
-from tests.benchmarks.reports import STRUCTURED_HEADERS, report_records
+from tests.benchmarks.reports import report_records
 
 _EVENTS: Final = 100_000
 _TARGETS: Final = (Target("median", 100_000, "least"),)

@@ -11,13 +11,12 @@ import msgspec
 from confluent_kafka import Producer
 
 from models.database.ledger import DecodedRecord
-from models.domain.cloudevents import decode
+from models.domain.cloudevents import STRUCTURED_HEADERS, decode
 from models.domain.events import Event, check_acceptable
 from models.settings import Settings
 
 PROJECTS: Final = 10_000
 PROGRAMMES: Final = 100
-STRUCTURED_HEADERS: Final = (("content-type", b"application/cloudevents+json"),)
 _MILESTONES: Final = (
     "agreement-signed",
     "permit-approved",

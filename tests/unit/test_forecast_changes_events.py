@@ -9,7 +9,8 @@ from cloudevents.core.bindings.kafka import KafkaMessage, from_kafka
 from cloudevents.core.formats.json import JSONFormat
 from cloudevents.core.v1.event import CloudEvent
 
-from models.domain.forecast_changes import CHANGE_EVENT_HEADERS, HistoryRow, encode_changes
+from models.domain.cloudevents import STRUCTURED_HEADERS
+from models.domain.forecast_changes import HistoryRow, encode_changes
 
 SLIPPED = HistoryRow(
     programme="north",
@@ -182,7 +183,7 @@ def test_different_changes_have_different_ids() -> None:
     "noted", [SLIPPED, OPENED, SLIPPED._replace(previous=None, driver_project=None, recorded_ms=0)]
 )
 def test_the_official_sdk_reads_every_one_of_them(noted: HistoryRow) -> None:
-    headers = {name: value for name, value in CHANGE_EVENT_HEADERS if value is not None}
+    headers = dict(STRUCTURED_HEADERS)
     assert headers == {"content-type": b"application/cloudevents+json"}
     for value, document in zip(encode_changes(noted), documents(noted), strict=True):
         event = from_kafka(KafkaMessage(headers, noted.programme.encode(), value), JSONFormat())

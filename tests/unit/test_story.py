@@ -9,7 +9,7 @@ import pytest
 from deploy.demo.__main__ import main
 from deploy.demo.story import NTM_PARK, PROGRAMME, SEZ_PARK, TENANTS, Story, build_story
 from models.domain.claims import MilestoneKey, ProjectKey, exclude_retracted, fold
-from models.domain.cloudevents import STRUCTURED_CONTENT_TYPE, decode, encode_structured
+from models.domain.cloudevents import STRUCTURED_HEADERS, decode, encode_structured
 from models.domain.events import (
     Classifier,
     DependencyDeclared,
@@ -217,7 +217,7 @@ def test_today_the_gate_slips_past_what_every_tenant_has_to_spare_and_the_mistak
 
 
 def test_the_event_cut_short_is_malformed(told: Story) -> None:
-    rejection = decode([("content-type", STRUCTURED_CONTENT_TYPE.encode())], told.malformed_value)
+    rejection = decode(STRUCTURED_HEADERS, told.malformed_value)
     assert isinstance(rejection, Rejection)
     assert rejection.reason is RejectionReason.MALFORMED
 
