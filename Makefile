@@ -40,7 +40,7 @@ faults: setup ## what holds when things break; FAULTS="--runs 1 --only kill" nam
 	@$(BIN)/python -m tests.faults $(FAULTS)
 
 generated: setup ## docs/metrics.md and Grafana's dashboards anew from the code
-	$(BIN)/python -m deploy.metrics_reference docs/metrics.md
+	$(BIN)/python -m deploy.metrics_docs docs/metrics.md
 	$(BIN)/python -m deploy.grafana deploy/grafana/dashboards
 
 lock: setup ## resolve pyproject.toml anew into requirements.lock

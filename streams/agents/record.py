@@ -282,11 +282,13 @@ class RecordAgent:
         types: Counter[tuple[str, str]] = Counter()
         tolerated: Counter[Oddity] = Counter()
         heard: dict[str, int] = {}
+        sources: Counter[tuple[str | None, str]] = Counter()
         delays: Counter[float] = Counter()
         for said, some in (("accepted", recorded.accepted), ("duplicate", recorded.duplicates)):
             # What was appended together is alike in all that is counted, as a rule.
             for (appended_ms, source, event_type, oddities), count in Counter(map(_event_labels, some)).items():
                 types[said, event_type] += count
+                sources[source, said] += count
                 tolerated.update(dict.fromkeys(oddities, count))
                 heard[source] = max(appended_ms, heard.get(source, appended_ms))
                 if said == "accepted":
@@ -301,7 +303,10 @@ class RecordAgent:
         for entry, why in recorded.rejected:
             metrics.events.labels("rejected", why.type).inc()
             metrics.rejected.labels(why.reason.value).inc()
+            sources[why.source, "rejected"] += 1
             self._rejection_log.log(dead_letter_key(*entry[:3]).decode(), why.reason.value, why.detail)
+        for (named, outcome), count in sources.items():
+            metrics.count_source_events(named, outcome, count)
         if not recorded.stale_partitions:
             refused = {entry[:3] for entry, _ in recorded.rejected}
             places = (entry[:3] in refused for entry in entries) if refused else repeat(object=False)

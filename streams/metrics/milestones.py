@@ -25,11 +25,17 @@ T = TypeVar("T")
 
 
 class Family(NamedTuple, Generic[T]):
-    """One metric family: of each subject, its samples as (labels, value) pairs."""
+    """A metric family: name, help, unit, labels, and how the samples of a subject are calculated."""
 
     name: str
     help: str
+    unit: str
+    labels: tuple[str, ...]
+    #: Returns (labels, value) pairs.
     samples: Callable[[T], Iterable[tuple[str, float]]]
+    #: Whether the contract promises it.
+    is_stable: bool = True
+    type: str = "gauge"
 
 
 class ProgrammeMetrics(NamedTuple):
@@ -109,11 +115,20 @@ def _amount_samples(status: MilestoneStatus) -> Iterable[tuple[str, float]]:
     return () if amount is None else ((f',currency="{amount.currency}"', amount.amount),)
 
 
-#: Labels beyond programme, project and milestone begin with a comma.
+_MILESTONE: Final = ("programme", "project", "milestone")
+_TIMESTAMP: Final = "seconds since 1970, UTC"
+_MONEY: Final = "units of the currency"
+
 MILESTONE_FAMILIES: Final[tuple[Family[MilestoneStatus], ...]] = (
     *(
-        Family(f"milepost_milestone_{column}_timestamp_seconds", f"{what}, at 00:00 UTC.", _date_samples(column))
-        for column, what in (
+        Family(
+            f"milepost_milestone_{field}_timestamp_seconds",
+            f"{description}, at 00:00 UTC.",
+            _TIMESTAMP,
+            _MILESTONE,
+            _date_samples(field),
+        )
+        for field, description in (
             ("baseline", "The first planned date"),
             ("planned", "The newest planned date"),
             ("estimated", "The newest estimated date"),
@@ -122,13 +137,43 @@ MILESTONE_FAMILIES: Final[tuple[Family[MilestoneStatus], ...]] = (
         )
     ),
     Family(
-        "milepost_milestone_float_seconds", "How far it may still move before a planned date is missed.", _float_samples
+        "milepost_milestone_float_seconds",
+        "How far it may still move before a planned date is missed.",
+        "seconds",
+        _MILESTONE,
+        _float_samples,
     ),
-    Family("milepost_milestone_state", "How it stands today: 1 for the state that applies.", _state_samples),
-    Family("milepost_milestone_last_event_timestamp_seconds", "The newest claim's stamp.", _last_event_samples),
-    Family("milepost_milestone_driver_info", "The milestone that sets its forecast.", _driver_samples),
-    Family("milepost_milestone_dependents", "Open milestones that wait for it.", _dependents_samples),
-    Family("milepost_milestone_amount", "The newest claim's amount.", _amount_samples),
+    Family(
+        "milepost_milestone_state",
+        "How it stands today: 1 for the state that applies.",
+        "0 or 1",
+        (*_MILESTONE, "state"),
+        _state_samples,
+    ),
+    Family(
+        "milepost_milestone_last_event_timestamp_seconds",
+        "The newest claim's stamp.",
+        _TIMESTAMP,
+        _MILESTONE,
+        _last_event_samples,
+    ),
+    Family(
+        "milepost_milestone_driver_info",
+        "The milestone that sets its forecast.",
+        "always 1",
+        (*_MILESTONE, "driver_project", "driver_milestone"),
+        _driver_samples,
+    ),
+    Family(
+        "milepost_milestone_dependents",
+        "Open milestones that wait for it.",
+        "milestones",
+        _MILESTONE,
+        _dependents_samples,
+    ),
+    Family(
+        "milepost_milestone_amount", "The newest claim's amount.", _MONEY, (*_MILESTONE, "currency"), _amount_samples
+    ),
 )
 
 
@@ -176,14 +221,47 @@ def _project_jobs_samples(programme_metrics: ProgrammeMetrics) -> Iterator[tuple
             yield format_labels(programme=key.programme, project=key.project), project.jobs.value
 
 
+_PROGRAMME: Final = ("programme",)
+_PROJECT: Final = ("programme", "project")
+
 PROGRAMME_FAMILIES: Final[tuple[Family[ProgrammeMetrics], ...]] = (
-    Family("milepost_programme_info", "A programme and its name.", _programme_info_samples),
-    Family("milepost_programme_investment", "What is announced for the whole.", _programme_investment_samples),
-    Family("milepost_programme_jobs", "What is announced for the whole.", _programme_jobs_samples),
-    Family("milepost_programme_dependencies_set_aside", "Dependencies that would close a cycle.", _cyclic_samples),
-    Family("milepost_project_info", "What is known of a project.", _project_info_samples),
-    Family("milepost_project_investment", "A project's investment.", _project_investment_samples),
-    Family("milepost_project_jobs", "A project's jobs.", _project_jobs_samples),
+    Family(
+        "milepost_programme_info",
+        "A programme and its name.",
+        "always 1",
+        (*_PROGRAMME, "name"),
+        _programme_info_samples,
+    ),
+    Family(
+        "milepost_programme_investment",
+        "What is announced for the whole.",
+        _MONEY,
+        (*_PROGRAMME, "currency"),
+        _programme_investment_samples,
+    ),
+    Family("milepost_programme_jobs", "What is announced for the whole.", "jobs", _PROGRAMME, _programme_jobs_samples),
+    Family(
+        "milepost_programme_dependencies_set_aside",
+        "Dependencies that would close a cycle.",
+        "dependencies",
+        _PROGRAMME,
+        _cyclic_samples,
+    ),
+    Family(
+        "milepost_project_info",
+        "What is known of a project.",
+        "always 1",
+        (*_PROJECT, "kind", "site", "name"),
+        _project_info_samples,
+    ),
+    Family(
+        "milepost_project_investment",
+        "A project's investment.",
+        _MONEY,
+        (*_PROJECT, "currency"),
+        _project_investment_samples,
+    ),
+    Family("milepost_project_jobs", "A project's jobs.", "jobs", _PROJECT, _project_jobs_samples),
 )
 
 

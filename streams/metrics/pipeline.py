@@ -1,13 +1,13 @@
-"""The pipeline's own numbers, for `/metrics`: contract, section 7.
+"""The metric families of `/metrics`: contract, section 7.
 
-One `Metrics` belongs to one worker; its registry is its own, so that nothing is global and tests see no others.
+Each worker has a registry of its own, so that nothing is global and tests see no other worker's numbers.
 """
 
 import platform
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
-from typing import Final
+from typing import Final, NamedTuple
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Info
 from prometheus_client.metrics_core import HistogramMetricFamily, Metric
@@ -27,6 +27,18 @@ DURATION_BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0
 SIZE_BUCKETS: Final = (1, 2, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10000)
 
 
+class PipelineFamily(NamedTuple):
+    """A metric family as docs/metrics.md lists it."""
+
+    name: str
+    type: str
+    help: str
+    unit: str
+    labels: tuple[str, ...]
+    #: Whether the contract promises it.
+    is_stable: bool
+
+
 class BulkHistogram(Collector):
     """A histogram that takes a batch of observations at once; prometheus_client's takes one a call."""
 
@@ -41,7 +53,7 @@ class BulkHistogram(Collector):
         self.observe_all({value: 1})
 
     def observe_all(self, occurrences: Mapping[float, int]) -> None:
-        """Count many observations, given how often each value was seen."""
+        """Count many observations, given how often each value occurred."""
         for value, count in occurrences.items():
             self._counts[bisect_left(self._bounds, value)] += count
             self._sum += value * count
@@ -62,98 +74,145 @@ class BulkHistogram(Collector):
 
 
 class Metrics:
-    """Every family of `/metrics`, with every label value that is known beforehand."""
+    """Every family of `/metrics`; label values that are known beforehand are there from 0."""
 
     def __init__(self, faust_version: str) -> None:
-        self.registry = registry = CollectorRegistry()
-        self.events = Counter(
-            "milepost_events", "Events read, by what became of them.", ["outcome", "type"], registry=registry
+        self.registry = CollectorRegistry()
+        #: In the order of the page.
+        self.families: list[PipelineFamily] = []
+        self.events = self._counter(
+            "milepost_events_total", "Events read, by what became of them.", "events", "outcome", "type"
         )
+        self.rejected = self._counter("milepost_rejected_total", "Events rejected, by reason.", "events", "reason")
+        self.tolerated = self._counter(
+            "milepost_tolerated_total", "Oddities that a tolerant reader let pass.", "events", "oddity", is_stable=False
+        )
+        self._source_events = self._counter(
+            "milepost_source_events_total",
+            "Events read of a source, by what became of them.",
+            "events",
+            "source",
+            "outcome",
+        )
+        self._source_last_event = self._gauge(
+            "milepost_source_last_event_timestamp_seconds",
+            "When the broker took the newest event of a source.",
+            _TIMESTAMP,
+            "source",
+        )
+        self._source_flooding = self._gauge(
+            "milepost_source_flooding",
+            "Whether more than half of the newest events of a source were rejected.",
+            "0 or 1",
+            "source",
+            is_stable=False,
+        )
+        self._recent: dict[str, RecentOutcomes] = {}
+        self.event_delay = self._histogram(
+            "milepost_event_delay_seconds", "Broker append to committed in the database.", "seconds", DELAY_BUCKETS
+        )
+        self.forecast_delay = self._histogram(
+            "milepost_forecast_delay_seconds",
+            "Broker append to visible in /metrics/milestones.",
+            "seconds",
+            DELAY_BUCKETS,
+        )
+        self.batch_seconds = self._histogram(
+            "milepost_batch_seconds", "Time to decode and commit a batch.", "seconds", DURATION_BUCKETS
+        )
+        self.batch_events = self._histogram("milepost_batch_events", "Records in a batch.", "records", SIZE_BUCKETS)
+        self.forecast_seconds = self._histogram(
+            "milepost_forecast_seconds",
+            "Time to calculate and render the programmes of a batch.",
+            "seconds",
+            DURATION_BUCKETS,
+        )
+        self.forecasts_current = self._gauge(
+            "milepost_forecasts_current_timestamp_seconds",
+            "What this worker recorded of its programmes until then is calculated and shown.",
+            _TIMESTAMP,
+            is_stable=False,
+        )
+        self.position = self._gauge("milepost_position", "Next offset to read, in the database.", "offset", *_PARTITION)
+        self.log_end = self._gauge("milepost_log_end", "End of the log, as the broker says.", "offset", *_PARTITION)
+        self.lag_seconds = self._gauge(
+            "milepost_lag_seconds", "How long the oldest unread record has waited.", "seconds", *_PARTITION
+        )
+        self.missed_records = self._counter(
+            "milepost_missed_records_total", "Records deleted before they were read.", "records", *_PARTITION
+        )
+        self.started = self._gauge(
+            "milepost_started_timestamp_seconds", "When this worker started.", _TIMESTAMP, is_stable=False
+        )
+        self.assignments = self._counter(
+            "milepost_assignments_total",
+            "How often the group gave this worker its partitions.",
+            "assignments",
+            is_stable=False,
+        )
+        self.database_up = self._gauge("milepost_database_up", "Whether the database answers.", "0 or 1")
+        self.kafka_up = self._gauge("milepost_kafka_up", "Whether Kafka answers.", "0 or 1")
+        self.series_dropped = self._gauge(
+            "milepost_series_dropped", "Milestones left out by the series cap.", "milestones", "reason"
+        )
+        build = {"version": version("milepost"), "python": platform.python_version(), "faust": faust_version}
+        self.families.append(
+            PipelineFamily("milepost_build_info", "gauge", "What is running.", "always 1", tuple(build), is_stable=True)
+        )
+        Info("milepost_build", "What is running.", registry=self.registry).info(build)
         for outcome in OUTCOMES:
             for event_type in (*DATA_TYPES, UNKNOWN_TYPE):
                 self.events.labels(outcome, event_type)
-        self.rejected = Counter("milepost_rejected", "Events rejected, by reason.", ["reason"], registry=registry)
         for reason in RejectionReason:
             self.rejected.labels(reason.value)
-        self.tolerated = Counter(
-            "milepost_tolerated", "Oddities that a tolerant reader let pass.", ["oddity"], registry=registry
-        )
         for oddity in Oddity:
             self.tolerated.labels(oddity.value)
-        self._source_last_event = Gauge(
-            "milepost_source_last_event_timestamp_seconds",
-            "When the broker took the newest event of a source.",
-            ["source"],
-            registry=registry,
-        )
+        #: When each source was last heard, by its label; and the labels of sources of which anything was read.
         self._source_append_times: dict[str, float] = {}
-        self._source_flooding = Gauge(
-            "milepost_source_flooding",
-            "Whether more than half of the newest events of a source were rejected.",
-            ["source"],
-            registry=registry,
-        )
-        self._recent: dict[str, RecentOutcomes] = {}
-        self.event_delay = BulkHistogram(
-            "milepost_event_delay_seconds", "Broker append to committed in the database.", DELAY_BUCKETS, registry
-        )
-        self.forecast_delay = BulkHistogram(
-            "milepost_forecast_delay_seconds",
-            "Broker append to visible in /metrics/milestones.",
-            DELAY_BUCKETS,
-            registry,
-        )
-        self.batch_seconds = BulkHistogram(
-            "milepost_batch_seconds", "Time to decode and commit a batch.", DURATION_BUCKETS, registry
-        )
-        self.batch_events = BulkHistogram("milepost_batch_events", "Records in a batch.", SIZE_BUCKETS, registry)
-        self.forecast_seconds = BulkHistogram(
-            "milepost_forecast_seconds",
-            "Time to draw and render the programmes of a batch.",
-            DURATION_BUCKETS,
-            registry,
-        )
-        self.forecasts_current = Gauge(
-            "milepost_forecasts_current_timestamp_seconds",
-            "What this worker recorded of its programmes until then is drawn and shown.",
-            registry=registry,
-        )
-        at = ["topic", "partition"]
-        self.position = Gauge("milepost_position", "Next offset to read, in the database.", at, registry=registry)
-        self.log_end = Gauge("milepost_log_end", "End of the log, as the broker says.", at, registry=registry)
-        self.lag_seconds = Gauge(
-            "milepost_lag_seconds", "How long the oldest unread record has waited.", at, registry=registry
-        )
-        self.missed_records = Counter(
-            "milepost_missed_records", "Records deleted before they were read.", at, registry=registry
-        )
-        self.started = Gauge("milepost_started_timestamp_seconds", "When this worker started.", registry=registry)
-        self.assignments = Counter(
-            "milepost_assignments", "How often the group gave this worker its partitions.", registry=registry
-        )
-        self.database_up = Gauge("milepost_database_up", "Whether the database answers.", registry=registry)
-        self.kafka_up = Gauge("milepost_kafka_up", "Whether Kafka answers.", registry=registry)
-        self.series_dropped = Gauge(
-            "milepost_series_dropped", "Milestones left out by the series cap.", ["reason"], registry=registry
-        )
-        build = Info("milepost_build", "What is running.", registry=registry)
-        build.info({"version": version("milepost"), "python": platform.python_version(), "faust": faust_version})
+        self._source_labels: set[str] = set()
+
+    def _counter(self, name: str, help_: str, unit: str, *labels: str, is_stable: bool = True) -> Counter:
+        self.families.append(PipelineFamily(name, "counter", help_, unit, labels, is_stable))
+        return Counter(name, help_, labels, registry=self.registry)
+
+    def _gauge(self, name: str, help_: str, unit: str, *labels: str, is_stable: bool = True) -> Gauge:
+        self.families.append(PipelineFamily(name, "gauge", help_, unit, labels, is_stable))
+        return Gauge(name, help_, labels, registry=self.registry)
+
+    def _histogram(self, name: str, help_: str, unit: str, buckets: Sequence[float]) -> BulkHistogram:
+        self.families.append(PipelineFamily(name, "histogram", help_, unit, (), is_stable=True))
+        return BulkHistogram(name, help_, buckets, self.registry)
 
     def init_partitions(self, topic: str, partitions: Iterable[int]) -> None:
-        """Show the families of partitions from 0 on."""
+        """Expose the counters of these partitions from 0 on."""
         for partition in partitions:
             self.missed_records.labels(topic, str(partition))
 
     def source_seen(self, source: str, append_time: float) -> None:
-        """Note when a source was last heard; the first hundred by name, the others together."""
-        name = (
-            source
-            if source in self._source_append_times or len(self._source_append_times) < MAX_SOURCES
-            else OTHER_SOURCE
-        )
-        newest = max(append_time, self._source_append_times.get(name, append_time))
-        self._source_append_times[name] = newest
-        self._source_last_event.labels(name).set(newest)
+        """Note when the broker took an event of a source; the first hundred sources by name, the others together."""
+        times = self._source_append_times
+        label = source if source in times or len(times) < MAX_SOURCES else OTHER_SOURCE
+        times[label] = newest = max(append_time, times.get(label, append_time))
+        self._source_last_event.labels(label).set(newest)
+
+    def count_source_events(self, source: str | None, outcome: str, count: int = 1) -> None:
+        """Count events of a source; what names no source is `other`.
+
+        A source of which nothing was accepted may be made up: such names have a hundred labels of their own, and take
+        none from the sources that `source_seen` knows.
+        """
+        label = OTHER_SOURCE
+        if source is not None and (
+            source in self._source_labels
+            or source in self._source_append_times
+            or len(self._source_labels) < MAX_SOURCES
+        ):
+            label = source
+        if label not in self._source_labels:
+            self._source_labels.add(label)
+            for each in OUTCOMES:
+                self._source_events.labels(label, each)
+        self._source_events.labels(label, outcome).inc(count)
 
     def count_source_outcomes(self, outcomes: Iterable[tuple[str | None, bool]]) -> None:
         """Note of each event, in order, its source and whether it was rejected; what names no source is `other`."""
@@ -173,3 +232,7 @@ class Metrics:
         ):
             return OTHER_SOURCE
         return source
+
+
+_TIMESTAMP: Final = "seconds since 1970, UTC"
+_PARTITION: Final = ("topic", "partition")

@@ -203,5 +203,5 @@ def _iter_families(rendered: list[RenderedProgramme]) -> Iterator[bytes]:
 
 
 def _family_text(family: Family[Any], chunks: Iterable[bytes]) -> bytes:
-    header = f"# HELP {family.name} {family.help}\n# TYPE {family.name} gauge\n".encode()
+    header = f"# HELP {family.name} {family.help}\n# TYPE {family.name} {family.type}\n".encode()
     return b"".join((header, *chunks))

@@ -1,5 +1,6 @@
 """What a worker knows of the pipeline, from its own numbers: the same that it tells Prometheus."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Final
 
@@ -11,6 +12,10 @@ _FIELD_BY_METRIC: Final = {
     "milepost_log_end": "log_end",
     "milepost_lag_seconds": "lag_seconds",
 }
+
+
+#: A source floods when more than half of its events were rejected, of at least so many; the alert has the same meaning.
+MIN_EVENTS_TO_FLOOD: Final = 100
 
 
 class PartitionStatus(Struct, frozen=True):
@@ -65,7 +70,7 @@ def read_pipeline_status(registry: CollectorRegistry, reasons: Mapping[str, str]
     """Return what a worker's numbers say."""
     partitions: dict[tuple[str, int], dict[str, float]] = {}
     heard: dict[str, float] = {}
-    flooding: dict[str, bool] = {}
+    outcomes: dict[str, Counter[str]] = {}
     events: dict[str, int] = {}
     rejected: dict[str, int] = {}
     for family in registry.collect():
@@ -75,8 +80,8 @@ def read_pipeline_status(registry: CollectorRegistry, reasons: Mapping[str, str]
                 partitions.setdefault((labels["topic"], int(labels["partition"])), {})[name] = value
             elif sample.name == "milepost_source_last_event_timestamp_seconds":
                 heard[labels["source"]] = value
-            elif sample.name == "milepost_source_flooding":
-                flooding[labels["source"]] = bool(value)
+            elif sample.name == "milepost_source_events_total":
+                outcomes.setdefault(labels["source"], Counter())[labels["outcome"]] = int(value)
             elif sample.name == "milepost_events_total":
                 events[labels["outcome"]] = events.get(labels["outcome"], 0) + int(value)
             elif sample.name == "milepost_rejected_total" and value:
@@ -85,12 +90,16 @@ def read_pipeline_status(registry: CollectorRegistry, reasons: Mapping[str, str]
         dict(reasons),
         [_partition_status(*key, known) for key, known in sorted(partitions.items())],
         [
-            SourceStatus(name, heard.get(name), flooding.get(name, False))
-            for name in sorted(heard.keys() | flooding.keys())
+            SourceStatus(name, heard.get(name), _is_flooding(outcomes.get(name, Counter())))
+            for name in sorted(heard.keys() | outcomes.keys())
         ],
         events,
         rejected,
     )
+
+
+def _is_flooding(outcomes: Counter[str]) -> bool:
+    return outcomes.total() >= MIN_EVENTS_TO_FLOOD and 2 * outcomes["rejected"] > outcomes.total()
 
 
 def _partition_status(topic: str, partition: int, values: Mapping[str, float]) -> PartitionStatus:
