@@ -34,7 +34,7 @@ from streams.monitoring.lag import POLL_TIMEOUT_SECONDS, LagMonitor
 from streams.monitoring.watchdog import Watchdog
 from streams.outbox import OutboxPublisher
 from streams.retry import RevokedError, retry_until_done
-from streams.web.server import AddRoutes, WebServer
+from streams.web.server import AddRoutes, WebServer, WorkerProbes, create_application
 
 logger = logging.getLogger("milepost.app")
 
@@ -240,15 +240,9 @@ def create_app(
         forecaster.process_stream
     )
     app.on_partitions_assigned.connect(sweeper.on_assigned)
+    probes = WorkerProbes(metrics.registry, health.liveness_problems, health.readiness_problems)
     services = (
-        WebServer(
-            server_socket,
-            metrics,
-            shelf,
-            liveness=health.liveness_problems,
-            readiness=health.readiness_problems,
-            add_routes=add_routes,
-        ),
+        WebServer(server_socket, create_application(probes, shelf, add_routes)),
         LagMonitor(
             recorder,
             metrics,

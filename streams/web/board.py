@@ -1,10 +1,12 @@
-"""The board put together: what it reads, what it serves, and for how long."""
+"""Composes the board: its read model, pages, API, static files and change feed."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from datetime import date
 from http import HTTPStatus
+from pathlib import Path
+from typing import Final
 
 from aiohttp import web
 
@@ -17,63 +19,69 @@ from streams.web.openapi import build_openapi
 from streams.web.pages import HtmlPages
 from streams.web.pipeline_status import PipelineStatus, read_pipeline_status
 from streams.web.read_model import ReadModel
-from streams.web.responses import JSON, RequestGuard, ResponseCache, add_security_headers, uncached_response
-from streams.web.server import WorkerProbes
+from streams.web.responses import (
+    JSON,
+    RequestGuard,
+    ResponseCache,
+    add_security_headers,
+    static_file_middleware,
+    uncached_response,
+)
+from streams.web.server import AddRoutes, WorkerProbes
 from streams.web.sse import EventStream
-from streams.web.static_files import StaticFiles
 
-#: What answers without the board, and needs none of its care.
-_WORKER_PATHS = frozenset({"/metrics", "/metrics/milestones", "/live", "/ready"})
+STATIC_DIR: Final = Path(__file__).parent / "static"
 
 
-def create_board(
-    settings: Settings, today: Callable[[], date], read_newest: ReadNewest
-) -> Callable[[web.Application, WorkerProbes], None]:
-    """Return what adds the board to a worker's web service; nothing is opened before that is started."""
+def create_board(settings: Settings, today: Callable[[], date], read_newest: ReadNewest) -> AddRoutes:
+    """Return a function that adds the board to a worker's web application; it opens nothing before that starts."""
 
-    def add_to(application: web.Application, worker: WorkerProbes) -> None:
-        sights, letters = ReadModel(make_engine(settings.database), today), DeadLetterCache(read_newest)
-        kept, files = ResponseCache(sights.run_in_executor), StaticFiles()
+    def add_board(application: web.Application, worker: WorkerProbes) -> None:
+        read_model, dead_letters = ReadModel(make_engine(settings.database), today), DeadLetterCache(read_newest)
+        response_cache = ResponseCache(read_model.run_in_executor)
+        worker_paths = {resource.canonical for resource in application.router.resources()}
+        static = application.router.add_static("/static", STATIC_DIR, append_version=True)
+        static_urls = {path.name: str(static.url_for(filename=path.name)) for path in STATIC_DIR.iterdir()}
 
         def read_status() -> PipelineStatus:
             return read_pipeline_status(worker.registry, {**worker.liveness(), **worker.readiness()})
 
-        pages = HtmlPages(sights, kept, files, letters, read_status)
-        api = Api(sights, kept, letters, read_status)
+        pages = HtmlPages(read_model, response_cache, static_urls, dead_letters, read_status)
+        api = Api(read_model, response_cache, dead_letters, read_status)
         description = build_openapi(api.operations)
 
         def error_response(request: web.Request, status: HTTPStatus, message: str) -> web.Response:
-            said = json_error_response if request.path.startswith(f"{urls.API_PATH}/") else pages.html_error_response
-            return said(request, status, message)
+            is_api = request.path.startswith(f"{urls.API_PATH}/")
+            return (json_error_response if is_api else pages.html_error_response)(request, status, message)
 
         async def serve_openapi(_request: web.Request) -> web.Response:
             return uncached_response(description, JSON)
 
-        async def lifecycle(_application: web.Application) -> AsyncIterator[None]:
-            polling = asyncio.create_task(sights.change_feed.poll())
+        async def poll_while_running(_application: web.Application) -> AsyncIterator[None]:
+            polling = asyncio.create_task(read_model.change_feed.poll())
             yield
             polling.cancel()
             with suppress(asyncio.CancelledError):
                 await polling
-            sights.close()
-            letters.close()
+            read_model.close()
+            dead_letters.close()
 
         async def end_subscriptions(_application: web.Application) -> None:
-            sights.change_feed.stop()
+            read_model.change_feed.stop()
 
-        guard = RequestGuard(error_response, lambda request: request.path not in {*_WORKER_PATHS, urls.STREAM_PATH})
-        application.middlewares.append(guard.error_middleware)
+        # Monitoring must get an answer from a worker whose board is busy; the stream has a limit of its own.
+        guard = RequestGuard(error_response, unlimited_paths={*worker_paths, urls.STREAM_PATH})
+        application.middlewares.extend([guard.error_middleware, static_file_middleware(static_urls.values())])
         application.on_response_prepare.append(add_security_headers)
         application.on_shutdown.append(end_subscriptions)
-        application.cleanup_ctx.append(lifecycle)
+        application.cleanup_ctx.append(poll_while_running)
         application.router.add_routes(
             [
                 *pages.routes(),
                 *(web.get(operation.path, operation.handler) for operation in api.operations),
                 web.get(urls.OPENAPI_PATH, serve_openapi),
-                web.get(urls.STREAM_PATH, EventStream(sights.change_feed, error_response).serve),
-                web.get("/static/{digest}/{name}", files.serve),
+                web.get(urls.STREAM_PATH, EventStream(read_model.change_feed, error_response).serve),
             ]
         )
 
-    return add_to
+    return add_board

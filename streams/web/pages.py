@@ -1,6 +1,7 @@
 """The pages: each is rendered here, whole, and readable without a script."""
 
 from collections.abc import Awaitable, Callable, Mapping
+from hashlib import blake2b
 from http import HTTPStatus
 from itertools import groupby
 from typing import Any, Final
@@ -16,7 +17,6 @@ from streams.web.pipeline_status import PipelineStatus
 from streams.web.read_model import ProgrammeView, ReadModel
 from streams.web.responses import HTML, BadQuery, ResponseCache, int_parameter, uncached_response
 from streams.web.schemas import dead_letter_schema
-from streams.web.static_files import StaticFiles
 from streams.web.templating import create_environment
 from streams.web.timeline import fit_percent_axis, lay_out_lanes
 from streams.web.view_models import (
@@ -53,13 +53,15 @@ class HtmlPages:
         self,
         read_model: ReadModel,
         response_cache: ResponseCache,
-        static_files: StaticFiles,
+        static_urls: Mapping[str, str],
         dead_letters: DeadLetterCache,
         read_status: Callable[[], PipelineStatus],
     ) -> None:
-        self._read_model, self._response_cache, self._static_files = read_model, response_cache, static_files
+        self._read_model, self._response_cache = read_model, response_cache
         self._dead_letters, self._read_status = dead_letters, read_status
-        self._templates = create_environment(static_files)
+        self._templates = create_environment(static_urls)
+        # A page of another release, with other static files, must have another entity tag.
+        self._release = blake2b("".join(static_urls.values()).encode(), digest_size=6).hexdigest()
 
     def routes(self) -> list[web.RouteDef]:
         """Return where they are."""
@@ -210,8 +212,7 @@ class HtmlPages:
         return await self._read_model.get_programme(request.match_info["programme"])
 
     async def _respond(self, request: web.Request, etag: str, render: Callable[[], Awaitable[bytes]]) -> web.Response:
-        # A page of another release, with other files, is another page.
-        return await self._response_cache.respond(request, HTML, f"{etag}-{self._static_files.digest}", render)
+        return await self._response_cache.respond(request, HTML, f"{etag}-{self._release}", render)
 
     async def _render_in_executor(self, template: str, **values: Any) -> bytes:  # noqa: ANN401 - whatever the template shows
         return await self._read_model.run_in_executor(lambda: self._render(template, **values))

@@ -1,15 +1,15 @@
-"""How the board answers: headers, what is kept as it was rendered, and errors as one sentence."""
+"""How the board responds: security headers, cached responses, static files, and errors as one sentence."""
 
 import gzip
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from contextlib import suppress
 from http import HTTPStatus
 from typing import Final, NamedTuple
 
 import msgspec
 from aiohttp import hdrs, web
-from aiohttp.typedefs import Handler
+from aiohttp.typedefs import Handler, Middleware
 from cachetools import LRUCache
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -19,13 +19,12 @@ from streams.web.read_model import NotFoundError
 
 logger = logging.getLogger("milepost.board")
 
-#: Pages load what the worker serves, and nothing else; no script or style stands in a page.
-CONTENT_SECURITY_POLICY: Final = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self';"
-    " base-uri 'none'; frame-ancestors 'none'"
-)
 SECURITY_HEADERS: Final = {
-    "Content-Security-Policy": CONTENT_SECURITY_POLICY,
+    # Pages load what the worker serves, and nothing else; they contain no inline script or style.
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self';"
+        " form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    ),
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "no-referrer",
@@ -33,37 +32,33 @@ SECURITY_HEADERS: Final = {
     "Cross-Origin-Resource-Policy": "same-origin",
 }
 HTML, JSON = "text/html", "application/json"
-#: More requests than this at once are turned away: nobody's looking may cost those that record their time.
+#: Further concurrent requests are refused, so that the board's users never take the time of recording.
 MAX_CONCURRENT_REQUESTS: Final = 100
 _MIN_GZIP_BYTES: Final = 1024
-#: Of zlib: beyond it, a page becomes little smaller and takes much longer.
+#: Higher levels of zlib take much longer and make a page only a little smaller.
 _GZIP_LEVEL: Final = 4
 _MAX_CACHE_BYTES: Final = 16 * 1024 * 1024
 
-#: Does something off the event loop.
+#: Calls a function off the event loop.
 RunInExecutor = Callable[[Callable[[], bytes]], Awaitable[bytes]]
-#: Returns an error as a body, given the status and one sentence.
+#: Returns an error response of a status with a message of one sentence.
 ErrorResponder = Callable[[web.Request, HTTPStatus, str], web.Response]
 
 
 class BadQuery(web.HTTPBadRequest):
-    """A question that cannot be answered as it was put; the text is one sentence."""
+    """An invalid query; the text is one sentence."""
 
 
 def uncached_response(body: bytes, content_type: str) -> web.Response:
-    """Return a body that nobody is to keep."""
+    """Return a response that no client may store."""
     return web.Response(body=body, content_type=content_type, charset="utf-8", headers={hdrs.CACHE_CONTROL: "no-store"})
 
 
 class _CachedBody(NamedTuple):
     etag: str
     body: bytes
-    #: The same, packed; empty when that is not worth it.
+    #: Empty for a small body.
     gzipped: bytes
-
-
-def _gzip(body: bytes) -> bytes:
-    return gzip.compress(body, _GZIP_LEVEL, mtime=0) if len(body) >= _MIN_GZIP_BYTES else b""
 
 
 class ResponseCache:
@@ -79,37 +74,62 @@ class ResponseCache:
         self, request: web.Request, content_type: str, etag: str, render: Callable[[], Awaitable[bytes]]
     ) -> web.Response:
         """Return the cached or newly rendered response, or 304 when the client has it already."""
+        # The client asks again each time, which costs little with an entity tag.
+        headers = {hdrs.CACHE_CONTROL: "no-cache"}
         if any(client_etag.value in {etag, "*"} for client_etag in request.if_none_match or ()):
-            response = web.Response(status=HTTPStatus.NOT_MODIFIED, headers={hdrs.CACHE_CONTROL: "no-cache"})
-            response.etag = etag
-            return response
-        cached = self._bodies.get(request.path_qs)
-        if cached is None or cached.etag != etag:
-            body = await render()
-            cached = _CachedBody(etag, body, await self._run_in_executor(lambda: _gzip(body)))
-            with suppress(ValueError):  # Too large for the cache.
-                self._bodies[request.path_qs] = cached
-        # The browser revalidates each time, which costs little with an entity tag.
-        headers = {hdrs.CACHE_CONTROL: "no-cache", hdrs.VARY: hdrs.ACCEPT_ENCODING}
-        body = cached.body
-        if cached.gzipped and "gzip" in request.headers.get(hdrs.ACCEPT_ENCODING, ""):
-            headers[hdrs.CONTENT_ENCODING], body = "gzip", cached.gzipped
-        response = web.Response(body=body, content_type=content_type, charset="utf-8", headers=headers)
+            response = web.Response(status=HTTPStatus.NOT_MODIFIED, headers=headers)
+        else:
+            cached = self._bodies.get(request.path_qs)
+            if cached is None or cached.etag != etag:
+                body = await render()
+                cached = _CachedBody(etag, body, await self._run_in_executor(lambda: _gzip(body)))
+                with suppress(ValueError):  # It is larger than the whole cache.
+                    self._bodies[request.path_qs] = cached
+            body, headers[hdrs.VARY] = cached.body, hdrs.ACCEPT_ENCODING
+            if cached.gzipped and "gzip" in request.headers.get(hdrs.ACCEPT_ENCODING, ""):
+                body, headers[hdrs.CONTENT_ENCODING] = cached.gzipped, "gzip"
+            response = web.Response(body=body, content_type=content_type, charset="utf-8", headers=headers)
         response.etag = etag
         return response
 
 
-class RequestGuard:
-    """What stands around the board's own handlers: not too many at once, and errors as one sentence."""
+def _gzip(body: bytes) -> bytes:
+    return gzip.compress(body, _GZIP_LEVEL, mtime=0) if len(body) >= _MIN_GZIP_BYTES else b""
 
-    def __init__(self, error_response: ErrorResponder, is_board_request: Callable[[web.Request], bool]) -> None:
-        self._error_response, self._is_board_request = error_response, is_board_request
+
+def static_file_middleware(versioned_urls: Collection[str]) -> Middleware:
+    """Return a middleware that compresses static files and lets clients cache every version of them for good."""
+    paths = {url.partition("?")[0] for url in versioned_urls}
+
+    @web.middleware
+    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+        response = await handler(request)
+        if isinstance(response, web.FileResponse):
+            if request.path not in paths:
+                raise web.HTTPNotFound
+            response.enable_compression()
+            response.headers[hdrs.VARY] = hdrs.ACCEPT_ENCODING
+            if request.path.endswith(".js"):
+                response.content_type = "text/javascript"  # Python before 3.12 guesses an obsolete type.
+            # A page of another release names another version: its URL must not be cached with this content.
+            is_current = request.path_qs in versioned_urls
+            response.headers[hdrs.CACHE_CONTROL] = "public, max-age=31536000, immutable" if is_current else "no-cache"
+        return response
+
+    return middleware
+
+
+class RequestGuard:
+    """Limits the number of concurrent requests, and turns exceptions into error responses."""
+
+    def __init__(self, error_response: ErrorResponder, unlimited_paths: Collection[str]) -> None:
+        self._error_response, self._unlimited_paths = error_response, unlimited_paths
         self._active_requests = 0
 
     @web.middleware
     async def error_middleware(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Have a request answered."""
-        if not self._is_board_request(request):
+        """Call the handler of a request."""
+        if request.path in self._unlimited_paths:
             return await handler(request)
         if self._active_requests >= MAX_CONCURRENT_REQUESTS:
             response = self._error_response(request, HTTPStatus.SERVICE_UNAVAILABLE, "Too many are asking at once.")
@@ -118,37 +138,35 @@ class RequestGuard:
         self._active_requests += 1
         try:
             return await handler(request)
-        except Exception as error:
-            if (told := _error_status_and_message(error)) is None:
-                # A bug of a page is told, and ends nothing: recording does not depend on whoever looks.
+        except Exception as error:  # Recording must go on whatever a page does.
+            status, message = _error_status_and_message(error)
+            if status is HTTPStatus.INTERNAL_SERVER_ERROR:
                 logger.exception("%s cannot be shown because of a bug", request.path)
-                told = HTTPStatus.INTERNAL_SERVER_ERROR, "This page has a bug; the worker's log has the details."
-            elif told[0] is HTTPStatus.SERVICE_UNAVAILABLE:
+            elif status is HTTPStatus.SERVICE_UNAVAILABLE:
                 logger.warning("%s cannot be shown: %s", request.path, one_line(error))
-            return self._error_response(request, *told)
+            return self._error_response(request, status, message)
         finally:
             self._active_requests -= 1
 
 
-def _error_status_and_message(error: Exception) -> tuple[HTTPStatus, str] | None:
-    """Return what an error is to whoever asked; None for a bug."""
+def _error_status_and_message(error: Exception) -> tuple[HTTPStatus, str]:
     match error:
         case NotFoundError():
             return HTTPStatus.NOT_FOUND, str(error)
         case BadQuery():
-            return HTTPStatus.BAD_REQUEST, error.text or "This cannot be answered."
+            return HTTPStatus.BAD_REQUEST, error.text or "The query is invalid."
         case web.HTTPMethodNotAllowed():
-            return HTTPStatus.METHOD_NOT_ALLOWED, "The board only shows: ask with GET."
+            return HTTPStatus.METHOD_NOT_ALLOWED, "The board is read-only: use GET."
         case web.HTTPException() if error.status < HTTPStatus.INTERNAL_SERVER_ERROR:
             return HTTPStatus.NOT_FOUND, "There is no such page."
         case DatabaseError() | SQLAlchemyError():
             return HTTPStatus.SERVICE_UNAVAILABLE, "The database does not answer; the page comes back with it."
         case _:
-            return None
+            return HTTPStatus.INTERNAL_SERVER_ERROR, "This page has a bug; the worker's log has the details."
 
 
 async def add_security_headers(_request: web.Request, response: web.StreamResponse) -> None:
-    """Have every answer of the worker say what a browser may do with it."""
+    """Add to every response of the worker what a browser may do with it."""
     for name, value in SECURITY_HEADERS.items():
         response.headers.setdefault(name, value)
 
@@ -159,7 +177,7 @@ def encode_json(value: object) -> bytes:
 
 
 def int_parameter(request: web.Request, name: str, default: int, maximum: int, minimum: int = 0) -> int:
-    """Return a number that the query names; raises `BadQuery`."""
+    """Return a number in the query; raises `BadQuery`."""
     text = request.query.get(name)
     if text is None:
         return default

@@ -1,4 +1,8 @@
-"""The worker's web service: what is listed here answers, and nothing else (Faust's own pages are off)."""
+"""A web server on a bound socket, and the paths that every worker serves.
+
+The server runs any aiohttp application, so that `deploy` can give it a worker's paths, the board, or both. Only what
+is added to the application is served: Faust's own pages are off.
+"""
 
 import asyncio
 import socket
@@ -10,83 +14,75 @@ from mode import Service
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4, CollectorRegistry, generate_latest
 
 from streams.metrics.milestones import CONTENT_TYPE
-from streams.metrics.pipeline import Metrics
 from streams.metrics.store import MetricsStore
 
-#: What stands in the way of being ready (or alive), by name; empty when nothing does.
+#: Returns the reasons why a worker is not ready (or not alive), by name; empty when it is.
 HealthCheck = Callable[[], Mapping[str, str]]
 
 
 class WorkerProbes(NamedTuple):
-    """What a worker knows of itself."""
+    """A worker's metrics and health."""
 
     registry: CollectorRegistry
     liveness: HealthCheck
     readiness: HealthCheck
 
 
-#: Adds further pages to the web service before it starts; they come and go with it.
+#: Adds routes to an application before it starts; what they open is closed with it.
 AddRoutes = Callable[[web.Application, WorkerProbes], None]
 
 
 class WebServer(Service):
-    """Serves `/metrics`, `/metrics/milestones`, `/live`, `/ready` and further pages, on a socket that is bound."""
+    """Serves an application on a bound socket for as long as the service runs."""
 
-    def __init__(  # noqa: PLR0913 - everything it touches comes in as an argument
-        self,
-        server_socket: socket.socket,
-        metrics: Metrics,
-        metrics_store: MetricsStore,
-        *,
-        liveness: HealthCheck,
-        readiness: HealthCheck,
-        add_routes: AddRoutes | None = None,
-        **options: Any,  # noqa: ANN401 - mode's own
-    ) -> None:
-        self._server_socket, self._metrics, self._metrics_store = server_socket, metrics, metrics_store
-        self._liveness, self._readiness, self._add_routes = liveness, readiness, add_routes
-        self._runner: web.AppRunner | None = None
+    def __init__(self, server_socket: socket.socket, application: web.Application, **options: Any) -> None:  # noqa: ANN401 - mode's own
+        self._server_socket = server_socket
+        self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=1)
         super().__init__(**options)
 
     async def on_start(self) -> None:
-        """Begin to answer."""
-        pages = web.Application()
-        pages.router.add_get("/metrics", self._serve_pipeline_metrics)
-        pages.router.add_get("/metrics/milestones", self._serve_milestone_metrics)
-        pages.router.add_get("/live", self._serve_liveness)
-        pages.router.add_get("/ready", self._serve_readiness)
-        if self._add_routes is not None:
-            self._add_routes(pages, WorkerProbes(self._metrics.registry, self._liveness, self._readiness))
-        self._runner = web.AppRunner(pages, access_log=None, shutdown_timeout=1)
+        """Start to accept requests."""
         await self._runner.setup()
         await web.SockSite(self._runner, self._server_socket).start()
 
     async def on_stop(self) -> None:
-        """Answer no more."""
-        if self._runner is not None:
-            await self._runner.cleanup()
+        """Stop to accept requests, and close what the application opened."""
+        await self._runner.cleanup()
 
-    async def _serve_pipeline_metrics(self, _request: web.Request) -> web.Response:
-        return web.Response(
-            body=generate_latest(self._metrics.registry), headers={"Content-Type": CONTENT_TYPE_PLAIN_0_0_4}
-        )
 
-    async def _serve_milestone_metrics(self, request: web.Request) -> web.StreamResponse:
+def create_application(
+    probes: WorkerProbes, metrics_store: MetricsStore, add_routes: AddRoutes | None = None
+) -> web.Application:
+    """Return the application of a worker: `/metrics`, `/metrics/milestones`, `/live`, `/ready`, and further routes."""
+
+    async def serve_pipeline_metrics(_request: web.Request) -> web.Response:
+        return web.Response(body=generate_latest(probes.registry), headers={"Content-Type": CONTENT_TYPE_PLAIN_0_0_4})
+
+    async def serve_milestone_metrics(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Type": CONTENT_TYPE})
         response.enable_compression()
-        # Of one moment, and put together off the loop: tens of thousands of lines take their time.
-        pages = self._metrics_store.iter_families()
+        # One snapshot. It is joined off the event loop, because tens of thousands of lines take time.
+        families = metrics_store.iter_families()
         await response.prepare(request)
-        while page := await asyncio.to_thread(next, pages, b""):
-            await response.write(page)
+        while family := await asyncio.to_thread(next, families, b""):
+            await response.write(family)
         await response.write_eof()
         return response
 
-    async def _serve_liveness(self, _request: web.Request) -> web.Response:
-        return _health_response(self._liveness())
+    async def serve_liveness(_request: web.Request) -> web.Response:
+        return _health_response(probes.liveness())
 
-    async def _serve_readiness(self, _request: web.Request) -> web.Response:
-        return _health_response(self._readiness())
+    async def serve_readiness(_request: web.Request) -> web.Response:
+        return _health_response(probes.readiness())
+
+    application = web.Application()
+    application.router.add_get("/metrics", serve_pipeline_metrics)
+    application.router.add_get("/metrics/milestones", serve_milestone_metrics)
+    application.router.add_get("/live", serve_liveness)
+    application.router.add_get("/ready", serve_readiness)
+    if add_routes is not None:
+        add_routes(application, probes)
+    return application
 
 
 def _health_response(problems: Mapping[str, str]) -> web.Response:

@@ -1,6 +1,7 @@
 """How pages word what they show; and text nobody vouches for, made harmless."""
 
 import json
+from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -10,7 +11,6 @@ from markupsafe import Markup
 from models.domain.schedule import MilestoneRef, State
 from models.text import printable
 from streams.web import urls
-from streams.web.static_files import StaticFiles
 
 MINUS_SIGN = "\N{MINUS SIGN}"
 
@@ -76,7 +76,7 @@ def to_json(value: object) -> str:
     return json.dumps(value, default=str, separators=(",", ":"))
 
 
-def create_environment(static_files: StaticFiles) -> Environment:
+def create_environment(static_urls: Mapping[str, str]) -> Environment:
     """Return the templates; whatever a page shows is escaped unless it was made here."""
     environment = Environment(
         loader=PackageLoader("streams.web"),
@@ -99,7 +99,7 @@ def create_environment(static_files: StaticFiles) -> Environment:
     }
     environment.globals |= {
         "urls": urls,
-        "static_url": static_files.url,
+        "static_url": static_urls.__getitem__,
         "states": list(State),
         "MilestoneRef": MilestoneRef,
     }

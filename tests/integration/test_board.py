@@ -23,6 +23,7 @@ from models.views.status import status_to_json as status_as_json
 from streams.web import schemas
 from tests.helpers.board import BoardServer, running_board, send_request
 from tests.helpers.databases import BACKENDS, DatabaseFactory
+from tests.helpers.workers import wait_until
 
 DAY: Final = date(2026, 11, 23)
 GATE: Final = f"{SEZ_PARK}/park-commissioned"
@@ -436,7 +437,7 @@ def test_the_stream_tells_of_a_programme_that_is_drawn_anew(told: BoardServer) -
     assert notice.revision >= 1
     names = [msgspec.json.decode(each, type=schemas.VersionSchema).turn for each in (before, after)]
     assert names[0] != names[1]
-    assert f'data-version="{names[1]}"' in told.get("/").text
+    wait_until(lambda: f'data-version="{names[1]}"' in told.get("/").text, "the page follows, after its cooldown")
 
 
 def test_the_stream_of_one_programme_begins_with_how_it_is_drawn(told: BoardServer) -> None:
@@ -446,7 +447,8 @@ def test_the_stream_of_one_programme_begins_with_how_it_is_drawn(told: BoardServ
     assert kind == b"drawn"
     notice = msgspec.json.decode(data, type=schemas.ProgrammeUpdateSchema)
     assert notice.programme == PROGRAMME
-    assert f'data-version="{notice.revision} {notice.data_date}"' in told.get(HERE).text
+    version = f'data-version="{notice.revision} {notice.data_date}"'
+    wait_until(lambda: version in told.get(HERE).text, "the page follows, after its cooldown")
 
 
 def next_event(stream: HTTPResponse) -> tuple[bytes, bytes]:
