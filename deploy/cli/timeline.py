@@ -6,7 +6,7 @@ rest together.
 """
 
 from collections.abc import Iterator, Sequence
-from datetime import MINYEAR, date
+from datetime import date
 from itertools import groupby
 from typing import Final, NamedTuple
 
@@ -16,6 +16,7 @@ from rich.text import Text
 from deploy.cli.console import state_text_style
 from models.domain.schedule import State
 from models.text import printable
+from models.views.axis import MONTHS_PER_YEAR, fit_days, month_starts
 from models.views.status import StatusRow
 
 
@@ -42,14 +43,10 @@ UNICODE_GLYPHS: Final = Glyphs("◇", "◆", "●", "━", "─", "│", "┿", 
 #: For terminals that show nothing else.
 ASCII_GLYPHS: Final = Glyphs("o", "*", "#", "=", "-", "|", "+", "+", "<", ">", "-", "+", "~")
 
-#: How far from the data date the axis reaches, at most, in days.
-_MAX_REACH_DAYS: Final = 3653
 #: How many days an axis has, at least: on a shorter one every difference looks large.
 _MIN_AXIS_DAYS: Final = 28
 #: How many columns there must be for bars, lest they say nothing.
 _MIN_BAR_COLUMNS: Final = 24
-_MONTHS_PER_YEAR: Final = 12
-_LAST_DAY: Final = date.max.toordinal()
 
 _StyledCells = list[tuple[str, str]]
 
@@ -90,24 +87,12 @@ class ConsoleAxis(NamedTuple):
                 return self._labels_that_fit((day, date.fromordinal(day).isoformat()) for day in mondays)
         for months in (1, 2, 3, 6):
             if self.columns_for(months * 30) >= len("2026-12") + 3:
-                return self._labels_that_fit(
-                    (day.toordinal(), day.isoformat()[:7]) for day in self._month_starts(months)
-                )
-        # There is always room for decades: see `_REACH` and `_NARROWEST`.
+                starts = month_starts(self.first_day, self.last_day, months)
+                return self._labels_that_fit((day.toordinal(), day.isoformat()[:7]) for day in starts)
+        # There is always room for decades: an axis spans at most twenty years, on at least `_MIN_BAR_COLUMNS` columns.
         years = next((years for years in (1, 2, 5) if self.columns_for(years * 365) >= len("2026") + 3), 10)
-        return self._labels_that_fit(
-            (day.toordinal(), day.isoformat()[:4]) for day in self._month_starts(years * _MONTHS_PER_YEAR)
-        )
-
-    def _month_starts(self, months: int) -> Iterator[date]:
-        """Return the first day of every so many months, counted from a January."""
-        start, end = date.fromordinal(self.first_day), date.fromordinal(self.last_day)
-        number = start.year * _MONTHS_PER_YEAR + start.month - 1
-        for first in range(number - number % months, end.year * _MONTHS_PER_YEAR + end.month, months):
-            if first >= MINYEAR * _MONTHS_PER_YEAR and start <= (
-                day := date(first // _MONTHS_PER_YEAR, first % _MONTHS_PER_YEAR + 1, 1)
-            ):
-                yield day
+        starts = month_starts(self.first_day, self.last_day, years * MONTHS_PER_YEAR)
+        return self._labels_that_fit((day.toordinal(), day.isoformat()[:4]) for day in starts)
 
     def _labels_that_fit(self, days: Iterator[tuple[int, str]]) -> list[tuple[int, str]]:
         named = [(self.column_of(day), name) for day, name in days]
@@ -116,14 +101,8 @@ class ConsoleAxis(NamedTuple):
 
 def fit_axis(rows: Sequence[StatusRow], data_date: date, width: int) -> ConsoleAxis:
     """Return the axis on which what rows show can be drawn in so many columns."""
-    today = data_date.toordinal()
     days = [day.toordinal() for row in rows for day in (row.baseline, row.forecast) if day is not None]
-    near = [today, *(day for day in days if abs(day - today) <= _MAX_REACH_DAYS)]
-    first, last = min(near), max(near)
-    if (missing := _MIN_AXIS_DAYS - (last - first)) > 0:
-        first = max(1, first - missing // 2)
-        last = min(_LAST_DAY, first + _MIN_AXIS_DAYS)
-        first = last - _MIN_AXIS_DAYS
+    first, last = fit_days(days, data_date, _MIN_AXIS_DAYS)
     # An arrow and a mark
     before, after = (
         2 if any(beyond) else 0 for beyond in ((day < first for day in days), (day > last for day in days))

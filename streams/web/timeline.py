@@ -1,104 +1,87 @@
-"""A programme over time as drawn on a page: an axis of days in per cent, and what stands on each milestone's lane.
+"""The timeline of a page: an axis of days in per cent, and a lane for each milestone.
 
-Pure. Positions are per cent of the lane's width, so that the same page fits every window. The axis holds the data
-date and every date within ten years of it; what lies further away stands at its end, so that one milestone in 2100
-does not press the rest together.
+Pure. Positions are per cent of a lane's width, so that the same page fits every window. What lies beyond the axis
+(`models/views/axis.py`) stands at its end.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import date
 from typing import Final, NamedTuple
 
 from models.domain.schedule import MilestoneStatus
+from models.views.axis import FIRST_ORDINAL, LAST_ORDINAL, MONTHS_PER_YEAR, fit_days, month_starts
 
-_MAX_DAYS_FROM_DATA_DATE: Final = 3653
-#: How many days an axis has, at least: on a shorter one every difference looks large.
 _MIN_AXIS_DAYS: Final = 56
-#: Of the axis, in days, what is left free at both ends, so that no mark is cut.
+#: Free space at both ends, as a share of the axis, so that no mark is cut.
 _MARGIN_SHARE: Final = 0.03
 _MAX_TICKS: Final = 9
-_MONTHS_PER_YEAR: Final = 12
 _TICK_STEPS_MONTHS: Final = (1, 2, 3, 6, 12, 24, 60, 120)
-_FIRST_ORDINAL, _LAST_ORDINAL = date.min.toordinal(), date.max.toordinal()
 
 
 class Tick(NamedTuple):
-    """A day with a name on the axis."""
+    """A labelled day of the axis."""
 
     percent: float
     label: str
 
 
 class PercentAxis(NamedTuple):
-    """Days, as ordinals, from one edge of a lane to the other."""
+    """Days, as ordinals, from the left end of a lane to the right."""
 
     first_ordinal: int
     last_ordinal: int
 
     def to_percent(self, day: date) -> float:
-        """Return where a day stands, in per cent; what lies beyond an end stands there."""
+        """Return the position of a day, in per cent; a day beyond an end has the position of that end."""
         share = (day.toordinal() - self.first_ordinal) / (self.last_ordinal - self.first_ordinal)
         return round(100 * min(1.0, max(0.0, share)), 2)
 
     def ticks(self) -> list[Tick]:
-        """Return the first days of some months, as many as there is room for."""
+        """Return as many first days of months as there is room for."""
         months = (self.last_ordinal - self.first_ordinal) / 30.4
         step = next((step for step in _TICK_STEPS_MONTHS if months / step <= _MAX_TICKS), _TICK_STEPS_MONTHS[-1])
-        named = [
-            (self.to_percent(day), day.strftime("%b %Y") if step < _MONTHS_PER_YEAR else f"{day.year}")
-            for day in self._month_starts(step)
+        ticks = [
+            Tick(self.to_percent(day), day.strftime("%b %Y") if step < MONTHS_PER_YEAR else f"{day.year}")
+            for day in month_starts(self.first_ordinal, self.last_ordinal, step)
         ]
-        # A name needs room to the right of its day.
-        return [Tick(at, name) for at, name in named if at <= 100 - 100 / _MAX_TICKS * 0.6]
-
-    def _month_starts(self, step_months: int) -> Iterator[date]:
-        start, end = date.fromordinal(self.first_ordinal), date.fromordinal(self.last_ordinal)
-        number = start.year * _MONTHS_PER_YEAR + start.month - 1
-        for first in range(number - number % step_months, end.year * _MONTHS_PER_YEAR + end.month, step_months):
-            year, month = divmod(first, _MONTHS_PER_YEAR)
-            if year >= date.min.year and start <= (day := date(year, month + 1, 1)) <= end:
-                yield day
+        # A label needs room to the right of its day.
+        return [tick for tick in ticks if tick.percent <= 100 - 100 / _MAX_TICKS * 0.6]
 
 
 class Lane(NamedTuple):
-    """What is drawn of one milestone."""
+    """The positions of one milestone's marks, in per cent."""
 
     status: MilestoneStatus
-    #: Where the baseline's ghost stands.
     baseline_percent: float | None
-    #: Where the mark of the forecast, or of what was achieved, stands.
+    #: Of the forecast or the actual date.
     forecast_percent: float | None
-    #: From the earlier of both to the later.
+    #: The bar between baseline and forecast: its start and its width.
     slip_span: tuple[float, float] | None
 
     @property
     def is_late(self) -> bool:
-        """Whether the bar leads to a later day than the baseline."""
+        """Whether the forecast is later than the baseline."""
         return (self.status.slip_days or 0) > 0
 
 
 def fit_percent_axis(statuses: Iterable[MilestoneStatus], data_date: date) -> PercentAxis:
-    """Return the axis on which some milestones can be drawn."""
-    middle = data_date.toordinal()
-    days = (day.toordinal() for one in statuses for day in (one.baseline, one.forecast) if day is not None)
-    near = [middle, *(day for day in days if abs(day - middle) <= _MAX_DAYS_FROM_DATA_DATE)]
-    first, last = min(near), max(near)
-    if (missing := _MIN_AXIS_DAYS - (last - first)) > 0:
-        first, last = first - missing // 2, last + missing - missing // 2
+    """Return an axis that contains the dates of some milestones."""
+    dates = (day for status in statuses for day in (status.baseline, status.forecast) if day is not None)
+    first, last = fit_days(map(date.toordinal, dates), data_date, _MIN_AXIS_DAYS)
     margin = max(1, round((last - first) * _MARGIN_SHARE))
-    return PercentAxis(max(_FIRST_ORDINAL, first - margin), min(_LAST_ORDINAL, last + margin))
+    return PercentAxis(max(FIRST_ORDINAL, first - margin), min(LAST_ORDINAL, last + margin))
 
 
 def lay_out_lanes(statuses: Sequence[MilestoneStatus], axis: PercentAxis) -> list[Lane]:
     """Return a lane for each milestone."""
-    return [_lay_out_lane(one, axis) for one in statuses]
+    return [_lay_out_lane(status, axis) for status in statuses]
 
 
 def _lay_out_lane(status: MilestoneStatus, axis: PercentAxis) -> Lane:
-    ghost = None if status.baseline is None else axis.to_percent(status.baseline)
-    mark = None if status.forecast is None else axis.to_percent(status.forecast)
+    baseline = None if status.baseline is None else axis.to_percent(status.baseline)
+    forecast = None if status.forecast is None else axis.to_percent(status.forecast)
     bar = None
-    if ghost is not None and mark is not None and ghost != mark:
-        start = min(ghost, mark)
-        bar = start, round(max(ghost, mark) - start, 2)
-    return Lane(status, ghost, mark, bar)
+    if baseline is not None and forecast is not None and baseline != forecast:
+        start = min(baseline, forecast)
+        bar = start, round(max(baseline, forecast) - start, 2)
+    return Lane(status, baseline, forecast, bar)
