@@ -128,10 +128,10 @@ def publish_validated(
     if bad:
         raise PublishError(f"{bad} of {count} events are not valid: nothing was sent")
     # A file may have grown since: only what was checked is sent.
-    return publish(settings, islice(read_events(), count), content_mode)
+    return publish_events(settings, islice(read_events(), count), content_mode)
 
 
-def publish(settings: Settings, event_lines: Iterable[EventLine], content_mode: ContentMode) -> int:
+def publish_events(settings: Settings, event_lines: Iterable[EventLine], content_mode: ContentMode) -> int:
     """Send events and wait until the broker has acknowledged all; return how many. Raises `PublishError`."""
     require_topic(settings, settings.events_topic)
     with kafka_errors(settings) as options:

@@ -1,85 +1,52 @@
-"""How `milepost dead-letters` shows the rejected. What is in them is anybody's: none of it reaches a terminal raw."""
-# `milepost dead-letters replay --dry-run`: what would become of the letters, and which forecasts would move.
+"""`milepost dead-letters`: the rejected events, and what becomes of them.
+
+What is in a dead letter comes from anybody: none of it reaches a terminal raw.
+"""
 
 import json
 import sys
 from base64 import b64encode
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Annotated, Any, Final, NamedTuple
 
+import typer
 from sqlalchemy import Engine
 
-from consumers.dead_letters import require_replayable
-from deploy.cli.console import ConsoleColumn, ConsoleLine, day_text, print_lines, print_rows, slip_text
-from models.database.dry_run import DryRunChange, DryRunVerdict, dry_run_batch
+from consumers.dead_letters import (
+    DeadLetterSelection,
+    OnResolved,
+    discard,
+    find_dead_letter,
+    read_dead_letters,
+    replay,
+    require_replayable,
+    select_dead_letters,
+)
+from deploy.cli.console import ConsoleColumn, ConsoleLine, day_text, print_json_list, print_lines, print_rows, slip_text
+from deploy.cli.options import DatabaseOption, JsonOption, KafkaOption, utc_now
+from models.database.dry_run import BatchDryRun, DryRunChange, DryRunVerdict, dry_run_batch
+from models.database.engine import open_engine
 from models.database.ledger import DecodedRecord
 from models.domain.cloudevents import decode
 from models.domain.dead_letters import DeadLetter
 from models.domain.events import Event, RejectionReason, check_acceptable
-from models.settings import Settings
+from models.settings import Settings, read_settings
 from models.text import printable
 from models.views.queries import query_transaction
 
+app = typer.Typer(help="The rejected events.", no_args_is_help=True, rich_markup_mode=None)
 
-def print_dead_letters(dead_letters: Sequence[DeadLetter], *, as_json: bool) -> None:
-    """Print one line for each letter."""
-    if as_json:
-        rows = [dead_letter_to_dict(letter) for letter in dead_letters]
-        # ASCII alone: control characters beyond it are not escaped otherwise.
-        sys.stdout.write("[" + ",\n ".join(map(json.dumps, rows)) + "]\n")
-        return
-    rows_of_text = [[letter.key, letter.reason, letter.source or "", letter.detail] for letter in dead_letters]
-    print_rows(
-        [ConsoleColumn("key"), ConsoleColumn("reason"), ConsoleColumn("source"), ConsoleColumn("detail")], rows_of_text
-    )
+KeysArgument = Annotated[
+    list[str] | None, typer.Argument(metavar="KEY", help="As `milepost dead-letters list` prints them.")
+]
+ReasonOption = Annotated[str | None, typer.Option("--reason", metavar="REASON", help="All with this reason.")]
+AllOption = Annotated[bool, typer.Option("--all", help="All there are.")]
 
-
-def print_dead_letter(dead_letter: DeadLetter, *, as_json: bool) -> None:
-    """Print all there is of one letter."""
-    if as_json:
-        headers = [{"name": name, **_bytes_member("value", value)} for name, value in dead_letter.headers]
-        sys.stdout.write(
-            json.dumps(
-                {**dead_letter_to_dict(dead_letter), "headers": headers, **_bytes_member("value", dead_letter.value)}
-            )
-            + "\n"
-        )
-        return
-    lines = [
-        ("reason", dead_letter.reason),
-        ("detail", dead_letter.detail),
-        ("topic", dead_letter.topic),
-        ("partition", "" if dead_letter.partition is None else str(dead_letter.partition)),
-        ("offset", "" if dead_letter.offset is None else str(dead_letter.offset)),
-        ("source", dead_letter.source or ""),
-        *((f"header {name}", _bytes_to_text(value)) for name, value in dead_letter.headers),
-    ]
-    for name, text in lines:
-        sys.stdout.write(f"{printable(name)}: {printable(text)}\n")
-    sys.stdout.write(f"\n{printable(_bytes_to_text(dead_letter.value), keep_line_breaks=True)}\n")
-
-
-def dead_letter_to_dict(dead_letter: DeadLetter) -> dict[str, Any]:
-    """Return what is known of a letter as the members of a JSON object, all but what it carries."""
-    names = ("key", "reason", "detail", "topic", "partition", "offset", "source")
-    return {name: getattr(dead_letter, name) for name in names}
-
-
-def _bytes_member(name: str, value: bytes | None) -> dict[str, str | None]:
-    """Return bytes as a JSON member: text, or base64 under another name when they are none."""
-    try:
-        return {name: None if value is None else value.decode("utf-8")}
-    except UnicodeDecodeError:
-        return {f"{name}_base64": b64encode(value or b"").decode()}
-
-
-def _bytes_to_text(value: bytes | None) -> str:
-    """Return bytes as text; what is not UTF-8 is spelled out."""
-    return "null" if value is None else value.decode("utf-8", "backslashreplace")
-
-
-_VERDICT_TEXTS: Mapping[DryRunVerdict, str] = {
+_LIST_COLUMNS: Final = tuple(map(ConsoleColumn, ("key", "reason", "source", "detail")))
+_DRY_RUN_COLUMNS: Final = tuple(map(ConsoleColumn, ("key", "reason", "would be", "because")))
+_ACCEPTED_VERDICTS: Final = {DryRunVerdict.ACCEPTED, DryRunVerdict.RETRACTED}
+_VERDICT_TEXTS: Final[Mapping[DryRunVerdict, str]] = {
     DryRunVerdict.ACCEPTED: "accepted",
     DryRunVerdict.RETRACTED: "accepted, but a retraction takes it back",
     DryRunVerdict.DUPLICATE: "known already",
@@ -87,8 +54,8 @@ _VERDICT_TEXTS: Mapping[DryRunVerdict, str] = {
 }
 
 
-class DeadLetterDryRun(NamedTuple):
-    """What would become of one letter."""
+class _DryRunOutcome(NamedTuple):
+    """What would become of one dead letter."""
 
     dead_letter: DeadLetter
     verdict: DryRunVerdict
@@ -97,33 +64,152 @@ class DeadLetterDryRun(NamedTuple):
     detail: str
 
 
-class DryRunResult(NamedTuple):
-    """What would come of a replay."""
+@app.command("list")
+def list_dead_letters(*, kafka: KafkaOption = None, as_json: JsonOption = False) -> None:
+    """List the rejected events, one line each."""
+    print_dead_letters(read_dead_letters(read_settings(kafka=kafka)), as_json=as_json)
 
-    dead_letters: Sequence[DeadLetterDryRun]
-    changes: Sequence[DryRunChange]
+
+@app.command("show")
+def show_dead_letter(
+    key: Annotated[str, typer.Argument(help="As `milepost dead-letters list` prints it.")],
+    *,
+    kafka: KafkaOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show why one event was rejected, and all of it."""
+    print_dead_letter(find_dead_letter(read_settings(kafka=kafka), key), as_json=as_json)
 
 
-def dry_run_replay(
+@app.command("replay")
+def replay_dead_letters(  # noqa: PLR0913 - each is an option of the command
+    keys: KeysArgument = None,
+    *,
+    reason: ReasonOption = None,
+    select_all: AllOption = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Send nothing; show what a replay would do.")] = False,
+    kafka: KafkaOption = None,
+    database: DatabaseOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Send rejected events back as they came, to where they came from.
+
+    Choose them by KEY, by --reason, or --all. One that is rejected again comes back under a new key.
+    """
+    selection = _to_selection(keys, reason, select_all=select_all)
+    settings = read_settings(kafka=kafka, database=database)
+    dead_letters = select_dead_letters(settings, selection)
+    if not dry_run:
+        _run_and_report(replay, settings, dead_letters, f"replayed to {settings.events_topic}", as_json=as_json)
+        return
+    with open_engine(settings.database) as engine:
+        outcomes, changes = _dry_run(engine, settings, dead_letters, utc_now())
+    _print_dry_run(outcomes, changes, as_json=as_json)
+
+
+@app.command("discard")
+def discard_dead_letters(
+    keys: KeysArgument = None,
+    *,
+    reason: ReasonOption = None,
+    select_all: AllOption = False,
+    kafka: KafkaOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Take rejected events off the list for good.
+
+    Choose them by KEY, by --reason, or --all.
+    """
+    selection = _to_selection(keys, reason, select_all=select_all)
+    settings = read_settings(kafka=kafka)
+    _run_and_report(discard, settings, select_dead_letters(settings, selection), "discarded", as_json=as_json)
+
+
+def print_dead_letters(dead_letters: Iterable[DeadLetter], *, as_json: bool) -> None:
+    """Print one line for each dead letter."""
+    if as_json:
+        print_json_list(map(_to_dict, dead_letters))
+    else:
+        print_rows(_LIST_COLUMNS, [(d.key, d.reason, d.source or "", d.detail) for d in dead_letters])
+
+
+def print_dead_letter(dead_letter: DeadLetter, *, as_json: bool) -> None:
+    """Print a dead letter with the whole record that was rejected."""
+    fields = _to_dict(dead_letter)
+    if as_json:
+        headers = [{"name": name, **_bytes_member(value)} for name, value in dead_letter.headers]
+        sys.stdout.write(json.dumps({**fields, "headers": headers, **_bytes_member(dead_letter.value)}) + "\n")
+        return
+    del fields["key"]
+    for name, text in (
+        *((name, "" if value is None else str(value)) for name, value in fields.items()),
+        *((f"header {name}", _bytes_to_text(value)) for name, value in dead_letter.headers),
+    ):
+        sys.stdout.write(f"{printable(name)}: {printable(text)}\n")
+    sys.stdout.write(f"\n{printable(_bytes_to_text(dead_letter.value), keep_line_breaks=True)}\n")
+
+
+def _to_selection(keys: list[str] | None, reason: str | None, *, select_all: bool) -> DeadLetterSelection:
+    if sum((bool(keys), reason is not None, select_all)) != 1:
+        raise typer.BadParameter("say which: KEYs, --reason REASON or --all, one of the three")
+    return DeadLetterSelection(keys or (), reason)
+
+
+def _run_and_report(
+    action: Callable[[Settings, Sequence[DeadLetter], OnResolved], None],
+    settings: Settings,
+    dead_letters: Sequence[DeadLetter],
+    outcome: str,
+    *,
+    as_json: bool,
+) -> None:
+    """Replay or discard dead letters, and print those that were, even when an error stops it."""
+    resolved: list[DeadLetter] = []
+
+    def on_resolved(dead_letter: DeadLetter) -> None:
+        resolved.append(dead_letter)
+        if not as_json:
+            typer.echo(printable(dead_letter.key))
+
+    try:
+        action(settings, dead_letters, on_resolved)
+    finally:
+        if as_json:
+            print_dead_letters(resolved, as_json=True)
+    if not as_json:
+        typer.echo(f"{len(resolved)} dead letters {outcome}")
+
+
+def _to_dict(dead_letter: DeadLetter) -> dict[str, Any]:
+    names = ("key", "reason", "detail", "topic", "partition", "offset", "source")
+    return {name: getattr(dead_letter, name) for name in names}
+
+
+def _bytes_member(value: bytes | None) -> dict[str, str | None]:
+    """Return bytes as a member of a JSON object: as text, or under another name as base64 when they are not UTF-8."""
+    try:
+        return {"value": None if value is None else value.decode("utf-8")}
+    except UnicodeDecodeError:
+        return {"value_base64": b64encode(value or b"").decode()}
+
+
+def _bytes_to_text(value: bytes | None) -> str:
+    return "null" if value is None else value.decode("utf-8", "backslashreplace")
+
+
+def _dry_run(
     engine: Engine, settings: Settings, dead_letters: Sequence[DeadLetter], now: datetime
-) -> DryRunResult:
-    """Return what would come of replaying letters now, all together, by today's settings.
+) -> tuple[list[_DryRunOutcome], Sequence[DryRunChange]]:
+    """Return what replaying all these dead letters now would do, under the present settings.
 
-    Raises `DatabaseError`, and `ReplayError` for a letter that cannot be replayed.
+    Raises `DatabaseError`, and `ReplayError` for a dead letter that cannot be replayed.
     """
     require_replayable(settings, dead_letters)
     now_ms = int(now.timestamp() * 1000)
-    entries = [_decode_dead_letter(settings, letter, now_ms) for letter in dead_letters]
+    records = [_decode_dead_letter(settings, dead_letter, now_ms) for dead_letter in dead_letters]
     with query_transaction(engine) as connection:
-        rehearsal = dry_run_batch(connection, entries, now.date())
-    prospects = []
-    for letter, entry in zip(dead_letters, entries, strict=True):
-        verdict, rejection = rehearsal.verdicts[entry.topic, entry.partition, entry.offset]
-        detail = rejection.detail if rejection else ""
-        if letter.reason == RejectionReason.UNSTORABLE and verdict in {DryRunVerdict.ACCEPTED, DryRunVerdict.RETRACTED}:
-            detail = "if the database takes it now, which only trying tells"
-        prospects.append(DeadLetterDryRun(letter, verdict, rejection.reason.value if rejection else None, detail))
-    return DryRunResult(prospects, rehearsal.changes)
+        batch = dry_run_batch(connection, records, now.date())
+    return [_to_outcome(d, record, batch) for d, record in zip(dead_letters, records, strict=True)], batch.changes
 
 
 def _decode_dead_letter(settings: Settings, dead_letter: DeadLetter, now_ms: int) -> DecodedRecord:
@@ -134,38 +220,42 @@ def _decode_dead_letter(settings: Settings, dead_letter: DeadLetter, now_ms: int
     return DecodedRecord(dead_letter.topic, partition, offset, now_ms, dead_letter.headers, dead_letter.value, outcome)
 
 
-def print_dry_run(result: DryRunResult, *, as_json: bool) -> None:
-    """Print what would come of a replay."""
+def _to_outcome(dead_letter: DeadLetter, record: DecodedRecord, batch: BatchDryRun) -> _DryRunOutcome:
+    verdict, rejection = batch.verdicts[record.topic, record.partition, record.offset]
+    detail = rejection.detail if rejection else ""
+    if dead_letter.reason == RejectionReason.UNSTORABLE and verdict in _ACCEPTED_VERDICTS:
+        detail = "if the database takes it now, which only trying tells"
+    return _DryRunOutcome(dead_letter, verdict, rejection.reason.value if rejection else None, detail)
+
+
+def _print_dry_run(outcomes: Sequence[_DryRunOutcome], changes: Sequence[DryRunChange], *, as_json: bool) -> None:
     if as_json:
         letters = [
-            {**dead_letter_to_dict(letter), "verdict": verdict, "would_reason": reason, "would_detail": detail}
-            for letter, verdict, reason, detail in result.dead_letters
+            {**_to_dict(dead_letter), "verdict": verdict, "would_reason": reason, "would_detail": detail}
+            for dead_letter, verdict, reason, detail in outcomes
         ]
         forecasts = [
-            {**moved.milestone._asdict(), "from": moved.previous, "to": moved.current, "days": moved.days}
-            for moved in result.changes
+            {**change.milestone._asdict(), "from": change.previous, "to": change.current, "days": change.days}
+            for change in changes
         ]
         sys.stdout.write(json.dumps({"letters": letters, "forecasts": forecasts}, default=str) + "\n")
         return
-    rows = [
-        [letter.key, letter.reason, _VERDICT_TEXTS[verdict], ": ".join(filter(None, (reason, detail)))]
-        for letter, verdict, reason, detail in result.dead_letters
-    ]
     print_rows(
-        [ConsoleColumn("key"), ConsoleColumn("reason"), ConsoleColumn("would be"), ConsoleColumn("because")], rows
+        _DRY_RUN_COLUMNS,
+        [
+            (dead_letter.key, dead_letter.reason, _VERDICT_TEXTS[verdict], ": ".join(filter(None, (reason, detail))))
+            for dead_letter, verdict, reason, detail in outcomes
+        ],
     )
-    print_lines(_forecast_change_line(moved) for moved in result.changes)
-    taken = sum(
-        prospect.verdict in {DryRunVerdict.ACCEPTED, DryRunVerdict.RETRACTED} for prospect in result.dead_letters
-    )
+    accepted = sum(outcome.verdict in _ACCEPTED_VERDICTS for outcome in outcomes)
     summary = (
-        f"{taken} of {len(result.dead_letters)} dead letters would be accepted,"
-        f" {len(result.changes)} forecasts would move; nothing was sent"
+        f"{accepted} of {len(outcomes)} dead letters would be accepted,"
+        f" {len(changes)} forecasts would move; nothing was sent"
     )
-    print_lines([ConsoleLine(summary)])
+    print_lines([*map(_forecast_change_line, changes), ConsoleLine(summary)])
 
 
 def _forecast_change_line(change: DryRunChange) -> ConsoleLine:
-    was, becomes = (day_text(day) or "none" for day in (change.previous, change.current))
+    previous, current = (day_text(day) or "none" for day in (change.previous, change.current))
     days = "" if change.days is None else f", {slip_text(change.days)} days"
-    return ConsoleLine(f"{'/'.join(change.milestone)}: {was} -> {becomes}{days}")
+    return ConsoleLine(f"{'/'.join(change.milestone)}: {previous} -> {current}{days}")

@@ -1,14 +1,27 @@
-"""`milepost explain`: why a forecast is what it is. The chain of drivers, and what the events behind each link say."""
+"""`milepost explain`: why a forecast is what it is: the chain of drivers, and the events behind each link."""
 
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 
+import typer
+
 from deploy.cli.console import ConsoleLine, print_lines, state_text_style
+from deploy.cli.options import (
+    AsOfOption,
+    DatabaseOption,
+    DataDateOption,
+    JsonOption,
+    MilestoneArgument,
+    parse_option,
+    utc_now,
+)
+from models.database.engine import open_engine
 from models.database.ledger import EventKey
 from models.domain.events import Event
 from models.domain.explanation import Evidence
 from models.domain.schedule import MilestoneStatus, State
 from models.domain.timestamps import parse_stamp
+from models.settings import read_settings
 from models.views.explanation import (
     TEXT_FIELDS,
     Explanation,
@@ -16,60 +29,77 @@ from models.views.explanation import (
     data_field,
     event_key_of,
     event_summary,
+    explanation_to_json,
     link_sentences,
+    read_explanation,
 )
-from models.views.queries import MilestoneQuery
+from models.views.queries import MilestoneQuery, parse_as_of, parse_day, parse_milestone_name
+
+app = typer.Typer(rich_markup_mode=None)
+
+
+@app.command()
+def explain(
+    milestone: MilestoneArgument,
+    *,
+    data_date: DataDateOption = None,
+    as_of: AsOfOption = None,
+    database: DatabaseOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show why a forecast is what it is.
+
+    The chain of milestones that drive it, and the events behind each of them.
+    """
+    day = parse_option("--data-date", parse_day, data_date) or utc_now().date()
+    query = MilestoneQuery(day, as_of=parse_option("--as-of", parse_as_of, as_of))
+    key = parse_milestone_name(milestone)
+    with open_engine(read_settings(database=database).database) as engine:
+        explanation = read_explanation(engine, key, query)
+    if as_json:
+        typer.echo(explanation_to_json(explanation), nl=False)
+    else:
+        print_lines(_explanation_lines(explanation))
 
 
 def event_source_lines(key: EventKey, event: Event | None, indent: int) -> Iterator[ConsoleLine]:
-    """Return the lines that tell who said it, and in which words."""
+    """Return the lines that name the event's source, and the text it carries."""
     # A line each: whatever is in a source, it cannot be taken for the id.
     yield ConsoleLine(f"source: {key.source}", indent, "dim")
     yield ConsoleLine(f"id: {key.id}", indent, "dim")
     if event is None:
         yield ConsoleLine("the ledger does not hold this event", indent)
-    for word in TEXT_FIELDS:
-        if (text := data_field(event, word)) is not None:
-            yield ConsoleLine(f"{word}: {text}", indent)
-
-
-def print_explanation(explanation: Explanation) -> None:
-    """Print it for people."""
-    print_lines(_explanation_lines(explanation))
+    for name in TEXT_FIELDS:
+        if (text := data_field(event, name)) is not None:
+            yield ConsoleLine(f"{name}: {text}", indent)
 
 
 def _explanation_lines(explanation: Explanation) -> Iterator[ConsoleLine]:
     yield ConsoleLine(_headline(explanation.chain[0].status, explanation.query), style="bold")
     for number, link in enumerate(explanation.chain, start=1):
-        standing = link.status
-        day = standing.forecast or "no forecast"
+        status = link.status
+        title = f"{number}. {status.project}/{status.milestone}: {status.forecast or 'no forecast'}, {status.state}"
         yield ConsoleLine("")
-        title = f"{number}. {standing.project}/{standing.milestone}: {day}, {standing.state}"
-        yield ConsoleLine(title, style=state_text_style(standing.state))
+        yield ConsoleLine(title, style=state_text_style(status.state))
         yield ConsoleLine(" ".join(link_sentences(link)), indent=3)
-        for stamp, its in groupby(link.evidence, key=lambda evidence: evidence.stamp):
-            evidence = list(its)
-            yield from _event_lines(
-                evidence, explanation.events.get(event_key_of(evidence[0])), f"{parse_stamp(stamp).instant}Z"
-            )
+        for _, group in groupby(link.evidence, key=lambda evidence: evidence.stamp):
+            evidence = list(group)
+            yield from _event_lines(evidence, explanation.events.get(event_key_of(evidence[0])))
 
 
 def _headline(status: MilestoneStatus, query: MilestoneQuery) -> str:
-    """Return in one sentence how a milestone stands."""
-    name = "/".join(status.key)
-    day = status.forecast
-    if day is None:
-        told = "has no forecast"
+    if status.forecast is None:
+        date_phrase = "has no forecast"
     elif status.actual is not None:
-        told = f"was achieved on {day}"
+        date_phrase = f"was achieved on {status.forecast}"
     else:
-        told = f"is forecast for {day}"
+        date_phrase = f"is forecast for {status.forecast}"
     if status.state is State.CANCELLED:
-        told = f"is cancelled, and otherwise {told}"
+        date_phrase = f"is cancelled, and otherwise {date_phrase}"
     float_days = "none" if status.float_days is None else _days_phrase(status.float_days)
     return (
-        f"{name} {told} (data date {query.data_date}{',' if query.as_of_suffix else ''}{query.as_of_suffix}): "
-        f"state {status.state}, {_slip_phrase(status)}, float {float_days}."
+        f"{'/'.join(status.key)} {date_phrase} (data date {query.data_date}{',' if query.as_of_suffix else ''}"
+        f"{query.as_of_suffix}): state {status.state}, {_slip_phrase(status)}, float {float_days}."
     )
 
 
@@ -82,7 +112,8 @@ def _slip_phrase(status: MilestoneStatus) -> str:
     return f"{_days_phrase(abs(slip))} {'later' if slip > 0 else 'earlier'} than its baseline of {status.baseline}"
 
 
-def _event_lines(evidence: Sequence[Evidence], event: Event | None, time: str) -> Iterator[ConsoleLine]:
-    roles = " and ".join(each.role for each in evidence)
-    yield ConsoleLine(f"{time} {roles}{event_summary(event)}", indent=3)
+def _event_lines(evidence: Sequence[Evidence], event: Event | None) -> Iterator[ConsoleLine]:
+    """Return the lines of one event, which may be the evidence of several things."""
+    time, roles = parse_stamp(evidence[0].stamp).instant, " and ".join(item.role for item in evidence)
+    yield ConsoleLine(f"{time}Z {roles}{event_summary(event)}", indent=3)
     yield from event_source_lines(event_key_of(evidence[0]), event, indent=5)

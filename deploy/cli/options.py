@@ -1,4 +1,4 @@
-"""What the commands of `milepost` share: their options, the clock, and how they say what went wrong."""
+"""The options that commands share, the clock, and lines on standard error."""
 
 import sys
 from collections.abc import Callable
@@ -6,6 +6,8 @@ from datetime import UTC, datetime
 from typing import Annotated, TypeVar
 
 import typer
+
+from models.text import printable
 
 T = TypeVar("T")
 
@@ -19,7 +21,7 @@ FilesArgument = Annotated[
     list[str], typer.Argument(metavar="FILE", help="JSON Lines, .yaml or .csv; - is standard input.")
 ]
 DataDateOption = Annotated[
-    str | None, typer.Option(metavar="DAY", help="Draw the picture for this day; else today in UTC.")
+    str | None, typer.Option(metavar="DAY", help="Calculate the schedule for this day; else today in UTC.")
 ]
 AsOfOption = Annotated[
     str | None,
@@ -28,18 +30,16 @@ AsOfOption = Annotated[
 MilestoneArgument = Annotated[str, typer.Argument(metavar="PROGRAMME/PROJECT/MILESTONE", help="The milestone.")]
 
 
-def parse_option(option: str, parse: Callable[[str], T], text: str) -> T:
-    """Return what an option's text says; text that cannot be read is wrong usage."""
+def parse_option(option: str, parse: Callable[[str], T], text: str | None) -> T | None:
+    """Return the value of an option, None when it is not given; text that cannot be parsed is wrong usage."""
     try:
-        return parse(text)
+        return None if text is None else parse(text)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint=option) from None
 
 
 def print_to_stderr(line: str) -> None:
-    """Say something on standard error, behind what was printed so far."""
-    from models.text import printable  # noqa: PLC0415 - only when there is something to say
-
+    """Print a line to standard error, after what was printed so far."""
     sys.stdout.flush()
     typer.echo(printable(line, keep_line_breaks=True), err=True)
 
@@ -47,8 +47,3 @@ def print_to_stderr(line: str) -> None:
 def utc_now() -> datetime:
     """Return the time."""
     return datetime.now(UTC)  # noqa: TID251 - the edge: here the clock comes in
-
-
-def utc_now_ms() -> int:
-    """Return the time in milliseconds since the epoch."""
-    return int(utc_now().timestamp() * 1000)

@@ -1,42 +1,85 @@
-"""`milepost status`: how every milestone stands on a day, and which dependencies were set aside to tell it."""
+"""`milepost status`: every milestone on a day, and the dependencies that were set aside because they close a cycle."""
 
+import sys
 from itertools import groupby
-from typing import Final
+from typing import Annotated, Final
+
+import typer
 
 from deploy.cli.console import STATE_STYLES, ConsoleColumn, day_text, print_rows, slip_text
-from models.views.status import StatusReport, StatusRow
+from deploy.cli.options import (
+    AsOfOption,
+    DatabaseOption,
+    DataDateOption,
+    JsonOption,
+    parse_option,
+    print_to_stderr,
+    utc_now,
+)
+from deploy.cli.timeline import print_legend, print_timeline
+from models.database.engine import open_engine
+from models.settings import read_settings
+from models.views.queries import MilestoneQuery, parse_as_of, parse_day
+from models.views.status import StatusReport, StatusRow, describe_cycle, read_status, status_to_json
+
+app = typer.Typer(rich_markup_mode=None)
 
 _STATUS_COLUMNS: Final = (
     ConsoleColumn("programme"),
-    ConsoleColumn("project", is_group_heading=True),
+    ConsoleColumn("project"),
     ConsoleColumn("milestone"),
-    ConsoleColumn("baseline", drop_order=5),
-    ConsoleColumn("planned", drop_order=3),
-    ConsoleColumn("estimated", drop_order=1),
-    ConsoleColumn("actual", drop_order=2),
+    ConsoleColumn("baseline"),
+    ConsoleColumn("planned"),
+    ConsoleColumn("estimated"),
+    ConsoleColumn("actual"),
     ConsoleColumn("forecast"),
     ConsoleColumn("slip", align_right=True),
-    ConsoleColumn("float", align_right=True, drop_order=4),
+    ConsoleColumn("float", align_right=True),
     ConsoleColumn("state", style_by_cell=STATE_STYLES),
-    ConsoleColumn("driver", break_after="/"),
+    ConsoleColumn("driver"),
 )
 
 
-def print_status(report: StatusReport, *, is_terminal: bool) -> None:
-    """Print the rows for people: in a pipe as one list of columns, in a terminal a table and a timeline a programme."""
-    if not is_terminal:
-        print_rows(_STATUS_COLUMNS, [_status_cells(row) for row in report.rows])
-        return
-    from deploy.cli.timeline import print_legend, print_timeline  # noqa: PLC0415 - loads Rich, which a pipe need not wait for
+@app.command()
+def status(  # noqa: PLR0913 - each is an option of the command
+    programme: Annotated[str | None, typer.Argument(help="Only this programme.")] = None,
+    *,
+    project: Annotated[str | None, typer.Option(help="Only this project.")] = None,
+    data_date: DataDateOption = None,
+    as_of: AsOfOption = None,
+    database: DatabaseOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show the status of every milestone."""
+    day = parse_option("--data-date", parse_day, data_date) or utc_now().date()
+    query = MilestoneQuery(day, programme, project, parse_option("--as-of", parse_as_of, as_of))
+    with open_engine(read_settings(database=database).database) as engine:
+        report = read_status(engine, query)
+    if as_json:
+        typer.echo(status_to_json(report.rows), nl=False)
+    elif report.rows:
+        print_status(report, is_terminal=sys.stdout.isatty())
+    else:
+        print_to_stderr("milepost: no milestones yet")
+    for dependency in report.cyclic:
+        print_to_stderr(f"milepost: {describe_cycle(dependency)}")
 
-    drawn = False
-    for programme, its in groupby(report.rows, key=lambda row: row.programme):
-        table = list(its)
-        print_rows(
-            _STATUS_COLUMNS[1:], [_status_cells(row)[1:] for row in table], f"{programme}, revision {table[0].revision}"
-        )
-        drawn |= print_timeline(table, report.data_date)
-    if drawn:
+
+def print_status(report: StatusReport, *, is_terminal: bool) -> None:
+    """Print the rows: in a pipe as one list of columns, in a terminal as a table and a timeline per programme."""
+    if not is_terminal:
+        print_rows(_STATUS_COLUMNS, map(_status_cells, report.rows))
+        return
+    has_timeline = False
+    for programme, group in groupby(report.rows, key=lambda row: row.programme):
+        rows = list(group)
+        cells = []
+        for project, project_rows in groupby(rows, key=lambda row: row.project):
+            cells.append([project, *[""] * (len(_STATUS_COLUMNS) - 3)])
+            cells.extend([f"  {row.milestone}", *_status_cells(row)[3:]] for row in project_rows)
+        print_rows(_STATUS_COLUMNS[2:], cells, f"{programme}, revision {rows[0].revision}")
+        has_timeline |= print_timeline(rows, report.data_date)
+    if has_timeline:
         print_legend(report.rows)
 
 

@@ -16,7 +16,7 @@ from sqlalchemy import Engine, select
 
 from consumers.dead_letters import read_dead_letters
 from consumers.event_files import EventLine
-from consumers.publish import ContentMode, publish, publish_validated
+from consumers.publish import ContentMode, publish_events, publish_validated
 from deploy.demo.story import PARTICIPANT_KIND, PROGRAMME, Story
 from deploy.worker import WorkerError
 from models.database.engine import read_transaction
@@ -115,7 +115,9 @@ class StoryPlayer:
                 scene(event)
         if self._find_malformed_dead_letter() is None:
             self._pause(_SCENE_PAUSE_S)
-            publish(self._settings, [EventLine("the sample", self._story.malformed_value)], ContentMode.STRUCTURED)
+            publish_events(
+                self._settings, [EventLine("the sample", self._story.malformed_value)], ContentMode.STRUCTURED
+            )
             self._wait_until(lambda: self._find_malformed_dead_letter() is not None)
             if letter := self._find_malformed_dead_letter():
                 self._print_line(f"an event cut short on its way is a dead letter now: {letter.key}, {letter.reason}")

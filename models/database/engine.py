@@ -125,6 +125,16 @@ def make_engine(url: str, lock_timeout_ms: int = LOCK_TIMEOUT_MS) -> Engine:
         raise DatabaseError(f"MILEPOST_DATABASE: {error}") from None
 
 
+@contextmanager
+def open_engine(url: str) -> Iterator[Engine]:
+    """Give an engine, and dispose of it at the end; raises `DatabaseError` as `make_engine` does."""
+    engine = make_engine(url)
+    try:
+        yield engine
+    finally:
+        engine.dispose()
+
+
 def _enable_wal(cursor: sqlite3.Cursor) -> None:
     """Switch a file to WAL, as soon as nobody else is just doing that: SQLite does not wait for this lock by itself."""
     patience = time.monotonic() + LOCK_TIMEOUT_MS / 1000

@@ -424,7 +424,7 @@ def test_a_broker_that_dies_while_events_are_sent_is_one_line_with_what_was_ackn
             yield EventLine("x:11", b"{}")
 
         with pytest.raises(publishing.PublishError) as raised:
-            publishing.publish(read_settings(), dying(), publishing.ContentMode.STRUCTURED)
+            publishing.publish_events(read_settings(), dying(), publishing.ContentMode.STRUCTURED)
     line = str(raised.value)
     assert line.startswith(
         f"x:11: Kafka at {broker.bootstrap_servers} does not answer: Connection refused; is it running?"

@@ -457,7 +457,7 @@ def test_a_milestone_achieved_on_the_day_it_was_forecast_for_moved_nothing(north
 
 def test_a_known_milestone_without_history_is_told_so_and_that_is_no_error(north: EventDatabase) -> None:
     north.record_and_recalculate([dependency_declaration("1", "quay/x", "dock/x")], TODAY)
-    line = "milepost: north/quay/x has no history yet: no event that a worker took up has moved its forecast\n"
+    line = "milepost: north/quay/x has no history yet: no event that a worker recorded has moved its forecast\n"
     for arguments, printed in ((["history", "north/quay/x"], ""), (["history", "north/quay/x", "--json"], "[]\n")):
         result = milepost(*arguments)
         assert (result.exit_code, result.stdout, result.stderr) == (0, printed, line)

@@ -5,18 +5,24 @@ import re
 import subprocess
 import sys
 import time
+from datetime import date
 from pathlib import Path
+from typing import Any
 
 import pytest
+from typer.main import get_command
 from typer.testing import CliRunner, Result
 
 from deploy.cli import app
 from deploy.cli.console import ConsoleColumn, ConsoleLine, print_lines, print_rows
 from deploy.cli.dead_letters import print_dead_letter, print_dead_letters
+from deploy.cli.status import print_status
 from models.database.engine import make_engine
 from models.database.migrate import migrate
 from models.domain.dead_letters import DeadLetter
+from models.domain.schedule import State
 from models.text import printable
+from models.views.status import StatusReport, StatusRow
 
 COMMANDS = [
     "demo",
@@ -80,6 +86,12 @@ def test_every_command_explains_itself(command: list[str]) -> None:
 def test_the_help_names_every_command() -> None:
     listed = milepost("--help").stdout.partition("Commands:")[2].splitlines()
     assert [line.split()[0] for line in listed if line] == COMMANDS
+
+
+def test_each_line_of_the_help_is_the_first_of_its_commands_own_help() -> None:
+    group: Any = get_command(app.app)
+    for name, command in app.COMMANDS.items():
+        assert group.get_command(None, name).help.partition("\n")[0] == command.help_line
 
 
 def test_help_loads_nothing_heavy_and_answers_at_once() -> None:
@@ -176,7 +188,7 @@ def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_arguments: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("models.views.status.read_status", broken)
+    monkeypatch.setattr("deploy.cli.status.read_status", broken)
     assert isinstance(milepost("status").exception, ZeroDivisionError)
 
 
@@ -322,52 +334,49 @@ def test_the_list_of_letters_has_one_line_for_each(capsys: pytest.CaptureFixture
     assert (row["key"], row["reason"], row["source"]) == (LETTER.key, LETTER.reason, HOSTILE)
 
 
-def test_a_narrow_terminal_leaves_out_what_can_be_spared_and_says_so(
+def test_a_narrow_terminal_folds_cells_and_only_columns_that_are_empty_are_left_out(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
-    columns = [
-        ConsoleColumn("name"),
-        ConsoleColumn("plan", drop_order=2),
-        ConsoleColumn("note", drop_order=1),
-        ConsoleColumn("nothing"),
-    ]
-    rows = [["a" * 20, "b" * 20, "[red]c[/red]", ""]]
+    names = ["name", "plan", "note"]
+    row = ["a" * 20, "b" * 20, "[red]c[/red]"]
+
+    def printed(width: int) -> list[str]:
+        monkeypatch.setenv("COLUMNS", str(width))
+        print_rows([ConsoleColumn(name) for name in (*names, "nothing")], [[*row, ""]])
+        _, header, _, *lines = without_styles(capsys.readouterr().out).splitlines()
+        assert header.split() == names
+        assert max(map(len, lines)) <= width
+        starts = [header.index(name) for name in names]
+        cells = [slice(start, end) for start, end in zip(starts, [*starts[1:], None], strict=True)]
+        # The lines of each cell, put together again
+        assert ["".join(line[cell].strip() for line in lines) for cell in cells] == row
+        return [line for line in lines if line.strip()]
+
+    assert len(printed(80)) == 1
+    assert len(printed(40)) == 2
+
+
+def test_in_a_terminal_milestones_stand_below_their_project_and_a_pipe_has_it_in_every_line(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driver = f"{'d' * 20}/{'m' * 20}"
+    names = (("quay", "opened", driver), ("quay", "built", None), ("dock", "built", None))
+    nothing = (None,) * 7
+    rows = [StatusRow("north", project, slug, *nothing, State.UNKNOWN, by, 7) for project, slug, by in names]
+    report = StatusReport(date(2026, 3, 10), rows, [])
     monkeypatch.setenv("COLUMNS", "80")
-    print_rows(columns, rows)
-    wide = capsys.readouterr().out
-    assert "[red]c[/red]" in wide
-    assert "nothing" not in wide
-    monkeypatch.setenv("COLUMNS", "50")
-    print_rows(columns, rows)
-    narrow = capsys.readouterr().out
-    assert "not shown, the terminal is narrow: note" in narrow
-    assert "b" * 20 in narrow
 
-
-def test_in_a_terminal_what_rows_share_stands_above_them_and_a_narrow_one_breaks_long_cells(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    columns = [
-        ConsoleColumn("project", is_group_heading=True),
-        ConsoleColumn("milestone"),
-        ConsoleColumn("driver", break_after="/"),
-        ConsoleColumn("n", drop_order=1),
-    ]
-    rows = [["quay", "opened", f"{'d' * 20}/{'m' * 20}", "1"], ["quay", "built", "", "2"], ["dock", "built", "", "3"]]
-    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
-
-    def lines(columns_there_are: int) -> list[list[str]]:
-        monkeypatch.setenv("COLUMNS", str(columns_there_are))
-        print_rows(columns, rows)
+    def lines() -> list[list[str]]:
+        print_status(report, is_terminal=sys.stdout.isatty())
         return [line.split() for line in without_styles(capsys.readouterr().out).splitlines() if line.strip()]
 
-    narrow, wide = lines(40), lines(80)
-    assert narrow[:1] == wide[:1] == [["milestone", "driver", "n"]]
-    assert wide[2:] == [["quay"], ["opened", rows[0][2], "1"], ["built", "2"], ["dock"], ["built", "3"]]
-    assert narrow[2:5] == [["quay"], ["opened", f"{'d' * 20}/", "1"], ["m" * 20]]
-    monkeypatch.setattr(sys.stdout, "isatty", lambda: False)
-    assert lines(40)[1] == rows[0]
+    assert lines()[1] == ["north", "quay", "opened", *"-------", "unknown", driver]
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    title, header, _, *table = lines()
+    assert (title, header) == (["north,", "revision", "7"], ["milestone", "state", "driver"])
+    unknown = "unknown"
+    assert table == [["quay"], ["opened", unknown, driver], ["built", unknown], ["dock"], ["built", unknown]]
 
 
 def test_lines_wrap_below_where_they_begin_in_a_terminal_and_not_at_all_in_a_pipe(

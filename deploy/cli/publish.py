@@ -1,0 +1,54 @@
+"""The commands `milepost publish` and `milepost check`."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from consumers.event_files import open_events
+from consumers.publish import ContentMode, publish_events, publish_validated, validate_and_report
+from deploy.cli.options import FilesArgument, KafkaOption, print_to_stderr, utc_now
+from models.settings import read_settings
+from models.text import printable
+
+app = typer.Typer(rich_markup_mode=None)
+
+
+@app.command()
+def publish(
+    files: FilesArgument,
+    *,
+    mode: Annotated[ContentMode, typer.Option(help="How events travel in records.")] = ContentMode.STRUCTURED,
+    no_check: Annotated[bool, typer.Option("--no-check", help="Send everything as it is, without checking.")] = False,
+    kafka: KafkaOption = None,
+) -> None:
+    """Check events, then send them to Kafka.
+
+    When any event is not valid, none is sent.
+    """
+    settings = read_settings(kafka=kafka)
+    with open_events(files, sys.stdin.buffer, reread=not no_check) as read:
+        if no_check:
+            count = publish_events(settings, read(), mode)
+        else:
+            count = publish_validated(settings, read, mode, _now_ms(), print_to_stderr)
+    typer.echo(f"published {count} events to {settings.events_topic}")
+
+
+@app.command()
+def check(files: FilesArgument) -> None:
+    """Check events without sending them.
+
+    Prints one line for each that is not valid, and fails if there is any.
+    """
+    with open_events(files, sys.stdin.buffer, reread=False) as read:
+        count, invalid = validate_and_report(
+            read_settings(), read(), _now_ms(), lambda line: typer.echo(printable(line)), print_to_stderr
+        )
+    if invalid:
+        raise typer.Exit(1)
+    typer.echo(f"{count} events are valid")
+
+
+def _now_ms() -> int:
+    return int(utc_now().timestamp() * 1000)

@@ -1,0 +1,67 @@
+"""The commands that run a part of the system: `milepost demo`, `kafka`, `init` and `worker`.
+
+Each imports its part itself: none of them needs the others' libraries, and a worker does without `milepost[demo]`.
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from deploy.cli.options import DatabaseOption, KafkaOption, WebOption
+from models.settings import read_settings
+
+app = typer.Typer(rich_markup_mode=None)
+
+
+@app.command()
+def demo() -> None:
+    """Show everything at work on this machine; Ctrl-C ends it.
+
+    A real Kafka, a SQLite database, a worker, and the sample programme.
+    """
+    from deploy.demo.run import run_demo  # noqa: PLC0415 - needs milepost[demo]
+
+    run_demo()
+
+
+@app.command()
+def kafka(
+    *,
+    port: Annotated[int | None, typer.Option(min=1, max=65535, help="Port; else 9092, or a free one.")] = None,
+    data: Annotated[Path, typer.Option(help="Folder for Kafka's data.")] = Path(".milepost/kafka"),
+) -> None:
+    """Run a real Kafka for development; Ctrl-C ends it."""
+    from deploy.kafka.broker import run_kafka_in_foreground  # noqa: PLC0415 - needs milepost[demo]
+
+    run_kafka_in_foreground(data, port)
+
+
+@app.command()
+def init(
+    *,
+    accept_new_topic: Annotated[
+        bool, typer.Option("--accept-new-topic", help="Read an events topic that was recreated from its start.")
+    ] = False,
+    kafka: KafkaOption = None,
+    database: DatabaseOption = None,
+) -> None:
+    """Create the tables and topics; safe to repeat."""
+    from deploy import init as setup  # noqa: PLC0415 - loads Alembic
+
+    settings = read_settings(kafka=kafka, database=database)
+    for line in setup.create_schema_and_topics(settings):
+        typer.echo(line)
+    for line in setup.accept_new_topic(settings) if accept_new_topic else ():
+        typer.echo(line)
+
+
+@app.command()
+def worker(*, kafka: KafkaOption = None, database: DatabaseOption = None, web: WebOption = None) -> None:
+    """Run a worker.
+
+    It records the events of Kafka in the database and serves the milestones to Prometheus.
+    """
+    from deploy.worker import run_worker  # noqa: PLC0415 - loads the web server
+
+    raise typer.Exit(run_worker(read_settings(kafka=kafka, database=database, web=web)))
