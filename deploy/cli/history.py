@@ -127,7 +127,9 @@ def _entry_lines(entry: _HistoryEntry) -> Iterator[ConsoleLine]:
     previous, current = (day_text(day) or "no forecast" for day in (row.previous, row.current))
     slip = "" if row.slip_days is None else f", slip {slip_text(row.slip_days)}"
     yield ConsoleLine("")
-    yield ConsoleLine(f"{_recorded_at(row)}  {previous} to {current}: {row.state}{slip}", style=state_text_style(row.state))
+    yield ConsoleLine(
+        f"{_recorded_at(row)}  {previous} to {current}: {row.state}{slip}", style=state_text_style(row.state)
+    )
     if row.driver:
         yield ConsoleLine(f"driver {row.driver}", indent=3)
     yield from event_source_lines(entry.cause, entry.event, indent=3)
