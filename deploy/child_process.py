@@ -1,68 +1,114 @@
-"""Ports that nobody has, at this moment."""
-# Running a command so that it ends with the block that asked for it, and with this process in whichever way.
+"""Child processes that end with the block that started them, and with this process however it ends."""
 
 import os
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, Any, Final, NamedTuple
+
+_POLL_S: Final = 0.02
+_GUARD: Final = Path(__file__).with_name("_child_process_guard.py")
 
 
-def free_port(host: str, preferred: int) -> int:
-    """Return the port that is wanted when nobody has it, else another."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with suppress(OSError):
-        # Asking first: a server on all addresses does not keep every system from binding one of them.
-        with socket.socket(family) as client:
-            client.settimeout(1)
-            taken = client.connect_ex((host, preferred)) == 0
-        for port in (0,) if taken else (preferred, 0):
-            with suppress(OSError), socket.socket(family) as server:
-                server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                server.bind((host, port))
-                return int(server.getsockname()[1])
-    # Nothing can be served there: whoever tries says why.
-    return preferred
+class ChildProcess(NamedTuple):
+    """A command that runs, and the guard process above it."""
+
+    pid: int
+    guard: subprocess.Popen[bytes]
+
+    def startup_problem(self, is_up: Callable[[], bool], timeout_seconds: float) -> str | None:
+        """Wait until it is up; return None, or what went wrong as the end of a sentence about it."""
+        answered = poll_until(lambda: self.guard.poll() is not None or is_up(), timeout_seconds, _POLL_S)
+        if self.guard.poll() is not None:
+            return "ended while it started"
+        return None if answered else f"is not up after {timeout_seconds:.0f} s"
 
 
 @contextmanager
 def run_child_process(
-    command: Sequence[str], working_dir: Path, output: IO[bytes], inherited_file: IO[bytes], grace_seconds: float
-) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
-    """Run a command in a folder until the block ends; give its leash (_child_process_guard.py) and its process id.
+    command: Sequence[str], working_dir: Path, output: IO[bytes], inherited_file: IO[Any], grace_seconds: float
+) -> Iterator[ChildProcess]:
+    """Run a command until the block ends, under a guard process (_child_process_guard.py).
 
-    `held` is open in the command as long as that lives. Told to end, it has its grace, and is then killed.
+    The command inherits the open file, so that a lock on it lasts as long as the command. It is asked to end, and
+    killed when it still runs after its grace.
     """
-    leash = subprocess.Popen(  # noqa: S603 - nothing of it comes from outside
-        [
-            *(sys.executable, "-I", "-S", str(Path(__file__).with_name("_child_process_guard.py"))),
-            *(str(grace_seconds), str(inherited_file.fileno())),
-            *command,
-        ],
+    guard = subprocess.Popen(  # noqa: S603 - the arguments are our own
+        [sys.executable, "-I", "-S", str(_GUARD), str(grace_seconds), str(inherited_file.fileno()), *command],
         cwd=working_dir,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=output,
         pass_fds=[inherited_file.fileno()],
-        # Ctrl-C in a terminal reaches a whole group: whoever uses the command is to stop before it does.
+        # Ctrl-C in a terminal reaches a whole process group; what uses the command has to stop first.
         start_new_session=True,
     )
-    assert leash.stdin and leash.stdout  # noqa: S101, PT018 - for the type checker: both were asked for above
+    assert guard.stdin and guard.stdout  # noqa: S101, PT018 - for the type checker: both are pipes
     try:
-        yield leash, int(leash.stdout.readline() or 0)
+        yield ChildProcess(int(guard.stdout.readline() or 0), guard)
     finally:
-        leash.stdin.close()
-        leash.stdout.close()
+        guard.stdin.close()
+        guard.stdout.close()
         try:
-            ended = leash.wait(grace_seconds + 2) >= 0
+            ended = guard.wait(grace_seconds + 2) >= 0
         except subprocess.TimeoutExpired:
             ended = False
         if not ended:
-            # The leash itself was killed, or hangs: it leads a group in which the command is.
+            # The guard was killed or hangs. It leads the process group of the command.
             with suppress(ProcessLookupError):
-                os.killpg(leash.pid, signal.SIGKILL)
-            leash.wait()
+                os.killpg(guard.pid, signal.SIGKILL)
+            guard.wait()
+
+
+def poll_until(
+    is_true: Callable[[], bool],
+    timeout_seconds: float,
+    poll_seconds: float,
+    sleep: Callable[[float], object] = time.sleep,
+) -> bool:
+    """Wait until a condition holds; return whether it did in time."""
+    deadline = time.monotonic() + timeout_seconds
+    while not is_true():
+        if time.monotonic() > deadline:
+            return False
+        sleep(poll_seconds)
+    return True
+
+
+def is_listening(host: str, port: int) -> bool:
+    """Return whether a server answers there."""
+    with _tcp_socket(host) as client:
+        client.settimeout(1)
+        return client.connect_ex((host, port)) == 0
+
+
+def bind_port(host: str, port: int) -> socket.socket:
+    """Return a socket that holds a port, any free one for 0; connections of a server just stopped do not count."""
+    server = _tcp_socket(host)
+    try:
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        server.bind((host, port))
+    except OSError:
+        server.close()
+        raise
+    return server
+
+
+def free_port(host: str, preferred: int) -> int:
+    """Return the preferred port when it is free, else another."""
+    with suppress(OSError):
+        # A server on all addresses does not keep every system from binding one of them, so ask first.
+        for port in (0,) if is_listening(host, preferred) else (preferred, 0):
+            with suppress(OSError), bind_port(host, port) as server:
+                return int(server.getsockname()[1])
+    # Nothing can be served on this host: the caller's own attempt reports why.
+    return preferred
+
+
+def _tcp_socket(host: str) -> socket.socket:
+    return socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)

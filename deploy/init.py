@@ -1,4 +1,4 @@
-"""`milepost init`: the database's schema and the topics."""
+"""`milepost init`: creates the database's schema and the topics."""
 
 from collections.abc import Iterator
 
@@ -11,19 +11,19 @@ from models.settings import Settings
 
 
 def create_schema_and_topics(settings: Settings) -> Iterator[str]:
-    """Make what is missing and leave what is there; give one line for each. Safe to repeat, and waits for nothing."""
+    """Create what is missing and leave what exists; yield one line for each. Safe to repeat, and waits for nothing."""
     engine = make_engine(settings.database)
     try:
         try:
             check_schema(engine)
-            done = "found"
+            outcome = "found"
         except DatabaseError:
-            # Empty or older: brought forward. Out of reach or newer: said again, better, by what follows.
+            # An empty or older schema is migrated; an unreachable database or a newer schema fails again here.
             migrate(engine)
-            # Of the right schema by its own account, and without a table: nothing here makes that whole.
+            # A database that claims the right schema but lacks a table cannot be repaired here.
             check_schema(engine)
-            done = "made"
-        yield f"database {redacted_url(engine)}: schema {SCHEMA_REVISION} {done}"
+            outcome = "made"
+        yield f"database {redacted_url(engine)}: schema {SCHEMA_REVISION} {outcome}"
     finally:
         engine.dispose()
     for topic in ensure_topics(settings):
@@ -32,18 +32,18 @@ def create_schema_and_topics(settings: Settings) -> Iterator[str]:
 
 
 def accept_new_topic(settings: Settings) -> Iterator[str]:
-    """Set back, in one transaction, the positions that are of an events topic that is gone; give one line for each.
+    """Reset, in one transaction, the positions of an events topic that was recreated; yield one line for each.
 
-    A worker must not be running: it would go on where it was.
+    No worker may run meanwhile: it would continue at its old position.
     """
-    topic_id, logs = read_topic_id(settings), read_offset_ranges(settings)
+    topic_id, offset_ranges = read_topic_id(settings), read_offset_ranges(settings)
     engine = make_engine(settings.database)
     try:
         with write_transaction(engine) as connection:
-            done = reset_positions(connection, settings.events_topic, topic_id, logs)
+            moves = reset_positions(connection, settings.events_topic, topic_id, offset_ranges)
     finally:
         engine.dispose()
-    for partition, was, position in done:
-        yield f"position {settings.events_topic}:{partition}: set back from {was} to {position}"
-    if not done:
+    for partition, previous, position in moves:
+        yield f"position {settings.events_topic}:{partition}: set back from {previous} to {position}"
+    if not moves:
         yield f"positions of {settings.events_topic}: nothing to set back"

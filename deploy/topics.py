@@ -1,23 +1,21 @@
-"""The topics of Milepost: what they have to be like, making them, checking them."""
+"""The topics of Milepost: their specification, creating them, checking them."""
 
-import time
-from collections.abc import Mapping
-from contextlib import closing
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
 from typing import Final, NamedTuple
 
 from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 from kafka.errors import CoordinatorNotAvailableError, NoError, TopicAlreadyExistsError, for_code
 
 from consumers.client import TopicError, count_partitions, create_client, kafka_errors, missing_topic_error, topic_id_of
+from deploy.child_process import poll_until
 from models.settings import Settings
 
 _DAY_MS: Final = 24 * 60 * 60 * 1000
-_COORDINATOR_TIMEOUT_S: Final = 10.0
-_COORDINATOR_POLL_S: Final = 0.1
 
 
 class TopicSpec(NamedTuple):
-    """What a topic has to be like."""
+    """The contract's requirements of a topic."""
 
     name: str
     partitions: int
@@ -25,11 +23,10 @@ class TopicSpec(NamedTuple):
 
 
 class EnsuredTopic(NamedTuple):
-    """A topic that is there now."""
+    """A topic that exists now, and whether it existed before."""
 
     name: str
     partitions: int
-    #: Whether it was there before.
     existed: bool
 
 
@@ -47,11 +44,11 @@ def required_topics(settings: Settings) -> list[TopicSpec]:
             settings.partitions,
             {"cleanup.policy": "delete", "retention.ms": str(30 * _DAY_MS)},
         ),
-        # A record that the events topic took may be as large as the broker allows (1 MiB unless it says otherwise), and
-        # its dead letter carries our headers on top. One that did not fit could never be rejected, and its partition
-        # would stand still before it for ever.
-        # To Kafka a null value is a tombstone, which compaction drops after a day; here it may be a letter, of a record
-        # whose value was null. And as long as tombstones stay, a letter that was discarded can be told from a lost one.
+        # A dead letter is its record, which the broker limits (1 MiB by default), plus our headers. One that did not
+        # fit could never be published, and its partition would stop there for ever.
+        # Compaction drops a null value, a tombstone, after delete.retention.ms, a day by default. Here a null value may
+        # be the letter of a record whose value was null; and while tombstones stay, a discarded letter differs from a
+        # lost one.
         TopicSpec(
             settings.dead_letters_topic,
             1,
@@ -64,99 +61,98 @@ def required_topics(settings: Settings) -> list[TopicSpec]:
     ]
 
 
-def ensure_topics(settings: Settings) -> list[EnsuredTopic]:
-    """Make the topics that are missing and leave the others as they are; safe to repeat.
-
-    Raises `TopicError` for one that has another number of partitions than it should: that cannot be changed without
-    moving programmes to other partitions, so it is left to a person. Nothing is made then.
-    """
-    wanted = required_topics(settings)
+@contextmanager
+def _admin_client(settings: Settings) -> Iterator[KafkaAdminClient]:
     with kafka_errors(settings) as options, closing(create_client(KafkaAdminClient, **options)) as admin:
-        there = count_partitions(admin, [topic.name for topic in wanted])
-        for topic in wanted:
-            _check_partition_count(settings, topic, there.get(topic.name, topic.partitions))
-        if absent := [topic for topic in wanted if topic.name not in there]:
-            _create_topics(settings, admin, absent)
-    return [EnsuredTopic(topic.name, topic.partitions, topic.name in there) for topic in wanted]
+        yield admin
 
 
-def _check_partition_count(settings: Settings, topic: TopicSpec, actual: int) -> None:
-    if actual == topic.partitions:
-        return
-    if topic.name == settings.dead_letters_topic:
-        raise TopicError(
-            f"topic {topic.name} on {settings.kafka} has {actual} partitions instead of 1: delete it first"
-        )
-    raise TopicError(
-        f"topic {topic.name} on {settings.kafka} has {actual} partitions, MILEPOST_PARTITIONS says {topic.partitions}:"
-        f" set MILEPOST_PARTITIONS={actual}, or delete the topic first"
-    )
+def ensure_topics(settings: Settings) -> list[EnsuredTopic]:
+    """Create the topics that are missing and leave the others as they are; safe to repeat.
+
+    Raises `TopicError`, before it creates any, for a topic with the wrong number of partitions: changing that would
+    move programmes to other partitions, so it is left to a person.
+    """
+    topics = required_topics(settings)
+    with _admin_client(settings) as admin:
+        existing = count_partitions(admin, [topic.name for topic in topics])
+        for topic in topics:
+            if (actual := existing.get(topic.name, topic.partitions)) == topic.partitions:
+                continue
+            found = f"topic {topic.name} on {settings.kafka} has {actual} partitions"
+            if topic.name == settings.dead_letters_topic:
+                raise TopicError(f"{found} instead of 1: delete it first")
+            raise TopicError(
+                f"{found}, MILEPOST_PARTITIONS says {topic.partitions}:"
+                f" set MILEPOST_PARTITIONS={actual}, or delete the topic first"
+            )
+        if missing := [topic for topic in topics if topic.name not in existing]:
+            _create_topics(settings, admin, missing)
+    return [EnsuredTopic(topic.name, topic.partitions, topic.name in existing) for topic in topics]
 
 
 def _create_topics(settings: Settings, admin: KafkaAdminClient, topics: list[TopicSpec]) -> None:
     request = {
-        # The broker's own default, so that one node gets one replica and a cluster gets what it is run with.
+        # -1 is the broker's default: one replica on one node, and what a cluster is configured with.
         topic.name: {"num_partitions": topic.partitions, "replication_factor": -1, "configs": dict(topic.config)}
         for topic in topics
     }
-    answer = admin.create_topics(request, raise_errors=False)
-    for topic in answer["topics"]:
+    for topic in admin.create_topics(request, raise_errors=False)["topics"]:
         error = for_code(topic["error_code"])
         # Another `milepost init` may have been quicker.
         if error not in {NoError, TopicAlreadyExistsError}:
-            said = topic.get("error_message") or error.message
-            raise TopicError(f"topic {topic['name']} cannot be made on {settings.kafka}: {said}")
+            reason = topic.get("error_message") or error.message
+            raise TopicError(f"topic {topic['name']} cannot be made on {settings.kafka}: {reason}")
     admin.wait_for_topics(list(request))
 
 
 def check_topics(settings: Settings) -> dict[str, int]:
-    """Return the number of partitions of every topic; raises `TopicError` for what a worker cannot work with.
+    """Return the number of partitions of every topic; raises `TopicError` for topics that a worker cannot work with.
 
-    The topics keyed by programme may have any number of partitions, but all three the same: which worker a programme
-    belongs to is told by its partition.
+    The topics keyed by programme may have any number of partitions, but all three the same: the partition of a
+    programme decides which worker it belongs to.
     """
-    wanted = required_topics(settings)
-    with kafka_errors(settings) as options, closing(create_client(KafkaAdminClient, **options)) as admin:
-        there = count_partitions(admin, [topic.name for topic in wanted])
+    names = [topic.name for topic in required_topics(settings)]
+    with _admin_client(settings) as admin:
+        partitions = count_partitions(admin, names)
         _wait_for_coordinator(admin, settings.group)
-    for topic in wanted:
-        if topic.name not in there:
-            raise missing_topic_error(settings, topic.name)
-    events, count = settings.events_topic, there[settings.events_topic]
-    for sister in (settings.programmes_topic, settings.changes_topic):
-        if there[sister] != count:
+    for name in names:
+        if name not in partitions:
+            raise missing_topic_error(settings, name)
+    events, count = settings.events_topic, partitions[settings.events_topic]
+    for name in (settings.programmes_topic, settings.changes_topic):
+        if partitions[name] != count:
             raise TopicError(
-                f"topic {sister} has {there[sister]} partitions and {events} has {count} on {settings.kafka}, but they"
+                f"topic {name} has {partitions[name]} partitions and {events} has {count} on {settings.kafka}, but they"
                 " must have equally many: delete the wrong one and run `milepost init`"
             )
-    if (letters := there[settings.dead_letters_topic]) != 1:
+    if (count := partitions[settings.dead_letters_topic]) != 1:
         raise TopicError(
-            f"topic {settings.dead_letters_topic} has {letters} partitions on {settings.kafka} instead of 1:"
+            f"topic {settings.dead_letters_topic} has {count} partitions on {settings.kafka} instead of 1:"
             " delete it and run `milepost init`"
         )
-    return there
+    return partitions
 
 
 def _wait_for_coordinator(admin: KafkaAdminClient, group: str) -> None:
-    """Wait until the group has a coordinator, which a broker makes the first time anybody asks; not for ever.
+    """Wait until the group has a coordinator, which the broker creates on the first request; give up after 10 s.
 
-    A worker asks again and again by itself, and its client logs an error each time.
+    A worker would retry by itself, but its client logs an error each time.
     """
-    patience = time.monotonic() + _COORDINATOR_TIMEOUT_S
-    while True:
+
+    def exists() -> bool:
         try:
             admin.describe_groups([group])
         except CoordinatorNotAvailableError:
-            if time.monotonic() > patience:
-                return
-            time.sleep(_COORDINATOR_POLL_S)
-        else:
-            return
+            return False
+        return True
+
+    poll_until(exists, timeout_seconds=10, poll_seconds=0.1)
 
 
 def read_topic_id(settings: Settings) -> str | None:
-    """Return the id of the events topic, where the broker has ids."""
-    with kafka_errors(settings) as options, closing(create_client(KafkaAdminClient, **options)) as admin:
+    """Return the id of the events topic, or None from a broker without topic ids."""
+    with _admin_client(settings) as admin:
         return topic_id_of(admin, settings.events_topic)
 
 

@@ -1,6 +1,5 @@
-"""`milepost worker`: check what can be checked before anything starts, then run."""
+"""`milepost worker`: checks what can be checked before anything starts, then runs the worker."""
 
-import fcntl
 import logging
 import os
 import socket
@@ -14,6 +13,7 @@ from typing import Final
 
 from sqlalchemy import Engine
 
+from deploy.file_lock import FileLockedError, lock_file, write_holder
 from deploy.topics import check_topics, read_topic_id
 from models.database.engine import LOCK_TIMEOUT_MS, DatabaseError, check_schema, make_engine
 from models.database.recorder import Recorder
@@ -27,13 +27,13 @@ _LISTEN_BACKLOG: Final = 128
 
 
 class WorkerError(MilepostError):
-    """A worker that cannot start; the message is one line: what, where, what to do."""
+    """A worker cannot start."""
 
 
 def run_worker(settings: Settings) -> int:
-    """Run a worker until it is told to stop; return its exit status.
+    """Run a worker until it is asked to stop; return its exit status.
 
-    Raises `WorkerError`, and what the checks raise, before anything is started.
+    Raises `WorkerError`, and what the checks raise, before anything starts.
     """
     set_up_logging()
     if settings.failpoint:
@@ -41,36 +41,35 @@ def run_worker(settings: Settings) -> int:
     arm_failpoint(parse_failpoint(settings.failpoint))
     engine = make_engine(settings.database, lock_timeout_ms(settings))
     check_schema(engine)
-    with lock_sqlite_for_worker(engine), bind_web_socket(settings) as listening:
-        # The topics decide how many partitions there are; the setting only says how many to make.
-        there = settings.model_copy(update={"partitions": check_topics(settings)[settings.events_topic]})
-        store = Recorder(engine)
+    with lock_sqlite_for_worker(engine), bind_web_socket(settings) as web_socket:
+        # The topics decide how many partitions there are; the setting only says how many to create.
+        settings = settings.model_copy(update={"partitions": check_topics(settings)[settings.events_topic]})
+        recorder = Recorder(engine)
         if (topic_id := read_topic_id(settings)) is not None:
-            store.remember_topic_id(settings.events_topic, topic_id)
-        # Faust takes a third of the start; what cannot start should say so first.
+            recorder.remember_topic_id(settings.events_topic, topic_id)
+        # Faust takes a third of the start-up time; the checks above report without waiting for it.
         from consumers.dead_letters import read_newest_dead_letters  # noqa: PLC0415
         from streams.web.board import create_board  # noqa: PLC0415
         from streams.worker import FatalError, run_worker_process  # noqa: PLC0415
 
         try:
-            return run_worker_process(
-                there, store, listening, create_board(there, _utc_today, partial(read_newest_dead_letters, there))
-            )
-        except FatalError as refused:
-            raise WorkerError(str(refused)) from None
+            board = create_board(settings, _utc_today, partial(read_newest_dead_letters, settings))
+            return run_worker_process(settings, recorder, web_socket, board)
+        except FatalError as error:
+            raise WorkerError(str(error)) from None
 
 
 def lock_timeout_ms(settings: Settings) -> int:
-    """Return how long a statement may wait for a lock: a worker that waits is not stuck, and must not seem so."""
+    """Return how long a statement may wait for a lock: less than the watchdog allows, as waiting is not being stuck."""
     return min(LOCK_TIMEOUT_MS, round(settings.stuck_seconds * 1000 / 2))
 
 
 def _utc_today() -> date:
-    return datetime.now(UTC).date()  # noqa: TID251 - the edge: here the clock comes in
+    return datetime.now(UTC).date()  # noqa: TID251 - the clock of the board
 
 
 class RepeatedMessageFilter(logging.Filter):
-    """Lets a message of a library pass once in a while: an outage makes aiokafka say the same ten times a second."""
+    """Limits repeated messages of libraries: in an outage aiokafka logs the same one ten times a second."""
 
     def __init__(self, interval_seconds: float = 30.0) -> None:
         super().__init__()
@@ -78,36 +77,37 @@ class RepeatedMessageFilter(logging.Filter):
         self._last_logged: dict[tuple[str, str], float] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Return whether to say it: always what is ours, of libraries what was not said lately."""
+        """Return whether to log it: always Milepost's own records, those of libraries once per interval."""
         if record.exc_info and isinstance(record.exc_info[1], DatabaseError):
-            return False  # said in one line, as the worker ends
+            return False  # reported in one line when the worker ends
         if record.name.startswith("milepost") or record.exc_info:
             return True
-        said = record.name, str(record.msg)
-        if record.created - self._last_logged.get(said, -self._interval_seconds) < self._interval_seconds:
+        message = record.name, str(record.msg)
+        if record.created - self._last_logged.get(message, -self._interval_seconds) < self._interval_seconds:
             return False
-        self._last_logged[said] = record.created
+        self._last_logged[message] = record.created
         return True
 
 
 def set_up_logging() -> None:
-    """Log to standard error unless told elsewhere: ours from INFO, what libraries say from WARNING, sparingly."""
+    """Log to standard error unless logging is configured: Milepost from INFO, libraries from WARNING."""
     logging.basicConfig(
         stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(levelname)-8s %(name)s: %(message)s"
     )
     logging.getLogger("milepost").setLevel(logging.INFO)
     for handler in logging.getLogger().handlers:
-        if not any(isinstance(there, RepeatedMessageFilter) for there in handler.filters):
+        if not any(isinstance(existing, RepeatedMessageFilter) for existing in handler.filters):
             handler.addFilter(RepeatedMessageFilter())
 
 
 @contextmanager
 def bind_web_socket(settings: Settings) -> Iterator[socket.socket]:
-    """Bind the web service's port, so that a taken one is told before anything starts."""
+    """Bind the web server's port, so that a port in use is reported before anything starts."""
     host, port = settings.web_address
     try:
-        found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        family, _, _, _, address = found[0]
+        family, _, _, _, address = socket.getaddrinfo(
+            host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
         listening = socket.create_server(address, family=family, backlog=_LISTEN_BACKLOG)
     except OSError as error:
         raise WorkerError(
@@ -120,22 +120,18 @@ def bind_web_socket(settings: Settings) -> Iterator[socket.socket]:
 
 @contextmanager
 def lock_sqlite_for_worker(engine: Engine) -> Iterator[None]:
-    """Keep a second worker off a SQLite file: it has one writer. The lock goes with the process."""
+    """Keep a second worker off a SQLite file, which has one writer. The lock ends with the process."""
     database = engine.url.database
     if engine.dialect.name != "sqlite" or not database or database == ":memory:":
         yield
         return
-    lock = Path(database).with_name(Path(database).name + ".worker")
-    with lock.open("a+") as held:
-        try:
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            held.seek(0)
-            raise WorkerError(
-                f"{database} already has a worker (pid {held.read().strip() or 'unknown'}): SQLite serves one;"
-                " stop it, or use PostgreSQL for more"
-            ) from None
-        held.truncate(0)
-        held.write(str(os.getpid()))
-        held.flush()
+    try:
+        lock = lock_file(Path(f"{database}.worker"))
+    except FileLockedError as error:
+        raise WorkerError(
+            f"{database} already has a worker (pid {error.holder or 'unknown'}): SQLite serves one;"
+            " stop it, or use PostgreSQL for more"
+        ) from None
+    with lock:
+        write_holder(lock, str(os.getpid()))
         yield

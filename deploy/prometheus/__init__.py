@@ -1,1 +1,1 @@
-"""What Prometheus and Alertmanager need to watch Milepost, and how to put it somewhere else than on one machine."""
+"""What Prometheus and Alertmanager need to watch Milepost, and how to render it for other addresses."""

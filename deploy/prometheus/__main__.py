@@ -6,44 +6,40 @@ from pathlib import Path
 
 from deploy.prometheus.render import CONFIG_FILES, AddressError, Addresses, write_prometheus_config
 
-_DEFAULT_ADDRESSES = Addresses()
-
 
 def main(arguments: list[str]) -> int:
     """Write the files; return the exit status."""
+    defaults = Addresses()
     parser = ArgumentParser(
         prog="python -m deploy.prometheus", description="Write what Prometheus and Alertmanager need."
     )
     parser.add_argument("folder", type=Path, help="where to")
     parser.add_argument("--worker", action="append", metavar="HOST:PORT", help="every worker")
     parser.add_argument("--alertmanager", action="append", metavar="HOST:PORT", help="every Alertmanager")
-    parser.add_argument(
-        "--board", metavar="URL", default=_DEFAULT_ADDRESSES.board, help="of the board, for the links in alerts"
-    )
-    parser.add_argument("--grafana", metavar="URL", default=_DEFAULT_ADDRESSES.grafana, help="of Grafana, for the same")
-    parser.add_argument(
-        "--runbook", metavar="URL", default=_DEFAULT_ADDRESSES.runbook, help="of docs/runbook.md, for the same"
-    )
-    parser.add_argument(
-        "--receiver", metavar="URL", default=_DEFAULT_ADDRESSES.receiver, help="where Alertmanager sends to"
-    )
-    told = parser.parse_args(arguments)
-    places = Addresses(
-        told.worker or _DEFAULT_ADDRESSES.workers,
-        told.alertmanager or _DEFAULT_ADDRESSES.alertmanagers,
-        told.board.rstrip("/"),
-        told.grafana.rstrip("/"),
-        told.runbook,
-        told.receiver.rstrip("/"),
+    for name, description in (
+        ("board", "of the board, for the links in alerts"),
+        ("grafana", "of Grafana, for the same"),
+        ("runbook", "of docs/runbook.md, for the same"),
+        ("receiver", "where Alertmanager sends to"),
+    ):
+        parser.add_argument(f"--{name}", metavar="URL", default=getattr(defaults, name), help=description)
+    options = parser.parse_args(arguments)
+    addresses = Addresses(
+        options.worker or defaults.workers,
+        options.alertmanager or defaults.alertmanagers,
+        options.board.rstrip("/"),
+        options.grafana.rstrip("/"),
+        options.runbook,
+        options.receiver.rstrip("/"),
     )
     try:
-        write_prometheus_config(told.folder, places)
+        write_prometheus_config(options.folder, addresses)
     except AddressError as error:
         parser.error(str(error))
     except OSError as error:
         parser.error(f"{error.filename}: {error.strerror}")
     for name in CONFIG_FILES:
-        sys.stdout.write(f"{told.folder / name}\n")
+        sys.stdout.write(f"{options.folder / name}\n")
     return 0
 
 

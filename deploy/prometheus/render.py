@@ -1,8 +1,8 @@
-"""The files of this folder for other addresses, and in a hurry.
+"""Renders the configuration files of this folder for other addresses, and with shorter waits.
 
-The files are the source: complete, checked by promtool and amtool, and right for one machine with default ports. Here
-addresses are exchanged in their text, so that comments and order stay; and every wait is shortened for whoever cannot
-wait for minutes (the demo, a test). Nothing else is changed, and no threshold ever.
+The files are complete, checked by promtool and amtool, and right for one machine with default ports. Addresses are
+replaced in their text, so that comments and order stay; waits are divided for the demo and for tests, which cannot wait
+for minutes. Nothing else changes, and no threshold ever.
 """
 
 import re
@@ -14,15 +14,14 @@ from typing import Final
 from models.errors import MilepostError
 
 PROMETHEUS_DIR: Final = Path(__file__).parent
-#: What is copied.
 CONFIG_FILES: Final = (
     "prometheus.yml",
     "alertmanager.yml",
     *(f"rules/{path.name}" for path in sorted((PROMETHEUS_DIR / "rules").glob("*.yml"))),
 )
-#: Nothing that ends a line, a quoted text or a list.
+#: Excludes whatever ends a line, a quoted text or a list.
 _ADDRESS_PATTERN: Final = re.compile(r"[A-Za-z0-9.:/_~%?=&\[\]-]+")
-#: How long something is waited for, or how often it is done. Ranges in expressions are no waits.
+#: A wait or an interval. Ranges in expressions are neither.
 _DURATION_PATTERN: Final = re.compile(
     r"^(?P<key> *(?:- )?(?:for|keep_firing_for|(?:\w+_)?interval|scrape_timeout|group_wait): )"
     r"(?P<number>\d+)(?P<unit>[smhd])$",
@@ -32,20 +31,20 @@ _SECONDS_BY_UNIT: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
 class AddressError(MilepostError):
-    """An address that cannot stand in the files; the message is one line."""
+    """An address cannot stand in the files."""
 
 
 @dataclass(frozen=True)
 class Addresses:
-    """Where everything is; by default as the files have it."""
+    """The addresses of everything; the defaults are those in the files."""
 
     workers: Sequence[str] = ("127.0.0.1:8090",)
     alertmanagers: Sequence[str] = ("127.0.0.1:9093",)
-    #: Of these, what stands before the path, for the links in alerts.
+    #: URLs without their paths, for the links in alerts.
     board: str = "http://127.0.0.1:8090"
     grafana: str = "http://127.0.0.1:3000"
     runbook: str = "https://milepost.example/docs/runbook.md"
-    #: Where Alertmanager sends to: below it /operators, /projects and /watchdog.
+    #: Alertmanager sends to /operators, /projects and /watchdog below it.
     receiver: str = "http://127.0.0.1:9095"
 
 
@@ -53,50 +52,41 @@ _ADDRESSES_IN_FILES: Final = Addresses()
 
 
 def render_config(addresses: Addresses, speedup: int = 1) -> Mapping[str, str]:
-    """Return the text of each file for these places, every wait divided by `hurry`, to whole seconds, at least one.
+    """Return the text of each file for these addresses, every wait divided by `speedup` to whole seconds, at least one.
 
-    Raises `PlaceError` for what is no address.
+    Raises `AddressError`.
     """
-    for address in (
-        *addresses.workers,
-        *addresses.alertmanagers,
-        addresses.board,
-        addresses.grafana,
-        addresses.runbook,
-        addresses.receiver,
-    ):
-        if not _ADDRESS_PATTERN.fullmatch(address):
-            raise AddressError(f"{address!r} is no address: say host:port, or a URL without spaces and quotes")
-    exchanged = {
-        _targets_line(_ADDRESSES_IN_FILES.workers): _targets_line(addresses.workers),
-        _targets_line(_ADDRESSES_IN_FILES.alertmanagers): _targets_line(addresses.alertmanagers),
-        **{
-            getattr(_ADDRESSES_IN_FILES, name): getattr(addresses, name)
-            for name in ("board", "grafana", "runbook", "receiver")
-        },
-    }
-    # All at once: what is put in is not looked at again.
-    written = re.compile("|".join(map(re.escape, exchanged)))
+    replacements: dict[str, str] = {}
+    for default, address in zip(vars(_ADDRESSES_IN_FILES).values(), vars(addresses).values(), strict=True):
+        for part in [address] if isinstance(address, str) else address:
+            if not _ADDRESS_PATTERN.fullmatch(part):
+                raise AddressError(f"{part!r} is no address: say host:port, or a URL without spaces and quotes")
+        replacements[_as_written(default)] = _as_written(address)
+    # In one pass, so that a replacement is not replaced again.
+    pattern = re.compile("|".join(map(re.escape, replacements)))
 
     def shorten(duration: re.Match[str]) -> str:
         seconds = int(duration["number"]) * _SECONDS_BY_UNIT[duration["unit"]]
         return f"{duration['key']}{max(1, seconds // speedup) if seconds else 0}s"
 
     def render_file(text: str) -> str:
-        text = written.sub(lambda found: exchanged[found[0]], text)
+        text = pattern.sub(lambda match: replacements[match[0]], text)
         return _DURATION_PATTERN.sub(shorten, text) if speedup != 1 else text
 
     return {name: render_file((PROMETHEUS_DIR / name).read_text(encoding="utf-8")) for name in CONFIG_FILES}
 
 
 def write_prometheus_config(folder: Path, addresses: Addresses, speedup: int = 1) -> None:
-    """Write the files for these places into a folder."""
+    """Write the rendered files into a folder."""
     for name, text in render_config(addresses, speedup).items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
 
 
-def _targets_line(addresses: Sequence[str]) -> str:
-    listed = ", ".join(f'"{address}"' for address in addresses)
-    return f"targets: [{listed}]"
+def _as_written(address: str | Sequence[str]) -> str:
+    """Return a URL as it is, and a list of targets as the line of the file that holds it."""
+    if isinstance(address, str):
+        return address
+    targets = ", ".join(f'"{target}"' for target in address)
+    return f"targets: [{targets}]"

@@ -10,7 +10,7 @@ import faust
 from rich.console import Console
 from rich.table import Table
 
-from deploy.kafka.broker import KAFKA_VERSION
+from deploy.kafka.jars import KAFKA_VERSION
 from tests.benchmarks.environment import BenchmarkEnvironment
 from tests.benchmarks.figures import Figure, Target, format_value
 from tests.benchmarks.options import RunOptions

