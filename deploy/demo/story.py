@@ -15,6 +15,7 @@ import yaml
 
 from models.domain import events
 from models.domain.cloudevents import encode_structured
+from models.domain.events import Event
 from models.domain.timestamps import Instant
 
 _Row = Mapping[str, Any]
@@ -30,17 +31,18 @@ SEZ_OPENING, SEZ_SLIPPED_OPENING = _STORY["sez_opening"], _STORY["sez_slipped_op
 
 
 class Tenant(NamedTuple):
-    """A participant that launches production at least so many days after its park opens."""
+    """A participant that launches production some days after its park opens: at least, and on top by its plan."""
 
     project: str
     park: str
     lag_days: int
+    buffer_days: int
 
 
 TENANTS: Final = tuple(
-    Tenant(row["project"], row["after"]["project"], row["lag_days"])
+    Tenant(row["project"], row["after"]["project"], row["lag_days"], row["buffer_days"])
     for row in _STORY["opening"]
-    if "after" in row and row["after"]["project"] != row["project"]
+    if "buffer_days" in row
 )
 
 
@@ -48,19 +50,19 @@ class Story(NamedTuple):
     """What is published, in this order."""
 
     day: date
-    opening: tuple[events.Event, ...]
+    opening: tuple[Event, ...]
     #: The SEZ park's estimate slips.
-    slip_event: events.Event
+    slip_event: Event
     #: A production launch is reported that did not happen, and then retracted.
-    mistaken_event: events.Event
-    retraction_event: events.Event
+    mistaken_event: Event
+    retraction_event: Event
     #: An event that lost its last bytes.
     malformed_value: bytes
     #: Left for the user to publish.
-    example_event: events.Event
+    example_event: Event
 
     @property
-    def events(self) -> tuple[events.Event, ...]:
+    def events(self) -> tuple[Event, ...]:
         """Everything that the demo publishes and that is an event."""
         return (*self.opening, self.slip_event, self.mistaken_event, self.retraction_event)
 
@@ -82,7 +84,7 @@ def _day_of(when: int | str, today: date) -> date:
     return date.fromisoformat(f"{signed.year}-{when}")
 
 
-def _build_events(row: _Row, today: date) -> Iterator[events.Event]:
+def _build_events(row: _Row, today: date) -> Iterator[Event]:
     """Yield the events of a row: one, or one for each date of a milestone."""
     if "retracts" in row:
         retracts = f"{today}/{row['project']}/{row['retracts']}"
@@ -105,13 +107,13 @@ def _build_events(row: _Row, today: date) -> Iterator[events.Event]:
         yield _build_event(row, today, data_type, "registered", row["said"])
 
 
-def _build_event(row: _Row, today: date, data_type: type[events.EventData], name: str, said: int | str) -> events.Event:
+def _build_event(row: _Row, today: date, data_type: type[events.EventData], name: str, said: int | str) -> Event:
     if "second" in row:
         time = f"{today}T00:00:{row['second']:02d}"
     else:
         claimed = min(_day_of(row.get("said", said), today), today)
         time = f"{claimed}T{'09:00' if claimed < today else '00:00'}:00"
-    return events.Event(
+    return Event(
         source=_STORY["sources"][row["source"]],
         id="/".join(filter(None, (str(today), row.get("project"), row.get("id", name)))),
         programme=PROGRAMME,

@@ -72,6 +72,7 @@ def test_the_wheel_holds_the_four_packages_and_no_tests(wheel: Path) -> None:
     ):
         assert f"streams/web/{needed}" in names
     assert {f"deploy/prometheus/{name}" for name in CONFIG_FILES} <= set(names)
+    assert {"deploy/demo/story.yaml", "deploy/kafka/jars.sha256"} <= set(names)
 
 
 def test_without_the_extra_kafka_says_in_one_line_what_to_install(installed: Path, tmp_path: Path) -> None:
