@@ -44,7 +44,8 @@ _MAX_ATTRIBUTE_LENGTH: Final = 255
 _MAX_DETAIL_LENGTH: Final = 300
 # A string that does not end is one token to the end: looking for its end from every quote in it takes minutes.
 _JSON_TOKENS = re.compile(rb'"(?:[^"\\]|\\.)*"?|[\[{]|[\]}]', re.DOTALL)
-_ATTRIBUTE_NAMES: Final = (
+#: The attributes that Milepost reads.
+ATTRIBUTE_NAMES: Final = (
     "specversion",
     "id",
     "source",
@@ -206,7 +207,7 @@ def _parse_structured_mode(value: bytes) -> _Envelope:
 
 def _parse_binary_mode(header_values: Mapping[str, bytes | None], prefix: str) -> _Envelope:
     envelope = _Envelope()
-    for name in _ATTRIBUTE_NAMES:
+    for name in ATTRIBUTE_NAMES:
         raw = header_values.get(prefix + name)
         if raw is None:
             continue

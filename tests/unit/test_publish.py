@@ -6,13 +6,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 
+from consumers import event_files
 from consumers.event_files import EventFileError, EventLine, open_events
 from consumers.publish import ContentMode, Validated, _encode_record, _UnsendableError, validate
 from models.domain.cloudevents import decode
-from models.domain.events import Event, Rejection
+from models.domain.events import DATA_TYPES, Event, Rejection
 from tests.helpers import event_generators
 from tests.helpers.oracle import JsonEvent as Json
 
@@ -168,7 +170,7 @@ def test_yaml_is_a_list_or_several_documents_each_with_its_line(written: Write) 
         "specversion": "1.0",
         "id": "17",
         "time": "2026-01-01T12:00:00Z",
-        "data": {"date": "2026-06-01", "jobs": 12, "late": False},
+        "data": {"date": "2026-06-01", "jobs": 12, "late": "no"},
     }
     assert second == {"specversion": "1.0", "id": "b"}
     assert third == {"specversion": "1.0", "id": "0x1", "data": {"lag_days": -3}}
@@ -178,6 +180,88 @@ def test_yaml_anchors_and_merges_work_for_what_events_share(written: Write) -> N
     first, second = documents(written("x.yml", "- &a {id: 1, source: office, data: {jobs: 1}}\n- <<: *a\n  id: 2\n"))
     assert first == {"specversion": "1.0", "id": "1", "source": "office", "data": {"jobs": 1}}
     assert second == {**first, "id": "2"}
+
+
+@pytest.mark.parametrize("data_type", DATA_TYPES.values(), ids=str)
+def test_a_field_that_holds_a_number_in_one_type_holds_none_but_numbers_in_all(data_type: type) -> None:
+    names = {field.encode_name for field in msgspec.structs.fields(data_type)}
+    found = {path for path in event_files._NUMBER_FIELDS if path[0] in names}
+    assert found == set(event_files._number_fields(data_type))
+
+
+@pytest.mark.parametrize(
+    ("written_as", "published"),
+    [
+        ("jobs: 12", {"jobs": 12}),
+        ("jobs: -3", {"jobs": -3}),
+        ("jobs: 0123", {"jobs": 83}),
+        ("jobs: 1_000", {"jobs": 1000}),
+        ("jobs: 1:30", {"jobs": 90}),
+        ("jobs: 0x1F", {"jobs": 31}),
+        ("jobs: 12.0", {"jobs": 12.0}),
+        ("jobs: '12'", {"jobs": 12}),
+        ("jobs: many", {"jobs": "many"}),
+        ("jobs: yes", {"jobs": "yes"}),
+        ("jobs: 2026-01-01", {"jobs": "2026-01-01"}),
+        ("jobs: 0b_", {"jobs": "0b_"}),
+        ("jobs: '[1'", {"jobs": "[1"}),
+        ("jobs: null", {"jobs": None}),
+        ("jobs: ~", {"jobs": None}),
+        ("jobs:", {"jobs": None}),
+        ("investment: {amount: 1_000_000.50, currency: EUR}", {"investment": {"amount": 1e6 + 0.5, "currency": "EUR"}}),
+        ("investment: {amount: .5, currency: 17}", {"investment": {"amount": 0.5, "currency": "17"}}),
+        ("investment: 5", {"investment": "5"}),
+        ("name: 007", {"name": "007"}),
+        ("name: 1_000", {"name": "1_000"}),
+        ("name: no", {"name": "no"}),
+        ("name: null", {"name": None}),
+        ("name: 'null'", {"name": "null"}),
+        ("name: 2026-01-01", {"name": "2026-01-01"}),
+        ("colour: 5", {"colour": "5"}),
+        ("colour: {shade: 1.0, dark: yes}", {"colour": {"shade": "1.0", "dark": "yes"}}),
+    ],
+)
+def test_in_yaml_the_schema_decides_what_is_a_number_and_yaml_how_it_may_be_written(
+    written: Write, written_as: str, published: Json
+) -> None:
+    text = f"id: 1\ntype: milepost.project.registered.v1\ndata:\n  {written_as}\n"
+    [event] = documents(written("x.yaml", text))
+    assert event["data"] == published
+    assert [type(value) for value in event["data"].values()] == [type(value) for value in published.values()]
+
+
+@pytest.mark.parametrize(
+    ("cell", "published"),
+    [
+        ("12", 12),
+        ("-3", -3),
+        ("1e3", 1000.0),
+        ("12.0", 12.0),
+        ("0123", "0123"),
+        ("1_000", "1_000"),
+        ("+5", "+5"),
+        ("nan", "nan"),
+        ("null", "null"),
+        ("true", "true"),
+        ('"""12"""', '"12"'),
+        ("[1]", "[1]"),
+    ],
+)
+def test_in_csv_a_number_is_one_of_json(written: Write, cell: str, published: object) -> None:
+    [event] = documents(written("x.csv", f"id,jobs,name\n1,{cell},{cell}\n"))
+    assert repr(event["data"]["jobs"]) == repr(published)
+    assert event["data"]["name"] == cell.replace('"""', '"')
+
+
+def test_a_number_that_is_out_of_range_is_told_as_such_and_fields_that_look_like_numbers_are_text(
+    written: Write,
+) -> None:
+    columns = "id,source,type,subject,time,jobs,name\n"
+    event = "o,milepost.project.registered.v1,north/wharf,2026-01-01T00:00:00Z"
+    assert reasons(written("x.csv", f"{columns}1,{event},-1,\n2,{event},1,17\n")) == [
+        "x.csv:2: invalid-data: Expected `int` >= 0 - at `$.jobs`",
+        "x.csv:3: fine",
+    ]
 
 
 @pytest.mark.parametrize(
