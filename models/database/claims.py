@@ -1,8 +1,4 @@
-"""Facts to rows, and the SQL that merges two claims about the same thing as `models.domain.claims` does."""
-# What was written of each programme after a revision of it: a condition, put together once for so many programmes.
-#
-# To put a query together costs more than to execute it for a few rows, and every drawing asks several.
-# Rows to facts: of all that there is, or of what was written after a revision.
+"""Winning claims in SQL: facts to rows, and rows to facts, of whole programmes or since a revision of each."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
@@ -10,17 +6,7 @@ from sys import intern
 from typing import Any, Final, NamedTuple
 
 import msgspec
-from sqlalchemy import (
-    ColumnElement,
-    Connection,
-    Result,
-    Select,
-    Table,
-    bindparam,
-    exists,
-    or_,
-    select,
-)
+from sqlalchemy import ColumnElement, Connection, Result, Select, Table, bindparam, exists, or_, select
 
 from models.database import tables
 from models.database.upsert import Rows
@@ -40,70 +26,65 @@ from models.domain.claims import (
 from models.domain.events import Money
 from models.domain.timestamps import Stamp
 
-
-def facts_to_rows(facts: Facts, revisions: Mapping[str, int]) -> dict[Table, Rows]:
-    """Return the rows that hold facts, of the revisions that their programmes have now.
-
-    They are sorted by key so that two writers lock them in one order.
-    """
-    return {
-        tables.programmes: Rows(
-            ("programme", "registered_stamp", *_register_columns(*_PROGRAMME_REGISTERS)),
-            [
-                (name, programme.registered, *_register_values(programme, _PROGRAMME_REGISTERS))
-                for name, programme in sorted(facts.programmes.items())
-            ],
-        ),
-        tables.projects: Rows(
-            (
-                *ProjectKey._fields,
-                "revision",
-                "registered_stamp",
-                "withdrawn_stamp",
-                *_register_columns(*_PROJECT_REGISTERS),
-            ),
-            [
-                (
-                    *key,
-                    revisions[key[0]],
-                    project.registered,
-                    project.withdrawn,
-                    *_register_values(project, _PROJECT_REGISTERS),
-                )
-                for key, project in sorted(facts.projects.items())
-            ],
-        ),
-        tables.sites: Rows(
-            (*SiteKey._fields, "revision"),
-            [(*key, revisions[key[0]]) for key in sorted(facts.sites)],
-        ),
-        tables.milestones: Rows(
-            _MILESTONE_COLUMNS,
-            [_milestone_row(key, milestone, revisions[key[0]]) for key, milestone in sorted(facts.milestones.items())],
-        ),
-        tables.dependencies: Rows(
-            (*DependencyKey._fields, "revision", "lag_days", "declared_stamp", "withdrawn_stamp"),
-            [
-                (
-                    *key,
-                    revisions[key[0]],
-                    dependency.declared.value if dependency.declared else None,
-                    dependency.declared.stamp if dependency.declared else None,
-                    dependency.withdrawn,
-                )
-                for key, dependency in sorted(facts.dependencies.items())
-            ],
-        ),
-    }
-
-
 _PROGRAMME_REGISTERS: Final = ("name", "investment", "jobs")
 _PROJECT_REGISTERS: Final = ("name", "kind", "site", "investment", "jobs")
 
 
-def _register_columns(*names: str) -> tuple[str, ...]:
-    """Return registers as columns: each its value and its stamp."""
-    return tuple(column for name in names for column in (name, f"{name}_stamp"))
+def _register_columns(names: Sequence[str]) -> Iterator[str]:
+    for name in names:
+        yield from (name, f"{name}_stamp")
+
+
+#: The columns of each table, in the order in which rows are written and read here.
+_COLUMNS: Final[Mapping[Table, Sequence[str]]] = {
+    tables.programmes: ("programme", "registered_stamp", *_register_columns(_PROGRAMME_REGISTERS)),
+    tables.projects: (
+        *(*ProjectKey._fields, "revision", "registered_stamp", "withdrawn_stamp"),
+        *_register_columns(_PROJECT_REGISTERS),
+    ),
+    tables.sites: (*SiteKey._fields, "revision"),
+    tables.milestones: (
+        *(*MilestoneKey._fields, "revision"),
+        *("baseline", "baseline_stamp"),
+        *("planned", "planned_stamp", "planned_amount"),
+        *("estimated", "estimated_stamp", "estimated_amount"),
+        *("actual", "actual_stamp", "actual_amount"),
+        "cancelled_stamp",
+    ),
+    tables.dependencies: (*DependencyKey._fields, "revision", "lag_days", "declared_stamp", "withdrawn_stamp"),
+}
+_NULL_BASELINE: Final = (None, None)
+_NULL_CLAIM: Final = (None, None, None)
+
+
+def facts_to_rows(facts: Facts, revisions: Mapping[str, int]) -> dict[Table, Rows]:
+    """Return the rows of facts, at the current revision of each programme; sorted by key, the order of row locks."""
+    rows: dict[Table, list[Sequence[Any]]] = {
+        tables.programmes: [
+            (name, programme.registered, *_register_values(programme, _PROGRAMME_REGISTERS))
+            for name, programme in sorted(facts.programmes.items())
+        ],
+        tables.projects: [
+            (
+                *(*key, revisions[key[0]], project.registered, project.withdrawn),
+                *_register_values(project, _PROJECT_REGISTERS),
+            )
+            for key, project in sorted(facts.projects.items())
+        ],
+        tables.sites: [(*key, revisions[key[0]]) for key in sorted(facts.sites)],
+        tables.milestones: [
+            _milestone_row(key, milestone, revisions[key[0]]) for key, milestone in sorted(facts.milestones.items())
+        ],
+        tables.dependencies: [
+            (
+                *(*key, revisions[key[0]]),
+                *((claims.declared.value, claims.declared.stamp) if claims.declared else (None, None)),
+                claims.withdrawn,
+            )
+            for key, claims in sorted(facts.dependencies.items())
+        ],
+    }
+    return {table: Rows(_COLUMNS[table], values) for table, values in rows.items()}
 
 
 def _register_values(owner: ProjectClaims | ProgrammeClaims, names: Sequence[str]) -> Iterator[Any]:
@@ -112,18 +93,8 @@ def _register_values(owner: ProjectClaims | ProgrammeClaims, names: Sequence[str
         yield from (register.value, register.stamp) if register else (None, None)
 
 
-_MILESTONE_COLUMNS: Final = (
-    *(*MilestoneKey._fields, "revision"),
-    *("baseline", "baseline_stamp"),
-    *("planned", "planned_stamp", "planned_amount"),
-    *("estimated", "estimated_stamp", "estimated_amount"),
-    *("actual", "actual_stamp", "actual_amount"),
-    "cancelled_stamp",
-)
-
-
 def _milestone_row(key: MilestoneKey, milestone: MilestoneClaims, revision: int) -> Sequence[Any]:
-    # Written out, because this is done for nearly every event. A claim is a stamp, a date and an amount.
+    # Written out, because it runs for nearly every event.
     baseline, planned, estimated, actual = milestone.baseline, milestone.planned, milestone.estimated, milestone.actual
     return (
         *key,
@@ -136,14 +107,14 @@ def _milestone_row(key: MilestoneKey, milestone: MilestoneClaims, revision: int)
     )
 
 
-_NULL_BASELINE: Final = (None, None)
-_NULL_CLAIM: Final = (None, None, None)
-
-
 def changed_since_condition(
     programme: ColumnElement[str], revision: ColumnElement[int | None], count: int
 ) -> ColumnElement[bool]:
-    """Return the condition for so many programmes, to be executed with `parameters`."""
+    """Return a condition for rows of `count` programmes written after a revision of each.
+
+    Its parameters are those of `changed_since_parameters`, so that a query can be built once and cached: building it
+    costs more than executing it for a few rows, and every recalculation needs several.
+    """
     return or_(
         *(
             (programme == bindparam(f"programme_{number}")) & (revision > bindparam(f"revision_{number}"))
@@ -153,90 +124,93 @@ def changed_since_condition(
 
 
 def changed_since_parameters(since: Mapping[str, int]) -> dict[str, Any]:
-    """Return what a condition of as many programmes is executed with."""
-    named: dict[str, Any] = {}
+    """Return the parameters of `changed_since_condition` for a revision of each programme."""
+    parameters: dict[str, Any] = {}
     for number, (programme, revision) in enumerate(since.items()):
-        named[f"programme_{number}"], named[f"revision_{number}"] = programme, revision
-    return named
+        parameters[f"programme_{number}"], parameters[f"revision_{number}"] = programme, revision
+    return parameters
 
 
-#: Returns the wanted rows of a table, of its columns by name.
-_SelectRows = Callable[..., Sequence[Any]]
+#: Returns the rows of a table, with its `_COLUMNS`.
+_SelectRows = Callable[[Table], Sequence[Any]]
 
-#: How many rows are made Python of in one go: some milliseconds.
+#: Rows that the driver converts to Python objects at once: some milliseconds.
 _FETCH_SIZE: Final = 500
-#: Everything, where a revision is asked for.
+#: The revision before the first.
 FROM_START: Final = -1
 
 
 class ChangedFacts(NamedTuple):
-    """What was written after some revisions."""
+    """The facts written after a revision of each programme."""
 
     facts: Facts
-    #: The newest revision of the rows of each project that are among them.
+    #: The newest revision of these rows, by programme and project.
     newest_revisions: Mapping[tuple[str, ...], int]
 
 
 def load_facts(connection: Connection, programmes: Sequence[str] | None = None) -> Facts:
     """Return the facts of some programmes, or of all."""
 
-    def select_rows(table: Table, *names: str) -> Sequence[Any]:
-        query = select(*(table.c[name] for name in names))
+    def select_rows(table: Table) -> Sequence[Any]:
+        query = _select_columns(table)
         return connection.execute(query if programmes is None else query.where(table.c.programme.in_(programmes))).all()
 
     return _build_facts(select_rows, {})
 
 
 def load_changed_since(connection: Connection, since: Mapping[str, int]) -> ChangedFacts:
-    """Return what was written of each programme after a revision; what is announced for it is always there.
+    """Return the facts written after a revision of each programme; registered attributes of programmes always.
 
-    What a retraction removed is not: `ledger.read_strikes` tells of whom all is to be forgotten first.
+    Facts that a retraction removed are not among them: see `ledger.read_retractions`.
     """
-    revisions: dict[tuple[str, ...], int] = {}
+    newest_revisions: dict[tuple[str, ...], int] = {}
     if not since:
-        return ChangedFacts(Facts(), revisions)
-    bound = changed_since_parameters(since)
-    still = set()
+        return ChangedFacts(Facts(), newest_revisions)
+    parameters = changed_since_parameters(since)
+    unchanged = set()
     if FROM_START not in since.values():
-        # Most events are reports of milestones: one question instead of three that most often have no answer.
-        [asked] = connection.execute(_select_has_changed_since(len(since)), bound)
-        still = {table for table, is_written in zip(_RARELY_CHANGED, asked, strict=True) if not is_written}
+        # Most events report milestones: one query instead of three that usually return no row.
+        [changed] = connection.execute(_select_has_changed_since(len(since)), parameters)
+        unchanged = {table for table, has_changed in zip(_RARELY_CHANGED, changed, strict=True) if not has_changed}
 
-    def select_rows(table: Table, *names: str) -> Sequence[Any]:
+    def select_rows(table: Table) -> Sequence[Any]:
         if table is tables.programmes:
-            query = select(*(table.c[name] for name in names)).where(table.c.programme.in_(since))
-            return connection.execute(query).all()
-        if table in still:
+            return connection.execute(_select_columns(table).where(table.c.programme.in_(since))).all()
+        if table in unchanged:
             return ()
-        return _fetch_in_chunks(connection.execute(_select_changed_since(table, names, len(since)), bound))
+        return _fetch_in_chunks(connection.execute(_select_changed_since(table, len(since)), parameters))
 
-    return ChangedFacts(_build_facts(select_rows, revisions), revisions)
+    return ChangedFacts(_build_facts(select_rows, newest_revisions), newest_revisions)
 
 
 def _fetch_in_chunks(result: Result[*tuple[Any, ...]]) -> Sequence[Any]:
-    """Return all rows, without holding up other threads: the driver makes Python of rows in one go, however many."""
+    # The driver holds the GIL while it converts the rows of one call.
     rows: list[Any] = []
-    while some := result.fetchmany(_FETCH_SIZE):
-        rows += some
+    while chunk := result.fetchmany(_FETCH_SIZE):
+        rows += chunk
     return rows
 
 
-#: What events seldom speak of.
 _RARELY_CHANGED: Final = (tables.projects, tables.sites, tables.dependencies)
 
 
 @lru_cache(maxsize=64)
 def _select_has_changed_since(count: int) -> Select[*tuple[Any, ...]]:
-    asked: list[ColumnElement[Any]] = [
-        exists().where(changed_since_condition(table.c.programme, table.c.revision, count)) for table in _RARELY_CHANGED
-    ]
-    return select(*asked)
+    return select(
+        *(
+            exists().where(changed_since_condition(table.c.programme, table.c.revision, count))
+            for table in _RARELY_CHANGED
+        )
+    )
 
 
 @lru_cache(maxsize=64)
-def _select_changed_since(table: Table, names: Sequence[str], count: int) -> Select[Any]:
-    written = changed_since_condition(table.c.programme, table.c.revision, count)
-    return select(*(table.c[name] for name in names)).where(written)
+def _select_changed_since(table: Table, count: int) -> Select[Any]:
+    return _select_columns(table).where(changed_since_condition(table.c.programme, table.c.revision, count))
+
+
+def _select_columns(table: Table) -> Select[Any]:
+    return select(*(table.c[name] for name in _COLUMNS[table]))
 
 
 def _build_facts(select_rows: _SelectRows, newest_revisions: dict[tuple[str, ...], int]) -> Facts:
@@ -246,50 +220,46 @@ def _build_facts(select_rows: _SelectRows, newest_revisions: dict[tuple[str, ...
         if revision > newest_revisions.get(project, FROM_START):
             newest_revisions[project] = revision
 
-    known: ProgrammeClaims | ProjectClaims
-    for name, registered, *registers in select_rows(
-        tables.programmes, "programme", "registered_stamp", *_PROGRAMME_COLUMNS
-    ):
-        # The row is there from the first event on; only a registration names the programme by itself.
+    for name, registered, *registers in select_rows(tables.programmes):
+        # The row exists from the first event on; only a registration makes it a fact.
         if registered is not None:
-            facts.programmes[name] = known = ProgrammeClaims(registered=registered)
-            _set_registers(known, ("name", "investment", "jobs"), registers)
-    names = ("name", "kind", "site", "investment", "jobs")
-    for programme, project, revision, registered, withdrawn, *registers in select_rows(
-        tables.projects, *_PROJECT_COLUMNS
-    ):
-        facts.projects[ProjectKey(programme, project)] = known = ProjectClaims(registered, withdrawn)
-        _set_registers(known, names, registers)
+            facts.programmes[name] = programme_claims = ProgrammeClaims(registered=registered)
+            _set_registers(programme_claims, _PROGRAMME_REGISTERS, registers)
+    for programme, project, revision, registered, withdrawn, *registers in select_rows(tables.projects):
+        facts.projects[ProjectKey(programme, project)] = project_claims = ProjectClaims(registered, withdrawn)
+        _set_registers(project_claims, _PROJECT_REGISTERS, registers)
         track_revision((programme, project), revision)
-    for programme, project, site, revision in select_rows(tables.sites, "programme", "project", "site", "revision"):
+    for programme, project, site, revision in select_rows(tables.sites):
         facts.sites.add(SiteKey(programme, project, site))
         track_revision((programme, project), revision)
-    for programme, project, milestone, revision, *claims, cancelled in select_rows(
-        tables.milestones, *_MILESTONE_COLUMNS
-    ):
-        first, first_said, planned, said, amount, estimated, then, its_amount, actual, at_last, last_amount = claims
+    for programme, project, milestone, revision, *claims, cancelled in select_rows(tables.milestones):
+        (
+            baseline,
+            baseline_stamp,
+            planned,
+            planned_stamp,
+            planned_amount,
+            estimated,
+            estimated_stamp,
+            estimated_amount,
+            actual,
+            actual_stamp,
+            actual_amount,
+        ) = claims
         facts.milestones[MilestoneKey(intern(programme), intern(project), intern(milestone))] = MilestoneClaims(
-            None if first_said is None else Claim(first_said, first),
-            None if said is None else Claim(said, planned, _to_money(amount)),
-            None if then is None else Claim(then, estimated, _to_money(its_amount)),
-            None if at_last is None else Claim(at_last, actual, _to_money(last_amount)),
+            None if baseline_stamp is None else Claim(baseline_stamp, baseline),
+            None if planned_stamp is None else Claim(planned_stamp, planned, _to_money(planned_amount)),
+            None if estimated_stamp is None else Claim(estimated_stamp, estimated, _to_money(estimated_amount)),
+            None if actual_stamp is None else Claim(actual_stamp, actual, _to_money(actual_amount)),
             cancelled,
         )
         track_revision((programme, project), revision)
-    for *key, revision, lag_days, declared, withdrawn in select_rows(tables.dependencies, *_DEPENDENCY_COLUMNS):
+    for *key, revision, lag_days, declared, withdrawn in select_rows(tables.dependencies):
         facts.dependencies[DependencyKey(*map(intern, key))] = DependencyClaims(
             None if declared is None else Register(declared, lag_days), withdrawn
         )
         track_revision((key[0], key[1]), revision)
     return facts
-
-
-_PROGRAMME_COLUMNS: Final = _register_columns(*_PROGRAMME_REGISTERS)
-_PROJECT_COLUMNS: Final = (
-    *("programme", "project", "revision", "registered_stamp", "withdrawn_stamp"),
-    *_register_columns(*_PROJECT_REGISTERS),
-)
-_DEPENDENCY_COLUMNS: Final = (*DependencyKey._fields, "revision", "lag_days", "declared_stamp", "withdrawn_stamp")
 
 
 def _set_registers(owner: ProjectClaims | ProgrammeClaims, names: Sequence[str], columns: Sequence[Any]) -> None:

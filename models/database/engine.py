@@ -1,4 +1,4 @@
-"""How the database is reached, which of its errors pass, and whether its schema is ours."""
+"""Connections and transactions, the classification of database errors, and the check of the schema."""
 
 import sqlite3
 import time
@@ -16,39 +16,37 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from models.database import tables
 from models.errors import ConcurrentWriteError, MilepostError
 
-#: How long a statement may wait for a lock before it fails as transient, so that nothing hangs unseen.
+#: How long a statement waits for a lock before it fails as transient, so that a lock never hangs unnoticed.
 LOCK_TIMEOUT_MS: Final = 30_000
 CONNECT_TIMEOUT_S: Final = 5
-
-_FILE_CHANGED_MESSAGE: Final = "database {where} {what} while it was in use: run `milepost init`, then start again"
 
 _ALEMBIC_VERSION = table("alembic_version", column("version_num", String))
 
 
 class DatabaseError(MilepostError):
-    """The database cannot be used as it is; the message is one line: what, where, what to do."""
+    """The database cannot be used as it is."""
 
 
 class ErrorKind(Enum):
-    """What an error of the database means for the batch in hand."""
+    """What a database error means for the current batch."""
 
-    #: It passes: try the same batch again.
+    #: Retry the same batch.
     TRANSIENT = auto()
-    #: The data is refused: find the record that is.
+    #: The database refuses the data: find the record.
     PERMANENT = auto()
     #: A bug or a broken schema: stop.
     BUG = auto()
 
 
-#: SQLSTATE classes and codes that pass: connection, transaction rollback (deadlock, serialization), resources
-#: (disk, memory, connections), operator intervention, system error, lock not available, read-only.
+#: SQLSTATE classes and codes: connection, transaction rollback (deadlock, serialization), resources (disk, memory,
+#: connections), operator intervention, system error, lock not available, read-only.
 _TRANSIENT_SQLSTATES: Final = ("08", "40", "53", "57", "58", "55P03", "55006", "25006", "25P03", "25P04", "XX000")
-#: Data exception, integrity, program limits (a row too large), and what a trigger raises.
+#: Data exception, integrity, program limits (a row too large), an error raised by a trigger.
 _PERMANENT_SQLSTATES: Final = ("22", "23", "54", "P0001")
 
 
 def classify_error(error: BaseException) -> ErrorKind:
-    """Return what to do about an error."""
+    """Return what an error means, by its SQLSTATE or SQLite error code."""
     if isinstance(error, PoolTimeoutError | ConcurrentWriteError):
         return ErrorKind.TRANSIENT
     if not isinstance(error, DBAPIError):
@@ -58,36 +56,35 @@ def classify_error(error: BaseException) -> ErrorKind:
         return _classify_sqlite_error(original)
     sqlstate = getattr(original, "sqlstate", None)
     if sqlstate is None:
-        # Without a state the server never answered: no connection, or it broke.
-        passing = error.connection_invalidated or isinstance(error, OperationalError | InterfaceError)
-        return ErrorKind.TRANSIENT if passing else _classify_without_sqlstate(original)
-    if sqlstate.startswith(_TRANSIENT_SQLSTATES):
+        # Without a SQLSTATE the server never answered: no connection, or a broken one.
+        if error.connection_invalidated or isinstance(error, OperationalError | InterfaceError):
+            return ErrorKind.TRANSIENT
+        # psycopg refuses some values before they reach the server (a NUL character in text, a lone surrogate).
+        is_permanent = type(original).__name__ == "DataError"
+    elif sqlstate.startswith(_TRANSIENT_SQLSTATES):
         return ErrorKind.TRANSIENT
-    return ErrorKind.PERMANENT if sqlstate.startswith(_PERMANENT_SQLSTATES) else ErrorKind.BUG
-
-
-def _classify_without_sqlstate(original: BaseException | None) -> ErrorKind:
-    # psycopg refuses some values itself, before they reach the server (a NUL character in text, a lone surrogate).
-    return ErrorKind.PERMANENT if type(original).__name__ == "DataError" else ErrorKind.BUG
+    else:
+        is_permanent = sqlstate.startswith(_PERMANENT_SQLSTATES)
+    return ErrorKind.PERMANENT if is_permanent else ErrorKind.BUG
 
 
 def _classify_sqlite_error(error: sqlite3.Error) -> ErrorKind:
     if isinstance(error, sqlite3.IntegrityError | sqlite3.DataError):
         return ErrorKind.PERMANENT
     if isinstance(error, sqlite3.OperationalError):
-        # The plain error is a wrong statement or a missing table; locked, busy, full, read-only, I/O have their own.
+        # SQLITE_ERROR is a wrong statement or a missing table; locked, busy, full, read-only, I/O have their own codes.
         code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
         return ErrorKind.BUG if code == sqlite3.SQLITE_ERROR else ErrorKind.TRANSIENT
     return ErrorKind.BUG
 
 
 def parse_database_url(url: str) -> URL:
-    """Return a database URL with the drivers Milepost brings; raises `DatabaseError` for others."""
+    """Return a database URL with the driver that Milepost uses; raises `DatabaseError` for other databases."""
     try:
         parsed = make_url(url)
     except ArgumentError:
         raise DatabaseError(
-            "MILEPOST_DATABASE is no SQLAlchemy URL; say e.g. sqlite:///milepost.db or postgresql://user@host/name"
+            "MILEPOST_DATABASE is no SQLAlchemy URL; use e.g. sqlite:///milepost.db or postgresql://user@host/name"
         ) from None
     if parsed.drivername in {"postgresql", "postgres"}:
         parsed = parsed.set(drivername="postgresql+psycopg")
@@ -97,7 +94,7 @@ def parse_database_url(url: str) -> URL:
 
 
 def make_engine(url: str, lock_timeout_ms: int = LOCK_TIMEOUT_MS) -> Engine:
-    """Return an engine; nothing is opened yet. Raises `DatabaseError` for a URL that cannot work."""
+    """Return an engine that has opened nothing yet. Raises `DatabaseError` for a URL that cannot work."""
     parsed = parse_database_url(url)
     try:
         if parsed.get_backend_name() == "sqlite":
@@ -107,14 +104,14 @@ def make_engine(url: str, lock_timeout_ms: int = LOCK_TIMEOUT_MS) -> Engine:
             parsed,
             pool_size=5,
             pool_pre_ping=True,
-            # What keeps workers apart are the locks of `recorder`: a stricter default of the database would only
-            # have them throw away each other's batches.
+            # The locks of `recorder` keep workers apart: a stricter default of the database would only make them
+            # roll back each other's batches.
             isolation_level="READ COMMITTED",
             connect_args={
                 "connect_timeout": CONNECT_TIMEOUT_S,
                 "application_name": "milepost",
                 "options": options,
-                # A peer that vanished without a word is noticed in 10 + 3 x 3 s, not after hours.
+                # A server that vanished silently is detected in 10 + 3 x 3 s, not after hours.
                 "keepalives_idle": 10,
                 "keepalives_interval": 3,
                 "keepalives_count": 3,
@@ -136,13 +133,13 @@ def open_engine(url: str) -> Iterator[Engine]:
 
 
 def _enable_wal(cursor: sqlite3.Cursor) -> None:
-    """Switch a file to WAL, as soon as nobody else is just doing that: SQLite does not wait for this lock by itself."""
-    patience = time.monotonic() + LOCK_TIMEOUT_MS / 1000
+    """Switch a file to WAL. Another process may be doing the same, and SQLite does not wait for this lock itself."""
+    deadline = time.monotonic() + LOCK_TIMEOUT_MS / 1000
     while True:
         try:
             cursor.execute("PRAGMA journal_mode=WAL")
         except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > patience:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
                 raise
             time.sleep(0.01)
         else:
@@ -150,26 +147,28 @@ def _enable_wal(cursor: sqlite3.Cursor) -> None:
 
 
 def _detect_replaced_file(engine: Engine) -> None:
-    """Refuse to go on with a file that is gone from its place, or with another in its place.
-
-    An open file that was removed takes writes as before, and nobody will ever read them.
-    """
+    """Raise `DatabaseError` at checkout when the file was removed or replaced: writes to it would be lost silently."""
     database = engine.url.database
     if not database or database == ":memory:" or "uri" in engine.url.query:
         return
-    opened: list[tuple[int, int]] = []
+    first_inode: list[tuple[int, int]] = []
 
     @event.listens_for(engine, "checkout")
     def _check_inode(_connection: object, _record: object, _proxy: object) -> None:
         try:
-            found = Path(database).stat()
+            status = Path(database).stat()
         except FileNotFoundError:
-            raise DatabaseError(_FILE_CHANGED_MESSAGE.format(where=redacted_url(engine), what="was removed")) from None
-        there = found.st_dev, found.st_ino
-        if not opened:
-            opened.append(there)
-        if opened != [there]:
-            raise DatabaseError(_FILE_CHANGED_MESSAGE.format(where=redacted_url(engine), what="was replaced"))
+            change = "removed"
+        else:
+            inode = status.st_dev, status.st_ino
+            if not first_inode:
+                first_inode.append(inode)
+            if first_inode == [inode]:
+                return
+            change = "replaced"
+        raise DatabaseError(
+            f"database {redacted_url(engine)} was {change} while it was in use: run `milepost init`, then start again"
+        )
 
 
 def _make_sqlite_engine(url: URL, lock_timeout_ms: int) -> Engine:
@@ -180,26 +179,26 @@ def _make_sqlite_engine(url: URL, lock_timeout_ms: int) -> Engine:
 
     @event.listens_for(engine, "connect")
     def _on_connect(connection: Any, _record: object) -> None:  # noqa: ANN401 - a DBAPI connection has no common type
-        connection.isolation_level = None  # BEGIN is ours: see below
+        connection.isolation_level = None  # `_on_begin` sends BEGIN
         cursor = connection.cursor()
         _enable_wal(cursor)
-        # With WAL, NORMAL loses at most the last transactions in a power cut, whole, with their positions:
-        # they are read from Kafka again.
+        # With WAL, NORMAL loses at most the last transactions in a power cut, each whole and with its positions:
+        # their records are read from Kafka again.
         cursor.execute("PRAGMA synchronous=NORMAL")
         cursor.close()
 
     @event.listens_for(engine, "begin")
     def _on_begin(connection: Connection) -> None:
-        # A writer that starts as a reader cannot wait for another writer; IMMEDIATE can.
-        writes = connection.get_execution_options().get("writes", False)
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+        # A transaction that starts as a reader cannot wait for another writer; IMMEDIATE can.
+        is_write = connection.get_execution_options().get("writes", False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if is_write else "BEGIN")
 
     return engine
 
 
 @contextmanager
 def _check_schema_on_bug(engine: Engine) -> Iterator[None]:
-    """Say in one line when a statement failed because the tables are not there (any more), or are another program's."""
+    """Raise `DatabaseError` when a statement failed because tables are missing or of another schema."""
     try:
         yield
     except DBAPIError as error:
@@ -210,7 +209,7 @@ def _check_schema_on_bug(engine: Engine) -> Iterator[None]:
 
 @contextmanager
 def write_transaction(engine: Engine) -> Iterator[Connection]:
-    """Open a transaction that writes; it commits when the block ends and rolls back when it raises."""
+    """Open a transaction for writing; commits at the end of the block, rolls back when the block raises."""
     with (
         _check_schema_on_bug(engine),
         engine.connect().execution_options(writes=True) as connection,
@@ -221,7 +220,7 @@ def write_transaction(engine: Engine) -> Iterator[Connection]:
 
 @contextmanager
 def read_transaction(engine: Engine) -> Iterator[Connection]:
-    """Open a transaction in which every query sees the same moment."""
+    """Open a read-only transaction in which all queries see one snapshot."""
     with _check_schema_on_bug(engine), engine.connect() as connection:
         if engine.dialect.name == "postgresql":
             connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
@@ -229,41 +228,36 @@ def read_transaction(engine: Engine) -> Iterator[Connection]:
 
 
 def redacted_url(engine: Engine) -> str:
-    """Return the database's address without its password."""
+    """Return the URL of the database without its password."""
     return engine.url.render_as_string(hide_password=True)
 
 
 def check_schema(engine: Engine) -> None:
-    """Raise `DatabaseError` unless the database is reachable and its schema is the one this program knows."""
+    """Raise `DatabaseError` unless the database answers and has the schema of this program."""
+    database = f"database {redacted_url(engine)}"
+    expected, revision = tables.SCHEMA_REVISION, None
     try:
         with engine.connect() as connection:
-            found = None
-            there = set(inspect(connection).get_table_names())
-            if _ALEMBIC_VERSION.name in there:
-                found = connection.scalar(select(_ALEMBIC_VERSION.c.version_num))
+            existing = set(inspect(connection).get_table_names())
+            if _ALEMBIC_VERSION.name in existing:
+                revision = connection.scalar(select(_ALEMBIC_VERSION.c.version_num))
     except DBAPIError as error:
-        raise DatabaseError(f"database {redacted_url(engine)} does not answer: {driver_message(error)}") from None
-    if found is None:
-        raise DatabaseError(f"database {redacted_url(engine)} has no tables yet: run `milepost init`")
-    if found < tables.SCHEMA_REVISION:
+        raise DatabaseError(f"{database} does not answer: {driver_message(error)}") from None
+    if revision is None:
+        raise DatabaseError(f"{database} has no tables yet: run `milepost init`")
+    if revision < expected:
+        raise DatabaseError(f"{database} has schema {revision}, this program needs {expected}: run `milepost init`")
+    if revision > expected:
         raise DatabaseError(
-            f"database {redacted_url(engine)} has schema {found}, this program needs"
-            f" {tables.SCHEMA_REVISION}: run `milepost init`"
+            f"{database} has schema {revision}, newer than {expected} which this program knows: update milepost"
         )
-    if found > tables.SCHEMA_REVISION:
+    if missing := sorted(tables.metadata.tables.keys() - existing):
         raise DatabaseError(
-            f"database {redacted_url(engine)} has schema {found}, newer than {tables.SCHEMA_REVISION}"
-            " which this program knows:"
-            " update milepost"
-        )
-    if lost := sorted(tables.metadata.tables.keys() - there):
-        raise DatabaseError(
-            f"database {redacted_url(engine)} has schema {found} and no table {', '.join(lost)}: restore a"
-            " backup, or make an"
+            f"{database} has schema {revision} and no table {', '.join(missing)}: restore a backup, or make an"
             " empty database and run `milepost init`; a worker then reads the topic again"
         )
 
 
 def driver_message(error: DBAPIError) -> str:
-    """Return what the driver said, on one line."""
+    """Return the first line of the driver's message."""
     return next((line.strip() for line in str(error.orig).splitlines() if line.strip()), type(error).__name__)

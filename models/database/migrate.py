@@ -1,4 +1,4 @@
-"""Bring a database to the schema of this program, step by step (Alembic)."""
+"""Creates and upgrades the schema with Alembic."""
 
 from pathlib import Path
 from typing import Final
@@ -11,18 +11,18 @@ from sqlalchemy.exc import DBAPIError
 
 from models.database.engine import DatabaseError, driver_message, redacted_url, write_transaction
 
-#: Names the lock among others of the same database; any number does.
+#: Key of the advisory lock; any constant is good.
 _MIGRATION_LOCK_ID: Final = 0x4D494C45504F5354
 
 
 def migrate(engine: Engine) -> None:
-    """Make or upgrade the tables; safe to repeat. Raises `DatabaseError` with one line when it cannot be done."""
+    """Create or upgrade the tables. Idempotent. Raises `DatabaseError` when that fails."""
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parents[1] / "migrations"))
     try:
         with write_transaction(engine) as connection:
             if engine.dialect.name == "postgresql":
-                # Two at once make one wait; SQLite's transaction does the same by itself.
+                # The second of two concurrent migrations waits; SQLite's write transaction has the same effect.
                 connection.execute(select(func.pg_advisory_xact_lock(_MIGRATION_LOCK_ID)))
             config.attributes["connection"] = connection
             command.upgrade(config, "head")

@@ -1,16 +1,9 @@
-"""What PostgreSQL is told without waiting for its answer: what is done until it has answered takes no time.
+"""Fast writes into PostgreSQL: COPY, libpq pipeline mode, and array parameters.
 
-Two ways are used. `COPY` is worked on while rows still come (`stream_rows`), and in libpq's pipeline mode
-(PostgreSQL's manual, section 32.5) a statement is begun when it has arrived, whoever waits for it.
+COPY streaming and pipeline mode (PostgreSQL's manual, section 32.5) send statements without waiting for their results,
+so Python works while the database does. Arrays are encoded here, because the driver's own encoder for lists inspects
+every element and costs more than all other Python work of a batch.
 """
-# Columns of values as PostgreSQL arrays, written as text: one parameter for any number of rows.
-#
-# The driver's own way to send a list asks about every element's type and searches it with a regular expression;
-# that costs more than everything else a batch needs in Python.
-# New rows into the ledger of a PostgreSQL by COPY: the fastest way in there is.
-#
-# COPY knows no ON CONFLICT, so it is for events that are known to be new. And it is the one statement that PostgreSQL
-# works on while it is still being told: what is done here meanwhile takes no time.
 
 import select
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -43,59 +36,63 @@ from sqlalchemy.types import TypeEngine
 from models.database.tables import JsonText, json_text, ledger
 
 
-def psycopg_connection(connection: Connection) -> psycopg.Connection:
-    """Return the driver's own connection to a PostgreSQL."""
+def is_postgresql(connection: Connection) -> bool:
+    """Return whether the database is PostgreSQL; if not, it is SQLite."""
+    return connection.dialect.name == "postgresql"
+
+
+def _psycopg_connection(connection: Connection) -> psycopg.Connection:
     return cast("psycopg.Connection", connection.connection.driver_connection)
 
 
 @contextmanager
-def translate_errors(connection: Connection, statement: str) -> Iterator[None]:
-    """Raise what the driver raises in the block as `DBAPIError`, as SQLAlchemy does for what it executes itself."""
+def _translate_errors(connection: Connection, statement: str) -> Iterator[None]:
+    # SQLAlchemy raises `DBAPIError` only for statements that it executes itself.
     try:
         yield
     except psycopg.Error as error:
-        lost = connection.dialect.is_disconnect(cast("DBAPIModule.Error", error), connection.connection, None)
-        if lost:
+        is_lost = connection.dialect.is_disconnect(cast("DBAPIModule.Error", error), connection.connection, None)
+        if is_lost:
             connection.invalidate(error)
         raise DBAPIError.instance(
-            statement, None, error, psycopg.Error, connection_invalidated=lost, dialect=connection.dialect
+            statement, None, error, psycopg.Error, connection_invalidated=is_lost, dialect=connection.dialect
         ) from error
 
 
 @contextmanager
 def libpq_pipeline(connection: Connection) -> Iterator[Callable[[], None]]:
-    """Only send the statements of the block; they are done when it ends, and what is wrong with them is raised then.
+    """Send the statements of the block without waiting for their results; errors are raised when the block ends.
 
-    Yields what is to be called when the last of them is on its way: from then on the database works by itself. Nothing
-    may be asked of a statement's result, not even how many rows it was. SQLite is done with each at once.
+    Yields a function that flushes the statements: after it the database works by itself. The block must not read
+    results or row counts. SQLite executes each statement at once.
     """
-    if connection.dialect.name != "postgresql":
+    if not is_postgresql(connection):
         yield lambda: None
         return
-    driver = psycopg_connection(connection)
+    driver = _psycopg_connection(connection)
 
     def flush() -> None:
-        # The driver sends as much as the server takes at once, and the rest with the next statement.
+        # The driver sends as much as the socket takes, and the rest with the next statement.
         writable = select.poll()
         writable.register(driver.pgconn.socket, select.POLLOUT)
         while driver.pgconn.flush():
             writable.poll()
 
-    with translate_errors(connection, "statements in a pipeline"), driver.pipeline():
+    with _translate_errors(connection, "statements in a pipeline"), driver.pipeline():
         yield flush
 
 
-#: Types whose values as Python writes them need no quotes in an array.
+#: Types whose values, as Python's `str` formats them, need no quotes in an array.
 _UNQUOTED_TYPES: Final = (BigInteger, Boolean, Date, Integer)
 
 
 def array_parameter(name: str, element_type: TypeEngine[Any]) -> ColumnElement[Any]:
-    """Return the array of so named a parameter, to be executed with a list of values of an element's type."""
+    """Return an array parameter, whose value is a list of values of the element type."""
     return sql_cast(bindparam(name, type_=_ArrayLiteral(element_type)), ARRAY(element_type))
 
 
 class _ArrayLiteral(TypeDecorator[Any]):
-    """A list of values as the text that PostgreSQL reads an array from (its manual, section 8.15.2)."""
+    """A list of values as an array literal (PostgreSQL's manual, section 8.15.2)."""
 
     impl = Text
     cache_ok = True
@@ -105,7 +102,7 @@ class _ArrayLiteral(TypeDecorator[Any]):
         self._encode_elements = _element_encoder(element_type)
 
     def process_bind_param(self, value: Any | None, dialect: Dialect) -> str:  # noqa: ARG002, ANN401 - SQLAlchemy's signature
-        """Encode."""
+        """Encode a list."""
         return "{" + ",".join(self._encode_elements(value or ())) + "}"
 
 
@@ -118,9 +115,9 @@ def _element_encoder(element_type: TypeEngine[Any]) -> Callable[[Sequence[Any]],
 
 
 def _quoted_text(values: Sequence[str | None]) -> Iterable[str]:
-    # Looked for in all of them at once, because there is hardly ever anything to escape.
-    together = "".join(filter(None, values))
-    if '"' in together or "\\" in together:
+    # One search over all values, because hardly any needs escaping.
+    joined = "".join(filter(None, values))
+    if '"' in joined or "\\" in joined:
         values = [value and value.replace("\\", "\\\\").replace('"', '\\"') for value in values]
     return ["NULL" if value is None else f'"{value}"' for value in values]
 
@@ -137,7 +134,7 @@ def _unquoted(values: Sequence[object]) -> Iterable[str]:
     return ["NULL" if value is None else str(value) for value in values]
 
 
-#: The values of a row, in this order.
+#: The columns of a ledger row, in the order in which its values are written.
 LEDGER_COLUMNS: Final = (
     *("source", "id", "retracted", "type", "programme", "project", "instant", "retracts", "revision", "digest"),
     *("topic", "partition", "offset", "appended_ms", "headers", "payload"),
@@ -150,29 +147,29 @@ _FIELD_COUNT: Final = len(LEDGER_COLUMNS).to_bytes(2, "big")
 _COPY_NULL: Final = b"\xff\xff\xff\xff"
 _COPY_TRUE: Final = b"\0\0\0\1\1"
 _COPY_FALSE: Final = b"\0\0\0\1\0"
-_TOMBSTONE_NULL_FIELDS: Final = _COPY_NULL * (len(LEDGER_COLUMNS) - 3)
+_TOMBSTONE_FIELDS: Final = _COPY_TRUE + _COPY_NULL * (len(LEDGER_COLUMNS) - 3)
 _pack_length: Final = Struct(">i").pack
 _pack_revision_and_digest: Final = Struct(">iqi16s").pack
 _pack_origin: Final = Struct(">iiiqiq").pack
-#: Rows that are sent at once: enough to be worth a packet, few enough that the server begins soon.
+#: Enough rows to fill a packet, few enough that the server starts early.
 _ROWS_PER_WRITE: Final = 100
 
 
 @contextmanager
 def copy_events(connection: Connection, rows: Iterable[Sequence[Any]]) -> Iterator[None]:
-    """Insert rows of the ledger; the server is at it while the block runs, and done when it ends.
+    """Insert new ledger rows by COPY; the server works while the block runs and is done when it ends.
 
-    Raises `DBAPIError` as a statement would, for a name that is there too.
+    COPY has no ON CONFLICT: raises `DBAPIError` for a key that exists.
     """
-    records = map(_encode_copy_row, rows)
+    encoded_rows = map(_encode_copy_row, rows)
     with (
-        translate_errors(connection, _COPY_STATEMENT),
-        psycopg_connection(connection).cursor() as cursor,
+        _translate_errors(connection, _COPY_STATEMENT),
+        _psycopg_connection(connection).cursor() as cursor,
         cursor.copy(_COPY_STATEMENT.encode()) as copy,
     ):
         copy.write(_COPY_HEADER)
-        while some := b"".join(islice(records, _ROWS_PER_WRITE)):
-            copy.write(some)
+        while chunk := b"".join(islice(encoded_rows, _ROWS_PER_WRITE)):
+            copy.write(chunk)
         copy.write(_COPY_TRAILER)
         yield
 
@@ -180,29 +177,18 @@ def copy_events(connection: Connection, rows: Iterable[Sequence[Any]]) -> Iterat
 def _encode_copy_row(row: Sequence[Any]) -> bytes:
     """Return a row in COPY's binary format (PostgreSQL's manual, COPY, "Binary Format").
 
-    Written out field by field, because this is done for every event.
+    Written out field by field, because it runs for every event.
     """
-    source, event_id, retracted, event_type, programme, project, instant, retracts, revision, digest, *place = row
+    source, event_id, retracted, event_type, programme, project, instant, retracts, revision, digest, *origin = row
     event_id = event_id.encode()
+    key = (_FIELD_COUNT, _copy_text_cached(source), _pack_length(len(event_id)), event_id)
     if digest is None:
-        return b"".join(
-            (
-                _FIELD_COUNT,
-                _copy_text_cached(source),
-                _pack_length(len(event_id)),
-                event_id,
-                _COPY_TRUE,
-                _TOMBSTONE_NULL_FIELDS,
-            )
-        )
-    topic, partition, offset, appended_ms, headers, payload = place
+        return b"".join((*key, _TOMBSTONE_FIELDS))
+    topic, partition, offset, appended_ms, headers, payload = origin
     instant = instant.encode()
     return b"".join(
         (
-            _FIELD_COUNT,
-            _copy_text_cached(source),
-            _pack_length(len(event_id)),
-            event_id,
+            *key,
             _COPY_TRUE if retracted else _COPY_FALSE,
             _copy_text_cached(event_type),
             _copy_text_cached(programme),

@@ -1,8 +1,8 @@
-"""What a retraction does to the winning claims of the subject that loses an event.
+"""Applies retractions to the winning claims of the subjects that lose an event.
 
-A claim that no longer stands, because a newer one of its kind does, leaves no trace. One that stands leaves its place
-to the next best, which only the ledger knows: the subject is folded again. Either way all that is known of the subject
-is written at its programme's new revision, so that whoever draws may forget the subject and read it again.
+A retracted claim that a newer one had superseded leaves no trace. A retracted winner gives way to the next best claim,
+which only the ledger holds, so its subject is folded again. Either way all rows of the subject get the programme's new
+revision, so that the projector drops the cached subject and reads it again.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,8 +23,8 @@ from models.domain.events import (
     ProjectWithdrawn,
 )
 
-#: What says nothing but claims which a newer one of their kind replaces whole, and where those that stand are kept.
-#: A registration is not among them: the site it names exists as long as it does, whatever a newer one says.
+#: Event types whose claims are fully superseded by a newer claim of the same type, and the table that holds the current
+#: one. A registration is not among them: the site it names exists whatever a newer registration names.
 _FULLY_SUPERSEDED: Final = {
     MilestoneReported.TYPE: tables.milestones,
     MilestoneCancelled.TYPE: tables.milestones,
@@ -32,14 +32,13 @@ _FULLY_SUPERSEDED: Final = {
     DependencyWithdrawn.TYPE: tables.dependencies,
     ProjectWithdrawn.TYPE: tables.projects,
 }
-#: How many subjects one query names, at most.
 _SUBJECTS_PER_QUERY: Final = 500
 
 
 def apply_retractions(
     connection: Connection, retracted: Sequence[RetractedEvent], revisions: Mapping[str, int]
 ) -> None:
-    """Write what is known of the subjects that lost these events, once the new ones of their batch are merged."""
+    """Rewrite the subjects that lost these events; call it after the batch's new events are merged."""
     subjects = {event.subject for event in retracted}
     changed = {event.subject for event in retracted if event.type not in _FULLY_SUPERSEDED}
     changed.update(_subjects_losing_winner(connection, retracted))
@@ -50,17 +49,17 @@ def apply_retractions(
 
 
 def _subjects_losing_winner(connection: Connection, retracted: Sequence[RetractedEvent]) -> Iterator[tuple[str, str]]:
-    """Yield the subjects of which a struck claim stands."""
     for table in tables.SUBJECT_TABLES:
         lost = [event for event in retracted if _FULLY_SUPERSEDED.get(event.type) is table]
-        # A stamp is one event's: it cannot stand under another subject.
-        stamps, subjects = {event.stamp for event in lost}, sorted({event.subject for event in lost})
-        kept = [column for column in table.c if column.name.endswith("_stamp")]
-        query = select(table.c.programme, table.c.project, *kept)
+        # A stamp belongs to one event, so it cannot win in another subject.
+        lost_stamps, subjects = {event.stamp for event in lost}, sorted({event.subject for event in lost})
+        stamp_columns = [column for column in table.c if column.name.endswith("_stamp")]
+        query = select(table.c.programme, table.c.project, *stamp_columns)
         for start in range(0, len(subjects), _SUBJECTS_PER_QUERY):
-            some = tuple_(table.c.programme, table.c.project).in_(subjects[start : start + _SUBJECTS_PER_QUERY])
-            for programme, project, *standing in connection.execute(query.where(some)):
-                if not stamps.isdisjoint(standing):
+            chunk = subjects[start : start + _SUBJECTS_PER_QUERY]
+            of_subjects = query.where(tuple_(table.c.programme, table.c.project).in_(chunk))
+            for programme, project, *winning_stamps in connection.execute(of_subjects):
+                if not lost_stamps.isdisjoint(winning_stamps):
                     yield programme, project
 
 
@@ -76,11 +75,10 @@ def _refold_subject(connection: Connection, programme: str, project: str, revisi
 
 
 def _set_revision(connection: Connection, subjects: Sequence[tuple[str, str]], revisions: Mapping[str, int]) -> None:
-    """Have what is known of subjects be of their programmes' new revisions."""
-    its = [
-        {"its_programme": programme, "its_project": project, "its_revision": revisions[programme]}
+    rows = [
+        {"key_programme": programme, "key_project": project, "new_revision": revisions[programme]}
         for programme, project in subjects
     ]
     for table in tables.SUBJECT_TABLES:
-        of_subject = (table.c.programme == bindparam("its_programme")) & (table.c.project == bindparam("its_project"))
-        connection.execute(update(table).where(of_subject).values(revision=bindparam("its_revision")), its)
+        of_subject = (table.c.programme == bindparam("key_programme")) & (table.c.project == bindparam("key_project"))
+        connection.execute(update(table).where(of_subject).values(revision=bindparam("new_revision")), rows)

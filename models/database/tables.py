@@ -1,10 +1,10 @@
-"""The SQL tables. Migrations make them; `SCHEMA` names the revision this program was written for.
+"""The SQL tables, which the migrations create.
 
-Names and stamps compare by code point everywhere (collation C; SQLite's BINARY), as they do in Python: the winner
-of two claims and the order in which rows are locked must not depend on a database's locale.
+Names and stamps compare by code point (collation C; SQLite's BINARY), as they do in Python: the winner of two claims
+and the order of row locks must not depend on a database's locale.
 
-Free text (names, amounts) is kept as JSON text: a NUL character, legal in JSON and refused by PostgreSQL's text,
-is then as storable as any other, and both databases hold the same.
+Free text (names, amounts) is stored as JSON text, so that a NUL character, which JSON allows and PostgreSQL's text
+refuses, can be stored, and both databases hold the same.
 """
 
 from typing import Any, Final
@@ -27,6 +27,7 @@ from sqlalchemy import (
     text,
 )
 
+#: The revision of the migrations that this program works with.
 SCHEMA_REVISION: Final = "0001"
 
 metadata = MetaData(
@@ -40,26 +41,26 @@ NAME_TYPE: Final = Text().with_variant(Text(collation="C"), "postgresql")
 
 
 def json_text(value: Any | None) -> str | None:  # noqa: ANN401 - any JSON value
-    """Return a JSON value as text; None stays None."""
+    """Return a JSON value as text; None for None."""
     return None if value is None else msgspec.json.encode(value).decode()
 
 
 class JsonText(TypeDecorator[Any]):
-    """Any JSON value as text, escaped so that every database takes it."""
+    """Any JSON value as escaped text, which every database accepts; None is NULL."""
 
     impl = Text
     cache_ok = True
 
     def process_bind_param(self, value: Any | None, dialect: Dialect) -> str | None:  # noqa: ARG002, ANN401 - SQLAlchemy's signature
-        """Encode; None stays NULL."""
+        """Encode a value."""
         return json_text(value)
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> Any | None:  # noqa: ARG002, ANN401 - as above
-        """Decode."""
+        """Decode a value."""
         return None if value is None else msgspec.json.decode(value)
 
 
-def _name_column(name: str, **options: Any) -> Column[str]:  # noqa: ANN401 - handed on to Column
+def _name_column(name: str, **options: Any) -> Column[str]:  # noqa: ANN401 - passed to Column
     return Column(name, NAME_TYPE, **options)
 
 
@@ -68,7 +69,7 @@ def _key_columns(*names: str) -> list[Column[str]]:
 
 
 def _stamped_columns(name: str, *value_columns: Column[Any], keep_oldest: bool = False) -> list[Column[Any]]:
-    """Columns that one winning claim sets together: its values and its stamp (what `recorder` merges by)."""
+    """Return the columns that one winning claim sets: its values and its stamp, by which `upsert` merges rows."""
     stamp = f"{name}_stamp"
     for value in value_columns:
         value.info["register"] = (stamp, keep_oldest)
@@ -76,13 +77,12 @@ def _stamped_columns(name: str, *value_columns: Column[Any], keep_oldest: bool =
 
 
 def _revision_column() -> Column[int]:
-    """Return the column that says at which revision of its programme a row was last written."""
+    # The programme's revision at which the row was last written.
     return Column("revision", BigInteger, nullable=False, server_default="0")
 
 
-#: Every event that was accepted, as it came. A row without a digest holds the place of an event that was retracted
-#: before it arrived. The revisions are those of the event's own programme: at which it came, and at which a retraction
-#: that came later struck it.
+#: Every accepted event, as received. A row without a digest is a tombstone: its event was retracted before it arrived.
+#: The revisions are of the event's own programme: when the event was recorded, and when a later retraction hit it.
 ledger = Table(
     "ledger",
     metadata,
@@ -117,7 +117,7 @@ ledger = Table(
     ),
 )
 
-#: The next offset to read of each partition; moves in the transaction that holds the events before it.
+#: The next offset to read of each partition; updated in the transaction that writes the events before it.
 positions = Table(
     "positions",
     metadata,
@@ -126,10 +126,10 @@ positions = Table(
     Column("next_offset", BigInteger, nullable=False),
 )
 
-#: Which topic the positions are of: one that was deleted and made again has its name, and another id.
+#: The id of the topic that the positions belong to: a recreated topic has the same name and another id.
 topics = Table("topics", metadata, *_key_columns("topic"), _name_column("topic_id", nullable=False))
 
-#: What is announced for a programme, and how often it changed.
+#: Registered attributes of each programme, and its revision: the number of batches that changed it.
 programmes = Table(
     "programmes",
     metadata,
@@ -155,7 +155,7 @@ projects = Table(
     _revision_column(),
 )
 
-#: Every site that an unretracted registration names: being named is enough to exist.
+#: Every site that an unretracted registration names: a name is enough to exist.
 sites = Table("sites", metadata, *_key_columns("programme", "project", "site"), _revision_column())
 
 milestones = Table(
@@ -179,12 +179,11 @@ dependencies = Table(
     _revision_column(),
 )
 
-#: What the winning claims of a subject (programme, project) are kept in, in the order in which rows are written.
+#: The tables of the winning claims of a subject (programme, project), in the order in which rows are written.
 SUBJECT_TABLES: Final = (projects, sites, milestones, dependencies)
 
-#: Of which revision and day each programme's forecasts are, how many rows its history has, and up to which of them the
-#: changes were published. Whoever draws a programme moves this row from what it read to what it did, so that of two
-#: that draw the same one begins again.
+#: The revision and data date of each programme's forecasts, the number of its history rows, and the number of the last
+#: published one. The projector advances this row from the version it read (optimistic locking).
 checkpoints = Table(
     "checkpoints",
     metadata,
@@ -195,7 +194,7 @@ checkpoints = Table(
     Column("published_number", BigInteger, nullable=False),
 )
 
-#: How every milestone stands on its picture's day.
+#: The status of every milestone on the data date of its programme's checkpoint.
 forecasts = Table(
     "forecasts",
     metadata,
@@ -209,7 +208,7 @@ forecasts = Table(
     Column("dependents", Integer, nullable=False),
 )
 
-#: Every forecast that an event moved, and every milestone that one achieved, numbered by programme.
+#: Every change of a forecast by an event, and every milestone that an event achieved, numbered by programme.
 history = Table(
     "history",
     metadata,
@@ -225,9 +224,8 @@ history = Table(
     _name_column("state", nullable=False),
     _name_column("driver_project"),
     _name_column("driver_milestone"),
-    #: Only where the milestone was achieved: how many open ones waited for it.
+    #: Only where the milestone was achieved: the number of open milestones that waited for it.
     Column("dependents", Integer),
-    #: The event behind it.
     _name_column("cause_source", nullable=False),
     _name_column("cause_id", nullable=False),
     Column("correlationid", JsonText),

@@ -1,113 +1,83 @@
-"""Facts to rows, and the SQL that merges two claims about the same thing as `models.domain.claims` does."""
+"""Bulk INSERT … ON CONFLICT for both databases; rows of winning claims merge as `models.domain.claims` merges them."""
 
 from collections.abc import Mapping, Sequence
 from enum import Enum, auto
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import (
-    ColumnElement,
-    Connection,
-    Date,
-    Dialect,
-    Table,
-    case,
-    func,
-    or_,
-    select,
-)
+from sqlalchemy import ColumnElement, Connection, Date, Dialect, Table, case, func, or_, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.types import TypeEngine
 
-from models.database.postgresql import array_parameter
+from models.database.postgresql import array_parameter, is_postgresql
 from models.database.tables import JsonText, json_text
 
 Insert = postgresql.Insert | sqlite.Insert
-#: As many as a batch has, as a rule: PostgreSQL has them all then, and nobody waits before it is told the rest.
+#: Normally one statement per batch, so that the server never waits for a second one.
 _ROWS_PER_STATEMENT: Final = 5000
 
 
-def insert_into(table: Table, dialect: str) -> Insert:
-    """Return the dialect's INSERT, the one that knows ON CONFLICT."""
-    return sqlite.insert(table) if dialect == "sqlite" else postgresql.insert(table)
-
-
-def _merge_assignments(table: Table, statement: Insert, column_names: Sequence[str]) -> dict[str, ColumnElement[Any]]:
-    """Return what each register of a table becomes when a row meets another: the winner of both."""
-    new, old = statement.excluded, table.c
-    winners: dict[str, ColumnElement[Any]] = {}
-    for column in table.c:
-        if (register := column.info.get("register")) is None:
-            continue
-        stamp, oldest = register
-        if stamp not in column_names:
-            continue
-        better = new[stamp] < old[stamp] if oldest else new[stamp] > old[stamp]
-        wins = new[stamp].is_not(None) & or_(old[stamp].is_(None), better)
-        winners[column.name] = case((wins, new[column.name]), else_=old[column.name])
-    return winners
-
-
 class OnConflict(Enum):
-    """What becomes of a row whose key is there already."""
+    """What happens to a row whose key exists."""
 
     LEAVE = auto()
-    #: Each register keeps its winner.
+    #: Each register keeps the winning claim.
     MERGE = auto()
     REPLACE = auto()
 
 
 class Rows(NamedTuple):
-    """Rows of a table: the names of their columns, and their values in that order."""
+    """Rows of a table: column names, and the values of each row in that order."""
 
     column_names: Sequence[str]
     values: Sequence[Sequence[Any]]
 
 
+def insert_into(table: Table, dialect: str) -> Insert:
+    """Return the dialect's INSERT, which supports ON CONFLICT."""
+    return sqlite.insert(table) if dialect == "sqlite" else postgresql.insert(table)
+
+
 def upsert_rows(connection: Connection, table: Table, rows: Rows, on_conflict: OnConflict) -> int:
-    """Insert rows, or do with those that are there what is asked for. Return how many were written.
-
-    PostgreSQL takes rows as one array for each column, one statement however many; in either database some thousands at
-    a time, which bounds what one statement holds.
-    """
+    """Insert rows, and resolve conflicts as given. Return how many rows were written."""
     names, values = rows
-    starts = range(0, len(values), _ROWS_PER_STATEMENT)
-    some = (
-        dict(zip(names, zip(*values[start : start + _ROWS_PER_STATEMENT], strict=True), strict=True))
-        for start in starts
+    chunks = (values[start : start + _ROWS_PER_STATEMENT] for start in range(0, len(values), _ROWS_PER_STATEMENT))
+    return sum(
+        _upsert_chunk(connection, table, dict(zip(names, zip(*chunk, strict=True), strict=True)), on_conflict)
+        for chunk in chunks
     )
-    return sum(_upsert_chunk(connection, table, columns, on_conflict) for columns in some)
 
 
-def merge_table_rows(connection: Connection, rows: Mapping[Table, Rows]) -> None:
-    """Write what `rows_of` made of facts; each register keeps its winner."""
-    for table, its in rows.items():
-        upsert_rows(connection, table, its, OnConflict.MERGE)
+def merge_table_rows(connection: Connection, rows_by_table: Mapping[Table, Rows]) -> None:
+    """Write the rows of `facts_to_rows`; each register keeps the winning claim."""
+    for table, rows in rows_by_table.items():
+        upsert_rows(connection, table, rows, OnConflict.MERGE)
 
 
 def _upsert_chunk(
     connection: Connection, table: Table, columns: Mapping[str, Sequence[Any]], on_conflict: OnConflict
 ) -> int:
     if on_conflict is OnConflict.MERGE:
-        # What no row says anything of is left out: no value there is one of NULL, whether the column is named or not.
+        # A column of NULLs merges like a missing one.
         columns = {name: values for name, values in columns.items() if any(value is not None for value in values)}
-    names, dialect, kept = tuple(columns), connection.dialect, {"preserve_rowcount": True}
-    if dialect.name == "postgresql":
+    names, dialect, options = tuple(columns), connection.dialect, {"preserve_rowcount": True}
+    if is_postgresql(connection):
+        # One array per column: one statement for any number of rows.
         statement = _upsert_statement(table, dialect.name, names, on_conflict)
-        parameters = {f"all_{name}": values for name, values in columns.items()}
-        return connection.execute(statement, parameters, execution_options=kept).rowcount
-    text, placed = _compile_for_sqlite(table, dialect, names, on_conflict)
-    stored = [_to_sqlite_values(table.c[name].type, columns[name]) for name in placed]
-    return connection.exec_driver_sql(text, list(zip(*stored, strict=True)), execution_options=kept).rowcount
+        parameters = {f"{name}_values": values for name, values in columns.items()}
+        return connection.execute(statement, parameters, execution_options=options).rowcount
+    sql, positional = _compile_for_sqlite(table, dialect, names, on_conflict)
+    stored = [_to_sqlite_values(table.c[name].type, columns[name]) for name in positional]
+    return connection.exec_driver_sql(sql, list(zip(*stored, strict=True)), execution_options=options).rowcount
 
 
 @lru_cache(maxsize=64)
 def _compile_for_sqlite(
     table: Table, dialect: Dialect, column_names: Sequence[str], on_conflict: OnConflict
 ) -> tuple[str, Sequence[str]]:
-    """Return the INSERT of such rows as SQLite reads it, and the columns in the order of its values.
+    """Return the INSERT as text, and its columns in the order of its parameters.
 
-    To have SQLAlchemy look at every value of every row costs as much as SQLite takes to insert them.
+    SQLAlchemy's processing of every value would cost as much as SQLite's insert.
     """
     compiled = _upsert_statement(table, dialect.name, column_names, on_conflict).compile(
         dialect=dialect, column_keys=list(column_names)
@@ -116,7 +86,7 @@ def _compile_for_sqlite(
 
 
 def _to_sqlite_values(column_type: TypeEngine[Any], values: Sequence[Any]) -> Sequence[Any]:
-    """Return a column's values as SQLAlchemy would hand them to SQLite."""
+    """Convert the values of a column as SQLAlchemy would."""
     if isinstance(column_type, Date):
         return [None if value is None else value.isoformat() for value in values]
     return [json_text(value) for value in values] if isinstance(column_type, JsonText) else values
@@ -124,18 +94,34 @@ def _to_sqlite_values(column_type: TypeEngine[Any], values: Sequence[Any]) -> Se
 
 @lru_cache(maxsize=64)
 def _upsert_statement(table: Table, dialect: str, column_names: Sequence[str], on_conflict: OnConflict) -> Insert:
-    """Return the INSERT of such rows; to put one together costs more than to execute it for a few."""
+    # Cached, because building the statement costs more than executing it for a few rows.
     statement = insert_into(table, dialect)
     if dialect == "postgresql":
-        arrays = [array_parameter(f"all_{name}", table.c[name].type) for name in column_names]
+        arrays = [array_parameter(f"{name}_values", table.c[name].type) for name in column_names]
         statement = statement.from_select(list(column_names), select(*(func.unnest(array) for array in arrays)))
-    set_: dict[str, ColumnElement[Any]] = {}
+    assignments: dict[str, ColumnElement[Any]] = {}
     if on_conflict is OnConflict.MERGE:
-        set_ = _merge_assignments(table, statement, column_names)
+        assignments = _merge_assignments(table, statement, column_names)
     elif on_conflict is OnConflict.REPLACE:
-        set_ = {name: statement.excluded[name] for name in column_names if not table.c[name].primary_key}
-    if not set_:
+        assignments = {name: statement.excluded[name] for name in column_names if not table.c[name].primary_key}
+    if not assignments:
         return statement.on_conflict_do_nothing()
     if "revision" in column_names:
-        set_["revision"] = statement.excluded.revision
-    return statement.on_conflict_do_update(index_elements=list(table.primary_key), set_=set_)
+        assignments["revision"] = statement.excluded.revision
+    return statement.on_conflict_do_update(index_elements=list(table.primary_key), set_=assignments)
+
+
+def _merge_assignments(table: Table, statement: Insert, column_names: Sequence[str]) -> dict[str, ColumnElement[Any]]:
+    """Return the winner of the new and the stored claim for each column of a register."""
+    new, old = statement.excluded, table.c
+    winners: dict[str, ColumnElement[Any]] = {}
+    for column in table.c:
+        if (register := column.info.get("register")) is None:
+            continue
+        stamp, keep_oldest = register
+        if stamp not in column_names:
+            continue
+        is_better = new[stamp] < old[stamp] if keep_oldest else new[stamp] > old[stamp]
+        wins = new[stamp].is_not(None) & or_(old[stamp].is_(None), is_better)
+        winners[column.name] = case((wins, new[column.name]), else_=old[column.name])
+    return winners

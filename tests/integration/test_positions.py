@@ -115,7 +115,7 @@ def test_a_position_beyond_the_end_of_the_log_means_another_log_and_changes_noth
         recorder.resolve_start_offsets(TOPIC, {0: (6, 9), 1: (0, 7)})
     assert len(str(error.value).splitlines()) == 1
     assert str(error.value).startswith(
-        "milepost.events:1 ends at offset 7, but the database has read up to 8: the topic was made anew"
+        "milepost.events:1 ends at offset 7, but the database has read up to 8: the topic was recreated"
     )
     assert recorder.read_positions(TOPIC) == {0: 5, 1: 8}
 

@@ -381,7 +381,7 @@ class TestOneClearLine:
         line = self.said(fresh_settings, tmp_path)
 
         assert f"{fresh_settings.events_topic}:0" in line
-        assert "made anew" in line
+        assert "recreated" in line
 
     def test_a_bug_ends_the_process_with_its_traceback_and_the_event_is_read_again(
         self, sqlite_settings: Settings, tmp_path: Path
