@@ -11,7 +11,7 @@ from sqlalchemy import Engine, select
 from models.database.tables import programmes
 from models.domain.claims import DependencyKey
 from models.domain.events import catalogue_sort_key
-from models.domain.schedule import State, compute_schedule
+from models.domain.schedule import MilestoneStatus, State, compute_schedule
 from models.views.queries import MilestoneQuery, load_facts_for, query_transaction
 
 
@@ -52,25 +52,19 @@ def read_status(engine: Engine, query: MilestoneQuery) -> StatusReport:
     with query_transaction(engine) as connection:
         revisions = dict(connection.execute(select(programmes.c.programme, programmes.c.revision)).all())
         facts = load_facts_for(connection, query)
-    drawn = compute_schedule(facts, query.data_date)
-    standings = sorted(
-        (standing for standing in drawn.statuses if query.project in {None, standing.project}),
-        key=lambda standing: (standing.programme, standing.project, catalogue_sort_key(standing.milestone)),
+    schedule = compute_schedule(facts, query.data_date)
+    statuses = sorted(
+        (status for status in schedule.statuses if query.project in {None, status.project}),
+        key=lambda status: (status.programme, status.project, catalogue_sort_key(status.milestone)),
     )
-    rows = [
-        StatusRow(
-            **{
-                name: getattr(standing, name)
-                for name in StatusRow.__struct_fields__
-                if name not in {"driver", "revision"}
-            },
-            driver=str(standing.driver) if standing.driver else None,
-            revision=revisions.get(standing.programme, 0),
-        )
-        for standing in standings
-    ]
-    set_aside = [key for key in drawn.cyclic if query.project in {None, key.project, key.after_project}]
-    return StatusReport(query.data_date, rows, set_aside)
+    rows = [status_row(status, revisions.get(status.programme, 0)) for status in statuses]
+    cyclic = [key for key in schedule.cyclic if query.project in {None, key.project, key.after_project}]
+    return StatusReport(query.data_date, rows, cyclic)
+
+
+def status_row(status: MilestoneStatus, revision: int) -> StatusRow:
+    """Return a milestone's status as a row; the first fields of both are the same."""
+    return StatusRow(*status[:11], None if status.driver is None else str(status.driver), revision)
 
 
 def describe_cycle(dependency: DependencyKey) -> str:

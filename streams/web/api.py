@@ -1,57 +1,65 @@
-"""`GET /api/…`: what the pages show, for programs. The table of operations makes the routes and their description."""
+"""`GET /api/…`: the content of the pages as JSON. Routes and OpenAPI are made of one table of operations."""
 
 import json
 from collections.abc import Awaitable, Callable, Sequence
 from http import HTTPStatus
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 from aiohttp import web
 from msgspec import Struct
 
 from models.views.explanation import explanation_to_json
-from streams.web.dead_letters import DeadLetterCache
-from streams.web.pipeline_status import PipelineStatus
+from models.views.status import status_row
+from streams.web.pipeline_status import PipelineMonitor, PipelineSchema
 from streams.web.read_model import ProgrammeView, ReadModel
-from streams.web.responses import JSON, ResponseCache, encode_json, int_parameter, uncached_response
+from streams.web.responses import JSON, BadQuery, ResponseCache, encode_json, uncached_response
 from streams.web.schemas import (
     ErrorSchema,
     ExplanationSchema,
     ForecastChangeListSchema,
     MilestoneListSchema,
-    PipelineSchema,
     ProgrammeListSchema,
     ProgrammeSchema,
     SuccessorListSchema,
-    dead_letter_schema,
     forecast_change_schema,
-    next_page_url,
-    programme_list_schema,
     programme_schema,
-    status_row,
+    programme_summary_schema,
     successor_schema,
 )
 from streams.web.view_models import explain_milestone, read_gate_impact, read_programme_changes
 
-#: How many rows a page may have, and has unless asked otherwise.
-MAX_PAGE_SIZE, DEFAULT_PAGE_SIZE = 1000, 100
-MAX_PROGRAMMES_PAGE_SIZE: Final = 200
-MAX_PAGE_OFFSET: Final = 1_000_000_000
-
 
 class QueryParameter(NamedTuple):
-    """What a query may say."""
+    """An integer in the query."""
 
     name: str
     description: str
+    minimum: int
     maximum: int
     default: int | None = None
-    minimum: int = 0
+
+    def read(self, request: web.Request) -> int:
+        """Return the value in a request; 0 without a value and a default. Raises `BadQuery`."""
+        text = request.query.get(self.name)
+        if text is None:
+            return self.default or 0
+        is_number = text.isascii() and text.isdigit() and len(text) < len(str(1 << 63))
+        if not is_number or not self.minimum <= int(text) <= self.maximum:
+            raise BadQuery(text=f"{self.name} is a number from {self.minimum} to {self.maximum}.")
+        return int(text)
+
+
+OFFSET: Final = QueryParameter("offset", "Number of rows to skip.", 0, 1_000_000_000, 0)
+LIMIT: Final = QueryParameter("limit", "Largest number of rows to return.", 1, 1000, 100)
+PROGRAMMES_LIMIT: Final = LIMIT._replace(maximum=200, default=50)
+BEFORE: Final = QueryParameter("before", "Only rows with a lower number.", 1, 1 << 62)
 
 
 class Operation(NamedTuple):
-    """One thing that can be asked."""
+    """A GET operation of the API."""
 
+    operation_id: str
     path: str
     summary: str
     handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -59,175 +67,151 @@ class Operation(NamedTuple):
     query_parameters: Sequence[QueryParameter] = ()
 
 
-def page_parameters(
-    max_limit: int = MAX_PAGE_SIZE, default_limit: int = DEFAULT_PAGE_SIZE
-) -> tuple[QueryParameter, ...]:
-    """Return what the query of a list may say."""
-    return (
-        QueryParameter("offset", "How many to leave out first.", MAX_PAGE_OFFSET, 0),
-        QueryParameter("limit", "How many to return at most.", max_limit, default_limit, 1),
-    )
-
-
 class Api:
-    """The operations."""
+    """The operations and their handlers."""
 
-    def __init__(
-        self,
-        read_model: ReadModel,
-        response_cache: ResponseCache,
-        dead_letters: DeadLetterCache,
-        read_status: Callable[[], PipelineStatus],
-    ) -> None:
-        self._read_model, self._response_cache, self._dead_letters, self._read_status = (
-            read_model,
-            response_cache,
-            dead_letters,
-            read_status,
-        )
-        one, its = "/api/programmes/{programme}", "{project}/{milestone}"
-        lists = page_parameters()
+    def __init__(self, read_model: ReadModel, response_cache: ResponseCache, pipeline: PipelineMonitor) -> None:
+        self._read_model, self._response_cache, self._pipeline = read_model, response_cache, pipeline
+        programme, milestone, lists = "/api/programmes/{programme}", "{project}/{milestone}", (OFFSET, LIMIT)
         self.operations: Final = (
             Operation(
+                "programmes",
                 "/api/programmes",
-                "All programmes, as they were drawn last.",
+                "All programmes, as they were calculated last.",
                 self._programmes,
                 ProgrammeListSchema,
-                page_parameters(MAX_PROGRAMMES_PAGE_SIZE, 50),
+                (OFFSET, PROGRAMMES_LIMIT),
             ),
-            Operation(one, "One programme, as it stands today.", self._programme, ProgrammeSchema),
-            Operation(f"{one}/milestones", "How its milestones stand.", self._milestones, MilestoneListSchema, lists),
-            Operation(f"{one}/milestones/{its}", "Why a forecast is what it is.", self._why, ExplanationSchema),
-            Operation(f"{one}/gates/{its}", "Who waits for a milestone.", self._gate, SuccessorListSchema, lists),
+            Operation("programme", programme, "One programme today.", self._programme, ProgrammeSchema),
             Operation(
-                f"{one}/moves",
-                "Every forecast that an event moved, the newest first.",
-                self._moves,
-                ForecastChangeListSchema,
-                (
-                    QueryParameter("before", "Only those numbered below this.", 1 << 62, None, 1),
-                    QueryParameter("limit", "How many to return at most.", MAX_PAGE_SIZE, DEFAULT_PAGE_SIZE, 1),
-                ),
+                "milestones",
+                f"{programme}/milestones",
+                "The status of its milestones.",
+                self._milestones,
+                MilestoneListSchema,
+                lists,
             ),
-            Operation("/api/pipeline", "How this worker reads, records and draws.", self._ask_pipeline, PipelineSchema),
+            Operation(
+                "why",
+                f"{programme}/milestones/{milestone}",
+                "Why a forecast is what it is.",
+                self._explanation,
+                ExplanationSchema,
+            ),
+            Operation(
+                "gate",
+                f"{programme}/gates/{milestone}",
+                "The milestones that wait for a milestone.",
+                self._successors,
+                SuccessorListSchema,
+                lists,
+            ),
+            Operation(
+                "moves",
+                f"{programme}/moves",
+                "Every change of a forecast by an event, the newest first.",
+                self._changes,
+                ForecastChangeListSchema,
+                (BEFORE, LIMIT),
+            ),
+            Operation(
+                "ask_pipeline",
+                "/api/pipeline",
+                "The state of this worker's pipeline.",
+                self._pipeline_status,
+                PipelineSchema,
+            ),
         )
 
     async def _programmes(self, request: web.Request) -> web.Response:
-        offset, limit = _page_bounds(request, MAX_PROGRAMMES_PAGE_SIZE, 50)
-        turn = await self._read_model.get_version()
+        offset, limit = OFFSET.read(request), PROGRAMMES_LIMIT.read(request)
+        version = await self._read_model.get_version()
 
         async def render() -> bytes:
-            overview = await self._read_model.get_overview(turn, offset, limit)
-            return encode_json(
-                programme_list_schema(overview, next_page_url(request.path, offset, limit, overview.total))
-            )
+            overview = await self._read_model.get_overview(version, offset, limit)
+            rows = [programme_summary_schema(summary, overview) for summary in overview.programmes]
+            next_page = _next_page(request, offset, limit, overview.total)
+            return encode_json(ProgrammeListSchema(overview.total, next_page, rows))
 
-        return await self._response_cache.respond(request, JSON, f"all-{turn}", render)
+        return await self._response_cache.respond(request, JSON, f"all-{version}", render)
 
     async def _programme(self, request: web.Request) -> web.Response:
-        return await self._respond_for_programme(request, lambda seen: encode_json(programme_schema(seen)))
+        async def build(view: ProgrammeView) -> ProgrammeSchema:
+            return await self._read_model.run_in_executor(lambda: programme_schema(view))
+
+        return await self._respond(request, build)
 
     async def _milestones(self, request: web.Request) -> web.Response:
-        offset, limit = _page_bounds(request)
+        offset, limit = OFFSET.read(request), LIMIT.read(request)
 
-        def render(view: ProgrammeView) -> bytes:
-            total = len(view.statuses)
-            rows = [status_row(one, view.revision) for one in view.statuses[offset : offset + limit]]
-            following = next_page_url(request.path, offset, limit, total)
-            return encode_json(
-                MilestoneListSchema(view.programme, view.revision, view.schedule.data_date, total, following, rows)
+        async def build(view: ProgrammeView) -> MilestoneListSchema:
+            total, page = len(view.statuses), view.statuses[offset : offset + limit]
+            rows = await self._read_model.run_in_executor(lambda: [status_row(row, view.revision) for row in page])
+            next_page = _next_page(request, offset, limit, total)
+            return MilestoneListSchema(view.programme, view.revision, view.schedule.data_date, total, next_page, rows)
+
+        return await self._respond(request, build)
+
+    async def _explanation(self, request: web.Request) -> web.Response:
+        async def build(view: ProgrammeView) -> ExplanationSchema:
+            explanation = await explain_milestone(self._read_model, view, *milestone_in_path(request))
+            # Conversion through the schema guarantees that the response is as described.
+            return msgspec.convert(json.loads(explanation_to_json(explanation)), ExplanationSchema)
+
+        return await self._respond(request, build)
+
+    async def _successors(self, request: web.Request) -> web.Response:
+        offset, limit = OFFSET.read(request), LIMIT.read(request)
+
+        async def build(view: ProgrammeView) -> SuccessorListSchema:
+            impact = await read_gate_impact(self._read_model, view, *milestone_in_path(request))
+            total = len(impact.successors)
+            return SuccessorListSchema(
+                view.programme,
+                view.revision,
+                view.schedule.data_date,
+                status_row(impact.status, view.revision),
+                total,
+                _next_page(request, offset, limit, total),
+                [successor_schema(row, view.revision) for row in impact.successors[offset : offset + limit]],
             )
 
-        return await self._respond_for_programme(request, render)
+        return await self._respond(request, build)
 
-    async def _why(self, request: web.Request) -> web.Response:
-        seen = await self._programme_view(request)
+    async def _changes(self, request: web.Request) -> web.Response:
+        before, limit = BEFORE.read(request), LIMIT.read(request)
 
-        async def render() -> bytes:
-            found = await explain_milestone(self._read_model, seen, *_milestone_in_path(request))
-            # Through the schema, so that what is described is what is sent.
-            told: dict[str, Any] = json.loads(explanation_to_json(found))
-            return encode_json(msgspec.convert(told, ExplanationSchema))
+        async def build(view: ProgrammeView) -> ForecastChangeListSchema:
+            changes = await read_programme_changes(self._read_model, view.programme, before or None, limit)
+            has_more = len(changes) == limit and changes[-1].row.number > 1
+            next_page = f"{request.path}?before={changes[-1].row.number}&limit={limit}" if has_more else None
+            return ForecastChangeListSchema(view.programme, next_page, list(map(forecast_change_schema, changes)))
 
-        return await self._response_cache.respond(request, JSON, programme_etag(seen), render)
+        return await self._respond(request, build)
 
-    async def _gate(self, request: web.Request) -> web.Response:
-        seen, (offset, limit) = await self._programme_view(request), _page_bounds(request)
+    async def _pipeline_status(self, _request: web.Request) -> web.Response:
+        return uncached_response(encode_json(await self._pipeline.read()), JSON)
 
-        async def render() -> bytes:
-            blast = await read_gate_impact(self._read_model, seen, *_milestone_in_path(request))
-            total = len(blast.successors)
-            rows = [successor_schema(one, seen.revision) for one in blast.successors[offset : offset + limit]]
-            following = next_page_url(request.path, offset, limit, total)
-            gate = status_row(blast.status, seen.revision)
-            return encode_json(
-                SuccessorListSchema(
-                    seen.programme, seen.revision, seen.schedule.data_date, gate, total, following, rows
-                )
-            )
-
-        return await self._response_cache.respond(request, JSON, programme_etag(seen), render)
-
-    async def _moves(self, request: web.Request) -> web.Response:
-        seen = await self._programme_view(request)
-        limit = int_parameter(request, "limit", DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE, 1)
-        before = int_parameter(request, "before", 0, 1 << 62) or None
+    async def _respond(self, request: web.Request, build: Callable[[ProgrammeView], Awaitable[Struct]]) -> web.Response:
+        view = await self._read_model.get_programme(request.match_info["programme"])
 
         async def render() -> bytes:
-            reports = await read_programme_changes(self._read_model, seen.programme, before, limit)
-            more = len(reports) == limit and reports[-1].row.number > 1
-            following = f"{request.path}?before={reports[-1].row.number}&limit={limit}" if more else None
-            return encode_json(
-                ForecastChangeListSchema(
-                    seen.programme, following, [forecast_change_schema(report) for report in reports]
-                )
-            )
+            return encode_json(await build(view))
 
-        return await self._response_cache.respond(request, JSON, programme_etag(seen), render)
-
-    async def _ask_pipeline(self, _request: web.Request) -> web.Response:
-        found = await self._dead_letters.newest()
-        shown = PipelineSchema(
-            self._read_status(), [dead_letter_schema(letter) for letter in found.dead_letters], found.error or None
-        )
-        return uncached_response(encode_json(shown), JSON)
-
-    async def _programme_view(self, request: web.Request) -> ProgrammeView:
-        return await self._read_model.get_programme(request.match_info["programme"])
-
-    async def _respond_for_programme(
-        self, request: web.Request, render: Callable[[ProgrammeView], bytes]
-    ) -> web.Response:
-        seen = await self._programme_view(request)
-        return await self._response_cache.respond(
-            request, JSON, programme_etag(seen), lambda: self._read_model.run_in_executor(lambda: render(seen))
-        )
-
-
-def programme_etag(view: ProgrammeView) -> str:
-    """Return what names a programme as it is shown, with its history."""
-    drawn = (
-        f"{view.forecast_version.revision}-{view.forecast_version.data_date}"
-        if view.forecast_version is not None
-        else "new"
-    )
-    return f"{view.revision}-{drawn}-{view.schedule.data_date}"
+        return await self._response_cache.respond(request, JSON, view.etag, render)
 
 
 def json_error_response(_request: web.Request, status: HTTPStatus, message: str) -> web.Response:
-    """Return an error for programs."""
-    return web.Response(
-        body=encode_json(ErrorSchema(message)), status=status, content_type=JSON, headers={"Cache-Control": "no-store"}
-    )
+    """Return an error as JSON."""
+    response = uncached_response(encode_json(ErrorSchema(message)), JSON)
+    response.set_status(status)
+    return response
 
 
-def _page_bounds(
-    request: web.Request, max_limit: int = MAX_PAGE_SIZE, default_limit: int = DEFAULT_PAGE_SIZE
-) -> tuple[int, int]:
-    return int_parameter(request, "offset", 0, MAX_PAGE_OFFSET), int_parameter(
-        request, "limit", default_limit, max_limit, 1
-    )
-
-
-def _milestone_in_path(request: web.Request) -> tuple[str, str]:
+def milestone_in_path(request: web.Request) -> tuple[str, str]:
+    """Return the project and the milestone in a request's path."""
     return request.match_info["project"], request.match_info["milestone"]
+
+
+def _next_page(request: web.Request, offset: int, limit: int, total: int) -> str | None:
+    return f"{request.path}?offset={offset + limit}&limit={limit}" if offset + limit < total else None

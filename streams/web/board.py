@@ -14,10 +14,9 @@ from models.database.engine import make_engine
 from models.settings import Settings
 from streams.web import urls
 from streams.web.api import Api, json_error_response
-from streams.web.dead_letters import DeadLetterCache, ReadNewest
 from streams.web.openapi import build_openapi
 from streams.web.pages import HtmlPages
-from streams.web.pipeline_status import PipelineStatus, read_pipeline_status
+from streams.web.pipeline_status import PipelineMonitor, ReadNewest
 from streams.web.read_model import ReadModel
 from streams.web.responses import (
     JSON,
@@ -37,17 +36,14 @@ def create_board(settings: Settings, today: Callable[[], date], read_newest: Rea
     """Return a function that adds the board to a worker's web application; it opens nothing before that starts."""
 
     def add_board(application: web.Application, worker: WorkerProbes) -> None:
-        read_model, dead_letters = ReadModel(make_engine(settings.database), today), DeadLetterCache(read_newest)
+        read_model, pipeline = ReadModel(make_engine(settings.database), today), PipelineMonitor(worker, read_newest)
         response_cache = ResponseCache(read_model.run_in_executor)
         worker_paths = {resource.canonical for resource in application.router.resources()}
         static = application.router.add_static("/static", STATIC_DIR, append_version=True)
         static_urls = {path.name: str(static.url_for(filename=path.name)) for path in STATIC_DIR.iterdir()}
 
-        def read_status() -> PipelineStatus:
-            return read_pipeline_status(worker.registry, {**worker.liveness(), **worker.readiness()})
-
-        pages = HtmlPages(read_model, response_cache, static_urls, dead_letters, read_status)
-        api = Api(read_model, response_cache, dead_letters, read_status)
+        pages = HtmlPages(read_model, response_cache, pipeline, static_urls)
+        api = Api(read_model, response_cache, pipeline)
         description = build_openapi(api.operations)
 
         def error_response(request: web.Request, status: HTTPStatus, message: str) -> web.Response:
@@ -64,7 +60,7 @@ def create_board(settings: Settings, today: Callable[[], date], read_newest: Rea
             with suppress(asyncio.CancelledError):
                 await polling
             read_model.close()
-            dead_letters.close()
+            pipeline.close()
 
         async def end_subscriptions(_application: web.Application) -> None:
             read_model.change_feed.stop()

@@ -1,8 +1,8 @@
-"""What the database knows anew: one poll a second for all who look, none while nobody does.
+"""Polls the database once a second while any client is connected, and notifies subscribers of recalculated programmes.
 
-A notice says of which revision and day a programme is drawn now; whoever gets it asks for what it shows again. For
-a listener that is slow, notices of one programme collapse to the newest, so that none needs more room than there are
-programmes. A listener is told first how things are, so that nothing is missed between reading a page and listening.
+An update contains the revision and the data date of each recalculated programme; the client then requests the page
+again. For a slow subscriber, updates of one programme collapse to the newest, so that none needs more memory than there
+are programmes. The first update has the current state, so that no change is missed between a page and its subscription.
 """
 
 import asyncio
@@ -24,20 +24,20 @@ logger = logging.getLogger("milepost.board")
 
 POLL_INTERVAL_SECONDS: Final = 1.0
 
-#: Runs a reading off the event loop.
+#: Runs a query off the event loop.
 RunVersionQuery = Callable[[Callable[[Connection], dict[str, ForecastVersion]]], Awaitable[dict[str, ForecastVersion]]]
 
 
 class FeedUpdate(NamedTuple):
-    """What a listener has not been told yet."""
+    """What has changed since the last update of a subscriber."""
 
     forecast_versions: dict[str, ForecastVersion]
-    #: What names all programmes as they are drawn now; empty when that is no news.
+    #: Of all programmes together; empty in an update of one programme.
     version: str = ""
 
 
 class Subscriber:
-    """One that is told what was drawn anew: all of it, or what concerns one programme only."""
+    """Receives updates of all programmes, or of one."""
 
     def __init__(self, stopping: asyncio.Event, programme: str | None = None) -> None:
         self._programme = programme
@@ -45,11 +45,11 @@ class Subscriber:
         self._wakeup, self._stopping = asyncio.Event(), stopping
 
     def notify_initial(self, forecast_versions: Mapping[str, ForecastVersion], version: str) -> None:
-        """Have it told how things are: of all programmes no more than the name of that."""
+        """Add the current state to the next update: of all programmes only their common version."""
         self.notify({} if self._programme is None else forecast_versions, version)
 
     def notify(self, forecast_versions: Mapping[str, ForecastVersion], version: str) -> None:
-        """Have it told what concerns it of what is new."""
+        """Add changes to the next update."""
         if self._programme is None:
             self._pending = FeedUpdate({**self._pending.forecast_versions, **forecast_versions}, version)
         elif self._programme in forecast_versions:
@@ -59,11 +59,11 @@ class Subscriber:
         self._wakeup.set()
 
     def wake(self) -> None:
-        """Have it look whether there is anything to wait for."""
+        """Let `updates` check whether the service is stopping."""
         self._wakeup.set()
 
     async def updates(self, heartbeat_seconds: float) -> AsyncIterator[FeedUpdate]:
-        """Return what is new, as soon as there is something; nothing, every so many seconds; end with the service."""
+        """Yield updates as they come, and an empty one after each heartbeat interval without; end with the service."""
         while not self._stopping.is_set():
             try:
                 async with asyncio.timeout(heartbeat_seconds):
@@ -72,19 +72,19 @@ class Subscriber:
                 yield FeedUpdate({})
                 continue
             self._wakeup.clear()
-            new, self._pending = self._pending, FeedUpdate({})
-            if any(new):
-                yield new
+            update, self._pending = self._pending, FeedUpdate({})
+            if any(update):
+                yield update
 
 
 class ChangeFeed:
-    """Knows of what every programme is drawn, at most a second ago."""
+    """The version of every programme's stored forecasts, at most a second old."""
 
     def __init__(self, run_query: RunVersionQuery, clock: Callable[[], float] = time.monotonic) -> None:
         self._run_query, self._clock = run_query, clock
         self._forecast_versions: dict[str, ForecastVersion] = {}
         self._read_at = float("-inf")
-        #: Names what all programmes together are drawn of; empty before that was read.
+        #: Of all programmes together; empty before the first query.
         self.version = ""
         self._subscribers: set[Subscriber] = set()
         self._read_lock = asyncio.Lock()
@@ -93,11 +93,11 @@ class ChangeFeed:
 
     @property
     def subscriber_count(self) -> int:
-        """How many are told."""
+        """Number of connected subscribers."""
         return len(self._subscribers)
 
     async def get_forecast_versions(self) -> Mapping[str, ForecastVersion]:
-        """Return of what every programme is drawn; raises what the database raises."""
+        """Return the version of each programme; raises what the database raises."""
         async with self._read_lock:
             if self._clock() - self._read_at >= POLL_INTERVAL_SECONDS:
                 self._publish_changes(await self._run_query(read_forecast_versions))
@@ -105,47 +105,47 @@ class ChangeFeed:
         return self._forecast_versions
 
     def _publish_changes(self, forecast_versions: dict[str, ForecastVersion]) -> None:
-        new = {name: its for name, its in forecast_versions.items() if self._forecast_versions.get(name) != its}
-        if self.version and not new and len(forecast_versions) == len(self._forecast_versions):
+        if self.version and forecast_versions == self._forecast_versions:
             return
-        first = not self.version
+        is_first, previous = not self.version, self._forecast_versions
+        changed = {name: version for name, version in forecast_versions.items() if previous.get(name) != version}
         self._forecast_versions = forecast_versions
         self.version = blake2b(repr(sorted(forecast_versions.items())).encode(), digest_size=6).hexdigest()
-        for listener in self._subscribers:
-            (listener.notify_initial if first else listener.notify)(new, self.version)
+        for subscriber in self._subscribers:
+            (subscriber.notify_initial if is_first else subscriber.notify)(changed, self.version)
 
     @contextmanager
     def subscribe(self, programme: str | None = None) -> Iterator[Subscriber]:
-        """Give a listener that is told until the block ends: how things are known to be, then what is new."""
-        listener = Subscriber(self._stopping, programme)
+        """Subscribe to all programmes, or to one, until the block ends."""
+        subscriber = Subscriber(self._stopping, programme)
         if self.version:
-            listener.notify_initial(self._forecast_versions, self.version)
-        self._subscribers.add(listener)
+            subscriber.notify_initial(self._forecast_versions, self.version)
+        self._subscribers.add(subscriber)
         self._has_subscribers.set()
         try:
-            yield listener
+            yield subscriber
         finally:
-            self._subscribers.discard(listener)
+            self._subscribers.discard(subscriber)
             if not self._subscribers:
                 self._has_subscribers.clear()
 
     async def poll(self) -> None:
-        """Look again and again while anybody listens, until told to stop."""
+        """Poll while there are subscribers, until `stop`."""
         while not self._stopping.is_set():
             await self._has_subscribers.wait()
             try:
                 await self.get_forecast_versions()
             except (DatabaseError, SQLAlchemyError) as error:
                 if not self._is_failing:
-                    logger.warning("the board cannot see what is new: %s", one_line(error))
+                    logger.warning("the board cannot check for changes: %s", one_line(error))
                 self._is_failing = True
             else:
                 self._is_failing = False
             await asyncio.sleep(POLL_INTERVAL_SECONDS)
 
     def stop(self) -> None:
-        """Tell nobody any more, and have all who listen end."""
+        """End polling and all subscriptions."""
         self._stopping.set()
         self._has_subscribers.set()
-        for listener in self._subscribers:
-            listener.wake()
+        for subscriber in self._subscribers:
+            subscriber.wake()

@@ -1,4 +1,4 @@
-"""The description of the API, made of the operations it has and of the classes it answers with."""
+"""The OpenAPI document, made of the API's operations and response schemas."""
 
 import re
 from collections.abc import Sequence
@@ -16,58 +16,59 @@ from streams.web.schemas import ErrorSchema, ProgrammeUpdateSchema, VersionSchem
 _REF_TEMPLATE: Final = "#/components/schemas/{name}"
 _SLUG_SCHEMA: Final = {"type": "string", "pattern": f"^{SLUG_PATTERN}$"}
 _ETAG_HEADER: Final = {
-    "description": "Names what is sent: send it as If-None-Match to be told when nothing is new.",
+    "description": "Identifies the content: send it as If-None-Match to receive only changes.",
     "schema": {"type": "string"},
 }
 _ERROR_DESCRIPTIONS: Final = {
-    "400": "The question cannot be answered as it is put.",
-    "404": "There is no such thing.",
-    "503": "The database does not answer, or too many are asking.",
+    "400": "The query is invalid.",
+    "404": "The resource does not exist.",
+    "503": "The database does not answer, or there are too many requests.",
 }
 
 
 def build_openapi(operations: Sequence[Operation]) -> bytes:
     """Return the OpenAPI document, as JSON."""
-    types: list[type[Struct]] = [
-        *(operation.response_schema for operation in operations),
-        ErrorSchema,
-        ProgrammeUpdateSchema,
-        VersionSchema,
-    ]
-    schemas, components = msgspec.json.schema_components(types, ref_template=_REF_TEMPLATE)
-    answered = dict(zip((kind.__name__ for kind in types), schemas, strict=True))
-    paths: dict[str, Any] = {one.path: {"get": _operation_object(one, answered)} for one in operations}
-    paths[urls.STREAM_PATH] = {"get": _stream_path_item(answered)}
+    types: list[type[Struct]] = [operation.response_schema for operation in operations]
+    types += [ErrorSchema, ProgrammeUpdateSchema, VersionSchema]
+    references, components = msgspec.json.schema_components(types, ref_template=_REF_TEMPLATE)
+    schemas = dict(zip(types, references, strict=True))
+    errors = {
+        status: {"description": description, "content": {"application/json": {"schema": schemas[ErrorSchema]}}}
+        for status, description in _ERROR_DESCRIPTIONS.items()
+    }
     document = {
         "openapi": "3.1.0",
         "info": {
             "title": "Milepost",
             "version": version("milepost"),
-            "description": "How milestones stand, why, and who waits for whom. Everything is read; nothing is written.",
+            "description": "The status of milestones, its reasons, and what waits for what. All operations only read.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
-        "paths": paths,
+        "paths": {
+            **{operation.path: {"get": _operation_object(operation, schemas, errors)} for operation in operations},
+            urls.STREAM_PATH: {"get": _stream_operation_object(schemas, errors)},
+        },
         "components": {"schemas": components},
     }
     return msgspec.json.format(msgspec.json.encode(document), indent=1)
 
 
-def _operation_object(operation: Operation, schemas: dict[str, Any]) -> dict[str, Any]:
+def _operation_object(operation: Operation, schemas: dict[type[Struct], Any], errors: dict[str, Any]) -> dict[str, Any]:
     names = re.findall(r"{(\w+)}", operation.path)
     path = [{"name": name, "in": "path", "required": True, "schema": _SLUG_SCHEMA} for name in names]
     ok: dict[str, Any] = {
         "description": (operation.response_schema.__doc__ or "").strip(),
-        "content": {"application/json": {"schema": schemas[operation.response_schema.__name__]}},
+        "content": {"application/json": {"schema": schemas[operation.response_schema]}},
     }
-    answers: dict[str, Any] = {"200": ok}
+    responses: dict[str, Any] = {"200": ok}
     if operation.path != "/api/pipeline":
         ok["headers"] = {"ETag": _ETAG_HEADER}
-        answers["304"] = {"description": "Nothing is new."}
+        responses["304"] = {"description": "The content has not changed."}
     return {
-        "operationId": operation.handler.__name__.strip("_"),
+        "operationId": operation.operation_id,
         "summary": operation.summary,
         "parameters": [*path, *map(_parameter_object, operation.query_parameters)],
-        "responses": answers | _error_responses(schemas),
+        "responses": responses | errors,
     }
 
 
@@ -78,37 +79,23 @@ def _parameter_object(parameter: QueryParameter) -> dict[str, Any]:
     return {"name": parameter.name, "in": "query", "description": parameter.description, "schema": schema}
 
 
-def _stream_path_item(schemas: dict[str, Any]) -> dict[str, Any]:
+def _stream_operation_object(schemas: dict[type[Struct], Any], errors: dict[str, Any]) -> dict[str, Any]:
+    programme = {"name": "programme", "in": "query", "schema": {"type": "string"}}
+    notice = {"anyOf": [schemas[ProgrammeUpdateSchema], schemas[VersionSchema]]}
     return {
         "operationId": "stream",
-        "summary": "Server-sent events: one of the type `drawn` for each programme that is drawn anew.",
+        "summary": "Server-sent events: one of the type `drawn` for each recalculated programme.",
         "parameters": [
-            {
-                "name": "programme",
-                "in": "query",
-                "description": "Tell of this one only, first of what it is drawn now.",
-                "schema": {"type": "string"},
-            }
+            {**programme, "description": "Only notices of this programme; the first has its current version."}
         ],
         "responses": {
             "200": {
                 "description": (
-                    "Goes on until either side ends it; a comment every few seconds shows that it lives. Asked for all"
-                    " programmes, one of the type `turn` names, first and after any change, what all are drawn of."
+                    "Continues until either side ends it; a comment every few seconds keeps the connection open. For"
+                    " all programmes, an event of the type `turn` has their version, first and after every change."
                 ),
-                "content": {
-                    "text/event-stream": {
-                        "schema": {"anyOf": [schemas[ProgrammeUpdateSchema.__name__], schemas[VersionSchema.__name__]]}
-                    }
-                },
+                "content": {"text/event-stream": {"schema": notice}},
             }
         }
-        | _error_responses(schemas),
-    }
-
-
-def _error_responses(schemas: dict[str, Any]) -> dict[str, Any]:
-    return {
-        status: {"description": what, "content": {"application/json": {"schema": schemas[ErrorSchema.__name__]}}}
-        for status, what in _ERROR_DESCRIPTIONS.items()
+        | errors,
     }

@@ -174,13 +174,3 @@ async def add_security_headers(_request: web.Request, response: web.StreamRespon
 def encode_json(value: object) -> bytes:
     """Return a value as JSON."""
     return msgspec.json.encode(value)
-
-
-def int_parameter(request: web.Request, name: str, default: int, maximum: int, minimum: int = 0) -> int:
-    """Return a number in the query; raises `BadQuery`."""
-    text = request.query.get(name)
-    if text is None:
-        return default
-    if not (text.isascii() and text.isdigit() and len(text) < len(str(1 << 63)) and minimum <= int(text) <= maximum):
-        raise BadQuery(text=f"{name} is a number from {minimum} to {maximum}.")
-    return int(text)

@@ -1,28 +1,29 @@
-"""What the API answers with: the fields of `milepost status --json` and its kind, in pages.
+"""JSON schemas of the API; `openapi.json` is made of these classes.
 
-These classes are the schema too: `openapi.json` is made of them.
+A milestone has the fields of `milepost status --json`.
 """
-# What was read, as the API tells it.
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
-from typing import Any, Final
+from typing import Final
 
 from msgspec import Struct, field
 
 from models.database.queries import DatedHistoryRow, ProgrammeSummary
-from models.domain.dead_letters import DeadLetter
 from models.domain.events import Money
 from models.domain.impact import DelayRoot, MilestoneSummary, Successor
 from models.domain.schedule import MilestoneStatus, State
 from models.domain.timestamps import instant_from_epoch_ms
-from models.views.status import StatusRow
-from streams.web.pipeline_status import PipelineStatus
+from models.views.status import StatusRow, status_row
 from streams.web.read_model import Overview, ProgrammeView
+
+#: Delay roots of one programme, and delayed milestones of one root, in a response; the counts include all of them.
+MAX_DELAY_ITEMS: Final = 50
 
 
 class MilestoneSummarySchema(Struct, frozen=True):
-    """A milestone whose date a gate sets."""
+    """A milestone of a delay."""
 
     project: str
     milestone: str
@@ -33,33 +34,33 @@ class MilestoneSummarySchema(Struct, frozen=True):
 
 
 class DelayRootSchema(Struct, frozen=True):
-    """A gate at the root of what is late."""
+    """A gate that delays other milestones."""
 
     gate: MilestoneSummarySchema
-    #: How many it holds up, directly or through others, and how many of them are late.
+    #: Milestones that it drives, directly or through others, and how many of them are late.
     held_count: int
     late_count: int
-    #: The first of them, those that slipped most at the head.
+    #: The first of them, ordered by slip.
     held: Sequence[MilestoneSummarySchema]
 
 
 class ProgrammeSummarySchema(Struct, frozen=True):
-    """A programme from afar, as it was drawn last."""
+    """A programme in the overview, as it was calculated last."""
 
     programme: str
     name: str | None
     revision: int
     data_date: date
-    #: Milestones by state.
+    #: Number of milestones by state.
     states: Mapping[State, int]
     hold_ups: Sequence[DelayRootSchema]
 
 
 class ProgrammeListSchema(Struct, frozen=True):
-    """A page of programmes, those with the most that is late first."""
+    """A page of programmes, ordered by their number of late milestones."""
 
     total: int
-    #: Where the next page is; none behind the last.
+    #: Path of the next page; null on the last.
     next: str | None
     programmes: Sequence[ProgrammeSummarySchema]
 
@@ -74,7 +75,7 @@ class CyclicDependencySchema(Struct, frozen=True):
 
 
 class ProgrammeSchema(Struct, frozen=True):
-    """A programme, as its events say it stands today."""
+    """A programme on the data date."""
 
     programme: str
     name: str | None
@@ -102,15 +103,15 @@ class SuccessorSchema(Struct, frozen=True):
     """A milestone that waits for a gate."""
 
     milestone: StatusRow
-    #: The one it waits for on the way from the gate, and how long after that it comes at least.
+    #: Its predecessor on the way from the gate, and the lag between the two.
     after: str
     lag_days: int
-    #: By how many days the gate may come later before this moves; none when it never would.
+    #: Days by which the gate may slip before this milestone moves; null when it never moves.
     slack_days: int | None
 
 
 class SuccessorListSchema(Struct, frozen=True):
-    """A gate, and a page of who waits for it: those who would move first at the head."""
+    """A gate, and a page of the milestones that wait for it, ordered by slack."""
 
     programme: str
     revision: int
@@ -122,7 +123,7 @@ class SuccessorListSchema(Struct, frozen=True):
 
 
 class CauseSchema(Struct, frozen=True):
-    """The event behind something, and when it was said; none when the ledger does not hold it."""
+    """The event that caused a change; its time is null when the ledger does not contain it."""
 
     source: str
     id: str
@@ -130,13 +131,13 @@ class CauseSchema(Struct, frozen=True):
 
 
 class ForecastChangeSchema(Struct, frozen=True):
-    """A forecast that an event moved, or a milestone that it achieved."""
+    """A change of a forecast, or an achievement."""
 
     number: int
     project: str
     milestone: str
     revision: int
-    noted: str
+    recorded_at: str = field(name="noted")
     previous: date | None = field(name="from")
     current: date | None = field(name="to")
     slip_days: int | None
@@ -146,7 +147,7 @@ class ForecastChangeSchema(Struct, frozen=True):
 
 
 class ForecastChangeListSchema(Struct, frozen=True):
-    """A page of moves, the newest first."""
+    """A page of forecast changes, the newest first."""
 
     programme: str
     next: str | None
@@ -154,7 +155,7 @@ class ForecastChangeListSchema(Struct, frozen=True):
 
 
 class EvidenceSchema(Struct, frozen=True):
-    """A claim that counts, and as what."""
+    """A claim that counts, and its role."""
 
     role: str
     type: str | None
@@ -169,7 +170,7 @@ class EvidenceSchema(Struct, frozen=True):
 
 
 class IgnoredPredecessorSchema(Struct, frozen=True):
-    """A predecessor that has no say."""
+    """A predecessor that is ignored, and why."""
 
     project: str
     milestone: str
@@ -192,7 +193,7 @@ class ChainLinkSchema(Struct, frozen=True):
 
 
 class ExplanationSchema(Struct, frozen=True):
-    """Why a forecast is what it is, as `milepost explain --json` has it."""
+    """Why a forecast is what it is; the same as `milepost explain --json`."""
 
     programme: str
     project: str
@@ -206,29 +207,8 @@ class ExplanationSchema(Struct, frozen=True):
     chain: Sequence[ChainLinkSchema]
 
 
-class DeadLetterSchema(Struct, frozen=True):
-    """A dead letter; `milepost dead-letters show KEY` has all of it."""
-
-    key: str
-    reason: str
-    detail: str
-    topic: str
-    partition: int | None
-    offset: int | None
-    source: str | None
-
-
-class PipelineSchema(Struct, frozen=True):
-    """How reading, recording and drawing go in this worker, and the newest of the rejected."""
-
-    pipeline: PipelineStatus
-    letters: Sequence[DeadLetterSchema]
-    #: Why the letters cannot be told; none when they can.
-    letters_unknown: str | None
-
-
 class ProgrammeUpdateSchema(Struct, frozen=True):
-    """What the stream sends when a programme is drawn anew."""
+    """A notice of the stream: a programme was recalculated."""
 
     programme: str
     revision: int
@@ -236,9 +216,9 @@ class ProgrammeUpdateSchema(Struct, frozen=True):
 
 
 class VersionSchema(Struct, frozen=True):
-    """What the stream of all programmes sends when any is drawn anew: a name of what they are drawn of together."""
+    """A notice of the stream of all programmes: the version of all of them together."""
 
-    turn: str
+    version: str = field(name="turn")
 
 
 class ErrorSchema(Struct, frozen=True):
@@ -247,122 +227,73 @@ class ErrorSchema(Struct, frozen=True):
     error: str
 
 
-#: Of one programme, how many hold-ups are told, and of each of them how many that it holds up; counts say how many
-#: there are.
-MAX_DELAY_ITEMS: Final = 50
-
-
-def status_row(status: MilestoneStatus, revision: int) -> StatusRow:
-    """Return a standing as `milepost status --json` has it."""
-    own: dict[str, Any] = {
-        name: getattr(status, name) for name in StatusRow.__struct_fields__ if name not in {"driver", "revision"}
-    }
-    return StatusRow(**own, driver=None if status.driver is None else str(status.driver), revision=revision)
-
-
 def count_states(statuses: Iterable[MilestoneStatus]) -> dict[State, int]:
-    """Return how many there are of each state, in the states' order."""
-    found = dict.fromkeys(State, 0)
-    for standing in statuses:
-        found[standing.state] += 1
-    return {state: number for state, number in found.items() if number}
+    """Return the number of milestones by state, in the order of `State`; states without milestones are omitted."""
+    counts = Counter(status.state for status in statuses)
+    return {state: counts[state] for state in State if counts[state]}
 
 
-def delay_root_schema(root: DelayRoot) -> DelayRootSchema:
-    """Return a hold-up, bounded."""
-    return DelayRootSchema(
-        _milestone_summary_schema(root.gate),
-        len(root.driven),
-        root.late_count,
-        [_milestone_summary_schema(stand) for stand in root.driven[:MAX_DELAY_ITEMS]],
-    )
+def delay_root_schemas(roots: Sequence[DelayRoot]) -> list[DelayRootSchema]:
+    """Return the first delay roots with the first of their milestones."""
+    return [
+        DelayRootSchema(
+            _milestone_summary_schema(root.gate),
+            len(root.driven),
+            root.late_count,
+            list(map(_milestone_summary_schema, root.driven[:MAX_DELAY_ITEMS])),
+        )
+        for root in roots[:MAX_DELAY_ITEMS]
+    ]
 
 
-def _milestone_summary_schema(status: MilestoneSummary) -> MilestoneSummarySchema:
-    return MilestoneSummarySchema(*status.name, status.baseline, status.forecast, status.slip_days, status.state)
+def _milestone_summary_schema(summary: MilestoneSummary) -> MilestoneSummarySchema:
+    return MilestoneSummarySchema(*summary.name, summary.baseline, summary.forecast, summary.slip_days, summary.state)
 
 
-def programme_list_schema(overview: Overview, next_url: str | None) -> ProgrammeListSchema:
-    """Return a page of programmes."""
-    return ProgrammeListSchema(
-        overview.total, next_url, [_programme_summary_schema(one, overview) for one in overview.programmes]
-    )
-
-
-def _programme_summary_schema(summary: ProgrammeSummary, overview: Overview) -> ProgrammeSummarySchema:
-    name = summary.programme
-    found = [delay_root_schema(each) for each in overview.delay_roots[name][:MAX_DELAY_ITEMS]]
+def programme_summary_schema(summary: ProgrammeSummary, overview: Overview) -> ProgrammeSummarySchema:
+    """Return a programme of the overview."""
+    name, roots = overview.titles.get(summary.programme), overview.delay_roots[summary.programme]
     return ProgrammeSummarySchema(
-        name,
-        overview.titles.get(name),
-        summary.forecast_version.revision,
-        summary.forecast_version.data_date,
-        summary.counts,
-        found,
+        summary.programme, name, *summary.forecast_version, summary.counts, delay_root_schemas(roots)
     )
 
 
 def programme_schema(view: ProgrammeView) -> ProgrammeSchema:
     """Return a programme."""
-    known = view.facts.programmes.get(view.programme)
-    name, investment, jobs = (
-        None if known is None or (register := getattr(known, field_name)) is None else register.value
-        for field_name in ("name", "investment", "jobs")
-    )
+    registration = view.registration
     return ProgrammeSchema(
         view.programme,
-        name,
+        registration.name.value if registration.name else None,
         view.revision,
         view.schedule.data_date,
-        investment,
-        jobs,
+        registration.investment.value if registration.investment else None,
+        registration.jobs.value if registration.jobs else None,
         count_states(view.statuses),
-        [delay_root_schema(one) for one in view.delay_roots[:MAX_DELAY_ITEMS]],
+        delay_root_schemas(view.delay_roots),
         [CyclicDependencySchema(*key[1:]) for key in view.schedule.cyclic[:MAX_DELAY_ITEMS]],
     )
 
 
 def successor_schema(successor: Successor, revision: int) -> SuccessorSchema:
-    """Return who waits."""
+    """Return a milestone that waits for a gate."""
     return SuccessorSchema(
         status_row(successor.status, revision), str(successor.predecessor), successor.lag_days, successor.slack_days
     )
 
 
-def forecast_change_schema(report: DatedHistoryRow) -> ForecastChangeSchema:
+def forecast_change_schema(change: DatedHistoryRow) -> ForecastChangeSchema:
     """Return a row of the history."""
-    noted = report.row
+    row, claimed_at = change
     return ForecastChangeSchema(
-        number=noted.number,
-        project=noted.project,
-        milestone=noted.milestone,
-        revision=noted.revision,
-        noted=f"{instant_from_epoch_ms(noted.recorded_ms)}Z",
-        previous=noted.previous,
-        current=noted.current,
-        slip_days=noted.slip_days,
-        state=State(noted.state),
-        driver=noted.driver,
-        cause=CauseSchema(
-            noted.cause_source, noted.cause_id, None if report.claimed_at is None else f"{report.claimed_at}Z"
-        ),
+        number=row.number,
+        project=row.project,
+        milestone=row.milestone,
+        revision=row.revision,
+        recorded_at=f"{instant_from_epoch_ms(row.recorded_ms)}Z",
+        previous=row.previous,
+        current=row.current,
+        slip_days=row.slip_days,
+        state=State(row.state),
+        driver=row.driver,
+        cause=CauseSchema(row.cause_source, row.cause_id, None if claimed_at is None else f"{claimed_at}Z"),
     )
-
-
-def dead_letter_schema(dead_letter: DeadLetter) -> DeadLetterSchema:
-    """Return a dead letter without what it carries; a key that is no text is spelled out."""
-    key = dead_letter.key.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    return DeadLetterSchema(
-        key,
-        dead_letter.reason,
-        dead_letter.detail,
-        dead_letter.topic,
-        dead_letter.partition,
-        dead_letter.offset,
-        dead_letter.source,
-    )
-
-
-def next_page_url(path: str, offset: int, limit: int, total: int) -> str | None:
-    """Return the address of the next page; none behind the last."""
-    return f"{path}?offset={offset + limit}&limit={limit}" if offset + limit < total else None

@@ -1,7 +1,8 @@
-"""`GET /api/stream`: server-sent events, one small notice for each programme that is drawn anew.
+"""`GET /api/stream`: a server-sent event for each recalculated programme.
 
-Asked for one `programme`, it tells of that one only, and first of what it is drawn now. Asked for all, it names, first
-and with all that is drawn anew, what all are drawn of: whoever shows that already has nothing to ask for.
+With the query parameter `programme`, the stream contains the notices of this programme, first its current version.
+Without it, the stream also contains the version of all programmes, first and after every change: a client that shows
+this version need not request anything.
 """
 
 from contextlib import suppress
@@ -15,37 +16,37 @@ from streams.web.responses import ErrorResponder, encode_json
 from streams.web.schemas import ProgrammeUpdateSchema, VersionSchema
 
 MAX_SUBSCRIBERS: Final = 200
-#: A line now and then keeps proxies from closing what they take for dead, and finds out who has gone.
+#: A comment now and then keeps proxies from closing an idle connection, and detects clients that are gone.
 SSE_HEARTBEAT_SECONDS: Final = 15.0
 _RETRY_FIELD: Final = b"retry: 2000\n\n"
+_HEARTBEAT: Final = b": here\n\n"
 
 
 class EventStream:
-    """Tells all who listen."""
+    """The handler of the stream."""
 
     def __init__(self, change_feed: ChangeFeed, error_response: ErrorResponder) -> None:
         self._change_feed, self._error_response = change_feed, error_response
 
     async def serve(self, request: web.Request) -> web.StreamResponse:
-        """Tell until the other side, or the worker, ends it."""
+        """Send updates until the client disconnects or the worker stops."""
         if self._change_feed.subscriber_count >= MAX_SUBSCRIBERS:
             return self._error_response(request, HTTPStatus.SERVICE_UNAVAILABLE, "Too many are listening at once.")
         headers = {hdrs.CONTENT_TYPE: "text/event-stream", hdrs.CACHE_CONTROL: "no-store", "X-Accel-Buffering": "no"}
         response = web.StreamResponse(headers=headers)
-        with self._change_feed.subscribe(request.query.get("programme")) as listener, suppress(ConnectionError):
+        with self._change_feed.subscribe(request.query.get("programme")) as subscriber, suppress(ConnectionError):
             await response.prepare(request)
             await response.write(_RETRY_FIELD)
-            async for news in listener.updates(SSE_HEARTBEAT_SECONDS):
-                await response.write(_encode_sse(news) or b": here\n\n")
+            async for update in subscriber.updates(SSE_HEARTBEAT_SECONDS):
+                await response.write(_encode_sse(update) or _HEARTBEAT)
         return response
 
 
 def _encode_sse(update: FeedUpdate) -> bytes:
-    """Return news as events."""
-    told = [
-        (b"drawn", encode_json(ProgrammeUpdateSchema(name, its.revision, its.data_date)))
-        for name, its in sorted(update.forecast_versions.items())
+    events = [
+        (b"drawn", encode_json(ProgrammeUpdateSchema(programme, *version)))
+        for programme, version in sorted(update.forecast_versions.items())
     ]
     if update.version:
-        told.append((b"turn", encode_json(VersionSchema(update.version))))
-    return b"".join(b"event: %b\ndata: %b\n\n" % each for each in told)
+        events.append((b"turn", encode_json(VersionSchema(update.version))))
+    return b"".join(b"event: %b\ndata: %b\n\n" % event for event in events)

@@ -1,74 +1,65 @@
-"""How pages word what they show; and text nobody vouches for, made harmless."""
+"""The Jinja environment: filters that format values, and make untrusted text harmless."""
 
 import json
 from collections.abc import Mapping
 from datetime import UTC, date, datetime
-from typing import Any
+from typing import Final
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from models.domain.events import Money
 from models.domain.schedule import MilestoneRef, State
 from models.text import printable
 from streams.web import urls
 
-MINUS_SIGN = "\N{MINUS SIGN}"
+_MINUS_SIGN: Final = "\N{MINUS SIGN}"
 
 
 def day_markup(value: date | None) -> Markup:
-    """Return a day as people read it, and as programs do."""
+    """Return a day for people and for programs."""
     if value is None:
         return Markup('<span class="none">\N{EN DASH}</span>')
-    return Markup('<time datetime="{}">{}</time>').format(value.isoformat(), format_day(value))
-
-
-def format_day(value: date | None) -> str:
-    """Return a day as people read it."""
-    return "no date" if value is None else f"{value.day} {value:%b} {value.year}"
+    return Markup('<time datetime="{}">{} {:%b} {}</time>').format(value.isoformat(), value.day, value, value.year)
 
 
 def moment_markup(seconds: float | None) -> Markup:
-    """Return a moment, given in seconds since the epoch, as people read it."""
+    """Return a time in seconds since the epoch, for people and for programs."""
     if seconds is None:
         return day_markup(None)
-    at = datetime.fromtimestamp(seconds, UTC)
-    text = f"{format_day(at.date())}, {at:%H:%M:%S}"
-    return Markup('<time datetime="{}">{}</time>').format(at.isoformat(timespec="seconds"), text)
+    time = datetime.fromtimestamp(seconds, UTC)
+    text = f"{time.day} {time:%b} {time.year}, {time:%H:%M:%S}"
+    return Markup('<time datetime="{}">{}</time>').format(time.isoformat(timespec="seconds"), text)
 
 
 def format_signed_days(days: int | None) -> str:
-    """Return so many days, late with a plus, early with a minus."""
+    """Return a number of days with its sign; late is positive."""
     if days is None:
         return "\N{EN DASH}"
-    return f"{'+' if days > 0 else MINUS_SIGN if days < 0 else ''}{abs(days):,} d"
-
-
-def format_days(number: int) -> str:
-    """Return so many days in words."""
-    return f"{number:,} day" if abs(number) == 1 else f"{number:,} days"
+    return f"{'+' if days > 0 else _MINUS_SIGN if days < 0 else ''}{abs(days):,} d"
 
 
 def format_count(number: int, singular: str, plural: str = "") -> str:
-    """Return so many of something in words."""
-    return f"{number:,} {singular if number == 1 else plural or singular + 's'}"
+    """Return a number with its noun."""
+    return f"{number:,} {singular if abs(number) == 1 else plural or singular + 's'}"
 
 
 def untrusted(text: str | None) -> Markup:
-    """Return text from outside: nothing in it turns the direction of what stands around it, or is taken for markup."""
+    """Return text from outside: escaped, and isolated so that it cannot change the direction of the text around it."""
     return Markup("") if text is None else Markup("<bdi>{}</bdi>").format(printable(text))
 
 
 def milestone_markup(milestone: MilestoneRef) -> Markup:
-    """Return a milestone's name, so that it may break where its parts meet."""
+    """Return a milestone's name, which may be broken between its parts."""
     return Markup("{}<wbr>/<wbr>{}").format(milestone.project, milestone.milestone)
 
 
-def format_money(amount: Any) -> str:  # noqa: ANN401 - `Money`, or what a template has of it
-    """Return an amount as people read it."""
+def format_money(money: Money) -> str:
+    """Return an amount of money."""
     for size, word in ((1e9, "billion"), (1e6, "million")):
-        if amount.amount >= size:
-            return f"{amount.currency} {amount.amount / size:,.4g} {word}"
-    return f"{amount.currency} {amount.amount:,.2f}"
+        if money.amount >= size:
+            return f"{money.currency} {money.amount / size:,.4g} {word}"
+    return f"{money.currency} {money.amount:,.2f}"
 
 
 def to_json(value: object) -> str:
@@ -77,7 +68,7 @@ def to_json(value: object) -> str:
 
 
 def create_environment(static_urls: Mapping[str, str]) -> Environment:
-    """Return the templates; whatever a page shows is escaped unless it was made here."""
+    """Return the environment of the templates; every value is escaped unless a filter above made it."""
     environment = Environment(
         loader=PackageLoader("streams.web"),
         autoescape=True,
@@ -90,7 +81,6 @@ def create_environment(static_urls: Mapping[str, str]) -> Environment:
         "day": day_markup,
         "moment": moment_markup,
         "signed": format_signed_days,
-        "days": format_days,
         "pluralize": format_count,
         "untrusted": untrusted,
         "milestone_name": milestone_markup,

@@ -1,8 +1,4 @@
-"""Where everything is: the addresses of pages and of the API, names as quoted parts of a path.
-
-A milestone always has a project (contract, section 1: only a registration's subject is a programme alone), so the two
-parts behind `milestones/` and `gates/` are never one.
-"""
+"""Paths of the pages and of the API. A milestone always has a project, so its path always has two parts."""
 
 from urllib.parse import quote
 
@@ -15,24 +11,20 @@ PIPELINE_PATH = "/pipeline"
 
 
 def programme_url(programme: str) -> str:
-    """Return the address of a programme's timeline."""
+    """Return the path of a programme's timeline."""
     return f"/programmes/{quote(programme, safe='')}"
 
 
 def trend_url(programme: str) -> str:
-    """Return the address of a programme's trend."""
+    """Return the path of a programme's trend."""
     return f"{programme_url(programme)}/trend"
 
 
-def milestone_url(programme: str, milestone: MilestoneRef) -> str:
-    """Return the address of why a milestone's forecast is what it is."""
-    return f"{programme_url(programme)}/milestones/{_milestone_path(milestone)}"
+def milestone_url(programme: str, milestone: MilestoneRef, view: str = "milestones") -> str:
+    """Return the path of the explanation of a milestone's forecast."""
+    return "/".join([programme_url(programme), view, *(quote(part, safe="") for part in milestone)])
 
 
 def gate_url(programme: str, milestone: MilestoneRef) -> str:
-    """Return the address of who waits for a milestone."""
-    return f"{programme_url(programme)}/gates/{_milestone_path(milestone)}"
-
-
-def _milestone_path(milestone: MilestoneRef) -> str:
-    return "/".join(quote(part, safe="") for part in milestone)
+    """Return the path of the milestones that wait for a milestone."""
+    return milestone_url(programme, milestone, "gates")

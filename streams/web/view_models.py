@@ -1,5 +1,4 @@
-"""What the pages and the API both show of one milestone: why, who waits for it, and what was forecast when."""
-# What the pages show, put the way their templates and charts take it.
+"""View models: what pages and API show of a milestone, in the form that templates and charts need."""
 
 from collections.abc import Sequence
 from itertools import groupby
@@ -7,7 +6,7 @@ from typing import Any, Final, NamedTuple
 
 from sqlalchemy import Connection
 
-from models.database.ledger import read_events
+from models.database.ledger import EventKey, read_events
 from models.database.queries import (
     DatedHistoryRow,
     TrendPoint,
@@ -16,7 +15,7 @@ from models.database.queries import (
     read_programme_history,
     trend_line,
 )
-from models.domain.claims import MilestoneClaims, MilestoneKey, ProjectClaims, ProjectKey
+from models.domain.claims import MilestoneClaims, MilestoneKey
 from models.domain.explanation import Evidence, explain_forecast
 from models.domain.forecast_changes import HistoryRow
 from models.domain.impact import Successor, successors_of
@@ -25,14 +24,14 @@ from models.domain.timestamps import day_of, parse_stamp
 from models.views.explanation import TEXT_FIELDS, Explanation, data_field, event_key_of, event_summary
 from models.views.queries import MilestoneQuery
 from streams.web.read_model import NotFoundError, ProgrammeView, ReadModel
-from streams.web.schemas import count_states
 
-#: Of a milestone's history, how much is drawn.
+#: The newest rows of a milestone's history that a trend line contains.
 MAX_HISTORY_ROWS: Final = 500
-#: How many rows of the history one drawing is looked for in.
+#: History rows after a gate's in which changes by the same event are searched.
 MAX_CHANGES_PER_RUN: Final = 5_000
-#: How many lines a trend shows at once: more cannot be told apart.
+#: More lines cannot be told apart.
 MAX_TREND_LINES: Final = 8
+MAX_SLIP_BARS: Final = 40
 
 
 class TrendLine(NamedTuple):
@@ -43,14 +42,14 @@ class TrendLine(NamedTuple):
 
 
 class LastForecastChange(NamedTuple):
-    """How a gate moved last, and by how many days others moved with it."""
+    """The last change of a gate's forecast, and the days by which the same event moved others."""
 
     change: DatedHistoryRow
     days_by_milestone: dict[MilestoneRef, int]
 
 
 class GateImpact(NamedTuple):
-    """Who waits for a gate, and by how much they moved with it."""
+    """The milestones that wait for a gate."""
 
     status: MilestoneStatus
     successors: Sequence[Successor]
@@ -58,97 +57,12 @@ class GateImpact(NamedTuple):
 
     @property
     def zero_slack_successors(self) -> Sequence[Successor]:
-        """Those that move with it, day by day."""
-        return [one for one in self.successors if one.has_no_slack]
-
-
-async def explain_milestone(read_model: ReadModel, view: ProgrammeView, project: str, milestone: str) -> Explanation:
-    """Return why a milestone's forecast is what it is; raises `NotFoundError`."""
-    key = view.get_status(project, milestone).key
-    chain = explain_forecast(view.facts, view.schedule, key)
-    names = sorted({event_key_of(evidence) for link in chain for evidence in link.evidence})
-    events = await read_model.run_query(lambda connection: read_events(connection, names))
-    return Explanation(MilestoneQuery(view.schedule.data_date, key.programme, key.project), chain, events)
-
-
-async def read_gate_impact(read_model: ReadModel, view: ProgrammeView, project: str, milestone: str) -> GateImpact:
-    """Return who waits for a milestone; raises `NotFoundError`."""
-    standing = view.get_status(project, milestone)
-    waiters = await read_model.run_in_executor(lambda: successors_of(view.schedule, standing.key))
-    last = await read_model.run_query(lambda connection: _read_last_change(connection, standing.key))
-    return GateImpact(standing, waiters, last)
-
-
-def _read_last_change(connection: Connection, key: MilestoneKey) -> LastForecastChange | None:
-    reports = read_milestone_history(connection, key, MAX_HISTORY_ROWS)
-    moved = [one for one in reports if one.row.previous is not None and one.row.previous != one.row.current]
-    if not moved:
-        return None
-    noted = moved[-1].row
-    days = {
-        MilestoneRef(other.project, other.milestone): (other.current - other.previous).days
-        for other in (noted, *read_changes_of_same_event(connection, noted, MAX_CHANGES_PER_RUN))
-        if other.previous is not None and other.current is not None
-    }
-    return LastForecastChange(moved[-1], days)
-
-
-async def read_trend_lines(
-    read_model: ReadModel, view: ProgrammeView, statuses: Sequence[MilestoneStatus]
-) -> list[TrendLine]:
-    """Return the lines of some milestones."""
-
-    def read(connection: Connection) -> list[list[DatedHistoryRow]]:
-        return [read_milestone_history(connection, standing.key, MAX_HISTORY_ROWS) for standing in statuses]
-
-    found = await read_model.run_query(read)
-    return [_build_trend_line(view, standing, reports) for standing, reports in zip(statuses, found, strict=True)]
-
-
-def _build_trend_line(view: ProgrammeView, status: MilestoneStatus, reports: Sequence[DatedHistoryRow]) -> TrendLine:
-    claims = view.facts.milestones.get(status.key, MilestoneClaims())
-    first = claims.baseline
-    began = None if first is None else TrendPoint(day_of(parse_stamp(first.stamp).instant), first.date)
-    # What is done stays where it is: its line ends on its day, or when that was said.
-    return TrendLine(
-        status, trend_line(reports, began, TrendPoint(status.actual or view.schedule.data_date, status.forecast))
-    )
-
-
-def select_trend_milestones(view: ProgrammeView) -> list[MilestoneStatus]:
-    """Return the milestones whose lines tell most: the gates that hold up others, then what slipped furthest."""
-    gates = [one.gate.name for one in view.delay_roots[: MAX_TREND_LINES // 2]]
-    by_name = {MilestoneRef(one.project, one.milestone): one for one in view.statuses}
-    chosen = [by_name[name] for name in gates]
-    rest = [one for one in view.statuses if one.is_open and one.forecast is not None and one not in chosen]
-    rest.sort(key=lambda one: (-(one.slip_days or 0), -one.dependents, one.project, one.milestone))
-    return [*chosen, *rest[: MAX_TREND_LINES - len(chosen)]]
-
-
-async def read_programme_changes(
-    read_model: ReadModel, programme: str, before_number: int | None, limit: int
-) -> list[DatedHistoryRow]:
-    """Return what moved in a programme, the newest first."""
-    return await read_model.run_query(
-        lambda connection: read_programme_history(connection, programme, before_number, limit)
-    )
-
-
-def changed_by_days(history_row: HistoryRow) -> int | None:
-    """Return by how many days a row of the history moved a forecast; none when there was none before, or is none."""
-    return (
-        None
-        if history_row.previous is None or history_row.current is None
-        else (history_row.current - history_row.previous).days
-    )
-
-
-#: How many bars a gate's chart has.
-MAX_SLIP_BARS: Final = 40
+        """Those that move with every day of the gate."""
+        return [successor for successor in self.successors if successor.has_no_slack]
 
 
 class EvidenceView(NamedTuple):
-    """A piece of evidence as a page tells it."""
+    """The claims of one event in an explanation."""
 
     time: str
     role: str
@@ -160,7 +74,7 @@ class EvidenceView(NamedTuple):
 
 
 class Pager(NamedTuple):
-    """Where a list goes on."""
+    """The rows on a page of a list, and the URLs of the pages beside it."""
 
     first: int
     last: int
@@ -169,94 +83,124 @@ class Pager(NamedTuple):
     next_url: str | None
 
     @classmethod
-    def for_list(cls, path: str, offset: int, page_size: int, total: int, **query: str) -> "Pager":
-        """Return where a page of some size lies in a list."""
-        more = "".join(f"&{name}={value}" for name, value in query.items())
-        earlier = f"{path}?offset={max(0, offset - page_size)}{more}" if offset else None
-        later = f"{path}?offset={offset + page_size}{more}" if offset + page_size < total else None
-        return cls(min(offset + 1, total), min(offset + page_size, total), total, earlier, later)
+    def for_list(cls, path: str, offset: int, page_size: int, total: int, query: str = "") -> "Pager":
+        """Return the pager of a page; `query` is appended to its URLs."""
+        end = offset + page_size
+        previous_url = f"{path}?offset={max(0, offset - page_size)}{query}" if offset else None
+        next_url = f"{path}?offset={end}{query}" if end < total else None
+        return cls(min(offset + 1, total), min(end, total), total, previous_url, next_url)
 
 
-class ProjectView(NamedTuple):
-    """What is known of a project."""
+async def explain_milestone(read_model: ReadModel, view: ProgrammeView, project: str, milestone: str) -> Explanation:
+    """Return why a milestone's forecast is what it is; raises `NotFoundError`."""
+    key = view.get_status(project, milestone).key
+    chain = explain_forecast(view.facts, view.schedule, key)
+    event_keys = sorted({event_key_of(evidence) for link in chain for evidence in link.evidence})
+    events = await read_model.run_query(lambda connection: read_events(connection, event_keys))
+    return Explanation(MilestoneQuery(view.schedule.data_date, key.programme, key.project), chain, events)
 
-    project: str
-    name: str | None
-    kind: str | None
-    site: str | None
+
+def evidence_views(explanation: Explanation, evidence: Sequence[Evidence]) -> list[EvidenceView]:
+    """Return the evidence of a link, one view for each event."""
+    views = []
+    for stamp, claims in groupby(evidence, key=lambda claim: claim.stamp):
+        instant, source, event_id = parse_stamp(stamp)
+        event = explanation.events.get(EventKey(source, event_id))
+        details = [(name, text) for name in TEXT_FIELDS if (text := data_field(event, name)) is not None]
+        roles = " and ".join(claim.role for claim in claims)
+        time = f"{instant[:10]} {instant[11:16]} UTC"
+        views.append(EvidenceView(time, roles, event_summary(event), source, event_id, details, event is not None))
+    return views
 
 
-def project_view(view: ProgrammeView, project: str) -> ProjectView:
-    """Return what is known of a project."""
-    known = view.facts.projects.get(ProjectKey(view.programme, project)) or ProjectClaims()
-    name, kind, site = (
-        None if register is None else register.value for register in (known.name, known.kind, known.site)
+async def read_gate_impact(read_model: ReadModel, view: ProgrammeView, project: str, milestone: str) -> GateImpact:
+    """Return the milestones that wait for a milestone; raises `NotFoundError`."""
+    status = view.get_status(project, milestone)
+    successors = await read_model.run_in_executor(lambda: successors_of(view.schedule, status.key))
+    last_change = await read_model.run_query(lambda connection: _read_last_change(connection, status.key))
+    return GateImpact(status, successors, last_change)
+
+
+def _read_last_change(connection: Connection, key: MilestoneKey) -> LastForecastChange | None:
+    history = reversed(read_milestone_history(connection, key, MAX_HISTORY_ROWS))
+    last = next((change for change in history if change.row.previous not in {None, change.row.current}), None)
+    if last is None:
+        return None
+    rows = [last.row, *read_changes_of_same_event(connection, last.row, MAX_CHANGES_PER_RUN)]
+    days = {MilestoneRef(row.project, row.milestone): changed_by_days(row) for row in rows}
+    return LastForecastChange(last, {milestone: number for milestone, number in days.items() if number is not None})
+
+
+async def read_programme_changes(
+    read_model: ReadModel, programme: str, before_number: int | None, limit: int
+) -> list[DatedHistoryRow]:
+    """Return forecast changes of a programme, the newest first."""
+    return await read_model.run_query(
+        lambda connection: read_programme_history(connection, programme, before_number, limit)
     )
-    return ProjectView(project, name, kind, site)
 
 
-def programme_context(view: ProgrammeView) -> dict[str, Any]:
-    """Return what every page of a programme shows."""
-    return {
-        "view": view,
-        "programme": view.programme,
-        "registration": view.facts.programmes.get(view.programme),
-        "counts": count_states(view.statuses),
-        "projects_count": len(view.facts.existing_projects()),
-    }
+def changed_by_days(row: HistoryRow) -> int | None:
+    """Return the days by which a history row moved a forecast; None when there was none before or after."""
+    return None if row.previous is None or row.current is None else (row.current - row.previous).days
 
 
-def sort_gates_first(view: ProgrammeView) -> list[MilestoneStatus]:
-    """Return all that stands, the projects whose gates hold up others before the rest."""
-    ranks: dict[str, int] = {}
-    for one in view.delay_roots:
-        ranks.setdefault(one.gate.name.project, len(ranks))
-    return sorted(view.statuses, key=lambda one: (ranks.get(one.project, len(ranks)), one.project))
+async def read_trend_lines(
+    read_model: ReadModel, view: ProgrammeView, statuses: Sequence[MilestoneStatus]
+) -> list[TrendLine]:
+    """Return the trend lines of some milestones."""
+
+    def read_lines(connection: Connection) -> list[TrendLine]:
+        return [
+            _build_trend_line(view, status, read_milestone_history(connection, status.key, MAX_HISTORY_ROWS))
+            for status in statuses
+        ]
+
+    return await read_model.run_query(read_lines)
 
 
-def find_milestone(view: ProgrammeView, text: str) -> MilestoneStatus:
-    """Return the milestone that `project/milestone` names; raises `NotFoundError`."""
-    project, slash, milestone = text.partition("/")
+def _build_trend_line(view: ProgrammeView, status: MilestoneStatus, changes: Sequence[DatedHistoryRow]) -> TrendLine:
+    baseline = view.facts.milestones.get(status.key, MilestoneClaims()).baseline
+    first = None if baseline is None else TrendPoint(day_of(parse_stamp(baseline.stamp).instant), baseline.date)
+    # The line of an achieved milestone ends on its actual date, or when that was reported.
+    last = TrendPoint(status.actual or view.schedule.data_date, status.forecast)
+    return TrendLine(status, trend_line(changes, first, last))
+
+
+def select_trend_milestones(view: ProgrammeView) -> list[MilestoneStatus]:
+    """Return the milestones of the default trend: gates that delay others, then open ones with the largest slip."""
+    gates = [view.get_status(*root.gate.name) for root in view.delay_roots[: MAX_TREND_LINES // 2]]
+    others = [status for status in view.statuses if status.is_open and status.forecast and status not in gates]
+    others.sort(key=lambda status: (-(status.slip_days or 0), -status.dependents, status.project, status.milestone))
+    return [*gates, *others[: MAX_TREND_LINES - len(gates)]]
+
+
+def find_milestone(view: ProgrammeView, name: str) -> MilestoneStatus:
+    """Return the status of the milestone `project/milestone`; raises `NotFoundError`."""
+    project, slash, milestone = name.partition("/")
     if not slash:
         raise NotFoundError("A milestone is named project/milestone.")
     return view.get_status(project, milestone)
 
 
-def trend_series(trend_line: TrendLine) -> dict[str, Any]:
-    """Return a line as a chart takes it."""
-    one = trend_line.status
-    return {
-        "name": f"{one.project}/{one.milestone}",
-        "state": one.state,
-        "points": [[point.day, point.forecast] for point in trend_line.points],
-    }
+def sort_gates_first(view: ProgrammeView) -> list[MilestoneStatus]:
+    """Return all milestones by project, beginning with the projects whose gates delay others."""
+    projects = dict.fromkeys(root.gate.name.project for root in view.delay_roots)
+    ranks = {project: rank for rank, project in enumerate(projects)}
+    return sorted(view.statuses, key=lambda status: (ranks.get(status.project, len(ranks)), status.project))
+
+
+def trend_series(line: TrendLine) -> dict[str, Any]:
+    """Return a trend line as the chart reads it."""
+    name = f"{line.status.project}/{line.status.milestone}"
+    return {"name": name, "points": line.points}
 
 
 def slip_bars(successors: Sequence[Successor]) -> list[dict[str, Any]]:
-    """Return the bars of a gate's chart: what moves with it, the furthest from its baseline first."""
-    held = [one for one in successors if one.has_no_slack and one.status.slip_days is not None]
-    held.sort(key=lambda one: -(one.status.slip_days or 0))
+    """Return the bars of a gate's chart: milestones without slack, by slip."""
+    statuses = [row.status for row in successors if row.has_no_slack and row.status.slip_days is not None]
+    statuses.sort(key=lambda status: -(status.slip_days or 0))
     return [
-        {
-            "name": f"{one.status.project}/{one.status.milestone}",
-            "days": one.status.slip_days,
-            "state": one.status.state,
-        }
-        for one in held[:MAX_SLIP_BARS]
+        {"name": f"{status.project}/{status.milestone}", "days": status.slip_days, "state": status.state}
+        for status in statuses[:MAX_SLIP_BARS]
     ]
-
-
-def evidence_views(explanation: Explanation, evidence: Sequence[Evidence]) -> list[EvidenceView]:
-    """Return what is told of each event that counts."""
-    claims = []
-    for stamp, its in groupby(evidence, key=lambda one: one.stamp):
-        roles = list(its)
-        name = event_key_of(roles[0])
-        event = explanation.events.get(name)
-        words = [(word, text) for word in TEXT_FIELDS if (text := data_field(event, word)) is not None]
-        time = parse_stamp(stamp).instant
-        role = " and ".join(one.role for one in roles)
-        claims.append(
-            EvidenceView(f"{time[:10]} {time[11:16]} UTC", role, event_summary(event), *name, words, event is not None)
-        )
-    return claims

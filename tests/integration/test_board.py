@@ -21,6 +21,7 @@ from models.views.queries import MilestoneQuery
 from models.views.status import read_status
 from models.views.status import status_to_json as status_as_json
 from streams.web import schemas
+from streams.web.pipeline_status import PipelineSchema
 from tests.helpers.board import BoardServer, running_board, send_request
 from tests.helpers.databases import BACKENDS, DatabaseFactory
 from tests.helpers.workers import wait_until
@@ -38,7 +39,7 @@ OPERATIONS: Final[dict[str, type[msgspec.Struct]]] = {
     f"/api{HERE}/milestones/{LAUNCH}": schemas.ExplanationSchema,
     f"/api{HERE}/gates/{GATE}": schemas.SuccessorListSchema,
     f"/api{HERE}/moves": schemas.ForecastChangeListSchema,
-    "/api/pipeline": schemas.PipelineSchema,
+    "/api/pipeline": PipelineSchema,
 }
 
 
@@ -435,7 +436,7 @@ def test_the_stream_tells_of_a_programme_that_is_drawn_anew(told: BoardServer) -
     notice = msgspec.json.decode(data, type=schemas.ProgrammeUpdateSchema)
     assert (notice.programme, notice.data_date) == ("east", DAY)
     assert notice.revision >= 1
-    names = [msgspec.json.decode(each, type=schemas.VersionSchema).turn for each in (before, after)]
+    names = [msgspec.json.decode(each, type=schemas.VersionSchema).version for each in (before, after)]
     assert names[0] != names[1]
     wait_until(lambda: f'data-version="{names[1]}"' in told.get("/").text, "the page follows, after its cooldown")
 
