@@ -1,7 +1,7 @@
-"""One batch, one transaction.
+"""Records one batch in one transaction: `Recorder.record`, whose steps are numbered in `_record_once`.
 
-`Store.record` is the whole of it; the steps are numbered there. Nothing here knows Kafka: a batch says which
-offsets it covers, and the table `positions` decides what of it is still to be done.
+The recorder knows no Kafka: a batch names the offsets that it covers, and the table `positions` decides which of its
+records are still to be recorded.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -9,19 +9,19 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import NamedTuple
 
-from sqlalchemy import Connection, Engine, func, select
+from sqlalchemy import Connection, Engine, select
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.sql.dml import ReturningInsert
 
 from models.database import positions, tables
-from models.database.claims import facts_to_rows, load_facts
+from models.database.claims import facts_to_rows
 from models.database.engine import ErrorKind, classify_error, read_transaction, write_transaction
 from models.database.ledger import Classified, DecodedRecord, RejectedRecord, classify_events
 from models.database.positions import OffsetRange, StartOffset
 from models.database.postgresql import libpq_pipeline
 from models.database.retractions import apply_retractions
 from models.database.upsert import insert_into, merge_table_rows
-from models.domain.claims import Facts, fold
+from models.domain.claims import fold
 from models.domain.events import Event, Rejection, RejectionReason
 from models.errors import ConcurrentWriteError
 from models.failpoints import hit_failpoint
@@ -30,7 +30,7 @@ from models.text import one_line
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What was read at once, of any number of partitions."""
+    """The records of one fetch, of any number of partitions."""
 
     offset_ranges: Sequence[OffsetRange]
     records: Sequence[DecodedRecord]
@@ -47,63 +47,61 @@ class ProgrammeChange(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class RecordingResult:
-    """What came of a batch, once it is committed."""
+    """The result of a committed batch."""
 
     accepted: Sequence[DecodedRecord] = ()
     duplicates: Sequence[DecodedRecord] = ()
     rejected: Sequence[RejectedRecord] = ()
     programme_changes: Sequence[ProgrammeChange] = ()
-    #: Partitions whose position lies before the batch: the database knows less than the reader thinks.
+    #: Partitions whose position is before the batch: the database has read less than the reader assumes.
     stale_partitions: Sequence[tuple[str, int]] = ()
 
 
-#: Takes the rejected of a batch to safety; must not return before they are.
+#: Publishes the rejected records of a batch; returns when they are stored safely.
 PublishRejected = Callable[[Sequence[RejectedRecord]], None]
-#: What there is to do while the database works on a batch.
+#: Work to do while the database executes a batch.
 WhileWaiting = Callable[[], None]
 
 
 def noop() -> None:
-    """Do nothing meanwhile."""
+    """Do nothing while waiting."""
 
 
 @dataclass(slots=True)
 class _BatchState:
-    """What happened in a transaction so far."""
+    """The results of a transaction so far."""
 
     classified: Classified = field(default_factory=lambda: Classified((), {}))
     rejected: list[RejectedRecord] = field(default_factory=list)
     programme_changes: list[ProgrammeChange] = field(default_factory=list)
-    stale_partitions: list[tuple[str, int]] = field(default_factory=list)
 
 
 class Recorder:
-    """What the agents, the command line and the audit read and write."""
+    """Records batches, and reads the positions and revisions that they leave."""
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
-        #: Whether the last batch was new to the ledger, every event of it: the next one is taken for new as well, which
-        #: spares to look for it there.
+        #: Whether the last batch was entirely new: the next one is then inserted without a lookup in the ledger.
         self._assume_new = False
 
     def record(
         self, batch: Batch, publish_rejected: PublishRejected, while_waiting: WhileWaiting = noop
     ) -> RecordingResult:
-        """Write a batch whole or not at all; what there is to do meanwhile is done once, or not at all.
+        """Write a batch entirely or not at all; calls `while_waiting` at most once.
 
-        Raises what the database raises; `models.database.engine.fate_of` tells what to do about it. A record that the
-        database refuses is found by halving and rejected as `unstorable`; the rest of its batch goes in.
+        Raises the database's errors (see `classify_error`). A record that the database refuses is found by bisection
+        and rejected as `unstorable`; the rest of the batch is recorded.
         """
         try:
             return self._record_or_retry(batch, publish_rejected, while_waiting)
         except DBAPIError as error:
             if classify_error(error) is not ErrorKind.PERMANENT:
                 raise
-            refused = self._find_unstorable(batch.records, error)
-            if not refused:
+            unstorable = self._find_unstorable(batch.records, error)
+            if not unstorable:
                 raise
-            entries = [refused.get((entry.topic, entry.partition, entry.offset), entry) for entry in batch.records]
-            return self._record_or_retry(Batch(batch.offset_ranges, entries), publish_rejected, noop)
+            records = [unstorable.get(record[:3], record) for record in batch.records]
+            return self._record_or_retry(Batch(batch.offset_ranges, records), publish_rejected, noop)
 
     def _record_or_retry(
         self, batch: Batch, publish_rejected: PublishRejected, while_waiting: WhileWaiting
@@ -111,45 +109,46 @@ class Recorder:
         try:
             return self._record_once(batch, publish_rejected, while_waiting)
         except ConcurrentWriteError:
-            # Nothing of the batch is written. If it was taken for new, something is published again, as a rule, and now
-            # it is looked for. If not, another worker entered some of it meanwhile, and may be about to enter more.
+            # Nothing is written. If the batch was assumed to be new, it contains duplicates, and the retry looks them
+            # up. If not, another worker recorded some of its events, and may be about to record more.
             self._assume_new = False
             return self._record_once(batch, publish_rejected, noop, is_retry=True)
 
     def _record_once(
         self, batch: Batch, publish_rejected: PublishRejected, while_waiting: WhileWaiting, *, is_retry: bool = False
     ) -> RecordingResult:
+        state = _BatchState()
         with write_transaction(self.engine) as connection:
-            tally = _BatchState()
-            # 1. The positions say what is still to be done, and nobody else moves them until this commits.
-            ahead, tally.stale_partitions = positions.lock_positions(connection, batch.offset_ranges)
-            entries = [
-                entry
-                for entry in batch.records
-                if entry.offset >= ahead.get((entry.topic, entry.partition), entry.offset + 1)
+            # 1. The positions decide which records are still to be recorded; the lock keeps them until the commit.
+            unread, stale_partitions = positions.lock_positions(connection, batch.offset_ranges)
+            records = [
+                record
+                for record in batch.records
+                if record.offset >= unread.get((record.topic, record.partition), record.offset + 1)
             ]
             if is_retry:
-                _lock_programmes(connection, entries)
-            # 2. The ledger tells new events from known ones. 3. The new are folded into the winning claims, and what
-            # they take back is taken out.
-            self._apply_records(connection, entries, tally, while_waiting, assume_new=self._assume_new)
-            # 4. The rejected are safe elsewhere before the position passes them.
-            if tally.rejected:
-                publish_rejected(tally.rejected)
-            # 5. The positions move, in the same transaction.
+                _lock_programmes(connection, records)
+            # 2. The ledger separates new events from known ones. 3. New events are folded into the winning claims, and
+            # retractions are applied.
+            self._apply_records(connection, records, state, while_waiting, assume_new=self._assume_new)
+            # 4. The rejected records are stored elsewhere before the position passes them.
+            if state.rejected:
+                publish_rejected(state.rejected)
+            # 5. The positions advance in the same transaction.
             positions.advance_positions(
-                connection, [span for span in batch.offset_ranges if (span.topic, span.partition) in ahead]
+                connection, [offsets for offsets in batch.offset_ranges if offsets[:2] in unread]
             )
             hit_failpoint("before-commit")
         hit_failpoint("after-commit")
-        self._assume_new = tally.classified.is_all_new
-        # 6. Committed: whoever is told now, is told of something that stays.
+        # 6. Only committed changes are reported.
+        classified = state.classified
+        self._assume_new = classified.is_all_new
         return RecordingResult(
-            accepted=[*tally.classified.accepted, *tally.classified.retracted_on_arrival],
-            duplicates=tally.classified.duplicates,
-            rejected=tally.rejected,
-            programme_changes=tally.programme_changes,
-            stale_partitions=tally.stale_partitions,
+            accepted=[*classified.accepted, *classified.retracted_on_arrival],
+            duplicates=classified.duplicates,
+            rejected=state.rejected,
+            programme_changes=state.programme_changes,
+            stale_partitions=stale_partitions,
         )
 
     def _apply_records(
@@ -161,54 +160,47 @@ class Recorder:
         *,
         assume_new: bool = False,
     ) -> None:
-        state.classified = found = classify_events(connection, records, assume_new=assume_new)
+        state.classified = classified = classify_events(connection, records, assume_new=assume_new)
         state.rejected = [
-            RejectedRecord(entry, entry.outcome) for entry in records if isinstance(entry.outcome, Rejection)
-        ] + found.conflicts
-        appended: dict[str, int] = {}
-        for entry in (*found.accepted, *found.retracted_on_arrival):
-            if isinstance(event := entry.outcome, Event):
-                appended[event.programme] = min(entry.appended_ms, appended.get(event.programme, entry.appended_ms))
-        for lost in found.retracted:
-            appended[lost.programme] = min(
-                lost.retraction_appended_ms, appended.get(lost.programme, lost.retraction_appended_ms)
-            )
-        # The revision is raised before anything of a programme is written: its row is the lock that keeps a second
-        # fold of the same programme, in another worker, waiting for this one, and every row says which revision it is
-        # of.
-        revisions = self._increment_revisions(connection, sorted(appended)) if appended else {}
-        state.programme_changes = [ProgrammeChange(name, revisions[name], appended[name]) for name in sorted(appended)]
-        with found.insert(connection, revisions):
-            accepted = fold(entry.outcome for entry in found.accepted if isinstance(entry.outcome, Event))
-            rows = facts_to_rows(accepted, revisions)
-        with libpq_pipeline(connection) as all_sent:
-            merge_table_rows(connection, rows)
-            all_sent()
+            RejectedRecord(record, record.outcome) for record in records if isinstance(record.outcome, Rejection)
+        ] + classified.conflicts
+        oldest_ms: dict[str, int] = {}
+        for record in (*classified.accepted, *classified.retracted_on_arrival):
+            if isinstance(event := record.outcome, Event):
+                oldest_ms[event.programme] = min(record.appended_ms, oldest_ms.get(event.programme, record.appended_ms))
+        for programme, appended_ms in ((lost.programme, lost.retraction_appended_ms) for lost in classified.retracted):
+            oldest_ms[programme] = min(appended_ms, oldest_ms.get(programme, appended_ms))
+        # The revision is incremented before any other write: the programme's row is the lock that makes another
+        # worker's fold of the same programme wait for this one, and every row stores the revision of its last write.
+        names = sorted(oldest_ms)
+        revisions = _increment_revisions(connection, names) if names else {}
+        state.programme_changes = [ProgrammeChange(name, revisions[name], oldest_ms[name]) for name in names]
+        with classified.insert(connection, revisions):
+            facts = fold(record.outcome for record in classified.accepted if isinstance(record.outcome, Event))
+            rows_by_table = facts_to_rows(facts, revisions)
+        with libpq_pipeline(connection) as flush:
+            merge_table_rows(connection, rows_by_table)
+            flush()
             while_waiting()
-        if found.retracted:
-            apply_retractions(connection, found.retracted, revisions)
-
-    def _increment_revisions(self, connection: Connection, programmes: Sequence[str]) -> dict[str, int]:
-        rows = [{"programme": name, "revision": 1} for name in programmes]
-        return dict(connection.execute(_increment_revision_statement(connection.dialect.name), rows).all())
+        if classified.retracted:
+            apply_retractions(connection, classified.retracted, revisions)
 
     def _find_unstorable(
         self, records: Sequence[DecodedRecord], error: DBAPIError
-    ) -> dict[tuple[str, int, int], DecodedRecord]:
-        """Find the records that the database refuses, by halving, each try rolled back."""
+    ) -> dict[tuple[str | int, ...], DecodedRecord]:
+        """Find the records that the database refuses, by bisection in transactions that are rolled back."""
         if not self._is_unstorable(records):
             return {}
         if len(records) > 1:
             half = len(records) // 2
-            found = self._find_unstorable(records[:half], error) | self._find_unstorable(records[half:], error)
-            if found:
-                return found
-            raise error  # only together are they refused: no record's fault
-        [entry] = records
-        event = entry.outcome
-        known = (event.source, event.type)
-        rejection = Rejection(RejectionReason.UNSTORABLE, f"the database refuses it: {one_line(error.orig)}", *known)
-        return {(entry.topic, entry.partition, entry.offset): entry._replace(outcome=rejection)}
+            unstorable = self._find_unstorable(records[:half], error) | self._find_unstorable(records[half:], error)
+            if unstorable:
+                return unstorable
+            raise error  # The database refuses only the combination, which is no record's fault.
+        [record] = records
+        event, detail = record.outcome, f"the database refuses it: {one_line(error.orig)}"
+        rejection = Rejection(RejectionReason.UNSTORABLE, detail, event.source, event.type)
+        return {record[:3]: record._replace(outcome=rejection)}
 
     def _is_unstorable(self, records: Sequence[DecodedRecord]) -> bool:
         try:
@@ -222,58 +214,47 @@ class Recorder:
         return False
 
     def resolve_start_offsets(self, topic: str, log_bounds: Mapping[int, tuple[int, int]]) -> dict[int, StartOffset]:
-        """Say where to read each partition from; see `models.database.engine.positions.take_up`."""
+        """Return where to start reading each partition; see `positions.resolve_start_offsets`."""
         with write_transaction(self.engine) as connection:
             return positions.resolve_start_offsets(connection, topic, log_bounds)
 
     def remember_topic_id(self, topic: str, topic_id: str) -> None:
-        """Remember which topic is read; see `models.database.engine.positions.know_topic`."""
+        """Store the id of the topic that is read; see `positions.remember_topic_id`."""
         with write_transaction(self.engine) as connection:
             positions.remember_topic_id(connection, topic, topic_id)
 
     def read_positions(self, topic: str) -> dict[int, int]:
-        """Return the next offset of every partition of a topic that was ever taken up."""
+        """Return the next offset by partition of a topic."""
         with read_transaction(self.engine) as connection:
             return positions.read_positions(connection, topic)
 
     def read_revisions(self) -> dict[str, int]:
-        """Return every programme with its revision."""
+        """Return the revision of every programme."""
         table = tables.programmes
         with read_transaction(self.engine) as connection:
             return dict(connection.execute(select(table.c.programme, table.c.revision)).all())
 
-    def load_facts(self, programmes: Sequence[str] | None = None) -> tuple[Facts, dict[str, int]]:
-        """Return the winning claims of some programmes, or of all, with their revisions, of one moment."""
-        table = tables.programmes
-        with read_transaction(self.engine) as connection:
-            query = select(table.c.programme, table.c.revision)
-            if programmes is not None:
-                query = query.where(table.c.programme.in_(programmes))
-            revisions = dict(connection.execute(query).all())
-            return load_facts(connection, programmes), revisions
-
-    def count_events(self) -> int:
-        """Return how many events the ledger holds."""
-        query = select(func.count()).select_from(tables.ledger).where(tables.ledger.c.digest.is_not(None))
-        with read_transaction(self.engine) as connection:
-            return connection.scalar(query) or 0
-
 
 def _lock_programmes(connection: Connection, records: Sequence[DecodedRecord]) -> None:
-    """Lock the programmes of a batch: events of theirs that nobody has entered by now, nobody else does.
+    """Lock the programmes of a batch, so that no other worker records events of them until the transaction ends.
 
-    Those of what it takes back as well: they are locked later, and two writers must not meet crosswise.
+    Also locks the programmes of retracted events: locked later, they could cause a deadlock of two writers.
     """
-    names = {event.programme for entry in records if isinstance(event := entry.outcome, Event)}
+    names = {event.programme for record in records if isinstance(event := record.outcome, Event)}
     names.update(lost.programme for lost in classify_events(connection, records, assume_new=True).retracted)
     column = tables.programmes.c.programme
     connection.execute(select(column).where(column.in_(sorted(names))).order_by(column).with_for_update())
 
 
+def _increment_revisions(connection: Connection, programmes: Sequence[str]) -> dict[str, int]:
+    rows = [{"programme": name, "revision": 1} for name in programmes]
+    return dict(connection.execute(_increment_revision_statement(connection.dialect.name), rows).all())
+
+
 @lru_cache(maxsize=2)
 def _increment_revision_statement(dialect: str) -> ReturningInsert[str, int]:
     table = tables.programmes
-    raised = insert_into(table, dialect).on_conflict_do_update(
+    upsert = insert_into(table, dialect).on_conflict_do_update(
         index_elements=[table.c.programme], set_={"revision": table.c.revision + 1}
     )
-    return raised.returning(table.c.programme, table.c.revision)
+    return upsert.returning(table.c.programme, table.c.revision)

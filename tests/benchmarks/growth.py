@@ -12,6 +12,7 @@ from tests.benchmarks.options import RunOptions
 from tests.benchmarks.reports import publish_reports
 from tests.benchmarks.trace import BatchCommitted
 from tests.benchmarks.traced_worker import TracedWorker
+from tests.helpers.recorder import count_events
 
 _EVENTS: Final = 5_000_000
 #: What a worker that was away for an hour finds, at 1,000 events a second.
@@ -49,7 +50,7 @@ def _run(environment: BenchmarkEnvironment, options: RunOptions, *, with_forecas
         with place.running_worker(with_forecasts=with_forecasts) as worker:
             reached = [_measure_at(environment, worker, step) for step in steps]
             [first, *_] = worker.trace(BatchCommitted)
-        assert place.recorder.count_events() == events
+        assert count_events(place.recorder) == events
     before = _Measurement(0, 0, first.at - first.seconds, 0)
     for earlier, step in zip([before, *reached], reached, strict=False):
         if step.events == earlier.events:

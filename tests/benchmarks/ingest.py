@@ -21,6 +21,7 @@ from tests.benchmarks.peers.job import create_job_tables, kept_events
 from tests.benchmarks.reports import publish_reports
 from tests.benchmarks.trace import BatchCommitted
 from tests.benchmarks.traced_worker import BENCHMARK_TIMEOUT_SECONDS
+from tests.helpers.recorder import count_events
 from tests.helpers.workers import wait_until
 
 _EVENTS: Final = 500_000
@@ -208,7 +209,7 @@ def measure_workers(  # noqa: PLR0913 - what one run needs
         began = max(batches[0].at - batches[0].seconds for batches in told if batches)
         batches = [batch for batches in told for batch in batches if batch.at - batch.seconds >= began]
         ended = max(batch.at for batch in batches)
-        assert place.recorder.count_events() == events
+        assert count_events(place.recorder) == events
     return Throughput(sum(batch.events for batch in batches) / (ended - began), resident, cores, own_cores)
 
 

@@ -13,6 +13,7 @@ from tests.benchmarks.options import RunOptions
 from tests.benchmarks.programmes import LiveUpdates, initial_events, realistic_plan
 from tests.benchmarks.trace import BatchCommitted, ProgrammeRendered
 from tests.helpers.oracle import JsonEvent
+from tests.helpers.recorder import count_events
 
 _PROGRAMMES: Final = 100
 _MILESTONES: Final = 100
@@ -106,7 +107,7 @@ def _record_backlog(
                 worker.wait_until_shown(place.recorder.read_revisions())
             first, *batches = worker.trace(BatchCommitted, told)
             shown = worker.trace(ProgrammeRendered, told)
-        assert place.recorder.count_events() == known + loaded
+        assert count_events(place.recorder) == known + loaded
     return _BacklogPace(
         sum(batch.events for batch in batches) / (batches[-1].at - first.at),
         busy - idle,

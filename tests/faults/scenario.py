@@ -25,7 +25,7 @@ from tests.faults.environment import FaultEnvironment
 from tests.faults.load import LoadGenerator
 from tests.faults.resources import ProcessResources
 from tests.helpers.oracle import JsonEvent, expected_milestones
-from tests.helpers.recorder import json_status_row
+from tests.helpers.recorder import count_events, json_status_row, load_facts
 from tests.helpers.workers import WorkerProcess, read_topic, wait_until, worker_process
 
 _FORECAST_METRIC: Final = "milepost_milestone_forecast_timestamp_seconds"
@@ -122,7 +122,7 @@ class Scenario:
         assert summary.rejected >= (0 if self.is_log_truncated else said.malformed + self.extra_rejected)
         events = self._expected_events([*said.events(), *self.extra_accepted])
         today = _today()
-        facts, _ = self.recorder.load_facts()
+        facts, _ = load_facts(self.recorder)
         assert [
             json_status_row(standing) for standing in compute_schedule(facts, today).statuses
         ] == expected_milestones(events, today)
@@ -138,7 +138,7 @@ class Scenario:
                     f"the worker needs no more than before ({ProcessResources.measure(worker.pid)} against {before})",
                     15,
                 )
-        known = self.recorder.count_events()
+        known = count_events(self.recorder)
         return Verdict(records, len(events), len(events) - summary.accepted - summary.expired, known - len(events))
 
     def _expected_events(self, events: Sequence[JsonEvent]) -> list[JsonEvent]:

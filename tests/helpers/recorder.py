@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, delete, func, select, text
 
+from models.database import claims
 from models.database.engine import make_engine, read_transaction, write_transaction
 from models.database.ledger import DecodedRecord, RejectedRecord
 from models.database.migrate import migrate
@@ -64,6 +65,21 @@ class TopicLog:
     def offset_ranges(self) -> Mapping[int, tuple[int, int]]:
         """The first and the end offset of every partition."""
         return {partition: (0, len(records)) for partition, records in self.partitions.items()}
+
+
+def count_events(recorder: Recorder) -> int:
+    """Return the number of events in the ledger."""
+    query = select(func.count()).select_from(ledger).where(ledger.c.digest.is_not(None))
+    with read_transaction(recorder.engine) as connection:
+        return connection.scalar(query) or 0
+
+
+def load_facts(recorder: Recorder, names: Sequence[str] | None = None) -> tuple[Facts, dict[str, int]]:
+    """Return the facts of some programmes, or of all, with their revisions, from one snapshot."""
+    query = select(programmes.c.programme, programmes.c.revision)
+    with read_transaction(recorder.engine) as connection:
+        revisions = connection.execute(query if names is None else query.where(programmes.c.programme.in_(names))).all()
+        return claims.load_facts(connection, names), dict(revisions)
 
 
 def event_batch(records: Sequence[DecodedRecord]) -> Batch:
@@ -147,7 +163,7 @@ def retraction_event(of: str, name: str = "r", **more: Any) -> JsonEvent:  # noq
 
 def planned_date(recorder: Recorder) -> str | None:
     """Return the planned date of `GATE`."""
-    milestone = recorder.load_facts()[0].milestones.get(GATE)
+    milestone = load_facts(recorder)[0].milestones.get(GATE)
     return milestone.planned.date.isoformat() if milestone and milestone.planned else None
 
 

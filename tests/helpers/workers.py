@@ -25,6 +25,7 @@ from streams.app import WorkerComponents, create_app
 from streams.worker import RootService
 from tests.helpers.event_generators import Headers, structured_record
 from tests.helpers.oracle import JsonEvent
+from tests.helpers.recorder import count_events
 
 #: How long a condition may take to come true on a machine that is busy with other tests.
 TIMEOUT_SECONDS = 60.0
@@ -227,7 +228,7 @@ async def wait_until_async(condition: Callable[[], bool], description: str, dead
 
 def count_recorded_events(recorder: Recorder) -> int:
     """Return how many events the ledger holds."""
-    return recorder.count_events()
+    return count_events(recorder)
 
 
 def last_offsets(records: Sequence[Any]) -> dict[int, int]:

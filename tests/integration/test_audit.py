@@ -11,6 +11,7 @@ from models.database.engine import make_engine, write_transaction
 from models.database.recorder import Recorder
 from models.settings import Settings
 from tests.helpers.event_generators import Headers, random_events, shuffled_with_duplicates, structured_record
+from tests.helpers.recorder import count_events
 from tests.helpers.workers import publish_records, running_app, wait_until_async
 
 #: What is done to the database, and the line that tells of it.
@@ -50,7 +51,7 @@ def test_what_a_worker_made_of_the_topic_is_found_equal_and_each_damage_is_told(
     wrong, summary = asyncio.run(run())
     assert wrong == []
     assert summary.records_read == len(records) == summary.accepted + summary.duplicates + summary.rejected
-    assert summary.accepted == store.count_events()
+    assert summary.accepted == count_events(store)
     assert summary.rejected == 2
     for statement, told in DAMAGE:
         with write_transaction(engine) as connection:

@@ -26,11 +26,13 @@ from tests.helpers.recorder import (
     GATE,
     TOPIC,
     TopicLog,
+    count_events,
     event_batch,
     event_ids,
     event_json,
     expected_state,
     fail_on_rejection,
+    load_facts,
     order_independent_rows,
     plan_event,
     planned_date,
@@ -53,7 +55,7 @@ def test_a_batch_goes_in_with_its_positions(recorder: Recorder) -> None:
     assert recorded.programme_changes == [ProgrammeChange("north", 1, 0)]
     assert recorder.read_positions(TOPIC) == {0: 2, 1: 1, 2: 0, 3: 0}
     assert recorder.read_positions("another.events") == {}
-    assert (recorder.count_events(), recorder.read_revisions()) == (3, {"north": 1})
+    assert (count_events(recorder), recorder.read_revisions()) == (3, {"north": 1})
 
 
 #: Each means something in some spelling of rows: arrays as text, JSON.
@@ -125,13 +127,13 @@ def test_the_rejected_are_handed_over_before_anything_is_to_be_seen(recorder: Re
 
     def look(rejected: Sequence[RejectedRecord]) -> None:
         seen.append((len(rejected), recorder.read_positions(TOPIC)[0]))
-        assert recorder.count_events() == 0
+        assert count_events(recorder) == 0
 
     recorder.record(
         event_batch([log.append_raw([], None), log.append(plan_event("1")), log.append_raw([], b"[]")]), look
     )
     assert seen == [(2, 0)]
-    assert (recorder.read_positions(TOPIC)[0], recorder.count_events()) == (3, 1)
+    assert (recorder.read_positions(TOPIC)[0], count_events(recorder)) == (3, 1)
 
 
 def test_a_batch_of_rejected_records_moves_the_position_and_changes_no_programme(recorder: Recorder) -> None:
@@ -182,7 +184,7 @@ def test_text_with_nul_and_all_of_unicode_is_kept(recorder: Recorder) -> None:
     ]
     recorded = record_batch(recorder, *[log.append(event) for event in events])
     assert len(recorded.accepted) == 3
-    facts, _ = recorder.load_facts()
+    facts, _ = load_facts(recorder)
     assert state_of_facts(facts, DAY) == expected_state(events, DAY)
     assert facts.milestones[GATE].amount == Money(1e300, "EUR")
     again = [log.append(event, 1, binary_record) for event in events]
@@ -190,7 +192,7 @@ def test_text_with_nul_and_all_of_unicode_is_kept(recorder: Recorder) -> None:
     # What a fold from the ledger reads is the same.
     record_batch(recorder, log.append(retraction_event("none", subject="north/wharf"), 2))
     record_batch(recorder, log.append(plan_event("4", day=9), 2), log.append(retraction_event("4", "r4", day=10), 2))
-    assert state_of_facts(recorder.load_facts()[0], DAY)[1:3] == expected_state(events, DAY)[1:3]
+    assert state_of_facts(load_facts(recorder)[0], DAY)[1:3] == expected_state(events, DAY)[1:3]
 
 
 def test_the_longest_names_can_be_kept(recorder: Recorder) -> None:
@@ -206,7 +208,7 @@ def test_the_longest_names_can_be_kept(recorder: Recorder) -> None:
     ]
     recorded = record_batch(recorder, *[log.append(event) for event in events])
     assert (len(recorded.accepted), recorded.rejected) == (3, [])
-    assert state_of_facts(recorder.load_facts()[0], DAY) == expected_state(events, DAY)
+    assert state_of_facts(load_facts(recorder)[0], DAY) == expected_state(events, DAY)
 
 
 def test_an_instant_of_any_number_of_digits_is_kept(recorder: Recorder) -> None:
@@ -224,7 +226,7 @@ def test_a_batch_of_two_thousand_events_says_what_the_contract_says(recorder: Re
     recorded = record_batch(recorder, *entries)
     assert len(recorded.accepted) == 2000
     assert [change.programme for change in recorded.programme_changes] == ["programme-0", "programme-1", "programme-2"]
-    assert state_of_facts(recorder.load_facts()[0], DAY) == expected_state(events, DAY)
+    assert state_of_facts(load_facts(recorder)[0], DAY) == expected_state(events, DAY)
     again = [log.append(event, (number + 1) % 4) for number, event in enumerate(events)]
     repeated = record_batch(recorder, *again)
     assert (len(repeated.duplicates), repeated.accepted, repeated.programme_changes) == (2000, [], [])
@@ -235,6 +237,6 @@ def test_a_projects_facts_are_read_for_the_programmes_that_are_asked_for(recorde
     record_batch(
         recorder, *[log.append(plan_event(name, subject=f"{name}/wharf")) for name in ("north", "south", "n.2")]
     )
-    facts, revisions = recorder.load_facts(["north", "n.2", "nowhere"])
+    facts, revisions = load_facts(recorder, ["north", "n.2", "nowhere"])
     assert revisions == {"north": 1, "n.2": 1}
     assert facts.existing_projects() == {ProjectKey("north", "wharf"), ProjectKey("n.2", "wharf")}

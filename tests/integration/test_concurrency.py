@@ -26,10 +26,12 @@ from tests.helpers.oracle import (
 from tests.helpers.recorder import (
     DAY,
     TopicLog,
+    count_events,
     event_batch,
     event_ids,
     expected_state,
     fail_on_rejection,
+    load_facts,
     plan_event,
     planned_date,
     record_batch,
@@ -94,8 +96,8 @@ def test_two_writers_who_get_the_same_events_in_any_order_enter_each_once(shared
         assert sum(len(told.accepted) for told in recorded) == 30
         assert sum(len(told.duplicates) for told in recorded) == 30
         assert [told.rejected for told in recorded] == [[]] * len(recorded)
-    assert state_of_facts(shared_recorder.load_facts()[0], DAY) == expected_state(everything, DAY)
-    assert shared_recorder.count_events() == 25 * 30
+    assert state_of_facts(load_facts(shared_recorder)[0], DAY) == expected_state(everything, DAY)
+    assert count_events(shared_recorder) == 25 * 30
     # Rows are locked in one order: two workers never wait for each other.
     assert "DeadlockDetected" not in writers.trouble
 
@@ -115,7 +117,7 @@ def test_a_batch_that_another_writer_was_faster_with_is_recorded_at_once(shared_
         shared_recorder.record(batch, reject)
         [recorded] = [told.result(60) for told in slower]
     assert (event_ids(recorded.accepted), recorded.duplicates) == (["2"], known[:1])
-    assert (shared_recorder.count_events(), shared_recorder.read_revisions()) == (3, {"north": 3})
+    assert (count_events(shared_recorder), shared_recorder.read_revisions()) == (3, {"north": 3})
 
 
 def test_two_writers_with_events_and_their_retractions_agree_with_the_contract(shared_recorder: Recorder) -> None:
@@ -136,7 +138,7 @@ def test_two_writers_with_events_and_their_retractions_agree_with_the_contract(s
             shares.append(in_batches(entries, chance))
         recorded = [told for share in writers.write(*shares) for told in share]
         assert sum(len(told.accepted) for told in recorded) == 24
-        assert state_of_facts(shared_recorder.load_facts()[0], DAY) == expected_state(everything, DAY)
+        assert state_of_facts(load_facts(shared_recorder)[0], DAY) == expected_state(everything, DAY)
     assert "DeadlockDetected" not in writers.trouble
 
 
@@ -151,7 +153,7 @@ def test_two_writers_with_the_same_partition_record_it_once(shared_recorder: Rec
         accepted = [len(told.accepted) for told in (*one, *other)]
         assert sorted(accepted) == [0, len(batches[start])]
         assert [told.duplicates for told in (*one, *other)] == [[], []]
-    assert state_of_facts(shared_recorder.load_facts()[0], DAY) == expected_state(events, DAY)
+    assert state_of_facts(load_facts(shared_recorder)[0], DAY) == expected_state(events, DAY)
 
 
 WAITING = text("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'")
@@ -233,9 +235,9 @@ def test_a_writer_who_waits_for_another_sees_what_that_one_did(
         record_batch(shared_recorder, *[log.append(event, 2) for event in before])
     one, other = overtaken(shared_recorder, log, first, second)
     events = [*before, *first, *second]
-    assert state_of_facts(shared_recorder.load_facts()[0], DAY) == expected_state(events, DAY)
+    assert state_of_facts(load_facts(shared_recorder)[0], DAY) == expected_state(events, DAY)
     names = {(event["source"], event["id"]) for event in events}
-    assert len(before) + len(one.accepted) + len(other.accepted) == len(names) == shared_recorder.count_events()
+    assert len(before) + len(one.accepted) + len(other.accepted) == len(names) == count_events(shared_recorder)
     assert len(one.duplicates) + len(other.duplicates) == len(events) - len(names)
 
 
@@ -261,7 +263,7 @@ def test_of_two_writers_with_conflicting_events_one_is_rejected(
     one, other = overtaken(shared_recorder, log, first, second)
     assert (len(one.accepted), len(other.accepted)) == (1, 0)
     assert [rejected.rejection.reason for rejected in other.rejected] == [RejectionReason.CONFLICTING_DUPLICATE]
-    assert state_of_facts(shared_recorder.load_facts()[0], DAY) == expected_state([*before, *first], DAY)
+    assert state_of_facts(load_facts(shared_recorder)[0], DAY) == expected_state([*before, *first], DAY)
 
 
 def test_a_conflicting_retraction_does_not_keep_out_what_another_writer_enters(shared_recorder: Recorder) -> None:

@@ -22,6 +22,7 @@ from models.domain.schedule import compute_schedule
 from models.settings import Settings
 from tests.helpers.event_generators import Headers, structured_record
 from tests.helpers.oracle import JsonEvent
+from tests.helpers.recorder import count_events, load_facts
 from tests.helpers.workers import publish, publish_records, read_topic, running_app, wait_until_async
 
 
@@ -104,7 +105,7 @@ def closed(settings: Settings) -> Settings:
 
 def forecasts(settings: Settings) -> dict[tuple[str, ...], date | None]:
     store = Recorder(make_engine(settings.database))
-    facts, _ = store.load_facts()
+    facts, _ = load_facts(store)
     store.engine.dispose()
     day = datetime.now(UTC).date()
     return {tuple(standing.key): standing.forecast for standing in compute_schedule(facts, day).statuses}
@@ -242,7 +243,7 @@ class TestReplay:
         work(sqlite_settings)
         assert letters_of(sqlite_settings) == []
         store = Recorder(make_engine(sqlite_settings.database))
-        assert store.count_events() == 2
+        assert count_events(store) == 2
 
     def test_what_the_broker_does_not_take_stays_a_letter(self, sqlite_settings: Settings) -> None:
         small, large = plan_report("1"), plan_report("2", subject="north/plant", correlationid="x" * 5_000)

@@ -17,9 +17,11 @@ from tests.helpers.recorder import (
     DAY,
     TOPIC,
     TopicLog,
+    count_events,
     event_ids,
     event_json,
     expected_state,
+    load_facts,
     order_independent_rows,
     plan_event,
     planned_date,
@@ -45,7 +47,7 @@ def test_a_duplicate_is_counted_and_not_applied(
     assert [told.rejected for told in recorded] == [[]] * len(batches)
     assert [told.programme_changes for told in recorded] == [[ProgrammeChange("north", 1, 0)], []][: len(batches)]
     assert recorder.read_revisions() == {"north": 1}
-    assert recorder.count_events() == 1
+    assert count_events(recorder) == 1
 
 
 def test_the_ledger_is_not_searched_for_events_after_a_batch_that_was_all_new_until_one_is_not(
@@ -67,7 +69,7 @@ def test_the_ledger_is_not_searched_for_events_after_a_batch_that_was_all_new_un
     assert duplicates == [0, 0, 1, 1, 0, 0, 2, 0]
     # The first, and from one that turns out not to be all new to the next that is; what is retracted always is.
     assert searched == [1, 0, 1, 1, 1, 0, 1, 1]
-    assert (recorder.count_events(), recorder.read_revisions()) == (9, {"north": 7})
+    assert (count_events(recorder), recorder.read_revisions()) == (9, {"north": 7})
 
 
 def test_a_conflict_among_events_that_were_taken_for_new_is_rejected_once(recorder: Recorder) -> None:
@@ -136,7 +138,7 @@ def test_the_same_name_with_other_content_is_a_conflict_and_leaves_no_trace(
     assert conflicts(recorded) == [1]
     [rejected] = recorded.rejected
     assert (rejected.rejection.source, rejected.rejection.type) == ("office", other["type"])
-    assert state_of_facts(recorder.load_facts()[0], DAY) == expected_state([plan_event("1")], DAY)
+    assert state_of_facts(load_facts(recorder)[0], DAY) == expected_state([plan_event("1")], DAY)
     assert (row_count(recorder, "ledger"), recorder.read_revisions()) == (1, {"north": 1})
     assert recorder.read_positions(TOPIC)[0] == 2
 

@@ -17,11 +17,13 @@ from tests.helpers.recorder import (
     DAY,
     TOPIC,
     TopicLog,
+    count_events,
     event_batch,
     event_ids,
     event_json,
     expected_state,
     fail_on_rejection,
+    load_facts,
     plan_event,
     planned_date,
     record_batch,
@@ -52,7 +54,7 @@ def test_only_what_the_database_refuses_is_rejected(recorder: Recorder, bad: lis
         assert len(rejected.rejection.detail.splitlines()) == 1
         assert rejected.record.value is not None
     assert recorder.read_positions(TOPIC) == {0: 9, 1: 8, 2: 0, 3: 0}
-    assert recorder.count_events() == 17 - len(bad)
+    assert count_events(recorder) == 17 - len(bad)
     assert recorder.read_revisions() == ({"north": 1} if len(bad) < 17 else {})
 
 
@@ -71,7 +73,7 @@ def test_what_is_refused_of_the_winning_claims_is_rejected(recorder: Recorder) -
     ]
     assert all("the database refuses it: not this" in rejected.rejection.detail for rejected in recorded.rejected)
     assert event_ids(recorded.accepted) == ["good", "better"]
-    assert {key.milestone for key in recorder.load_facts()[0].milestones} == {"good", "better"}
+    assert {key.milestone for key in load_facts(recorder)[0].milestones} == {"good", "better"}
 
 
 def test_one_refused_of_two_thousand_is_found(recorder: Recorder) -> None:
@@ -84,7 +86,7 @@ def test_one_refused_of_two_thousand_is_found(recorder: Recorder) -> None:
         (1234, RejectionReason.UNSTORABLE)
     ]
     assert len(recorded.accepted) == 1999
-    assert state_of_facts(recorder.load_facts()[0], DAY) == expected_state([*events[:1234], *events[1235:]], DAY)
+    assert state_of_facts(load_facts(recorder)[0], DAY) == expected_state([*events[:1234], *events[1235:]], DAY)
 
 
 def test_what_is_refused_goes_with_what_was_rejected_before(recorder: Recorder) -> None:
@@ -137,4 +139,4 @@ def test_what_is_refused_only_together_is_no_records_fault(recorder: Recorder) -
     entries = [log.append(plan_event("a")), log.append(plan_event("b"))]
     with pytest.raises(DBAPIError, match="not both"):
         recorder.record(event_batch(entries), fail_on_rejection)
-    assert (recorder.count_events(), recorder.read_positions(TOPIC)[0]) == (0, 0)
+    assert (count_events(recorder), recorder.read_positions(TOPIC)[0]) == (0, 0)

@@ -28,8 +28,10 @@ from tests.helpers.recorder import (
     DAY,
     GATE,
     TopicLog,
+    count_events,
     event_json,
     expected_state,
+    load_facts,
     migrated_engine,
     new_recorder,
     order_independent_rows,
@@ -128,8 +130,8 @@ def test_a_retraction_counts_in_any_order(database_url: str, events: list[JsonEv
                     connection.execute(table.delete())
             recorder = new_recorder(engine)
             assert after(recorder, TopicLog(), batches) == Counter(accepted=len(events), duplicates=0, rejected=0)
-            assert state_of_facts(recorder.load_facts()[0], DAY) == expected
-            assert recorder.count_events() == len(events)
+            assert state_of_facts(load_facts(recorder)[0], DAY) == expected
+            assert count_events(recorder) == len(events)
             rows.append(order_independent_rows(engine))
         assert all(row == rows[0] for row in rows)
 
@@ -142,10 +144,10 @@ def test_the_ledger_is_read_for_a_retraction_only_when_the_claim_that_is_lost_st
         folds += told[2].lstrip().startswith("SELECT ledger.type")
 
     after(recorder, log, [[plan_event(str(day), f"2026-06-{day:02}", day=day)] for day in range(1, 6)])
-    before, revision = recorder.load_facts()[0], recorder.read_revisions()["north"]
+    before, revision = load_facts(recorder)[0], recorder.read_revisions()["north"]
     event.listen(recorder.engine, "before_cursor_execute", note)
     after(recorder, log, [[retraction_event("3", "r3"), retraction_event("2", "r2")]])
-    assert (folds, recorder.load_facts()[0].milestones, planned_date(recorder)) == (0, before.milestones, "2026-06-05")
+    assert (folds, load_facts(recorder)[0].milestones, planned_date(recorder)) == (0, before.milestones, "2026-06-05")
     # Whoever drew the revision before reads all of it again.
     with read_transaction(recorder.engine) as connection:
         assert load_changed_since(connection, {"north": revision}).facts.milestones == before.milestones
@@ -153,7 +155,7 @@ def test_the_ledger_is_read_for_a_retraction_only_when_the_claim_that_is_lost_st
     assert (folds, planned_date(recorder)) == (1, "2026-06-04")
     # The oldest is the baseline.
     after(recorder, log, [[retraction_event("1", "r1")]])
-    baseline = recorder.load_facts()[0].milestones[GATE].baseline
+    baseline = load_facts(recorder)[0].milestones[GATE].baseline
     assert (folds, baseline and baseline.date) == (2, date(2026, 6, 4))
 
 

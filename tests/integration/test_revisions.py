@@ -6,6 +6,7 @@ from tests.helpers.recorder import (
     TopicLog,
     event_ids,
     expected_state,
+    load_facts,
     plan_event,
     record_batch,
     retraction_event,
@@ -32,8 +33,8 @@ def test_a_revision_is_raised_once_for_each_batch_and_programme_it_touches(recor
     )
     assert second.programme_changes == [ProgrammeChange("north", 2, 60)]
     assert recorder.read_revisions() == {"n.2": 1, "north": 2, "south": 1}
-    assert recorder.load_facts(["north"])[1] == {"north": 2}
-    assert recorder.load_facts([])[1] == {}
+    assert load_facts(recorder, ["north"])[1] == {"north": 2}
+    assert load_facts(recorder, [])[1] == {}
 
 
 def test_a_retraction_changes_the_programme_that_loses_an_event_too(recorder: Recorder) -> None:
@@ -66,6 +67,6 @@ def test_an_event_that_was_retracted_before_it_came_changes_nothing_but_is_accep
     record_batch(recorder, log.append(retraction_event("1", subject="south/dock")))
     recorded = record_batch(recorder, log.append(plan_event("1")))
     assert event_ids(recorded.accepted) == ["1"]
-    assert state_of_facts(recorder.load_facts()[0], DAY) == expected_state(
+    assert state_of_facts(load_facts(recorder)[0], DAY) == expected_state(
         [retraction_event("1", subject="south/dock"), plan_event("1")], DAY
     )

@@ -41,10 +41,12 @@ from tests.helpers.event_generators import (
 from tests.helpers.recorder import (
     TOPIC,
     TopicLog,
+    count_events,
     emptied_recorder,
     event_batch,
     expected_state,
     fail_on_rejection,
+    load_facts,
     migrated_engine,
     order_independent_rows,
     state_of_facts,
@@ -80,7 +82,7 @@ def deliver(store: Recorder, said: Sequence[dict[str, Any]], chance: random.Rand
         assert len(recorded.accepted) + len(recorded.duplicates) == len(entries[:size])
         entries = entries[size:]
     assert store.read_positions(TOPIC) == {partition: end for partition, (_, end) in log.offset_ranges.items()}
-    assert store.count_events() == len(said)
+    assert count_events(store) == len(said)
 
 
 @pytest.mark.parametrize("kind", BACKENDS)
@@ -94,12 +96,12 @@ def test_any_delivery_of_any_events_gives_the_same_rows_and_what_the_contract_sa
         def hold(said: list[dict[str, Any]], chance: random.Random) -> None:
             store = emptied_recorder(engine)
             deliver(store, said, chance)
-            facts, _ = store.load_facts()
+            facts, _ = load_facts(store)
             assert state_of_facts(facts, DAY) == expected_state(said, DAY)
             rows = order_independent_rows(engine)
             deliver(emptied_recorder(engine), said, chance)
             assert order_independent_rows(engine) == rows
-            assert store.load_facts()[0] == facts
+            assert load_facts(store)[0] == facts
 
         hold()
 
@@ -131,10 +133,10 @@ def test_the_winning_claims_in_the_database_are_those_of_the_pure_fold(databases
     decoded = [outcome for event in said if isinstance(outcome := decode(*structured_record(event)), Event)]
     with fresh(databases, kind) as engine:
         deliver(Recorder(engine), said, random.Random(1))  # noqa: S311 - a repeatable choice
-        facts, _ = Recorder(engine).load_facts()
+        facts, _ = load_facts(Recorder(engine))
         assert facts == fold(exclude_retracted(decoded))
         assert state_of_facts(facts, DAY) == expected_state(said, DAY)
-        north, revisions = Recorder(engine).load_facts(["programme-1"])
+        north, revisions = load_facts(Recorder(engine), ["programme-1"])
         assert set(revisions) == {"programme-1"}
         assert {key.programme for key in north.existing_milestones()} == {"programme-1"}
         assert north.milestones == {key: known for key, known in facts.milestones.items() if key[0] == "programme-1"}
@@ -257,9 +259,9 @@ class Tracking(RuleBasedStateMachine):
     @invariant()
     def the_database_says_what_was_delivered(self) -> None:
         """Hold the database against the independent reading."""
-        facts, _ = self.store.load_facts()
+        facts, _ = load_facts(self.store)
         assert state_of_facts(facts, DAY) == expected_state(self.delivered.values(), DAY)
-        assert self.store.count_events() == len(self.delivered)
+        assert count_events(self.store) == len(self.delivered)
 
 
 @pytest.mark.parametrize("kind", BACKENDS)

@@ -11,6 +11,7 @@ from models.database import tables
 from models.database.engine import make_engine, write_transaction
 from models.database.recorder import Recorder
 from models.settings import Settings
+from tests.helpers.recorder import count_events, load_facts
 from tests.helpers.workers import WorkerProcess, publish, wait_until, worker_process
 from tests.integration.test_streams import numbered_report
 
@@ -45,13 +46,13 @@ def test_a_database_that_is_emptied_is_filled_again_although_nothing_new_comes(
         worker.wait_until_ready()
         publish(settings, [numbered_report(number) for number in range(20)])
         wait_until(lambda: (worker.scrape().value("milepost_position") or 0) == 20, "all is recorded and seen")
-        facts = store.load_facts()[0]
+        facts = load_facts(store)[0]
         with write_transaction(store.engine) as connection:
             for table in tables.metadata.sorted_tables:
                 connection.execute(delete(table))
-        wait_until(lambda: store.count_events() == 20, "all is recorded again")
+        wait_until(lambda: count_events(store) == 20, "all is recorded again")
 
-        assert store.load_facts()[0] == facts
+        assert load_facts(store)[0] == facts
         assert worker.process.poll() is None
         assert "went back" in worker.log_text
     store.engine.dispose()

@@ -11,6 +11,7 @@ from models.database.engine import make_engine, write_transaction
 from models.database.recorder import Recorder
 from models.settings import Settings
 from tests.conftest import prepare_settings
+from tests.helpers.recorder import count_events
 from tests.helpers.workers import WorkerProcess, publish, wait_until, worker_process
 from tests.integration.test_streams import numbered_report
 
@@ -43,7 +44,7 @@ def test_a_recording_thread_that_hangs_ends_the_worker_and_the_next_one_reads_on
     with worker_process(settings, tmp_path, MILEPOST_FAILPOINT="before-commit=hang@2") as worker:
         worker.wait_until_ready()
         publish(settings, [numbered_report(1)])
-        wait_until(lambda: store.count_events() == 1, "the first event is recorded")
+        wait_until(lambda: count_events(store) == 1, "the first event is recorded")
         publish(settings, [numbered_report(2)])
         answers: list[tuple[int, str]] = []
 
@@ -59,7 +60,7 @@ def test_a_recording_thread_that_hangs_ends_the_worker_and_the_next_one_reads_on
         assert f"the worker is stuck: {settings.events_topic}:" in worker.log_text
         assert "failpoints.py" in worker.log_text
     with worker_process(settings, tmp_path) as worker:
-        wait_until(lambda: store.count_events() == 2, "the second event is read again")
+        wait_until(lambda: count_events(store) == 2, "the second event is read again")
 
 
 def test_a_rebalance_that_does_not_end_ends_the_worker_and_the_other_takes_over(
@@ -69,7 +70,7 @@ def test_a_rebalance_that_does_not_end_ends_the_worker_and_the_other_takes_over(
     with worker_process(settings, tmp_path, MILEPOST_FAILPOINT="before-commit=hang@2") as worker:
         worker.wait_until_ready()
         publish(settings, [numbered_report(1)])
-        wait_until(lambda: store.count_events() == 1, "the first event is recorded")
+        wait_until(lambda: count_events(store) == 1, "the first event is recorded")
         publish(settings, [numbered_report(2)])
         # What is in hand is to be finished before partitions are given away, and it never is.
         with worker_process(settings, tmp_path) as other:
@@ -77,7 +78,7 @@ def test_a_rebalance_that_does_not_end_ends_the_worker_and_the_other_takes_over(
 
             assert worker.process.returncode == 70
             assert "the worker is stuck: a rebalance did not move for 12 s" in worker.log_text
-            wait_until(lambda: store.count_events() == 2, "the other reads the second event")
+            wait_until(lambda: count_events(store) == 2, "the other reads the second event")
             other.wait_until_ready()
     store.engine.dispose()
 
@@ -91,7 +92,7 @@ def test_a_worker_outlives_a_lock_that_is_held_for_long(postgresql_settings: Set
             publish(settings, [numbered_report(1)])
             wait_until(lambda: "lock timeout" in worker.log_text, "the worker is told of the lock")
             stays_alive(worker)
-        wait_until(lambda: store.count_events() == 1, "the event is recorded")
+        wait_until(lambda: count_events(store) == 1, "the event is recorded")
         assert worker.process.poll() is None
     store.engine.dispose()
 
@@ -133,7 +134,7 @@ def test_a_worker_outlives_a_kafka_that_does_not_answer(tmp_path: Path) -> None:
             worker.wait_until_ready()
             outlives(worker, broker.pid, "milepost_kafka_up")
             publish(settings, [numbered_report(1)])
-            wait_until(lambda: store.count_events() == 1, "the event is recorded")
+            wait_until(lambda: count_events(store) == 1, "the event is recorded")
             assert worker.process.poll() is None
 
 
@@ -152,7 +153,7 @@ def test_a_worker_outlives_connections_that_the_database_refuses(postgresql_sett
             wait_until(lambda: worker.scrape().value("milepost_database_up") == 0, "the database is away")
             stays_alive(worker)
             connection.exec_driver_sql(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
-        wait_until(lambda: store.count_events() == 1, "the event is recorded")
+        wait_until(lambda: count_events(store) == 1, "the event is recorded")
         assert worker.process.poll() is None
     admin.dispose()
     store.engine.dispose()

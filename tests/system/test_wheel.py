@@ -16,6 +16,7 @@ from models.database.engine import make_engine
 from models.database.recorder import Recorder
 from models.settings import Settings
 from tests.helpers.oracle import JsonEvent
+from tests.helpers.recorder import count_events
 from tests.helpers.workers import free_port, publish, wait_until
 from tests.integration.test_streams import numbered_report
 
@@ -128,7 +129,7 @@ def test_the_installed_worker_records_what_is_published(
     worker = subprocess.Popen([installed / "milepost", "worker"], cwd=tmp_path, env=environment)
     try:
         store = Recorder(make_engine(environment["MILEPOST_DATABASE"]))
-        wait_until(lambda: store.count_events() == 10, "the installed worker records")
+        wait_until(lambda: count_events(store) == 10, "the installed worker records")
         # Its pages came with it.
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=10) as board:
             [script] = re.findall(r'<script src="([^"]+)"', board.read().decode())

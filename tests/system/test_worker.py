@@ -25,7 +25,7 @@ from streams.metrics.milestones import MILESTONE_FAMILIES, PROGRAMME_FAMILIES
 from tests.conftest import prepare_settings
 from tests.helpers.event_generators import random_events, shuffled_with_duplicates
 from tests.helpers.oracle import expected_milestones
-from tests.helpers.recorder import json_status_row
+from tests.helpers.recorder import count_events, json_status_row, load_facts
 from tests.helpers.workers import WorkerProcess, free_port, publish, publish_records, wait_until, worker_process
 from tests.integration.test_streams import numbered_report
 
@@ -199,7 +199,7 @@ class TestStartingAndStopping:
             assert worker.stop(signal.SIGTERM) < 5
             locked.close()
 
-        assert Recorder(make_engine(sqlite_settings.database)).count_events() == 0
+        assert count_events(Recorder(make_engine(sqlite_settings.database))) == 0
 
     def test_a_restart_continues_where_it_was(self, sqlite_settings: Settings, tmp_path: Path) -> None:
         publish(sqlite_settings, [numbered_report(number) for number in range(20)])
@@ -217,13 +217,13 @@ class TestStartingAndStopping:
         store = Recorder(make_engine(fresh_settings.database))
         for least in (1, 5_000):
             with worker_process(settings, tmp_path) as worker:
-                wait_until(lambda least=least: store.count_events() >= least, f"{least} events are recorded")  # type: ignore[misc]
+                wait_until(lambda least=least: count_events(store) >= least, f"{least} events are recorded")  # type: ignore[misc]
                 worker.stop(signal.SIGKILL)
         with worker_process(settings, tmp_path) as worker:
             worker.wait_until_ready()
-            wait_until(lambda: store.count_events() == len(events) and not lagging(worker), "all is recorded")
+            wait_until(lambda: count_events(store) == len(events) and not lagging(worker), "all is recorded")
 
-        facts, _ = store.load_facts()
+        facts, _ = load_facts(store)
         standings = {
             (row.programme, row.project, row.milestone): (row.planned, row.actual, row.state.value)
             for row in compute_schedule(facts, fresh_day()).statuses
@@ -249,7 +249,7 @@ class TestTwoWorkers:
             other.wait_until_ready()
             publish(settings, shuffled_with_duplicates(events, 5), key_of=lambda event: event["id"].encode())
             store = Recorder(make_engine(settings.database))
-            wait_until(lambda: store.count_events() == len(events), "all is recorded")
+            wait_until(lambda: count_events(store) == len(events), "all is recorded")
             everything = {event["subject"].split("/")[0] for event in events}
             wait_until(lambda: shown_by(one) | shown_by(other) == everything, "every programme is shown")
 
@@ -274,7 +274,7 @@ class TestTwoWorkers:
                 wait_until(lambda: shown_by(other) | shown_by(third) == everything, "every programme is shown")
                 wait_until(lambda: shown_by(other).isdisjoint(shown_by(third)), "each on one")
 
-        facts, _ = store.load_facts()
+        facts, _ = load_facts(store)
         assert [
             json_status_row(standing) for standing in compute_schedule(facts, fresh_day()).statuses
         ] == expected_milestones(events, fresh_day())

@@ -35,7 +35,7 @@ from tests.helpers.oracle import (
     expected_milestones,
     expected_projects,
 )
-from tests.helpers.recorder import json_status_row
+from tests.helpers.recorder import json_status_row, load_facts
 
 TODAY = date(2026, 3, 10)
 
@@ -113,7 +113,7 @@ def test_any_moment_gives_what_the_claims_stamped_up_to_then_say(
 def test_at_the_end_of_time_what_is_believed_is_what_the_tables_of_the_present_hold(engine: Engine) -> None:
     events = random_events(3, 1500, with_dependencies=True)
     keep(engine, events)
-    present, _ = Recorder(engine).load_facts()
+    present, _ = load_facts(Recorder(engine))
     assert rows(believed(engine, "9999-12-31T23:59:59Z")) == rows(present)
     for as_of in ("2025-06-01T00:00:00Z", "2026-01-01T12:00:00+05:00"):
         assert rows(believed(engine, as_of)) == expected_milestones(events, TODAY, as_of)
