@@ -1,6 +1,8 @@
 """Child processes that end with the block that started them, and with this process however it ends."""
 
+import errno
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -12,6 +14,8 @@ from pathlib import Path
 from typing import IO, Any, Final, NamedTuple
 
 _POLL_S: Final = 0.02
+#: Below every system's ports for outgoing connections.
+_SERVER_PORTS: Final = range(20_000, 32_768)
 _GUARD: Final = Path(__file__).with_name("_child_process_guard.py")
 
 
@@ -91,12 +95,27 @@ def bind_port(host: str, port: int) -> socket.socket:
     """Return a socket that holds a port, any free one for 0; connections of a server just stopped do not count."""
     server = _tcp_socket(host)
     try:
-        server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        server.bind((host, port))
+        if port:
+            server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            server.bind((host, port))
+        else:
+            _bind_any_port(server, host)
     except OSError:
         server.close()
         raise
     return server
+
+
+def _bind_any_port(server: socket.socket, host: str) -> None:
+    # A port of the system's choice may become the local end of a connection before the server itself listens on it.
+    while True:
+        try:
+            server.bind((host, secrets.choice(_SERVER_PORTS)))
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+        else:
+            return
 
 
 def free_port(host: str, preferred: int) -> int:

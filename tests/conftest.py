@@ -29,6 +29,14 @@ def _clear_milepost_environment(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.delenv(name)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _no_usual_port() -> Iterator[None]:
+    """Keep Prometheus off its usual port, which the tests of another process may be about to take."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr("deploy.prometheus.process._DEFAULT_PORT", 0)
+        yield
+
+
 @pytest.fixture(scope="session")
 def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Give the bootstrap address of a real Kafka that lives as long as the session."""

@@ -18,6 +18,7 @@ from typing import Any
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from prometheus_client.parser import text_string_to_metric_families
 
+from deploy import child_process
 from models.database.engine import make_engine
 from models.database.recorder import Recorder
 from models.settings import Settings
@@ -45,10 +46,7 @@ def wait_until(condition: Callable[[], bool], description: str, timeout: float =
 
 def free_port() -> int:
     """Return a port that nothing listens on at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    return child_process.free_port("127.0.0.1", 0)
 
 
 def publish(

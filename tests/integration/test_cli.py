@@ -4,7 +4,6 @@ import asyncio
 import json
 import os
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -33,7 +32,7 @@ from models.domain.events import Event
 from models.settings import read_settings
 from tests.helpers.event_generators import random_events
 from tests.helpers.oracle import JsonEvent as Json
-from tests.helpers.workers import running_app, wait_until, wait_until_async
+from tests.helpers.workers import free_port, running_app, wait_until, wait_until_async
 
 
 @pytest.fixture(autouse=True)
@@ -343,7 +342,7 @@ def test_an_empty_topic_of_dead_letters_is_an_empty_list() -> None:
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 0)])
 def test_kafka_serves_in_the_foreground_until_it_is_told_to_stop(number: int, status: int, tmp_path: Path) -> None:
     program = "from deploy.cli.app import main; main()"
-    arguments = [sys.executable, "-c", program, "kafka", "--port", str(_free_port()), "--data", str(tmp_path / "kafka")]
+    arguments = [sys.executable, "-c", program, "kafka", "--port", str(free_port()), "--data", str(tmp_path / "kafka")]
     with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True) as command:
         assert command.stdout
         name, _, address = command.stdout.readline().strip().partition(" ")
@@ -356,17 +355,10 @@ def test_kafka_serves_in_the_foreground_until_it_is_told_to_stop(number: int, st
         assert command.stdout.read() == ""
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 def test_a_kafka_that_wants_a_login_gets_one_and_says_when_it_is_wrong(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    port, secure, controller = _free_port(), _free_port(), _free_port()
+    port, secure, controller = free_port(), free_port(), free_port()
     listeners = f"PLAINTEXT://127.0.0.1:{port},LOGIN://127.0.0.1:{secure}"
     overrides = {
         "listeners": f"{listeners},CONTROLLER://127.0.0.1:{controller}",

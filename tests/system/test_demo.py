@@ -23,6 +23,7 @@ from deploy.demo.story import PROGRAMME, SEZ_PARK, TENANTS, build_story
 from models.domain.events import Classifier, MilestoneReported
 from tests.helpers.alertmanager import alert_key, http_get, http_get_json
 from tests.helpers.promtool import skip_without
+from tests.helpers.workers import free_port
 
 MILEPOST = Path(sys.executable).with_name("milepost")
 ACTUAL = "milepost_milestone_actual_timestamp_seconds"
@@ -32,12 +33,6 @@ FETCHES_WITHIN = 120.0
 ADDRESSES = ("kafka", "database", "metrics", "board")
 
 Labels = dict[str, str]
-
-
-def free_port() -> int:
-    with socket.socket() as server:
-        server.bind(("127.0.0.1", 0))
-        return int(server.getsockname()[1])
 
 
 def eventually(condition: Callable[[], bool], seconds: float) -> bool:
