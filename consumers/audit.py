@@ -1,8 +1,8 @@
-"""The events topic against the database, read from the outside: every record accounted for, and the state it makes.
+"""Compares the database with the events topic, read from outside: every record accounted for, and the resulting state.
 
-1. One moment of the database: positions, ledger, winning claims, forecasts. 2. The events topic from its log's start to
-those positions; a worker may go on meanwhile, what it records later is not asked about. 3. The dead letters, last: they
-are written before a position passes them. 4. The fold of what was said and accepted, against the tables.
+1. Read positions, ledger, winning claims and forecasts in one snapshot. 2. Read the events topic from its start up to
+those positions; a worker may continue meanwhile, what it records later is not compared. 3. Read the dead letters last:
+they are written before a position passes their records. 4. Fold the accepted events and compare with the tables.
 """
 
 from collections.abc import Mapping
@@ -19,12 +19,11 @@ from consumers.topic_reader import open_topic_consumer, read_until
 from models.database import positions
 from models.database.consistency import Difference, StoredEvent, TableSnapshot, diff_tables, read_ledger, read_tables
 from models.database.engine import read_transaction
-from models.domain.claims import fold
+from models.database.ledger import EventKey
+from models.domain.claims import exclude_retracted, fold
 from models.domain.cloudevents import decode
-from models.domain.events import Event, EventRetracted
+from models.domain.events import Event
 from models.settings import Settings
-
-EventKey = tuple[str, str]
 
 
 class AuditSummary(NamedTuple):
@@ -45,14 +44,14 @@ class AuditSummary(NamedTuple):
 
 @dataclass(slots=True)
 class _Reconciliation:
-    """What the database says, and what the topic said of it so far."""
+    """The content of the database, and the records of the topic that were matched with it so far."""
 
     ledger: dict[EventKey, StoredEvent]
     tables: TableSnapshot
     positions: dict[int, int]
     differences: list[Difference]
     accepted_events: dict[EventKey, Event] = field(default_factory=dict)
-    #: Records that the ledger does not hold: must be among the dead letters.
+    #: Records that the ledger does not hold, by origin: they must be among the dead letters.
     not_in_ledger: dict[str, str] = field(default_factory=dict)
     records_read: int = 0
     duplicates: int = 0
@@ -60,108 +59,103 @@ class _Reconciliation:
     expired: int = 0
 
     def match_record(self, record: ConsumerRecord) -> None:
-        """Account for a record."""
+        """Look for a record's event in the ledger."""
         self.records_read += 1
         origin = (record.topic, record.partition, record.offset)
-        key = f"{record.topic}:{record.partition}:{record.offset}"
         event = decode(record.headers, record.value)
         if not isinstance(event, Event):
-            self.not_in_ledger[key] = f"{event.reason}, {event.detail}"
+            self.not_in_ledger[_origin_name(origin)] = f"{event.reason}, {event.detail}"
             return
-        name = (event.source, event.id)
-        kept = self.ledger.get(name)
-        if kept is None or kept.digest != event.digest():
-            self.not_in_ledger[key] = f"event {event.id!r} of {event.source!r}"
-        elif kept.origin == origin:
-            self.accepted_events[name] = event
-            # The same again: of millions, two of each are more than there is room for.
-            self.ledger[name] = kept._replace(event=None)
+        key = EventKey(event.source, event.id)
+        stored = self.ledger.get(key)
+        if stored is None or stored.digest != event.digest():
+            self.not_in_ledger[_origin_name(origin)] = f"event {event.id!r} of {event.source!r}"
+        elif stored.origin == origin:
+            self.accepted_events[key] = event
+            # Both events are equal; millions of them twice would not fit in memory.
+            self.ledger[key] = stored._replace(event=None)
         else:
             self.duplicates += 1
 
 
 def audit(settings: Settings, engine: Engine) -> tuple[list[Difference], AuditSummary]:
-    """Return what is not as the events say, and how much was compared."""
+    """Return the differences between events and database, and how much was compared."""
     topic = settings.events_topic
-    for needed in (topic, settings.dead_letters_topic):
-        require_topic(settings, needed)
+    for name in (topic, settings.dead_letters_topic):
+        require_topic(settings, name)
     # 1.
     with read_transaction(engine) as connection:
-        ends = positions.read_positions(connection, topic)
-        ledger, wrong = {}, []
-        for kept, its in read_ledger(connection):
-            ledger[kept.source, kept.id] = kept
-            wrong.extend(its)
-        books = _Reconciliation(ledger, read_tables(connection), ends, wrong)
+        next_offsets = positions.read_positions(connection, topic)
+        ledger: dict[EventKey, StoredEvent] = {}
+        differences: list[Difference] = []
+        for stored, row_differences in read_ledger(connection):
+            ledger[EventKey(stored.source, stored.id)] = stored
+            differences.extend(row_differences)
+        state = _Reconciliation(ledger, read_tables(connection), next_offsets, differences)
     # 2.
     with open_topic_consumer(settings) as consumer:
-        starts = _read_topic(consumer, topic, books)
+        log_starts = _read_topic(consumer, topic, state)
     # 3.
-    rejected, settled = _match_dead_letters(books, *read_keys_and_tombstones(settings))
+    dead_letter_keys, tombstone_keys = read_keys_and_tombstones(settings)
+    dead_letters_ever = dead_letter_keys | tombstone_keys
+    for origin, what in state.not_in_ledger.items():
+        if origin not in dead_letters_ever:
+            differences.append(Difference(origin, f"in the ledger or among the dead letters ({what})", "nowhere"))
     # 4.
-    _account_for_missing_records(books, topic, starts)
-    retracted = {
-        (e.source, e.data.retracts) for e in books.accepted_events.values() if isinstance(e.data, EventRetracted)
-    }
-    standing = [e for n, e in books.accepted_events.items() if n not in retracted or isinstance(e.data, EventRetracted)]
-    facts = fold(standing)
-    named = {event.programme for event in books.accepted_events.values()}
-    books.differences.extend(diff_tables(facts, named, books.tables))
-    accepted = len(books.accepted_events) - books.expired
-    counts = (len(facts.existing_programmes() | named), len(facts.existing_milestones()))
-    return books.differences, AuditSummary(
-        books.records_read, accepted, books.duplicates, rejected, settled, books.unread, books.expired, *counts
+    _account_for_missing_records(state, topic, log_starts)
+    facts = fold(exclude_retracted(state.accepted_events.values()))
+    programmes = {event.programme for event in state.accepted_events.values()}
+    differences.extend(diff_tables(facts, programmes, state.tables))
+    return differences, AuditSummary(
+        records_read=state.records_read,
+        accepted=len(state.accepted_events) - state.expired,
+        duplicates=state.duplicates,
+        rejected=len(state.not_in_ledger.keys() & dead_letter_keys),
+        resolved=len(state.not_in_ledger.keys() & tombstone_keys),
+        unread=state.unread,
+        expired=state.expired,
+        programmes=len(facts.existing_programmes() | programmes),
+        milestones=len(facts.existing_milestones()),
     )
 
 
-def _read_topic(consumer: KafkaConsumer, topic: str, reconciliation: _Reconciliation) -> Mapping[int, int]:
-    """Read what lies below the positions; return where each partition's log starts."""
+def _read_topic(consumer: KafkaConsumer, topic: str, state: _Reconciliation) -> Mapping[int, int]:
+    """Match the records below the positions; return where each partition's log starts."""
     partitions = [TopicPartition(topic, number) for number in sorted(consumer.partitions_for_topic(topic) or ())]
-    starts, log_ends = consumer.beginning_offsets(partitions), consumer.end_offsets(partitions)
-    until: dict[TopicPartition, int] = {}
+    starts, ends = consumer.beginning_offsets(partitions), consumer.end_offsets(partitions)
+    end_offsets: dict[TopicPartition, int] = {}
     for partition in partitions:
-        position = reconciliation.positions.get(partition.partition, starts[partition])
-        if position > log_ends[partition]:
+        position, end = state.positions.get(partition.partition, starts[partition]), ends[partition]
+        if position > end:
             where = f"{topic}:{partition.partition} position"
-            reconciliation.differences.append(
-                Difference(where, f"at most {log_ends[partition]}, the log's end", str(position))
-            )
-        until[partition] = min(position, log_ends[partition])
-        reconciliation.unread += max(0, log_ends[partition] - max(position, starts[partition]))
+            state.differences.append(Difference(where, f"at most {end}, the log's end", str(position)))
+        end_offsets[partition] = min(position, end)
+        state.unread += max(0, end - max(position, starts[partition]))
     consumer.assign(partitions)
     consumer.seek_to_beginning(*partitions)
-    for record in read_until(consumer, topic, until):
-        reconciliation.match_record(record)
+    for record in read_until(consumer, topic, end_offsets):
+        state.match_record(record)
     return {partition.partition: start for partition, start in starts.items()}
 
 
-def _match_dead_letters(
-    reconciliation: _Reconciliation, dead_letter_keys: set[str], tombstone_keys: set[str]
-) -> tuple[int, int]:
-    """Look for what the ledger does not hold among the dead letters; return how many are there, and were."""
-    lost = reconciliation.not_in_ledger.keys() - dead_letter_keys - tombstone_keys
-    for key, what in reconciliation.not_in_ledger.items():
-        if key in lost:
-            reconciliation.differences.append(
-                Difference(key, f"in the ledger or among the dead letters ({what})", "nowhere")
-            )
-    return len(reconciliation.not_in_ledger.keys() & dead_letter_keys), len(
-        reconciliation.not_in_ledger.keys() & tombstone_keys
-    )
-
-
-def _account_for_missing_records(reconciliation: _Reconciliation, topic: str, start_offsets: Mapping[int, int]) -> None:
-    """Account for ledger rows that no record was found for."""
-    for name in sorted(reconciliation.ledger.keys() - reconciliation.accepted_events.keys()):
-        kept = reconciliation.ledger[name]
-        its_topic, partition, offset = kept.origin
-        is_gone = its_topic.startswith(f"{topic}{positions.REPLACED_TOPIC_SEPARATOR}") or (
-            its_topic == topic and offset < start_offsets.get(partition, 0)
+def _account_for_missing_records(state: _Reconciliation, topic: str, log_starts: Mapping[int, int]) -> None:
+    """Accept ledger rows whose records have expired; every other row without a record is a difference."""
+    for key in sorted(state.ledger.keys() - state.accepted_events.keys()):
+        stored = state.ledger[key]
+        origin_topic, partition, offset = stored.origin
+        is_expired = origin_topic.startswith(f"{topic}{positions.REPLACED_TOPIC_SEPARATOR}") or (
+            origin_topic == topic and offset < log_starts.get(partition, 0)
         )
-        if is_gone and kept.event is not None:
-            reconciliation.accepted_events[name] = kept.event
-            reconciliation.expired += 1
+        if is_expired and stored.event is not None:
+            state.accepted_events[key] = stored.event
+            state.expired += 1
         else:
-            where = f"ledger {kept.source} {kept.id}"
-            origin = f"{its_topic}:{partition}:{offset}"
-            reconciliation.differences.append(Difference(where, f"the record at {origin} says it", "it does not"))
+            origin = _origin_name(stored.origin)
+            state.differences.append(
+                Difference(f"ledger {key.source} {key.id}", f"the record at {origin} says it", "it does not")
+            )
+
+
+def _origin_name(origin: tuple[str, int, int]) -> str:
+    topic, partition, offset = origin
+    return f"{topic}:{partition}:{offset}"

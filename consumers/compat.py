@@ -1,11 +1,12 @@
-r"""Records whose headers have names that are no UTF-8: Kafka takes them, kafka-python raises at them.
+r"""Two limits of kafka-python, worked around.
 
-Such a name is spelled out (`caf\xe9`), as a worker reads it: what is compared is then alike.
+It raises at header names that are not UTF-8, which Kafka accepts. Here such a name is spelled out (`caf\xe9`), as a
+worker reads it.
+
+It can write a header without a value (null, not empty), but refuses to be given one. It checks a record's headers,
+calls the serializer of values (a public hook), and only then writes them. So headers are given with empty values, and
+the hook restores the original ones.
 """
-# Headers without a value, past kafka-python: it can write them (null, not empty), and refuses to be given them.
-#
-# It checks a record's headers, asks the serializer of values (a hook of its own), and only then writes them. So the
-# headers are given with empty values, and get their true ones when that hook is called.
 
 from collections.abc import Iterable
 from typing import Any
@@ -14,16 +15,25 @@ from kafka.record import memory_records
 from kafka.record.default_records import DefaultRecordBatch
 from kafka.serializer import Serializer
 
-from models.header_names import LenientBytes
-
 
 def patch_kafka_python() -> None:
-    """Let every kafka-python consumer of this process read names that are no UTF-8; may be called again."""
-    memory_records.DefaultRecordBatch = _LenientKafkaPythonBatch
+    """Let every kafka-python consumer of this process read names that are not UTF-8; may be called again."""
+    memory_records.DefaultRecordBatch = _LenientBatch
 
 
-class _LenientKafkaPythonBatch(DefaultRecordBatch):  # type: ignore[misc]  # kafka-python has no types
-    """A batch that, once a name cannot be read, decodes names patiently."""
+class _LenientBytes(bytearray):
+    """Bytes whose slices decode to text that spells out what is not UTF-8, for a parser that decodes strictly."""
+
+    def __getitem__(self, index: Any) -> Any:  # noqa: ANN401 - a number or a slice, as bytearray's
+        part = super().__getitem__(index)
+        return _LenientBytes(part) if isinstance(part, bytearray) else part
+
+    def decode(self, encoding: str = "utf-8", errors: str = "backslashreplace") -> str:
+        return super().decode(encoding, errors)
+
+
+class _LenientBatch(DefaultRecordBatch):  # type: ignore[misc]  # kafka-python has no types
+    """A batch that decodes names leniently from the first one on that is not UTF-8."""
 
     __slots__ = ()
     _buffer: Any
@@ -32,25 +42,25 @@ class _LenientKafkaPythonBatch(DefaultRecordBatch):  # type: ignore[misc]  # kaf
         try:
             return super()._read_msg(*args, **options)
         except UnicodeDecodeError:
-            # Where it stands moves only behind a record that was read.
-            self._buffer = LenientBytes(self._buffer)
+            # The batch's position moves only after a record has been read.
+            self._buffer = _LenientBytes(self._buffer)
             return super()._read_msg(*args, **options)
 
 
 class NullableHeaders(list[tuple[str, bytes | None]]):
-    """The headers of a record, some without a value; for a producer whose `value_serializer` is `TrueHeaders`."""
+    """The headers of a record, some without a value; for a producer with a `NullHeaderSerializer`."""
 
     def __init__(self, headers: Iterable[tuple[str, bytes | None]]) -> None:
         self.original = list(headers)
         super().__init__((name, value or b"") for name, value in self.original)
 
     def __bool__(self) -> bool:
-        """Return False: kafka-python would count the bytes of values, for a figure that is not read here."""
+        """Return False: kafka-python would count the bytes of the values, for a figure that nobody reads here."""
         return False
 
 
 class NullHeaderSerializer(Serializer):  # type: ignore[misc]  # kafka-python has no types
-    """A serializer that leaves values as they are, and puts the true headers in place."""
+    """A `value_serializer` that leaves values unchanged and restores the original headers."""
 
     def serialize(self, _topic: str, headers: object, value: bytes | None) -> bytes | None:
         """Return the value."""

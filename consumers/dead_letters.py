@@ -1,11 +1,11 @@
-"""The rejected: what the dead-letters topic holds now."""
-# Send the rejected back to where they came from, or take them off the list.
-#
-# A letter is taken off by a tombstone, and only after the broker has acknowledged the record that was sent back: what
-# stops in between leaves the letter where it is. It can be replayed again then, for an event counts once.
+"""Reads the dead-letters topic; replays dead letters to the partition they came from, or discards them.
+
+A dead letter is removed by a tombstone, and only after the broker has acknowledged the record that was sent back: an
+interruption in between leaves the dead letter in place. Replaying it again does no harm, because an event counts once.
+"""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any, Final, NamedTuple
 
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
@@ -15,131 +15,103 @@ from kafka.producer.future import FutureRecordMetadata
 
 from consumers.client import KafkaUnreachableError, kafka_errors, require_topic
 from consumers.compat import NullableHeaders, NullHeaderSerializer
-from consumers.publish import ACK_TIMEOUT_S, create_reliable_producer
+from consumers.publish import ACK_TIMEOUT_S, close_producer, create_reliable_producer
 from consumers.topic_reader import open_topic_consumer, read_until
 from models.domain.dead_letters import DeadLetter, parse_dead_letter
 from models.domain.events import RejectionReason
 from models.errors import MilepostError
 from models.settings import Settings
 
-
-class DeadLetterNotFoundError(MilepostError):
-    """There is no dead letter under a key; the message is one line."""
-
-
-def read_dead_letters(settings: Settings) -> list[DeadLetter]:
-    """Return what the topic holds from its start to its present end, in the order of origin.
-
-    Of several letters with one key the last counts, and a tombstone takes it back: compaction may not have been there.
-    """
-    return sorted(
-        (letter for letter in _read_newest_by_key(settings).values() if letter is not None), key=_origin_sort_key
-    )
-
-
-def read_newest_dead_letters(settings: Settings, offset_count: int) -> list[DeadLetter]:
-    """Return what so many offsets at the end of the topic hold, the newest first."""
-    letters = _read_newest_by_key(settings, offset_count)
-    return [letter for letter in reversed(letters.values()) if letter is not None]
-
-
-def read_keys_and_tombstones(settings: Settings) -> tuple[set[str], set[str]]:
-    """Return the keys of the dead letters there are, and of those that a tombstone took back."""
-    letters = _read_newest_by_key(settings)
-    there = {letter.key for letter in letters.values() if letter is not None}
-    return there, {key.decode("utf-8", "backslashreplace") for key, letter in letters.items() if letter is None}
-
-
-def _read_newest_by_key(settings: Settings, offset_count: int | None = None) -> dict[bytes, DeadLetter | None]:
-    require_topic(settings, settings.dead_letters_topic)
-    letters: dict[bytes, DeadLetter | None] = {}
-    with open_topic_consumer(settings) as consumer:
-        for record in _read_records(consumer, settings.dead_letters_topic, offset_count):
-            # What is said again of a letter is the newest of it.
-            letters.pop(record.key or b"", None)
-            letters[record.key or b""] = parse_dead_letter(record.key, record.value, record.headers)
-    return letters
-
-
-def find_dead_letter(settings: Settings, key: str) -> DeadLetter:
-    """Return the letter with a key; raises `NoSuchLetterError`."""
-    for letter in read_dead_letters(settings):
-        if letter.key == key:
-            return letter
-    raise DeadLetterNotFoundError(
-        f"there is no dead letter {key!r} in {settings.dead_letters_topic} on {settings.kafka}:"
-        " `milepost dead-letters list` shows those that are"
-    )
-
-
-def _read_records(consumer: KafkaConsumer, topic: str, offset_count: int | None) -> Iterator[ConsumerRecord]:
-    """Return the records of a topic up to its present end: all of them, or so many offsets of each partition."""
-    partitions = [TopicPartition(topic, number) for number in consumer.partitions_for_topic(topic) or ()]
-    ends = consumer.end_offsets(partitions)
-    consumer.assign(partitions)
-    consumer.seek_to_beginning(*partitions)
-    if offset_count is not None:
-        for partition, start in consumer.beginning_offsets(partitions).items():
-            consumer.seek(partition, max(start, ends[partition] - offset_count))
-    return read_until(consumer, topic, ends)
-
-
-def _origin_sort_key(dead_letter: DeadLetter) -> tuple[Any, ...]:
-    return dead_letter.topic, dead_letter.partition or 0, dead_letter.offset or 0, dead_letter.key
-
-
-#: The largest record to be sent: what came in is never larger than its letter, see `deploy.topics`.
+#: The largest record to send. A record is never larger than its dead letter: see `deploy.topics`.
 _MAX_REQUEST_BYTES: Final = 16 * 1024 * 1024
-#: How many letters are on their way at once.
+#: How many dead letters are in flight at once.
 _CHUNK_SIZE: Final = 50
 
 OnResolved = Callable[[DeadLetter], None]
+_SendRecord = Callable[[KafkaProducer, DeadLetter], FutureRecordMetadata]
+
+
+class DeadLetterNotFoundError(MilepostError):
+    """There is no dead letter with a key, or no reason of that name; the message is one line."""
 
 
 class ReplayError(MilepostError):
-    """Letters were not replayed or discarded, or not all; the message is one line."""
+    """Dead letters were not replayed or discarded, or not all; the message is one line."""
 
 
 class DeadLetterSelection(NamedTuple):
-    """Which letters: those with these keys, or of this reason, or (neither) all."""
+    """Which dead letters: those with these keys, or of this reason, or (neither) all."""
 
     keys: Sequence[str] = ()
     reason: str | None = None
 
 
+def read_dead_letters(settings: Settings) -> list[DeadLetter]:
+    """Return what the topic holds from its start to its present end, in the order of origin.
+
+    Of several records with one key the last counts, and a tombstone removes it, whether or not compaction has run.
+    """
+    return sorted(filter(None, _read_newest_by_key(settings).values()), key=_origin_sort_key)
+
+
+def read_newest_dead_letters(settings: Settings, offset_count: int) -> list[DeadLetter]:
+    """Return what so many offsets at the end of the topic hold, the newest first."""
+    return list(filter(None, reversed(_read_newest_by_key(settings, offset_count).values())))
+
+
+def read_keys_and_tombstones(settings: Settings) -> tuple[set[str], set[str]]:
+    """Return the keys of the dead letters, and of those that a tombstone has removed."""
+    by_key = _read_newest_by_key(settings)
+    removed = {key.decode("utf-8", "backslashreplace") for key, dead_letter in by_key.items() if dead_letter is None}
+    return {dead_letter.key for dead_letter in by_key.values() if dead_letter is not None}, removed
+
+
+def find_dead_letter(settings: Settings, key: str) -> DeadLetter:
+    """Return the dead letter with a key; raises `DeadLetterNotFoundError`."""
+    for dead_letter in read_dead_letters(settings):
+        if dead_letter.key == key:
+            return dead_letter
+    raise _not_found_error(settings, key)
+
+
 def select_dead_letters(settings: Settings, selection: DeadLetterSelection) -> list[DeadLetter]:
-    """Return the letters chosen, in the order of origin; raises `NoSuchLetterError` for a key or reason unheard of."""
-    letters = read_dead_letters(settings)
-    where = f"in {settings.dead_letters_topic} on {settings.kafka}: `milepost dead-letters list` shows those that are"
-    if absent := [key for key in selection.keys if key not in {letter.key for letter in letters}]:
-        raise DeadLetterNotFoundError(f"there is no dead letter {absent[0]!r} {where}; nothing was done")
+    """Return the selected dead letters in the order of origin.
+
+    Raises `DeadLetterNotFoundError` for an unknown key or reason.
+    """
+    dead_letters = read_dead_letters(settings)
+    keys = {dead_letter.key for dead_letter in dead_letters}
+    for key in selection.keys:
+        if key not in keys:
+            raise _not_found_error(settings, key, "; nothing was done")
     if selection.keys:
-        return [letter for letter in letters if letter.key in selection.keys]
+        return [dead_letter for dead_letter in dead_letters if dead_letter.key in selection.keys]
     if selection.reason is None:
-        return letters
-    known = {reason.value for reason in RejectionReason} | {letter.reason for letter in letters}
-    if selection.reason not in known:
-        raise DeadLetterNotFoundError(f"there is no reason {selection.reason!r}, only {', '.join(sorted(known))}")
-    return [letter for letter in letters if letter.reason == selection.reason]
+        return dead_letters
+    reasons = {reason.value for reason in RejectionReason} | {dead_letter.reason for dead_letter in dead_letters}
+    if selection.reason not in reasons:
+        raise DeadLetterNotFoundError(f"there is no reason {selection.reason!r}, only {', '.join(sorted(reasons))}")
+    return [dead_letter for dead_letter in dead_letters if dead_letter.reason == selection.reason]
 
 
 def require_replayable(settings: Settings, dead_letters: Iterable[DeadLetter]) -> None:
-    """Raise `ReplayError` for a letter that does not say that it came from the events topic: no header names another.
+    """Raise `ReplayError` for a dead letter that does not name the events topic as its origin.
 
-    The headers of a letter are anybody's who may write to the topic; the events topic is where Milepost reads.
+    Whoever may write to the dead-letters topic decides its headers; records are sent to the events topic only.
     """
-    for letter in dead_letters:
-        if letter.topic != settings.events_topic or letter.partition is None or letter.offset is None:
+    for dead_letter in dead_letters:
+        origin = dead_letter.topic, dead_letter.partition, dead_letter.offset
+        if dead_letter.topic != settings.events_topic or None in origin:
             raise ReplayError(
-                f"dead letter {letter.key!r} does not say which partition of {settings.events_topic} it came from:"
-                " it cannot be replayed; nothing was done"
+                f"dead letter {dead_letter.key!r} does not say which partition of {settings.events_topic} it came"
+                " from: it cannot be replayed; nothing was done"
             )
 
 
 def replay(settings: Settings, dead_letters: Sequence[DeadLetter], on_resolved: OnResolved) -> None:
-    """Send letters back as they came, to the partition they came from, and take them off the list.
+    """Send records back as they came, to the partition they came from, and remove their dead letters.
 
-    Tells each that is done. Raises `ReplayError`, which says how many were.
+    Calls `on_resolved` for each that is removed. Raises `ReplayError`, which says how many were.
     """
     require_replayable(settings, dead_letters)
     require_topic(settings, settings.events_topic)
@@ -147,12 +119,41 @@ def replay(settings: Settings, dead_letters: Sequence[DeadLetter], on_resolved: 
 
 
 def discard(settings: Settings, dead_letters: Sequence[DeadLetter], on_resolved: OnResolved) -> None:
-    """Take letters off the list. Tells each that is done; raises `ReplayError`, which says how many were."""
+    """Remove dead letters, as `replay` does, without sending their records back."""
     require_topic(settings, settings.dead_letters_topic)
     _resolve(settings, dead_letters, on_resolved, None)
 
 
-_SendRecord = Callable[[KafkaProducer, DeadLetter], FutureRecordMetadata]
+def _read_newest_by_key(settings: Settings, offset_count: int | None = None) -> dict[bytes, DeadLetter | None]:
+    require_topic(settings, settings.dead_letters_topic)
+    newest: dict[bytes, DeadLetter | None] = {}
+    with open_topic_consumer(settings) as consumer:
+        for record in _read_records(consumer, settings.dead_letters_topic, offset_count):
+            # A later record with the same key replaces the earlier one, and takes the last place.
+            newest.pop(record.key or b"", None)
+            newest[record.key or b""] = parse_dead_letter(record.key, record.value, record.headers)
+    return newest
+
+
+def _read_records(consumer: KafkaConsumer, topic: str, offset_count: int | None) -> Iterator[ConsumerRecord]:
+    """Return the records of a topic up to its present end: all of them, or so many offsets of each partition."""
+    partitions = [TopicPartition(topic, number) for number in consumer.partitions_for_topic(topic) or ()]
+    ends = consumer.end_offsets(partitions)
+    consumer.assign(partitions)
+    for partition, start in consumer.beginning_offsets(partitions).items():
+        consumer.seek(partition, start if offset_count is None else max(start, ends[partition] - offset_count))
+    return read_until(consumer, topic, ends)
+
+
+def _origin_sort_key(dead_letter: DeadLetter) -> tuple[Any, ...]:
+    return dead_letter.topic, dead_letter.partition or 0, dead_letter.offset or 0, dead_letter.key
+
+
+def _not_found_error(settings: Settings, key: str, suffix: str = "") -> DeadLetterNotFoundError:
+    return DeadLetterNotFoundError(
+        f"there is no dead letter {key!r} in {settings.dead_letters_topic} on {settings.kafka}:"
+        f" `milepost dead-letters list` shows those that are{suffix}"
+    )
 
 
 def _resolve(
@@ -161,45 +162,45 @@ def _resolve(
     def send_tombstone(producer: KafkaProducer, dead_letter: DeadLetter) -> FutureRecordMetadata:
         return producer.send(settings.dead_letters_topic, key=dead_letter.key_bytes, value=None)
 
-    done = 0
+    removed_count = 0
     try:
-        with _open_producer(settings) as sending, _open_producer(settings) as burying:
-            # Two, because kafka-python's has done for good once one of its records is refused, and what was sent back
-            # before that is still to be taken off the list.
-            _require_partitions(sending, dead_letters if resend else ())
+        # Two producers: kafka-python's is unusable once the broker has refused one of its records, and the dead letters
+        # whose records were sent back before that are still to be removed.
+        with _open_producer(settings) as resender, _open_producer(settings) as remover:
+            _require_partitions(resender, dead_letters if resend else ())
             for start in range(0, len(dead_letters), _CHUNK_SIZE):
-                sent, failed = dead_letters[start : start + _CHUNK_SIZE], None
+                sent, error = dead_letters[start : start + _CHUNK_SIZE], None
                 if resend:
-                    sent, failed = _send_and_wait(sending, sent, resend)
-                buried, unburied = _send_and_wait(burying, sent, send_tombstone)
-                done += len(buried)
-                for letter in buried:
-                    on_resolved(letter)
-                if (error := failed or unburied) is not None:
-                    raise error
+                    sent, error = _send_and_wait(resender, sent, resend)
+                removed, removal_error = _send_and_wait(remover, sent, send_tombstone)
+                removed_count += len(removed)
+                for dead_letter in removed:
+                    on_resolved(dead_letter)
+                if (failure := error or removal_error) is not None:
+                    raise failure
     except KafkaUnreachableError as error:
-        doing = "replayed" if resend else "discarded"
-        raise ReplayError(f"{error}; {done} of {len(dead_letters)} dead letters were {doing} before") from error
+        participle = "replayed" if resend else "discarded"
+        raise ReplayError(
+            f"{error}; {removed_count} of {len(dead_letters)} dead letters were {participle} before"
+        ) from error
 
 
 @contextmanager
 def _open_producer(settings: Settings) -> Iterator[KafkaProducer]:
     with kafka_errors(settings) as options:
-        # A batch each: the broker takes or refuses batches, and what it refuses is to be that letter alone.
+        # One record a batch: the broker refuses whole batches, and only the refused dead letter is to stay.
         producer = create_reliable_producer(
             options, max_request_size=_MAX_REQUEST_BYTES, batch_size=0, value_serializer=NullHeaderSerializer()
         )
         try:
             yield producer
         finally:
-            # What is on its way then will not arrive, and is accounted for.
-            with suppress(KafkaError):
-                producer.close(timeout=1)
+            close_producer(producer)
 
 
 def _resend_to_origin(producer: KafkaProducer, dead_letter: DeadLetter) -> FutureRecordMetadata:
     headers = NullableHeaders(dead_letter.headers)
-    # A letter does not keep the key, on which nothing depends; kafka-python sends no record without key and value.
+    # A dead letter does not keep the record's key, on which nothing depends; kafka-python needs a key or a value.
     key = b"" if dead_letter.value is None else None
     return producer.send(
         dead_letter.topic, key=key, value=dead_letter.value, headers=headers, partition=dead_letter.partition
@@ -207,31 +208,31 @@ def _resend_to_origin(producer: KafkaProducer, dead_letter: DeadLetter) -> Futur
 
 
 def _require_partitions(producer: KafkaProducer, dead_letters: Iterable[DeadLetter]) -> None:
-    for letter in dead_letters:
-        if letter.partition not in producer.partitions_for(letter.topic):
+    for dead_letter in dead_letters:
+        if dead_letter.partition not in producer.partitions_for(dead_letter.topic):
             raise ReplayError(
-                f"topic {letter.topic} has no partition {letter.partition} any more, which dead letter {letter.key!r}"
-                " came from: it cannot be replayed; nothing was done"
+                f"topic {dead_letter.topic} has no partition {dead_letter.partition} any more, which dead letter"
+                f" {dead_letter.key!r} came from: it cannot be replayed; nothing was done"
             )
 
 
 def _send_and_wait(
     producer: KafkaProducer, dead_letters: Sequence[DeadLetter], send: _SendRecord
 ) -> tuple[list[DeadLetter], KafkaError | None]:
-    """Send a record for each letter and wait; return for which the broker has it, and the first failure."""
-    there: list[DeadLetter] = []
-    waiting: list[tuple[DeadLetter, FutureRecordMetadata]] = []
-    failed: KafkaError | None = None
+    """Send a record for each dead letter and wait; return those whose record was acknowledged, and the first error."""
+    acknowledged: list[DeadLetter] = []
+    in_flight: list[tuple[DeadLetter, FutureRecordMetadata]] = []
+    first_error: KafkaError | None = None
     try:
-        for letter in dead_letters:
-            waiting.append((letter, send(producer, letter)))  # noqa: PERF401 - those before a failure count
+        for dead_letter in dead_letters:
+            in_flight.append((dead_letter, send(producer, dead_letter)))  # noqa: PERF401 - those before an error count
     except KafkaError as error:
-        failed = error
-    for letter, future in waiting:
+        first_error = error
+    for dead_letter, future in in_flight:
         try:
             future.get(timeout=ACK_TIMEOUT_S)
         except KafkaError as error:
-            failed = failed or error
+            first_error = first_error or error
         else:
-            there.append(letter)
-    return there, failed
+            acknowledged.append(dead_letter)
+    return acknowledged, first_error

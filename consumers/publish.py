@@ -1,5 +1,4 @@
-"""Judge events before they are sent, as a worker will that reads them."""
-# Check events and send them to the events topic.
+"""Checks events as a worker would, and sends them to the events topic."""
 
 from base64 import b64decode
 from collections import deque
@@ -22,73 +21,24 @@ from models.domain.events import DATA_TYPES, AllowedSources, Event, Oddity, Reje
 from models.errors import MilepostError
 from models.settings import Settings
 
+#: How many bytes may be unacknowledged at once: kafka-python's own buffer has no bound.
+_MAX_IN_FLIGHT_BYTES: Final = 16 * 1024 * 1024
+#: How long a record may take to be acknowledged, retries included.
+_DELIVERY_TIMEOUT_MS: Final = 2 * REQUEST_TIMEOUT_MS
+#: How long to wait for that outcome, and then for those of the records sent just after.
+ACK_TIMEOUT_S: Final = _DELIVERY_TIMEOUT_MS / 1000 + 5
+_FLUSH_TIMEOUT_S: Final = 5
+
 #: Takes a line for people.
 LineSink = Callable[[str], None]
 
 
-class Validated(NamedTuple):
-    """What came of checking one event."""
-
-    location: str
-    outcome: Event | Rejection
-    #: Fields of `data` that nobody will read.
-    unknown_fields: Sequence[str] = ()
-
-
-class _DataOnly(Struct):
-    data: dict[str, Raw] = {}
-
-
-_decode_data_only = msgspec.json.Decoder(_DataOnly).decode
-
-
-def validate(event_lines: Iterable[EventLine], now_ms: int, allowed_sources: AllowedSources) -> Iterator[Validated]:
-    """Judge events as a worker would that reads them at this moment."""
-    for place in event_lines:
-        if place.fault is not None:
-            yield Validated(place.location, Rejection(RejectionReason.MALFORMED, place.fault))
-            continue
-        outcome = decode(STRUCTURED_HEADERS, place.value)
-        if isinstance(outcome, Event):
-            outcome = check_acceptable(outcome, now_ms, allowed_sources)
-        unknown: Sequence[str] = ()
-        if isinstance(outcome, Event) and Oddity.UNKNOWN_FIELD in outcome.oddities:
-            unknown = _unknown_fields(outcome, place.value)
-        yield Validated(place.location, outcome, unknown)
-
-
-def _unknown_fields(event: Event, value: bytes) -> Sequence[str]:
-    return sorted(_decode_data_only(value).data.keys() - set(DATA_TYPES[event.type].__struct_fields__)) or [
-        "data_base64"
-    ]
-
-
-def validate_and_report(
-    settings: Settings, event_lines: Iterable[EventLine], now_ms: int, report: LineSink, warn: LineSink
-) -> tuple[int, int]:
-    """Check events, telling the bad and warning of the odd; return how many there are and how many are bad."""
-    count = bad = 0
-    for where, outcome, unknown in validate(event_lines, now_ms, settings.allowed_sources):
-        count += 1
-        if isinstance(outcome, Rejection):
-            bad += 1
-            report(f"{where}: {outcome.reason}: {outcome.detail}")
-        elif unknown:
-            warn(f"{where}: warning: {outcome.type} does not know {', '.join(unknown)}: nobody will read it")
-    return count, bad
-
-
-#: How many bytes may be on their way at once: kafka-python's own buffer has no bound.
-_MAX_IN_FLIGHT_BYTES: Final = 16 * 1024 * 1024
-#: How long a record may take to be acknowledged, everything tried.
-_DELIVERY_TIMEOUT_MS: Final = 2 * REQUEST_TIMEOUT_MS
-#: How long to wait for that verdict, and then for those of the records sent just after.
-ACK_TIMEOUT_S: Final = _DELIVERY_TIMEOUT_MS / 1000 + 5
-_FLUSH_TIMEOUT_S: Final = 5
-
-
 class PublishError(MilepostError):
     """Events were not sent, or not all; the message is one line."""
+
+
+class _UnsendableError(Exception):
+    """No record can carry what stands at a place; the message says why."""
 
 
 class ContentMode(StrEnum):
@@ -96,6 +46,15 @@ class ContentMode(StrEnum):
 
     STRUCTURED = "structured"
     BINARY = "binary"
+
+
+class Validated(NamedTuple):
+    """The outcome of checking one event."""
+
+    location: str
+    outcome: Event | Rejection
+    #: Fields of `data` that nobody will read.
+    unknown_fields: Sequence[str] = ()
 
 
 class _OutgoingRecord(NamedTuple):
@@ -113,6 +72,34 @@ _decode_routing = msgspec.json.Decoder(_RoutingAttributes).decode
 _decode_fields = msgspec.json.Decoder(dict[str, Raw]).decode
 
 
+def validate(event_lines: Iterable[EventLine], now_ms: int, allowed_sources: AllowedSources) -> Iterator[Validated]:
+    """Check events as a worker would that reads them at this moment."""
+    for location, value, fault in event_lines:
+        outcome = Rejection(RejectionReason.MALFORMED, fault) if fault else decode(STRUCTURED_HEADERS, value)
+        if isinstance(outcome, Event):
+            outcome = check_acceptable(outcome, now_ms, allowed_sources)
+        unknown: Sequence[str] = ()
+        if isinstance(outcome, Event) and Oddity.UNKNOWN_FIELD in outcome.oddities:
+            fields = _decode_fields(_decode_fields(value).get("data", b"{}"))
+            unknown = sorted(fields.keys() - set(DATA_TYPES[outcome.type].__struct_fields__)) or ["data_base64"]
+        yield Validated(location, outcome, unknown)
+
+
+def validate_and_report(
+    settings: Settings, event_lines: Iterable[EventLine], now_ms: int, report: LineSink, warn: LineSink
+) -> tuple[int, int]:
+    """Check events, report the invalid, warn of unknown fields; return how many there are, and how many are invalid."""
+    count = invalid = 0
+    for location, outcome, unknown in validate(event_lines, now_ms, settings.allowed_sources):
+        count += 1
+        if isinstance(outcome, Rejection):
+            invalid += 1
+            report(f"{location}: {outcome.reason}: {outcome.detail}")
+        elif unknown:
+            warn(f"{location}: warning: {outcome.type} does not know {', '.join(unknown)}: nobody will read it")
+    return count, invalid
+
+
 def publish_validated(
     settings: Settings,
     read_events: Callable[[], Iterator[EventLine]],
@@ -120,13 +107,13 @@ def publish_validated(
     now_ms: int,
     warn: LineSink,
 ) -> int:
-    """Check all events and then, if none is bad, send them; return how many. Raises `PublishError`.
+    """Check all events and, if all are valid, send them; return how many. Raises `PublishError`.
 
     They are read twice, so that a file of any size is sent whole or not at all without being held in memory.
     """
-    count, bad = validate_and_report(settings, read_events(), now_ms, warn, warn)
-    if bad:
-        raise PublishError(f"{bad} of {count} events are not valid: nothing was sent")
+    count, invalid = validate_and_report(settings, read_events(), now_ms, warn, warn)
+    if invalid:
+        raise PublishError(f"{invalid} of {count} events are not valid: nothing was sent")
     # A file may have grown since: only what was checked is sent.
     return publish_events(settings, islice(read_events(), count), content_mode)
 
@@ -135,36 +122,32 @@ def publish_events(settings: Settings, event_lines: Iterable[EventLine], content
     """Send events and wait until the broker has acknowledged all; return how many. Raises `PublishError`."""
     require_topic(settings, settings.events_topic)
     with kafka_errors(settings) as options:
-        sending = _BoundedSender(create_reliable_producer(options), settings.events_topic)
+        sender = _BoundedSender(create_reliable_producer(options), settings.events_topic)
     try:
         with kafka_errors(settings):
-            for place in event_lines:
-                sending.send(place, content_mode)
-            sending.wait_for_acks(0)
+            for event_line in event_lines:
+                sender.send(event_line, content_mode)
+            sender.wait_for_acks(0)
     except (KafkaUnreachableError, _UnsendableError) as error:
         raise PublishError(
-            f"{sending.location}: {error}; sending stopped there,"
-            f" {sending.flush_and_count()} events were acknowledged by {settings.events_topic}"
+            f"{sender.location}: {error}; sending stopped there,"
+            f" {sender.flush_and_count()} events were acknowledged by {settings.events_topic}"
         ) from error
     finally:
-        sending.close()
-    return sending.acknowledged
-
-
-class _UnsendableError(Exception):
-    """There is no record that carries what stands at a place; the message says why."""
+        close_producer(sender.producer)
+    return sender.acknowledged
 
 
 class _AbandonableProducer(KafkaProducer):  # type: ignore[misc]  # kafka-python has no types
-    """A producer that can be thrown away: the library's complains at exit of records it could not send."""
+    """A producer that can be dropped: the library's own complains at exit of records it could not send."""
 
     def __del__(self) -> None:
-        """Leave it to `close`."""
+        """Leave it to `close_producer`."""
 
 
 def create_reliable_producer(options: dict[str, Any], **overrides: Any) -> KafkaProducer:  # noqa: ANN401 - kafka-python's options
-    """Return a producer whose records are there once they are acknowledged; the caller closes it."""
-    chosen = {
+    """Return a producer whose acknowledged records are durable; the caller closes it."""
+    producer_options = {
         "acks": "all",
         "delivery_timeout_ms": _DELIVERY_TIMEOUT_MS,
         "max_block_ms": REQUEST_TIMEOUT_MS,
@@ -173,54 +156,55 @@ def create_reliable_producer(options: dict[str, Any], **overrides: Any) -> Kafka
         "linger_ms": 5,
         "allow_auto_create_topics": False,
     }
-    return create_client(_AbandonableProducer, **options, **(chosen | overrides))
+    return create_client(_AbandonableProducer, **options, **(producer_options | overrides))
+
+
+def close_producer(producer: KafkaProducer) -> None:
+    """Close a producer. Records that are still unacknowledged are lost; the caller has accounted for them."""
+    with suppress(KafkaError):
+        producer.close(timeout=1)
 
 
 class _BoundedSender:
-    """Counts what was acknowledged, and keeps what is on its way within bounds."""
+    """Sends events, counts the acknowledged, and bounds the bytes that are unacknowledged."""
 
     def __init__(self, producer: KafkaProducer, topic: str) -> None:
+        self.producer = producer
         self.acknowledged = 0
-        #: The place in hand.
+        #: Where the event stands that is being sent, or that failed.
         self.location = ""
-        self._producer = producer
         self._topic = topic
         self._in_flight: deque[tuple[str, FutureRecordMetadata, int]] = deque()
         self._in_flight_bytes = 0
 
     def send(self, event_line: EventLine, content_mode: ContentMode) -> None:
-        """Hand an event to the producer; raises `_UnsendableError`, and what Kafka raises for earlier ones."""
+        """Pass an event to the producer; raises `_UnsendableError`, and the `KafkaError` of an earlier event."""
         self.location = event_line.location
         record = _encode_record(event_line, content_mode)
-        future = self._producer.send(self._topic, key=record.key, headers=record.headers, value=record.value)
+        future = self.producer.send(self._topic, key=record.key, headers=record.headers, value=record.value)
         self._in_flight.append((event_line.location, future, len(record.value)))
         self._in_flight_bytes += len(record.value)
         self.wait_for_acks(_MAX_IN_FLIGHT_BYTES)
 
     def wait_for_acks(self, max_in_flight_bytes: int) -> None:
-        """Wait for acknowledgements, the oldest first, until so many bytes are on their way."""
+        """Wait for acknowledgements, the oldest first, until at most so many bytes are unacknowledged."""
         while self._in_flight and (self._in_flight_bytes > max_in_flight_bytes or not max_in_flight_bytes):
-            where, future, size = self._in_flight.popleft()
+            location, future, size = self._in_flight.popleft()
             self._in_flight_bytes -= size
             try:
                 future.get(timeout=ACK_TIMEOUT_S)
             except KafkaError:
-                self.location = where
+                self.location = location
                 raise
             self.acknowledged += 1
 
     def flush_and_count(self) -> int:
-        """Return how many were acknowledged, after giving what is still on its way a last moment."""
+        """Return how many events were acknowledged, after a last short wait for those in flight."""
         with suppress(KafkaError):
-            self._producer.flush(timeout=_FLUSH_TIMEOUT_S)
+            self.producer.flush(timeout=_FLUSH_TIMEOUT_S)
         self.acknowledged += sum(future.succeeded() for _, future, _ in self._in_flight)
         self._in_flight.clear()
         return self.acknowledged
-
-    def close(self) -> None:
-        """Let go of the producer. What is on its way then will not arrive, and is accounted for."""
-        with suppress(KafkaError):
-            self._producer.close(timeout=1)
 
 
 def _encode_record(event_line: EventLine, content_mode: ContentMode) -> _OutgoingRecord:
@@ -236,34 +220,31 @@ def _encode_record(event_line: EventLine, content_mode: ContentMode) -> _Outgoin
 
 
 def _record_key(value: bytes) -> bytes | None:
-    """Return the programme an event is about, as far as it can be told: what is sent unchecked may be anything."""
+    """Return the programme of an event, None when it cannot be read: an unchecked value may be anything."""
     try:
-        routed = _decode_routing(value)
+        attributes = _decode_routing(value)
     except (ValueError, RecursionError):
         return None
-    if isinstance(routed.partitionkey, str) and routed.partitionkey:
-        return routed.partitionkey.encode()
-    programme = routed.subject.partition("/")[0] if isinstance(routed.subject, str) else ""
-    return programme.encode() or None
+    if isinstance(attributes.partitionkey, str) and attributes.partitionkey:
+        return attributes.partitionkey.encode()
+    return attributes.subject.partition("/")[0].encode() or None if isinstance(attributes.subject, str) else None
 
 
 def _encode_binary(fields: dict[str, Raw]) -> tuple[list[tuple[str, bytes]], bytes]:
     """Return headers and value by the binary content mode of the CloudEvents Kafka binding."""
-    data, coded = fields.pop("data", None), _attribute_text(fields.pop("data_base64", Raw(b"null")))
-    content_type = _attribute_text(fields.pop("datacontenttype", Raw(b"null"))) or "application/json"
+    data, data_base64 = fields.pop("data", None), _attribute_text(fields.pop("data_base64", None))
+    content_type = _attribute_text(fields.pop("datacontenttype", None)) or "application/json"
     headers = [("content-type", content_type.encode())]
     for name, raw in fields.items():
         if (text := _attribute_text(raw)) is not None:
             headers.append((f"ce_{name}", text.encode()))
-    if coded is not None:
-        return headers, b64decode(coded, validate=True)
-    # Without data there would be no value, which means something else to Kafka.
+    if data_base64 is not None:
+        return headers, b64decode(data_base64, validate=True)
+    # Without data the value would be null, which means a tombstone to Kafka.
     return headers, b"{}" if data is None or bytes(data) == b"null" else bytes(data)
 
 
-def _attribute_text(raw: Raw) -> str | None:
-    """Return an attribute as the text it is in a header; null means absent."""
-    attribute = msgspec.json.decode(raw)
-    if attribute is None or isinstance(attribute, str):
-        return attribute
-    return bytes(raw).decode()
+def _attribute_text(raw: Raw | None) -> str | None:
+    """Return the text of an attribute in a header; null means absent."""
+    attribute = None if raw is None else msgspec.json.decode(raw)
+    return attribute if raw is None or attribute is None or isinstance(attribute, str) else bytes(raw).decode()

@@ -1,4 +1,4 @@
-"""A topic's log from the outside: read from where one likes up to an end that was looked at before, and no further."""
+"""Reads a topic without a consumer group, up to end offsets that were read before, and no further."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
@@ -16,7 +16,7 @@ _POLL_MS: Final = 500
 
 @contextmanager
 def open_topic_consumer(settings: Settings) -> Iterator[KafkaConsumer]:
-    """Give a consumer without a group: reading leaves no trace, and needs no right to any."""
+    """Give a consumer without a group: it commits nothing, and needs no rights on a group."""
     with kafka_errors(settings) as options:
         consumer = create_client(
             KafkaConsumer,
@@ -33,12 +33,12 @@ def open_topic_consumer(settings: Settings) -> Iterator[KafkaConsumer]:
 def read_until(
     consumer: KafkaConsumer, topic: str, end_offsets: Mapping[TopicPartition, int]
 ) -> Iterator[ConsumerRecord]:
-    """Return the records from where a consumer stands up to the end of each partition, not included.
+    """Return the records from a consumer's positions up to the end offset of each partition, not included.
 
     Raises `KafkaTimeoutError` when the broker sends nothing more before that.
     """
     idle_ms = 0
-    # The position, not the last record, tells the end: compaction and markers leave offsets without one.
+    # The position tells the end, not the last record: compaction and markers leave offsets without a record.
     while any(consumer.position(partition) < end for partition, end in end_offsets.items()):
         fetched = consumer.poll(timeout_ms=_POLL_MS)
         for partition, records in fetched.items():

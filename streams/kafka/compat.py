@@ -14,14 +14,23 @@ from aiokafka.record.default_records import DefaultRecordBatch
 from aiokafka.record.default_records import _DefaultRecordBatchPy as PurePythonRecordBatch
 from aiokafka.record.memory_records import _MemoryRecordsPy as PurePythonMemoryRecords
 
-from models.header_names import LenientBytes
-
 _CompiledMemoryRecords: Final = fetcher.MemoryRecords
 
 
 def allow_non_utf8_header_names() -> None:
     """Let every aiokafka consumer of this process read names that are no UTF-8; may be called again."""
     fetcher.MemoryRecords, fetcher.PartitionRecords = _RereadableMemoryRecords, _LenientPartitionRecords
+
+
+class _LenientBytes(bytearray):
+    """Bytes whose slices decode to text that spells out what is not UTF-8, for a parser that decodes strictly."""
+
+    def __getitem__(self, index: Any) -> Any:  # noqa: ANN401 - a number or a slice, as bytearray's
+        part = super().__getitem__(index)
+        return _LenientBytes(part) if isinstance(part, bytearray) else part
+
+    def decode(self, encoding: str = "utf-8", errors: str = "backslashreplace") -> str:
+        return super().decode(encoding, errors)
 
 
 class _RereadableMemoryRecords:
@@ -78,5 +87,5 @@ class _LenientRecordBatch(PurePythonRecordBatch):  # type: ignore[misc]  # aioka
     def __iter__(self) -> "_LenientRecordBatch":
         """Begin with the records, decompressed."""
         super().__iter__()
-        self._buffer = LenientBytes(self._buffer)
+        self._buffer = _LenientBytes(self._buffer)
         return self
