@@ -1,4 +1,4 @@
-"""Grafana's dashboards, written as code; `python -m deploy.grafana` writes the JSON that Grafana is given.
+"""Grafana's dashboards as code: `python -m deploy.grafana` writes the JSON that Grafana reads.
 
-grafana-foundation-sdk builds them, a dependency of development: the distribution carries the JSON, not these modules.
+It needs grafana-foundation-sdk, a dependency of development, so the distribution holds the JSON and not these modules.
 """

@@ -1,18 +1,23 @@
 """Write the dashboards: `python -m deploy.grafana deploy/grafana/dashboards`."""
 
+import json
 import sys
 from pathlib import Path
 
-from deploy.grafana.written import render_dashboards
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
+
+from deploy.grafana import gate, pipeline, programme
 
 
 def main(arguments: list[str]) -> int:
     """Write every dashboard into the folder given; return the exit status."""
     if len(arguments) != 1:
-        sys.stderr.write("say where to write: python -m deploy.grafana deploy/grafana/dashboards\n")
+        sys.stderr.write("usage: python -m deploy.grafana deploy/grafana/dashboards\n")
         return 2
-    for name, text in render_dashboards().items():
-        (Path(arguments[0]) / name).write_text(text, encoding="utf-8")
+    for module in (programme, gate, pipeline):
+        dashboard = module.dashboard().build()
+        text = json.dumps(dashboard, cls=JSONEncoder, indent=2, sort_keys=True, ensure_ascii=False)
+        (Path(arguments[0]) / f"{dashboard.uid}.json").write_text(f"{text}\n", encoding="utf-8")
     return 0
 
 

@@ -1,20 +1,26 @@
-"""Panels of each kind, with the defaults of all dashboards."""
+"""Dashboards and their panels, with the defaults that all of them share."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Final
+from itertools import count
+from typing import Any, Final, NamedTuple
 
-from grafana_foundation_sdk.builders import bargauge, common, stat, statetimeline, timeseries
+from grafana_foundation_sdk.builders import bargauge, common, stat, statetimeline, table, timeseries
 from grafana_foundation_sdk.builders import dashboard as build
+from grafana_foundation_sdk.builders.prometheus import Dataquery
 from grafana_foundation_sdk.models import common as looks
 from grafana_foundation_sdk.models import dashboard as model
+from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
-from deploy.grafana.queries import DATA_SOURCE, PanelQuery, build_query_targets
+AnyPanel = stat.Panel | table.Panel | timeseries.Panel | bargauge.Panel | statetimeline.Panel
+Steps = Iterable[tuple[float | None, str]]
 
+#: The Prometheus that is chosen above the dashboard.
+DATA_SOURCE: Final = looks.DataSourceRef(type_val="prometheus", uid="${datasource}")
 #: A day, as Grafana writes it from milliseconds.
 DAY_UNIT: Final = "time:YYYY-MM-DD"
-#: Numbers of days as such; Grafana's own unit of days would make six weeks of 42.
+#: Plain numbers of days; Grafana's own unit of days would turn 42 into six weeks.
 DAYS_UNIT: Final = "suffix: d"
-#: So many a second, whatever they are.
+#: A rate of anything
 RATE_UNIT: Final = "suffix:/s"
 #: The states in the order in which they ask for attention, and the colour of each.
 STATE_COLOURS: Final = {
@@ -26,20 +32,120 @@ STATE_COLOURS: Final = {
     "unknown": "purple",
     "cancelled": "text",
 }
-#: Days late, and the colours from there on.
+#: Colours by days late
 SLIP_THRESHOLDS: Final = ((None, "green"), (1.0, "yellow"), (30.0, "red"))
+#: Colours by days of float
+FLOAT_THRESHOLDS: Final = ((None, "red"), (0.0, "yellow"), (14.0, "green"))
+#: From a row of a table to its milestone on the gate's dashboard.
+GATE_LINK: Final = {
+    "title": "This gate",
+    "url": "/d/milepost-gate?var-datasource=${datasource}&var-programme=${programme:percentencode}"
+    "&var-project=${__data.fields.project:percentencode}&var-milestone=${__data.fields.milestone:percentencode}",
+}
 
 
-def _thresholds(thresholds: Iterable[tuple[float | None, str]]) -> build.ThresholdsConfig:
-    found = [model.Threshold(value=value, color=colour) for value, colour in thresholds]
-    return build.ThresholdsConfig().mode(model.ThresholdsMode.ABSOLUTE).steps(found)
+class PanelQuery(NamedTuple):
+    """A query and the legend of its series."""
+
+    expr: str
+    legend: str = ""
 
 
-def value_mappings(shown_as: Mapping[str, tuple[str, str]]) -> list[model.ValueMapping]:
-    """Return how values are shown: as a text, in a colour."""
+class PanelColumn(NamedTuple):
+    """A column of a table: the series that give it."""
+
+    title: str
+    expr: str
+    unit: str = "none"
+    #: Labels that become columns in place of the value
+    labels: tuple[str, ...] = ()
+
+
+def query_variable(name: str, label: str, metric: str, *, include_all: bool = False) -> build.QueryVariable:
+    """Return a choice among the values of a label; `metric` may use the variables before it."""
+    query = f"label_values({metric}, {name})"
+    variable = (
+        build.QueryVariable(name)
+        .label(label)
+        .datasource(DATA_SOURCE)
+        .query({"query": query, "refId": name})
+        .definition(query)
+        .refresh(model.VariableRefresh.ON_TIME_RANGE_CHANGED)
+        .sort(model.VariableSort.ALPHABETICAL_ASC)
+    )
+    if not include_all:
+        return variable
+    everything = model.VariableOption(selected=True, text="All", value="$__all")
+    return variable.multi(multi=True).include_all(include_all=True).all_value(".*").current(everything)
+
+
+def build_dashboard(
+    uid: str,
+    title: str,
+    description: str,
+    variables: Sequence[build.QueryVariable],
+    sections: Mapping[str, Sequence[AnyPanel]],
+) -> build.Dashboard:
+    """Return a dashboard with its panels below the headings of their sections."""
+    dashboard = (
+        build.Dashboard(title)
+        .uid(uid)
+        .description(description)
+        .tags(["milepost"])
+        .timezone("utc")
+        .readonly()
+        .refresh("1m")
+        .tooltip(model.DashboardCursorSync.CROSSHAIR)
+        .with_variable(build.DatasourceVariable("datasource").label("Prometheus").type("prometheus"))
+        .link(
+            build.DashboardLink("Milepost")
+            .type(model.DashboardLinkType.DASHBOARDS)
+            .tags(["milepost"])
+            .include_vars(include_vars=True)
+            .keep_time(keep_time=True)
+        )
+    )
+    for variable in variables:
+        dashboard = dashboard.with_variable(variable)
+    ids = count(1)
+    for heading, panels in sections.items():
+        dashboard = dashboard.with_row(build.Row(heading).id(next(ids)))
+        for panel in panels:
+            dashboard = dashboard.with_panel(panel.id(next(ids)))
+    return dashboard
+
+
+def _with_defaults(  # noqa: PLR0913 - a panel with all its parts
+    panel: Any,  # noqa: ANN401 - the kit's panels share methods, but no class
+    title: str,
+    description: str,
+    queries: str | Sequence[PanelQuery],
+    size: tuple[int, int],
+    no_value: str,
+    query_format: PromQueryFormat = PromQueryFormat.TIME_SERIES,
+    *,
+    instant: bool = True,
+) -> Any:  # noqa: ANN401 - the panel given
+    """Set what every panel has; the queries, called A, B, C…, are of this moment or of the time range."""
+    targets = []
+    for number, query in enumerate([PanelQuery(queries)] if isinstance(queries, str) else queries):
+        target = Dataquery().datasource(DATA_SOURCE).ref_id(chr(ord("A") + number)).expr(query.expr)
+        target = target.legend_format(query.legend or "__auto").format(query_format)
+        targets.append(target.instant() if instant else target.range())
+    panel = panel.title(title).description(description).datasource(DATA_SOURCE).targets(targets)
+    return panel.span(size[0]).height(size[1]).no_value(no_value)
+
+
+def _thresholds(steps: Steps) -> build.ThresholdsConfig:
+    thresholds = [model.Threshold(value=value, color=colour) for value, colour in steps]
+    return build.ThresholdsConfig().mode(model.ThresholdsMode.ABSOLUTE).steps(thresholds)
+
+
+def value_mappings(texts: Mapping[str, tuple[str, str]]) -> list[model.ValueMapping]:
+    """Return how values are displayed: as a text, in a colour."""
     results = {
-        value: model.ValueMappingResult(text=text, color=colour, index=place)
-        for place, (value, (text, colour)) in enumerate(shown_as.items())
+        value: model.ValueMappingResult(text=text, color=colour, index=index)
+        for index, (value, (text, colour)) in enumerate(texts.items())
     }
     return [model.ValueMap(options=results)]
 
@@ -51,32 +157,26 @@ def _fixed_colour(colour: str) -> model.DynamicConfigValue:
 def stat_panel(  # noqa: PLR0913 - a panel with all its parts
     title: str,
     description: str,
-    queries: Sequence[PanelQuery],
+    queries: str | Sequence[PanelQuery],
     *,
     width: int,
     unit: str = "none",
-    thresholds: Iterable[tuple[float | None, str]] = ((None, "blue"),),
+    thresholds: Steps = ((None, "blue"),),
     mappings: list[model.ValueMapping] | None = None,
     no_value: str = "0",
 ) -> stat.Panel:
-    """Return large numbers, one a series; `empty` is what stands there without any."""
-    panel = (
-        stat.Panel()
-        .title(title)
-        .description(description)
-        .datasource(DATA_SOURCE)
-        .targets(list(build_query_targets(queries, instant=True)))
-        .height(4)
-        .span(width)
+    """Return large numbers, one for each series."""
+    panel: stat.Panel = (
+        _with_defaults(stat.Panel(), title, description, queries, (width, 4), no_value)
         .unit(unit)
         .thresholds(_thresholds(thresholds))
         .mappings(mappings or [])
-        .no_value(no_value)
         .graph_mode(looks.BigValueGraphMode.NONE)
         .color_mode(looks.BigValueColorMode.VALUE)
         .reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]))
     )
-    return panel.text_mode(looks.BigValueTextMode.VALUE_AND_NAME) if queries[0].legend else panel
+    has_legend = not isinstance(queries, str) and queries[0].legend
+    return panel.text_mode(looks.BigValueTextMode.VALUE_AND_NAME) if has_legend else panel
 
 
 def state_counts_panel(title: str, description: str, query: PanelQuery, *, width: int) -> stat.Panel:
@@ -90,7 +190,7 @@ def state_counts_panel(title: str, description: str, query: PanelQuery, *, width
 def time_series_panel(  # noqa: PLR0913 - a panel with all its parts
     title: str,
     description: str,
-    queries: Sequence[PanelQuery],
+    queries: str | Sequence[PanelQuery],
     *,
     width: int,
     unit: str = "none",
@@ -98,16 +198,9 @@ def time_series_panel(  # noqa: PLR0913 - a panel with all its parts
     no_value: str = "No data",
 ) -> timeseries.Panel:
     """Return values over time."""
-    return (
-        timeseries.Panel()
-        .title(title)
-        .description(description)
-        .datasource(DATA_SOURCE)
-        .targets(list(build_query_targets(queries, instant=False)))
-        .height(height)
-        .span(width)
+    panel: timeseries.Panel = (
+        _with_defaults(timeseries.Panel(), title, description, queries, (width, height), no_value, instant=False)
         .unit(unit)
-        .no_value(no_value)
         .fill_opacity(0)
         .show_points(looks.VisibilityMode.NEVER)
         .tooltip(common.VizTooltipOptions().mode(looks.TooltipDisplayMode.MULTI).sort(looks.SortOrder.DESCENDING))
@@ -119,74 +212,99 @@ def time_series_panel(  # noqa: PLR0913 - a panel with all its parts
             .calcs(["lastNotNull"])
         )
     )
-
-
-#: The line on which report date and forecast are the same day.
-REPORT_DATE_QUERY: Final = PanelQuery("1000 * vector(time())", "report date")
+    return panel
 
 
 def trend_panel(title: str, forecast_expr: str, *, width: int, height: int = 11) -> timeseries.Panel:
-    """Return a milestone trend analysis. Takes the series of the forecasts, in seconds."""
-    meaning = (
+    """Return a milestone trend analysis of series of forecasts, in seconds."""
+    description = (
         "Milestone trend: forecast (upright) against the day on which it was so (across). A level line keeps its date,"
         " a rising one slips, and a milestone is due where its line meets the diagonal."
     )
-    panel = time_series_panel(
-        title,
-        meaning,
-        [PanelQuery(f"1000 * {forecast_expr}", "{{project}}/{{milestone}}"), REPORT_DATE_QUERY],
-        width=width,
-        unit=DAY_UNIT,
-        height=height,
-    )
+    # Where report date and forecast are the same day
+    diagonal = PanelQuery("1000 * vector(time())", "report date")
+    forecasts = PanelQuery(f"1000 * {forecast_expr}", "{{project}}/{{milestone}}")
+    panel = time_series_panel(title, description, [forecasts, diagonal], width=width, unit=DAY_UNIT, height=height)
     dashed = model.DynamicConfigValue("custom.lineStyle", {"fill": "dash", "dash": [6, 6]})
     stepped = panel.line_interpolation(looks.LineInterpolation.STEP_AFTER).line_width(2)
-    return stepped.override_by_name(REPORT_DATE_QUERY.legend, [dashed, _fixed_colour("text")])
+    return stepped.override_by_name(diagonal.legend, [dashed, _fixed_colour("text")])
 
 
 def slip_bars_panel(  # noqa: PLR0913 - a panel with all its parts
     title: str, description: str, query: PanelQuery, *, width: int, height: int, no_value: str
 ) -> bargauge.Panel:
-    """Return days late, a bar each."""
-    return (
-        bargauge.Panel()
-        .title(title)
-        .description(description)
-        .datasource(DATA_SOURCE)
-        .targets(list(build_query_targets([query], instant=True)))
-        .height(height)
-        .span(width)
+    """Return days late, a bar for each series."""
+    panel: bargauge.Panel = (
+        _with_defaults(bargauge.Panel(), title, description, [query], (width, height), no_value)
         .unit(DAYS_UNIT)
         .min(0)
         .thresholds(_thresholds(SLIP_THRESHOLDS))
-        .no_value(no_value)
         .orientation(looks.VizOrientation.HORIZONTAL)
         .display_mode(looks.BarGaugeDisplayMode.BASIC)
         .reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]))
     )
+    return panel
 
 
 def state_timeline_panel(
     title: str, description: str, milestones_expr: str, *, width: int, height: int
 ) -> statetimeline.Panel:
-    """Return in which state milestones were, over time. Takes what is to be shown, as series by milestone."""
-    # A state is a label; a band wants a number: its place among the states.
+    """Return the states of milestones over time; the expression selects the milestones."""
+    # The state is a label, but a band needs a number: the index of the state.
     numbered = " or ".join(
-        f'{place} * milestone:milepost_milestone_state:current{{programme="$programme",state="{state}"}}'
-        for place, state in enumerate(STATE_COLOURS, 1)
+        f'{index} * milestone:milepost_milestone_state:current{{programme="$programme",state="{state}"}}'
+        for index, state in enumerate(STATE_COLOURS, 1)
     )
     expr = f"max by (project, milestone) (({numbered}) and on (programme, project, milestone) ({milestones_expr}))"
-    shown = {str(place): (state, colour) for place, (state, colour) in enumerate(STATE_COLOURS.items(), 1)}
-    return (
-        statetimeline.Panel()
-        .title(title)
-        .description(description)
-        .datasource(DATA_SOURCE)
-        .targets(list(build_query_targets([PanelQuery(expr, "{{project}}/{{milestone}}")], instant=False)))
-        .height(height)
-        .span(width)
-        .mappings(value_mappings(shown))
-        .no_value("Nothing to show")
+    queries = [PanelQuery(expr, "{{project}}/{{milestone}}")]
+    panel: statetimeline.Panel = (
+        _with_defaults(
+            statetimeline.Panel(), title, description, queries, (width, height), "Nothing to show", instant=False
+        )
+        .mappings(value_mappings({str(index): item for index, item in enumerate(STATE_COLOURS.items(), 1)}))
         .show_value(looks.VisibilityMode.NEVER)
         .merge_values(merge_values=True)
     )
+    return panel
+
+
+def table_panel(  # noqa: PLR0913 - a panel with all its parts
+    title: str,
+    description: str,
+    columns: Sequence[PanelColumn],
+    *,
+    width: int,
+    height: int,
+    row_labels: tuple[str, ...] = ("project", "milestone"),
+    sort_column: str,
+    descending: bool = False,
+    no_value: str,
+) -> table.Panel:
+    """Return a table with a row for each set of `row_labels`; a milestone links to the gate's dashboard."""
+    queries = [PanelQuery(f"max by ({', '.join((*row_labels, *column.labels))}) ({column.expr})") for column in columns]
+    values = {f"Value #{chr(ord('A') + number)}": column for number, column in enumerate(columns)}
+    if len(columns) == 1:
+        values = {"Value": columns[0]}
+    fields = [*row_labels, *(field for name, column in values.items() for field in column.labels or (name,))]
+    layout: dict[str, object] = {
+        "excludeByName": {"Time": True} | {name: True for name, column in values.items() if column.labels},
+        "renameByName": {name: column.title for name, column in values.items() if not column.labels},
+        "indexByName": {field: index for index, field in enumerate(fields)},
+    }
+    panel: table.Panel = (
+        _with_defaults(table.Panel(), title, description, queries, (width, height), no_value, PromQueryFormat.TABLE)
+        .with_transformation(model.DataTransformerConfig(id_val="merge", options={}))
+        .with_transformation(model.DataTransformerConfig(id_val="organize", options=layout))
+        .sort_by([common.TableSortByFieldState().display_name(sort_column).desc(descending)])
+    )
+    for column in columns:
+        if not column.labels:
+            panel = panel.override_by_name(column.title, [model.DynamicConfigValue("unit", column.unit)])
+        if column.labels == ("state",):
+            texts = {state: (state, colour) for state, colour in STATE_COLOURS.items()}
+            cell = model.DynamicConfigValue("custom.cellOptions", {"type": "color-text"})
+            mappings = model.DynamicConfigValue("mappings", value_mappings(texts))
+            panel = panel.override_by_name("state", [mappings, cell])
+    if "milestone" in row_labels:
+        panel = panel.override_by_name("milestone", [model.DynamicConfigValue("links", [GATE_LINK])])
+    return panel

@@ -4,20 +4,22 @@ from typing import Final
 
 from grafana_foundation_sdk.builders.dashboard import Dashboard
 
-from deploy.grafana.page import add_panels, empty_dashboard, query_variable
 from deploy.grafana.panels import (
     DAY_UNIT,
     DAYS_UNIT,
     SLIP_THRESHOLDS,
+    PanelColumn,
+    PanelQuery,
+    build_dashboard,
+    query_variable,
     slip_bars_panel,
     stat_panel,
     state_counts_panel,
     state_timeline_panel,
+    table_panel,
     time_series_panel,
     trend_panel,
 )
-from deploy.grafana.queries import PanelQuery
-from deploy.grafana.tables import PanelColumn, table_panel
 
 _PROGRAMME_MATCHER: Final = 'programme="$programme"'
 _PROJECTS_MATCHER: Final = f'{_PROGRAMME_MATCHER},project=~"$project"'
@@ -50,9 +52,202 @@ _PLOTTED_GATES_AND_LATEST: Final = (
 )
 
 
-def build_dashboard() -> Dashboard:
+_SECTIONS: Final = {
+    "How it stands": [
+        state_counts_panel(
+            "Milestones by state",
+            "Every milestone of the programme, by the first state that applies.",
+            PanelQuery(f"programme:milepost_milestones:count{{{_PROGRAMME_MATCHER}}}", "{{state}}"),
+            width=12,
+        ),
+        stat_panel(
+            "Worst slip",
+            "Of what is open: forecast less baseline, the first plan.",
+            f"programme:milepost_milestone_slip_seconds:max{{{_PROGRAMME_MATCHER}}} / 86400",
+            width=3,
+            unit=DAYS_UNIT,
+            thresholds=SLIP_THRESHOLDS,
+        ),
+        stat_panel(
+            "Least float",
+            "By how many days something may still move before a planned date is missed; negative: it has.",
+            f"programme:milepost_milestone_float_seconds:min{{{_PROGRAMME_MATCHER}}} / 86400",
+            width=3,
+            unit=DAYS_UNIT,
+            thresholds=((None, "red"), (0.0, "yellow"), (14.0, "green")),
+            no_value="none",
+        ),
+        stat_panel(
+            "Held up",
+            "Milestones that have their forecast from another.",
+            f"programme:milepost_milestones_held_up:count{{{_PROGRAMME_MATCHER}}}",
+            width=3,
+            thresholds=((None, "green"), (1.0, "orange")),
+        ),
+        stat_panel(
+            "Achieved",
+            "Of what was not cancelled.",
+            f"programme:milepost_milestones_achieved:ratio{{{_PROGRAMME_MATCHER}}}",
+            width=3,
+            unit="percentunit",
+        ),
+    ],
+    "Gates, and who waits": [
+        table_panel(
+            "Gates",
+            "Open milestones that others wait for, fifty at most. Held up: how many have their date from it,"
+            " through however many others.",
+            [
+                PanelColumn("Waiting", f"{_DEPENDENTS} {_ON_SAME_MILESTONE} ({_TOP_GATES})"),
+                PanelColumn("state", f"{_STATE} {_ON_SAME_MILESTONE} ({_TOP_GATES})", labels=("state",)),
+                PanelColumn("Forecast", f"1000 * {_FORECAST} {_ON_SAME_MILESTONE} ({_TOP_GATES})", DAY_UNIT),
+                PanelColumn("Slip", f"{_SLIP} / 86400 {_ON_SAME_MILESTONE} ({_TOP_GATES})", DAYS_UNIT),
+                PanelColumn("Held up", f"({_HELD_UP} or 0 * {_DEPENDENTS}) {_ON_SAME_MILESTONE} ({_TOP_GATES})"),
+            ],
+            width=15,
+            height=10,
+            sort_column="Held up",
+            descending=True,
+            no_value="Nothing open is waited for",
+        ),
+        slip_bars_panel(
+            "Slip by project",
+            "The worst slip of what is open in each project, the fifteen latest.",
+            PanelQuery(
+                f"sort_desc(topk(15, project:milepost_milestone_slip_seconds:max{{{_PROJECTS_MATCHER}}} / 86400 > 0))",
+                "{{project}}",
+            ),
+            width=9,
+            height=10,
+            no_value="Nothing slips",
+        ),
+    ],
+    "Milestone trend analysis": [
+        trend_panel(
+            "Forecast against report date: the twelve gates that hold up the most, and the twelve latest",
+            f"{_FORECAST} {_ON_SAME_MILESTONE} {_PLOTTED_GATES_AND_LATEST}",
+            width=24,
+            height=12,
+        )
+    ],
+    "What is late, and what comes next": [
+        table_panel(
+            "Late",
+            "Open, and forecast after the baseline, the hundred latest; with the milestone that sets"
+            " the date, if one does.",
+            [
+                PanelColumn("Slip", f"{_SLIP} / 86400 {_ON_SAME_MILESTONE} ({_LATEST_OPEN})", DAYS_UNIT),
+                PanelColumn("state", f"{_STATE} {_ON_SAME_MILESTONE} ({_LATEST_OPEN})", labels=("state",)),
+                PanelColumn("Baseline", f"1000 * {_BASELINE} {_ON_SAME_MILESTONE} ({_LATEST_OPEN})", DAY_UNIT),
+                PanelColumn("Forecast", f"1000 * {_FORECAST} {_ON_SAME_MILESTONE} ({_LATEST_OPEN})", DAY_UNIT),
+                PanelColumn(
+                    "set by",
+                    f"{_DRIVER} {_ON_SAME_MILESTONE} ({_LATEST_OPEN})",
+                    labels=("driver_project", "driver_milestone"),
+                ),
+            ],
+            width=14,
+            height=12,
+            sort_column="Slip",
+            descending=True,
+            no_value="Nothing is late",
+        ),
+        table_panel(
+            "The next 30 days",
+            "Open, and forecast for one of them; what is overdue is forecast for today.",
+            [
+                PanelColumn("Forecast", f"1000 * {_FORECAST} {_ON_SAME_MILESTONE} ({_DUE_SOON})", DAY_UNIT),
+                PanelColumn("state", f"{_STATE} {_ON_SAME_MILESTONE} ({_DUE_SOON})", labels=("state",)),
+                PanelColumn("Float", f"{_FLOAT} / 86400 {_ON_SAME_MILESTONE} ({_DUE_SOON})", DAYS_UNIT),
+                PanelColumn("Last heard of", f"1000 * {_LAST_EVENT} {_ON_SAME_MILESTONE} ({_DUE_SOON})", DAY_UNIT),
+            ],
+            width=10,
+            height=12,
+            sort_column="Forecast",
+            no_value="Nothing is forecast for them",
+        ),
+    ],
+    "How it came here": [
+        state_timeline_panel(
+            "States of the gates", "Of those that hold up the most.", f"topk(12, {_RANKED_GATES})", width=12, height=9
+        ),
+        time_series_panel(
+            "Milestones by state",
+            "How many there were.",
+            [PanelQuery(f"programme:milepost_milestones:count{{{_PROGRAMME_MATCHER}}}", "{{state}}")],
+            width=12,
+            height=9,
+        ),
+    ],
+    "What fires": [
+        table_panel(
+            "Alerts",
+            "Of this programme, firing now. A gate and who waits for it are one page all the same: Alertmanager"
+            " sends the gate's.",
+            [PanelColumn("severity", f'ALERTS{{{_PROGRAMME_MATCHER},alertstate="firing"}}', labels=("severity",))],
+            width=24,
+            height=8,
+            row_labels=("alertname", "project", "milestone"),
+            sort_column="alertname",
+            no_value="Nothing",
+        )
+    ],
+    "What was announced": [
+        stat_panel(
+            "Investment",
+            "Announced for the whole, by currency.",
+            [PanelQuery(f"max by (currency) (milepost_programme_investment{{{_PROGRAMME_MATCHER}}})", "{{currency}}")],
+            width=6,
+            unit="short",
+            no_value="nothing announced",
+        ),
+        stat_panel(
+            "Amounts reported",
+            "The newest claims' amounts of all milestones together, by currency.",
+            [
+                PanelQuery(
+                    "sum by (currency) (max by (programme, project, milestone, currency)"
+                    f" (milepost_milestone_amount{{{_PROJECTS_MATCHER}}}))",
+                    "{{currency}}",
+                )
+            ],
+            width=6,
+            unit="short",
+            no_value="none reported",
+        ),
+        stat_panel(
+            "Jobs",
+            "Announced for the whole.",
+            f"max(milepost_programme_jobs{{{_PROGRAMME_MATCHER}}})",
+            width=4,
+            unit="short",
+            no_value="none announced",
+        ),
+        stat_panel(
+            "Projects",
+            "Registered, or named by an event, by kind.",
+            [
+                PanelQuery(
+                    f"count by (kind) (max by (project, kind) (milepost_project_info{{{_PROJECTS_MATCHER}}}))",
+                    "{{kind}}",
+                )
+            ],
+            width=5,
+        ),
+        stat_panel(
+            "Dependencies set aside",
+            "Left out because they would close a cycle; milepost status names them.",
+            f"max(milepost_programme_dependencies_set_aside{{{_PROGRAMME_MATCHER}}})",
+            width=3,
+            thresholds=((None, "green"), (1.0, "red")),
+        ),
+    ],
+}
+
+
+def dashboard() -> Dashboard:
     """Return the dashboard."""
-    empty = empty_dashboard(
+    return build_dashboard(
         "milepost-programme",
         "Milepost: programme",
         "How a programme stands, what slips, who waits for whom, and what comes next.",
@@ -60,219 +255,5 @@ def build_dashboard() -> Dashboard:
             query_variable("programme", "Programme", "milepost_programme_info"),
             query_variable("project", "Project", f"milepost_project_info{{{_PROGRAMME_MATCHER}}}", include_all=True),
         ],
-    )
-    return add_panels(
-        empty,
-        {
-            "How it stands": [
-                state_counts_panel(
-                    "Milestones by state",
-                    "Every milestone of the programme, by the first state that applies.",
-                    PanelQuery(f"programme:milepost_milestones:count{{{_PROGRAMME_MATCHER}}}", "{{state}}"),
-                    width=12,
-                ),
-                stat_panel(
-                    "Worst slip",
-                    "Of what is open: forecast less baseline, the first plan.",
-                    [PanelQuery(f"programme:milepost_milestone_slip_seconds:max{{{_PROGRAMME_MATCHER}}} / 86400")],
-                    width=3,
-                    unit=DAYS_UNIT,
-                    thresholds=SLIP_THRESHOLDS,
-                ),
-                stat_panel(
-                    "Least float",
-                    "By how many days something may still move before a planned date is missed; negative: it has.",
-                    [PanelQuery(f"programme:milepost_milestone_float_seconds:min{{{_PROGRAMME_MATCHER}}} / 86400")],
-                    width=3,
-                    unit=DAYS_UNIT,
-                    thresholds=((None, "red"), (0.0, "yellow"), (14.0, "green")),
-                    no_value="none",
-                ),
-                stat_panel(
-                    "Held up",
-                    "Milestones that have their forecast from another.",
-                    [PanelQuery(f"programme:milepost_milestones_held_up:count{{{_PROGRAMME_MATCHER}}}")],
-                    width=3,
-                    thresholds=((None, "green"), (1.0, "orange")),
-                ),
-                stat_panel(
-                    "Achieved",
-                    "Of what was not cancelled.",
-                    [PanelQuery(f"programme:milepost_milestones_achieved:ratio{{{_PROGRAMME_MATCHER}}}")],
-                    width=3,
-                    unit="percentunit",
-                ),
-            ],
-            "Gates, and who waits": [
-                table_panel(
-                    "Gates",
-                    "Open milestones that others wait for, fifty at most. Held up: how many have their date from it,"
-                    " through however many others.",
-                    [
-                        PanelColumn("Waiting", f"{_DEPENDENTS} {_ON_SAME_MILESTONE} ({_TOP_GATES})"),
-                        PanelColumn("state", f"{_STATE} {_ON_SAME_MILESTONE} ({_TOP_GATES})", labels=("state",)),
-                        PanelColumn("Forecast", f"1000 * {_FORECAST} {_ON_SAME_MILESTONE} ({_TOP_GATES})", DAY_UNIT),
-                        PanelColumn("Slip", f"{_SLIP} / 86400 {_ON_SAME_MILESTONE} ({_TOP_GATES})", DAYS_UNIT),
-                        PanelColumn(
-                            "Held up", f"({_HELD_UP} or 0 * {_DEPENDENTS}) {_ON_SAME_MILESTONE} ({_TOP_GATES})"
-                        ),
-                    ],
-                    width=15,
-                    height=10,
-                    sort_column="Held up",
-                    descending=True,
-                    no_value="Nothing open is waited for",
-                ),
-                slip_bars_panel(
-                    "Slip by project",
-                    "The worst slip of what is open in each project, the fifteen latest.",
-                    PanelQuery(
-                        f"sort_desc(topk(15, project:milepost_milestone_slip_seconds:max{{{_PROJECTS_MATCHER}}} /"
-                        " 86400 > 0))",
-                        "{{project}}",
-                    ),
-                    width=9,
-                    height=10,
-                    no_value="Nothing slips",
-                ),
-            ],
-            "Milestone trend analysis": [
-                trend_panel(
-                    "Forecast against report date: the twelve gates that hold up the most, and the twelve latest",
-                    f"{_FORECAST} {_ON_SAME_MILESTONE} {_PLOTTED_GATES_AND_LATEST}",
-                    width=24,
-                    height=12,
-                ),
-            ],
-            "What is late, and what comes next": [
-                table_panel(
-                    "Late",
-                    "Open, and forecast after the baseline, the hundred latest; with the milestone that sets"
-                    " the date, if one does.",
-                    [
-                        PanelColumn("Slip", f"{_SLIP} / 86400 {_ON_SAME_MILESTONE} ({_LATEST_OPEN})", DAYS_UNIT),
-                        PanelColumn("state", f"{_STATE} {_ON_SAME_MILESTONE} ({_LATEST_OPEN})", labels=("state",)),
-                        PanelColumn("Baseline", f"1000 * {_BASELINE} {_ON_SAME_MILESTONE} ({_LATEST_OPEN})", DAY_UNIT),
-                        PanelColumn("Forecast", f"1000 * {_FORECAST} {_ON_SAME_MILESTONE} ({_LATEST_OPEN})", DAY_UNIT),
-                        PanelColumn(
-                            "set by",
-                            f"{_DRIVER} {_ON_SAME_MILESTONE} ({_LATEST_OPEN})",
-                            labels=("driver_project", "driver_milestone"),
-                        ),
-                    ],
-                    width=14,
-                    height=12,
-                    sort_column="Slip",
-                    descending=True,
-                    no_value="Nothing is late",
-                ),
-                table_panel(
-                    "The next 30 days",
-                    "Open, and forecast for one of them; what is overdue is forecast for today.",
-                    [
-                        PanelColumn("Forecast", f"1000 * {_FORECAST} {_ON_SAME_MILESTONE} ({_DUE_SOON})", DAY_UNIT),
-                        PanelColumn("state", f"{_STATE} {_ON_SAME_MILESTONE} ({_DUE_SOON})", labels=("state",)),
-                        PanelColumn("Float", f"{_FLOAT} / 86400 {_ON_SAME_MILESTONE} ({_DUE_SOON})", DAYS_UNIT),
-                        PanelColumn(
-                            "Last heard of", f"1000 * {_LAST_EVENT} {_ON_SAME_MILESTONE} ({_DUE_SOON})", DAY_UNIT
-                        ),
-                    ],
-                    width=10,
-                    height=12,
-                    sort_column="Forecast",
-                    descending=False,
-                    no_value="Nothing is forecast for them",
-                ),
-            ],
-            "How it came here": [
-                state_timeline_panel(
-                    "States of the gates",
-                    "Of those that hold up the most.",
-                    f"topk(12, {_RANKED_GATES})",
-                    width=12,
-                    height=9,
-                ),
-                time_series_panel(
-                    "Milestones by state",
-                    "How many there were.",
-                    [PanelQuery(f"programme:milepost_milestones:count{{{_PROGRAMME_MATCHER}}}", "{{state}}")],
-                    width=12,
-                    height=9,
-                ),
-            ],
-            "What fires": [
-                table_panel(
-                    "Alerts",
-                    "Of this programme, firing now. A gate and who waits for it are one page all the same: Alertmanager"
-                    " sends the gate's.",
-                    [
-                        PanelColumn(
-                            "severity",
-                            f'ALERTS{{{_PROGRAMME_MATCHER},alertstate="firing"}}',
-                            labels=("severity",),
-                        )
-                    ],
-                    width=24,
-                    height=8,
-                    row_labels=("alertname", "project", "milestone"),
-                    sort_column="alertname",
-                    descending=False,
-                    no_value="Nothing",
-                ),
-            ],
-            "What was announced": [
-                stat_panel(
-                    "Investment",
-                    "Announced for the whole, by currency.",
-                    [
-                        PanelQuery(
-                            f"max by (currency) (milepost_programme_investment{{{_PROGRAMME_MATCHER}}})", "{{currency}}"
-                        )
-                    ],
-                    width=6,
-                    unit="short",
-                    no_value="nothing announced",
-                ),
-                stat_panel(
-                    "Amounts reported",
-                    "The newest claims' amounts of all milestones together, by currency.",
-                    [
-                        PanelQuery(
-                            "sum by (currency) (max by (programme, project, milestone, currency)"
-                            f" (milepost_milestone_amount{{{_PROJECTS_MATCHER}}}))",
-                            "{{currency}}",
-                        )
-                    ],
-                    width=6,
-                    unit="short",
-                    no_value="none reported",
-                ),
-                stat_panel(
-                    "Jobs",
-                    "Announced for the whole.",
-                    [PanelQuery(f"max(milepost_programme_jobs{{{_PROGRAMME_MATCHER}}})")],
-                    width=4,
-                    unit="short",
-                    no_value="none announced",
-                ),
-                stat_panel(
-                    "Projects",
-                    "Registered, or named by an event, by kind.",
-                    [
-                        PanelQuery(
-                            f"count by (kind) (max by (project, kind) (milepost_project_info{{{_PROJECTS_MATCHER}}}))",
-                            "{{kind}}",
-                        )
-                    ],
-                    width=5,
-                ),
-                stat_panel(
-                    "Dependencies set aside",
-                    "Left out because they would close a cycle; milepost status names them.",
-                    [PanelQuery(f"max(milepost_programme_dependencies_set_aside{{{_PROGRAMME_MATCHER}}})")],
-                    width=3,
-                    thresholds=((None, "green"), (1.0, "red")),
-                ),
-            ],
-        },
+        _SECTIONS,
     )

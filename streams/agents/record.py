@@ -21,7 +21,6 @@ import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
-from itertools import repeat
 from operator import attrgetter
 from typing import Any, Final, NamedTuple, cast
 
@@ -307,13 +306,8 @@ class RecordAgent:
             self._rejection_log.log(dead_letter_key(*entry[:3]).decode(), why.reason.value, why.detail)
         for (named, outcome), count in sources.items():
             metrics.count_source_events(named, outcome, count)
-        if not recorded.stale_partitions:
-            refused = {entry[:3] for entry, _ in recorded.rejected}
-            places = (entry[:3] in refused for entry in entries) if refused else repeat(object=False)
-            metrics.count_source_outcomes(zip(map(_event_source, entries), places, strict=False))
 
 
-_event_source: Final = attrgetter("outcome.source")
 #: What there is to count of an event that is known.
 _event_labels: Final = attrgetter("appended_ms", "outcome.source", "outcome.data.TYPE", "outcome.oddities")
 

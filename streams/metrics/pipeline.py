@@ -14,7 +14,6 @@ from prometheus_client.metrics_core import HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from models.domain.events import DATA_TYPES, UNKNOWN_TYPE, Oddity, RejectionReason
-from streams.flooding import RecentOutcomes
 
 OUTCOMES: Final = ("accepted", "duplicate", "rejected")
 #: More sources than this share the label value `other`: a label from outside must not grow without bound.
@@ -100,14 +99,6 @@ class Metrics:
             _TIMESTAMP,
             "source",
         )
-        self._source_flooding = self._gauge(
-            "milepost_source_flooding",
-            "Whether more than half of the newest events of a source were rejected.",
-            "0 or 1",
-            "source",
-            is_stable=False,
-        )
-        self._recent: dict[str, RecentOutcomes] = {}
         self.event_delay = self._histogram(
             "milepost_event_delay_seconds", "Broker append to committed in the database.", "seconds", DELAY_BUCKETS
         )
@@ -213,25 +204,6 @@ class Metrics:
             for each in OUTCOMES:
                 self._source_events.labels(label, each)
         self._source_events.labels(label, outcome).inc(count)
-
-    def count_source_outcomes(self, outcomes: Iterable[tuple[str | None, bool]]) -> None:
-        """Note of each event, in order, its source and whether it was rejected; what names no source is `other`."""
-        by_source: dict[str | None, list[bool]] = {}
-        for source, rejected in outcomes:
-            by_source.setdefault(source, []).append(rejected)
-        for source, rejections in by_source.items():
-            name = self._source_label(source)
-            recent = self._recent.setdefault(name, RecentOutcomes())
-            recent.note(rejections)
-            self._source_flooding.labels(name).set(recent.is_flood)
-
-    def _source_label(self, source: str | None) -> str:
-        # Names that nothing was ever accepted of may be made up: they cannot use up those of the others.
-        if source is None or not (
-            source in self._recent or source in self._source_append_times or len(self._recent) < MAX_SOURCES
-        ):
-            return OTHER_SOURCE
-        return source
 
 
 _TIMESTAMP: Final = "seconds since 1970, UTC"

@@ -8,6 +8,7 @@ from prometheus_client import generate_latest
 
 from models.settings import Settings
 from streams.app import WorkerComponents
+from streams.metrics.pipeline import OUTCOMES
 from tests.helpers.event_generators import structured_record
 from tests.helpers.workers import MetricsPage, running_app, wait_until_async
 from tests.integration.test_dead_letters import plan_report
@@ -46,7 +47,13 @@ def test_a_flood_of_one_source_shows_and_does_not_delay_the_good_events_of_anoth
 
     page = asyncio.run(run())
 
-    assert page.value("milepost_source_flooding", source="//bad.example") == 1
-    assert page.value("milepost_source_flooding", source="//good.example") == 0
+    outcomes = {
+        source: {
+            outcome: page.value("milepost_source_events_total", source=source, outcome=outcome) for outcome in OUTCOMES
+        }
+        for source in ("//bad.example", "//good.example")
+    }
+    assert outcomes["//bad.example"] == {"accepted": 0, "duplicate": 0, "rejected": ROUNDS * BAD_IN_A_ROUND}
+    assert outcomes["//good.example"] == {"accepted": ROUNDS, "duplicate": 0, "rejected": 0}
     within = page.value("milepost_event_delay_seconds_bucket", le=str(BOUND_SECONDS))
     assert within == ROUNDS, page.text

@@ -61,7 +61,7 @@ def test_every_alert_says_whom_it_is_for_how_bad_it_is_and_where_to_look(alert: 
 
     assert labels["severity"] in SEVERITIES
     assert labels["audience"] in AUDIENCES
-    assert set(labels) <= {"severity", "audience", "picture"}
+    assert set(labels) <= {"severity", "audience", "forecasts"}
     assert set(annotations) == {"summary", "description", "runbook_url", "dashboard_url", "board_url"}
     assert "{{" not in annotations["summary"]
     assert urlsplit(annotations["runbook_url"]).fragment == alert.lower()
@@ -80,7 +80,7 @@ def test_every_metric_that_a_rule_reads_is_exported_or_recorded() -> None:
     for event_type in DATA_TYPES:
         metrics.events.labels("accepted", event_type)
     metrics.source_seen("//office", 0)
-    metrics.count_source_outcomes([("//office", False)])
+    metrics.count_source_events("//office", "accepted")
     metrics.init_partitions("milepost.events", [0])
     for gauge in (metrics.position, metrics.log_end, metrics.lag_seconds):
         gauge.labels("milepost.events", "0")

@@ -17,7 +17,7 @@ Labels = dict[str, str]
 #: An alert by its labels.
 Firing = frozenset[tuple[str, str]]
 ALERTS = alert_rules()
-STALE = {name for name, rule in ALERTS.items() if rule["labels"].get("picture") == "stale"}
+STALE = {name for name, rule in ALERTS.items() if rule["labels"].get("forecasts") == "stale"}
 PROJECTS = {name for name, rule in ALERTS.items() if rule["labels"]["audience"] == "projects"}
 
 

@@ -47,8 +47,8 @@ def last_event(values: str) -> InputSeries:
     return input_series("milepost_source_last_event_timestamp_seconds", values, source="//office")
 
 
-def flooding(values: str, **labels: str) -> InputSeries:
-    return input_series("milepost_source_flooding", values, source="//office", **labels)
+def source_events(values: str, outcome: str, **labels: str) -> InputSeries:
+    return input_series("milepost_source_events_total", values, source="//office", outcome=outcome, **labels)
 
 
 def shown(values: str, programme: str, **labels: str) -> InputSeries:
@@ -164,8 +164,8 @@ PIPELINE_RULE_TESTS = [
             expect_alert(
                 "10m",
                 "MilepostForecastBehind",
-                "For 5m 0s a worker has not come to the end of looking through its programmes: what is recorded may not"
-                " be drawn.",
+                "For 5m 0s a worker has not completed a sweep of its programmes: what is recorded may not be in the"
+                " forecasts.",
             ),
         ],
     ),
@@ -227,18 +227,30 @@ PIPELINE_RULE_TESTS = [
         ],
     ),
     RuleTest(
-        "a source floods one of two workers for longer than a minute",
-        [flooding("0x4 1x3 0x10"), flooding("0x20", instance=OTHER)],
+        "two workers reject more than half of a source's events, of at least a hundred, for longer than a minute",
+        [source_events("0x4 60x20", "rejected"), source_events("0x4 39 40x2 60x10", "accepted", instance=OTHER)],
         [
-            AlertExpectation("5m", "MilepostSourceFlooding"),
+            AlertExpectation("6m", "MilepostSourceFlooding"),
             expect_alert(
-                "6m",
+                "7m",
                 "MilepostSourceFlooding",
-                "More than half of the newest events of //office were rejected (of at least a hundred, at most a"
-                " thousand).",
+                "60% of the events of //office within the hour were rejected.",
                 source="//office",
             ),
             AlertExpectation("9m", "MilepostSourceFlooding"),
+        ],
+    ),
+    RuleTest(
+        "a source's rejected events are forgotten after an hour",
+        [source_events("0x4 0 100x80", "rejected"), source_events("0x90", "accepted")],
+        [
+            expect_alert(
+                "10m",
+                "MilepostSourceFlooding",
+                "100% of the events of //office within the hour were rejected.",
+                source="//office",
+            ),
+            AlertExpectation("70m", "MilepostSourceFlooding"),
         ],
     ),
     RuleTest(
@@ -249,7 +261,7 @@ PIPELINE_RULE_TESTS = [
             expect_alert(
                 "6m",
                 "MilepostSeriesLeftOut",
-                "The worker on a:8090 leaves out 12 milestones (cap): no alert speaks of them.",
+                "The worker on a:8090 leaves out 12 milestones (cap): no alert covers them.",
                 instance="a:8090",
                 reason="cap",
             ),
@@ -301,7 +313,7 @@ PIPELINE_RULE_TESTS = [
             expect_alert(
                 "50m",
                 "MilepostRebalancing",
-                "A worker was given its partitions anew 9 times within a quarter of an hour; each time all workers"
+                "A worker was assigned partitions 9 times within a quarter of an hour; each time all workers"
                 " wait.",
             ),
         ],

@@ -177,7 +177,7 @@ def test_every_rule_works_and_every_page_is_within_the_limits(watched: Watched) 
         ("milepost", "up", ""),
         ("milepost-milestones", "up", ""),
     }
-    assert "🏗" * 255 in {labels["source"] for labels in watched.worker.scrape().labels("milepost_source_flooding")}
+    assert "🏗" * 255 in {labels["source"] for labels in watched.worker.scrape().labels("milepost_source_events_total")}
 
 
 def test_a_gate_and_all_who_wait_for_it_are_one_page(watched: Watched) -> None:

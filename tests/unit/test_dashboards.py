@@ -53,7 +53,6 @@ def test_every_promised_metric_of_milestones_is_shown_or_recorded() -> None:
         "milepost_milestone_actual_timestamp_seconds",
         "milepost_project_investment",
         "milepost_project_jobs",
-        "milepost_source_events_total",
     }
 
 
