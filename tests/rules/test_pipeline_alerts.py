@@ -313,8 +313,7 @@ PIPELINE_RULE_TESTS = [
             expect_alert(
                 "50m",
                 "MilepostRebalancing",
-                "A worker was assigned partitions 9 times within a quarter of an hour; each time all workers"
-                " wait.",
+                "A worker was assigned partitions 9 times within a quarter of an hour; each time all workers wait.",
             ),
         ],
     ),
