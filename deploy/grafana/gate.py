@@ -12,6 +12,7 @@ from deploy.grafana.panels import (
     SLIP_THRESHOLDS,
     PanelColumn,
     PanelQuery,
+    Sections,
     build_dashboard,
     query_variable,
     slip_bars_panel,
@@ -59,7 +60,7 @@ def _held_up_series(series: str, matcher: str = _PROGRAMME_MATCHER) -> str:
     return f"{_milestone_series(series, matcher)} {_ON_SAME_MILESTONE} {_HELD_UP_BY_GATE}"
 
 
-_SECTIONS: Final = {
+_SECTIONS: Final[Sections] = {
     "$project/$milestone: how it stands": [
         state_counts_panel(
             "State",

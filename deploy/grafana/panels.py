@@ -12,6 +12,8 @@ from grafana_foundation_sdk.models import dashboard as model
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
 AnyPanel = stat.Panel | table.Panel | timeseries.Panel | bargauge.Panel | statetimeline.Panel
+#: Panels by the heading above them
+Sections = Mapping[str, Sequence[AnyPanel]]
 Steps = Iterable[tuple[float | None, str]]
 
 #: The Prometheus that is chosen above the dashboard.
@@ -84,7 +86,7 @@ def build_dashboard(
     title: str,
     description: str,
     variables: Sequence[build.QueryVariable],
-    sections: Mapping[str, Sequence[AnyPanel]],
+    sections: Sections,
 ) -> build.Dashboard:
     """Return a dashboard with its panels below the headings of their sections."""
     dashboard = (

@@ -8,6 +8,7 @@ from deploy.grafana.panels import (
     RATE_UNIT,
     PanelColumn,
     PanelQuery,
+    Sections,
     build_dashboard,
     stat_panel,
     table_panel,
@@ -26,7 +27,7 @@ def _quantile_queries(histogram: str) -> list[PanelQuery]:
     ]
 
 
-_SECTIONS: Final = {
+_SECTIONS: Final[Sections] = {
     "Now": [
         stat_panel(
             "Workers",
@@ -223,7 +224,7 @@ _SECTIONS: Final = {
     "Who speaks": [
         table_panel(
             "Sources",
-            "When the broker took the newest event of each, and whether more than half of its newest were rejected.",
+            "When the broker took the newest event of each, and the rejected share of the last hour, of a hundred events or more.",
             [
                 PanelColumn("Last heard", "1000 * milepost_source_last_event_timestamp_seconds", "dateTimeAsIso"),
                 PanelColumn("Rejected, 1 h", "source:milepost_source_events_rejected:ratio1h", "percentunit"),

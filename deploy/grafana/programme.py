@@ -10,6 +10,7 @@ from deploy.grafana.panels import (
     SLIP_THRESHOLDS,
     PanelColumn,
     PanelQuery,
+    Sections,
     build_dashboard,
     query_variable,
     slip_bars_panel,
@@ -52,7 +53,7 @@ _PLOTTED_GATES_AND_LATEST: Final = (
 )
 
 
-_SECTIONS: Final = {
+_SECTIONS: Final[Sections] = {
     "How it stands": [
         state_counts_panel(
             "Milestones by state",
