@@ -224,7 +224,7 @@ _SECTIONS: Final[Sections] = {
     "Who speaks": [
         table_panel(
             "Sources",
-            "When the broker took the newest event of each, and the rejected share of the last hour, of a hundred events or more.",
+            "When the broker took the newest event of each, and the share of the last hour that was rejected.",
             [
                 PanelColumn("Last heard", "1000 * milepost_source_last_event_timestamp_seconds", "dateTimeAsIso"),
                 PanelColumn("Rejected, 1 h", "source:milepost_source_events_rejected:ratio1h", "percentunit"),
