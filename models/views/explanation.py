@@ -1,9 +1,12 @@
-"""models.views.explanation."""
+"""Explanations of forecasts: read, as JSON, and in sentences."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import date
 from typing import Any, Final, NamedTuple
 
+import msgspec
+from msgspec import Struct
 from sqlalchemy import Engine
 
 from models.database.ledger import EventKey, read_events
@@ -51,48 +54,107 @@ def event_key_of(evidence: Evidence) -> EventKey:
     return EventKey(*parse_stamp(evidence.stamp)[1:])
 
 
-def explanation_to_json(explanation: Explanation) -> str:
-    """Return it as one JSON object; in ASCII, for a terminal obeys some of what JSON leaves raw."""
-    standing = explanation.chain[0].status
-    shown = {
-        **standing.key._asdict(),
-        "data_date": explanation.query.data_date,
-        "forecast": standing.forecast,
-        "state": standing.state,
-        "slip_days": standing.slip_days,
-        "float_days": standing.float_days,
-        "driver": None if standing.driver is None else str(standing.driver),
-        "chain": [_link_to_dict(link, explanation.events) for link in explanation.chain],
-    }
-    return json.dumps(shown, default=str) + "\n"
+class EvidenceSchema(Struct, frozen=True):
+    """A claim that counts, and its role."""
+
+    role: str
+    type: str | None
+    source: str
+    id: str
+    time: str
+    date: str | None
+    lag_days: int | None
+    reason: str | None
+    remark: str | None
+    party: str | None
 
 
-def _link_to_dict(link: ChainLink, events: Mapping[EventKey, Event]) -> dict[str, Any]:
-    standing = link.status
-    return {
-        "project": standing.project,
-        "milestone": standing.milestone,
-        "forecast": standing.forecast,
-        "state": standing.state,
-        "own_date": link.own_date,
-        "own_classifier": link.own_classifier,
-        "set_by": link.set_by,
-        "lag_days": link.lag_days,
-        "events": [_event_to_dict(evidence, events.get(event_key_of(evidence))) for evidence in link.evidence],
-        "left_out": [{**left_out.gate._asdict(), "why": left_out.because} for left_out in link.ignored],
-    }
+class IgnoredPredecessorSchema(Struct, frozen=True):
+    """A predecessor that is ignored, and why."""
+
+    project: str
+    milestone: str
+    why: str
 
 
-def _event_to_dict(evidence: Evidence, event: Event | None) -> dict[str, Any]:
+class ChainLinkSchema(Struct, frozen=True):
+    """One milestone of a chain of drivers."""
+
+    project: str
+    milestone: str
+    forecast: date | None
+    state: State
+    own_date: date | None
+    own_classifier: str | None
+    set_by: str
+    lag_days: int | None
+    events: Sequence[EvidenceSchema]
+    left_out: Sequence[IgnoredPredecessorSchema]
+
+
+class ExplanationSchema(Struct, frozen=True):
+    """Why a forecast is what it is; the same as `milepost explain --json`."""
+
+    programme: str
+    project: str
+    milestone: str
+    data_date: date
+    forecast: date | None
+    state: State
+    slip_days: int | None
+    float_days: int | None
+    driver: str | None
+    chain: Sequence[ChainLinkSchema]
+
+
+def explanation_schema(explanation: Explanation) -> ExplanationSchema:
+    """Return an explanation in the form of its JSON."""
+    status = explanation.chain[0].status
+    return ExplanationSchema(
+        *status.key,
+        explanation.query.data_date,
+        status.forecast,
+        status.state,
+        status.slip_days,
+        status.float_days,
+        None if status.driver is None else str(status.driver),
+        [_link_schema(link, explanation.events) for link in explanation.chain],
+    )
+
+
+def _link_schema(link: ChainLink, events: Mapping[EventKey, Event]) -> ChainLinkSchema:
+    status = link.status
+    return ChainLinkSchema(
+        status.project,
+        status.milestone,
+        status.forecast,
+        status.state,
+        link.own_date,
+        link.own_classifier,
+        link.set_by,
+        link.lag_days,
+        [_evidence_schema(evidence, events.get(event_key_of(evidence))) for evidence in link.evidence],
+        [IgnoredPredecessorSchema(*ignored.gate, ignored.because) for ignored in link.ignored],
+    )
+
+
+def _evidence_schema(evidence: Evidence, event: Event | None) -> EvidenceSchema:
     instant, source, event_id = parse_stamp(evidence.stamp)
-    return {
-        "role": evidence.role,
-        "type": None if event is None else event.type,
-        "source": source,
-        "id": event_id,
-        "time": f"{instant}Z",
-        **{name: data_field(event, name) for name in ("date", "lag_days", *TEXT_FIELDS)},
-    }
+    day, *fields = (data_field(event, name) for name in ("date", "lag_days", *TEXT_FIELDS))
+    return EvidenceSchema(
+        evidence.role,
+        None if event is None else event.type,
+        source,
+        event_id,
+        f"{instant}Z",
+        None if day is None else str(day),
+        *fields,
+    )
+
+
+def explanation_to_json(explanation: Explanation) -> str:
+    """Return one JSON object; in ASCII, because a terminal interprets some characters that JSON may contain."""
+    return json.dumps(msgspec.to_builtins(explanation_schema(explanation))) + "\n"
 
 
 def _days_phrase(days: int) -> str:

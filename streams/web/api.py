@@ -1,6 +1,5 @@
 """`GET /api/…`: the content of the pages as JSON. Routes and OpenAPI are made of one table of operations."""
 
-import json
 from collections.abc import Awaitable, Callable, Sequence
 from http import HTTPStatus
 from typing import Final, NamedTuple
@@ -9,14 +8,14 @@ import msgspec
 from aiohttp import web
 from msgspec import Struct
 
-from models.views.explanation import explanation_to_json
+from models.database.queries import read_programme_history
+from models.views.explanation import ExplanationSchema, explanation_schema
 from models.views.status import status_row
 from streams.web.pipeline_status import PipelineMonitor, PipelineSchema
 from streams.web.read_model import ProgrammeView, ReadModel
-from streams.web.responses import JSON, BadQuery, ResponseCache, encode_json, uncached_response
+from streams.web.responses import JSON, BadQuery, ResponseCache, uncached_response
 from streams.web.schemas import (
     ErrorSchema,
-    ExplanationSchema,
     ForecastChangeListSchema,
     MilestoneListSchema,
     ProgrammeListSchema,
@@ -27,7 +26,7 @@ from streams.web.schemas import (
     programme_summary_schema,
     successor_schema,
 )
-from streams.web.view_models import explain_milestone, read_gate_impact, read_programme_changes
+from streams.web.view_models import explain_milestone, read_gate_impact
 
 
 class QueryParameter(NamedTuple):
@@ -57,153 +56,117 @@ BEFORE: Final = QueryParameter("before", "Only rows with a lower number.", 1, 1 
 
 
 class Operation(NamedTuple):
-    """A GET operation of the API."""
+    """A GET operation of the API. Its name, summary and schema are those of the function that builds the response."""
 
-    operation_id: str
     path: str
-    summary: str
+    build: Callable[..., Awaitable[Struct]]
     handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
-    response_schema: type[Struct]
     query_parameters: Sequence[QueryParameter] = ()
+
+    @property
+    def response_schema(self) -> type[Struct]:
+        """The class of the response."""
+        schema: type[Struct] = self.build.__annotations__["return"]
+        return schema
 
 
 class Api:
-    """The operations and their handlers."""
+    """The operations, and the functions that build their responses."""
 
     def __init__(self, read_model: ReadModel, response_cache: ResponseCache, pipeline: PipelineMonitor) -> None:
         self._read_model, self._response_cache, self._pipeline = read_model, response_cache, pipeline
-        programme, milestone, lists = "/api/programmes/{programme}", "{project}/{milestone}", (OFFSET, LIMIT)
+        milestone = "{project}/{milestone}"
         self.operations: Final = (
-            Operation(
-                "programmes",
-                "/api/programmes",
-                "All programmes, as they were calculated last.",
-                self._programmes,
-                ProgrammeListSchema,
-                (OFFSET, PROGRAMMES_LIMIT),
-            ),
-            Operation("programme", programme, "One programme today.", self._programme, ProgrammeSchema),
-            Operation(
-                "milestones",
-                f"{programme}/milestones",
-                "The status of its milestones.",
-                self._milestones,
-                MilestoneListSchema,
-                lists,
-            ),
-            Operation(
-                "why",
-                f"{programme}/milestones/{milestone}",
-                "Why a forecast is what it is.",
-                self._explanation,
-                ExplanationSchema,
-            ),
-            Operation(
-                "gate",
-                f"{programme}/gates/{milestone}",
-                "The milestones that wait for a milestone.",
-                self._successors,
-                SuccessorListSchema,
-                lists,
-            ),
-            Operation(
-                "moves",
-                f"{programme}/moves",
-                "Every change of a forecast by an event, the newest first.",
-                self._changes,
-                ForecastChangeListSchema,
-                (BEFORE, LIMIT),
-            ),
-            Operation(
-                "ask_pipeline",
-                "/api/pipeline",
-                "The state of this worker's pipeline.",
-                self._pipeline_status,
-                PipelineSchema,
-            ),
+            Operation("/api/programmes", self.programmes, self._serve_programmes, (OFFSET, PROGRAMMES_LIMIT)),
+            self._programme_operation("", self.programme),
+            self._programme_operation("/milestones", self.milestones, OFFSET, LIMIT),
+            self._programme_operation(f"/milestones/{milestone}", self.explanation),
+            self._programme_operation(f"/gates/{milestone}", self.successors, OFFSET, LIMIT),
+            self._programme_operation("/moves", self.changes, BEFORE, LIMIT),
+            Operation("/api/pipeline", self.pipeline, self._serve_pipeline),
         )
 
-    async def _programmes(self, request: web.Request) -> web.Response:
-        offset, limit = OFFSET.read(request), PROGRAMMES_LIMIT.read(request)
+    def _programme_operation(
+        self,
+        path: str,
+        build: Callable[[web.Request, ProgrammeView], Awaitable[Struct]],
+        *query_parameters: QueryParameter,
+    ) -> Operation:
+        async def serve(request: web.Request) -> web.Response:
+            view = await self._read_model.get_programme(request.match_info["programme"])
+
+            async def render() -> bytes:
+                return msgspec.json.encode(await build(request, view))
+
+            return await self._response_cache.respond(request, JSON, view.etag, render)
+
+        return Operation(f"/api/programmes/{{programme}}{path}", build, serve, query_parameters)
+
+    async def _serve_programmes(self, request: web.Request) -> web.Response:
         version = await self._read_model.get_version()
 
         async def render() -> bytes:
-            overview = await self._read_model.get_overview(version, offset, limit)
-            rows = [programme_summary_schema(summary, overview) for summary in overview.programmes]
-            next_page = _next_page(request, offset, limit, overview.total)
-            return encode_json(ProgrammeListSchema(overview.total, next_page, rows))
+            return msgspec.json.encode(await self.programmes(request, version))
 
         return await self._response_cache.respond(request, JSON, f"all-{version}", render)
 
-    async def _programme(self, request: web.Request) -> web.Response:
-        async def build(view: ProgrammeView) -> ProgrammeSchema:
-            return await self._read_model.run_in_executor(lambda: programme_schema(view))
+    async def _serve_pipeline(self, _request: web.Request) -> web.Response:
+        return uncached_response(msgspec.json.encode(await self.pipeline()), JSON)
 
-        return await self._respond(request, build)
+    async def programmes(self, request: web.Request, version: str) -> ProgrammeListSchema:
+        """List all programmes as they were calculated last."""
+        offset, limit = OFFSET.read(request), PROGRAMMES_LIMIT.read(request)
+        overview = await self._read_model.get_overview(version, offset, limit)
+        rows = [programme_summary_schema(summary, overview) for summary in overview.programmes]
+        return ProgrammeListSchema(overview.total, _next_page(request, offset, limit, overview.total), rows)
 
-    async def _milestones(self, request: web.Request) -> web.Response:
+    async def programme(self, _request: web.Request, view: ProgrammeView) -> ProgrammeSchema:
+        """Show a programme as of today."""
+        return await self._read_model.run_in_executor(programme_schema, view)
+
+    async def milestones(self, request: web.Request, view: ProgrammeView) -> MilestoneListSchema:
+        """List a programme's milestones with their status."""
         offset, limit = OFFSET.read(request), LIMIT.read(request)
+        total, page = len(view.statuses), view.statuses[offset : offset + limit]
+        rows = await self._read_model.run_in_executor(lambda: [status_row(status, view.revision) for status in page])
+        next_page = _next_page(request, offset, limit, total)
+        return MilestoneListSchema(view.programme, view.revision, view.schedule.data_date, total, next_page, rows)
 
-        async def build(view: ProgrammeView) -> MilestoneListSchema:
-            total, page = len(view.statuses), view.statuses[offset : offset + limit]
-            rows = await self._read_model.run_in_executor(lambda: [status_row(row, view.revision) for row in page])
-            next_page = _next_page(request, offset, limit, total)
-            return MilestoneListSchema(view.programme, view.revision, view.schedule.data_date, total, next_page, rows)
+    async def explanation(self, request: web.Request, view: ProgrammeView) -> ExplanationSchema:
+        """Explain a forecast: its chain of drivers, and the events behind them."""
+        return explanation_schema(await explain_milestone(self._read_model, view, *milestone_in_path(request)))
 
-        return await self._respond(request, build)
-
-    async def _explanation(self, request: web.Request) -> web.Response:
-        async def build(view: ProgrammeView) -> ExplanationSchema:
-            explanation = await explain_milestone(self._read_model, view, *milestone_in_path(request))
-            # Conversion through the schema guarantees that the response is as described.
-            return msgspec.convert(json.loads(explanation_to_json(explanation)), ExplanationSchema)
-
-        return await self._respond(request, build)
-
-    async def _successors(self, request: web.Request) -> web.Response:
+    async def successors(self, request: web.Request, view: ProgrammeView) -> SuccessorListSchema:
+        """List the milestones that wait for a milestone."""
         offset, limit = OFFSET.read(request), LIMIT.read(request)
+        impact = await read_gate_impact(self._read_model, view, *milestone_in_path(request))
+        total = len(impact.successors)
+        return SuccessorListSchema(
+            view.programme,
+            view.revision,
+            view.schedule.data_date,
+            status_row(impact.status, view.revision),
+            total,
+            _next_page(request, offset, limit, total),
+            [successor_schema(row, view.revision) for row in impact.successors[offset : offset + limit]],
+        )
 
-        async def build(view: ProgrammeView) -> SuccessorListSchema:
-            impact = await read_gate_impact(self._read_model, view, *milestone_in_path(request))
-            total = len(impact.successors)
-            return SuccessorListSchema(
-                view.programme,
-                view.revision,
-                view.schedule.data_date,
-                status_row(impact.status, view.revision),
-                total,
-                _next_page(request, offset, limit, total),
-                [successor_schema(row, view.revision) for row in impact.successors[offset : offset + limit]],
-            )
+    async def changes(self, request: web.Request, view: ProgrammeView) -> ForecastChangeListSchema:
+        """List the changes of forecasts by events, the newest first."""
+        before, limit = BEFORE.read(request) or None, LIMIT.read(request)
+        changes = await self._read_model.run_query(read_programme_history, view.programme, before, limit)
+        has_more = len(changes) == limit and changes[-1].row.number > 1
+        next_page = f"{request.path}?before={changes[-1].row.number}&limit={limit}" if has_more else None
+        return ForecastChangeListSchema(view.programme, next_page, list(map(forecast_change_schema, changes)))
 
-        return await self._respond(request, build)
-
-    async def _changes(self, request: web.Request) -> web.Response:
-        before, limit = BEFORE.read(request), LIMIT.read(request)
-
-        async def build(view: ProgrammeView) -> ForecastChangeListSchema:
-            changes = await read_programme_changes(self._read_model, view.programme, before or None, limit)
-            has_more = len(changes) == limit and changes[-1].row.number > 1
-            next_page = f"{request.path}?before={changes[-1].row.number}&limit={limit}" if has_more else None
-            return ForecastChangeListSchema(view.programme, next_page, list(map(forecast_change_schema, changes)))
-
-        return await self._respond(request, build)
-
-    async def _pipeline_status(self, _request: web.Request) -> web.Response:
-        return uncached_response(encode_json(await self._pipeline.read()), JSON)
-
-    async def _respond(self, request: web.Request, build: Callable[[ProgrammeView], Awaitable[Struct]]) -> web.Response:
-        view = await self._read_model.get_programme(request.match_info["programme"])
-
-        async def render() -> bytes:
-            return encode_json(await build(view))
-
-        return await self._response_cache.respond(request, JSON, view.etag, render)
+    async def pipeline(self) -> PipelineSchema:
+        """Show the state of this worker's pipeline."""
+        return await self._pipeline.read()
 
 
 def json_error_response(_request: web.Request, status: HTTPStatus, message: str) -> web.Response:
     """Return an error as JSON."""
-    response = uncached_response(encode_json(ErrorSchema(message)), JSON)
+    response = uncached_response(msgspec.json.encode(ErrorSchema(message)), JSON)
     response.set_status(status)
     return response
 

@@ -65,8 +65,8 @@ def _operation_object(operation: Operation, schemas: dict[type[Struct], Any], er
         ok["headers"] = {"ETag": _ETAG_HEADER}
         responses["304"] = {"description": "The content has not changed."}
     return {
-        "operationId": operation.operation_id,
-        "summary": operation.summary,
+        "operationId": operation.build.__name__,
+        "summary": operation.build.__doc__,
         "parameters": [*path, *map(_parameter_object, operation.query_parameters)],
         "responses": responses | errors,
     }

@@ -9,6 +9,7 @@ from typing import Any, Final
 import msgspec
 from aiohttp import web
 
+from models.database.queries import read_programme_history
 from models.domain.claims import ProjectClaims, ProjectKey
 from models.domain.schedule import State
 from models.views.explanation import link_sentences
@@ -28,7 +29,6 @@ from streams.web.view_models import (
     explain_milestone,
     find_milestone,
     read_gate_impact,
-    read_programme_changes,
     read_trend_lines,
     select_trend_milestones,
     slip_bars,
@@ -61,15 +61,34 @@ class HtmlPages:
 
     def routes(self) -> list[web.RouteDef]:
         """Return the routes of the pages."""
-        programme, milestone = "/programmes/{programme}", "{project}/{milestone}"
+        milestone = "{project}/{milestone}"
         return [
             web.get("/", self.overview),
-            web.get(programme, self.timeline),
-            web.get(f"{programme}/trend", self.trend),
-            web.get(f"{programme}/milestones/{milestone}", self.milestone),
-            web.get(f"{programme}/gates/{milestone}", self.gate),
+            self._programme_route("", self.timeline),
+            self._programme_route("/trend", self.trend),
+            self._programme_route(f"/milestones/{milestone}", self.milestone),
+            self._programme_route(f"/gates/{milestone}", self.gate),
             web.get(urls.PIPELINE_PATH, self.pipeline),
         ]
+
+    def _programme_route(
+        self, path: str, read: Callable[[web.Request, ProgrammeView], Awaitable[dict[str, Any]]]
+    ) -> web.RouteDef:
+        """Return the route of a programme's page: its template has the name of the function that reads its values."""
+
+        async def serve(request: web.Request) -> web.Response:
+            view = await self._read_model.get_programme(request.match_info["programme"])
+
+            async def render() -> bytes:
+                values = {"view": view, "programme": view.programme} | await read(request, view)
+                return await self._read_model.run_in_executor(self._render, f"{read.__name__}.html", **values)
+
+            return await self._response_cache.respond(request, HTML, f"{view.etag}-{self._release}", render)
+
+        return web.get(f"/programmes/{{programme}}{path}", serve)
+
+    def _render(self, template: str, **values: Any) -> bytes:  # noqa: ANN401 - whatever the template shows
+        return self._templates.get_template(template).render(values).encode()
 
     def html_error_response(self, _request: web.Request, status: HTTPStatus, message: str) -> web.Response:
         """Return an error as a page."""
@@ -85,7 +104,8 @@ class HtmlPages:
         async def render() -> bytes:
             overview = await self._read_model.get_overview(version, offset, PROGRAMMES_PER_PAGE)
             delay_roots = [root for roots in overview.delay_roots.values() for root in roots]
-            return await self._render_in_executor(
+            return await self._read_model.run_in_executor(
+                self._render,
                 "overview.html",
                 version=version,
                 overview=overview,
@@ -94,119 +114,80 @@ class HtmlPages:
                 pager=Pager.for_list(request.path, offset, PROGRAMMES_PER_PAGE, overview.total),
             )
 
-        return await self._respond(request, f"all-{version}", render)
+        return await self._response_cache.respond(request, HTML, f"all-{version}-{self._release}", render)
 
-    async def timeline(self, request: web.Request) -> web.Response:
+    async def timeline(self, request: web.Request, view: ProgrammeView) -> dict[str, Any]:
         """Show the milestones of a programme over time."""
-        view = await self._read_model.get_programme(request.match_info["programme"])
         offset, show = OFFSET.read(request), request.query.get("show", "all")
         if show not in _STATE_FILTERS:
             raise BadQuery(text=f"show is one of {', '.join(_STATE_FILTERS)}.")
+        return await self._read_model.run_in_executor(_timeline_values, request.path, view, offset, show)
 
-        def render() -> bytes:
-            counts = count_states(view.statuses)
-            matching = [status for status in sort_gates_first(view) if status.state in _STATE_FILTERS[show]]
-            page = matching[offset : offset + MILESTONES_PER_PAGE]
-            axis = fit_percent_axis(page, view.schedule.data_date)
-            lanes_by_project = groupby(lay_out_lanes(page, axis), key=lambda lane: lane.status.project)
-            return self._render(
-                "timeline.html",
-                view,
-                active_tab="timeline",
-                counts=counts,
-                axis=axis,
-                today_percent=axis.to_percent(view.schedule.data_date),
-                projects=[(name, _project_claims(view, name), list(lanes)) for name, lanes in lanes_by_project],
-                show=show,
-                filters={
-                    name: sum(counts.get(state, 0) for state in states) for name, states in _STATE_FILTERS.items()
-                },
-                pager=Pager.for_list(request.path, offset, MILESTONES_PER_PAGE, len(matching), f"&show={show}"),
-            )
-
-        return await self._respond(request, view.etag, lambda: self._read_model.run_in_executor(render))
-
-    async def trend(self, request: web.Request) -> web.Response:
+    async def trend(self, request: web.Request, view: ProgrammeView) -> dict[str, Any]:
         """Show the forecasts of milestones against the days on which they were reported."""
-        view = await self._read_model.get_programme(request.match_info["programme"])
         before = BEFORE.read(request) or None
         requested = request.query.getall("milestone", [])[:MAX_TREND_LINES]
         statuses = [find_milestone(view, name) for name in requested] or select_trend_milestones(view)
+        lines = await read_trend_lines(self._read_model, view, statuses)
+        changes = await self._read_model.run_query(
+            read_programme_history, view.programme, before, FORECAST_CHANGES_PER_PAGE
+        )
+        return {
+            "lines": lines,
+            "chart_data": list(map(trend_series, lines)),
+            "changes": [(change, changed_by_days(change.row)) for change in changes],
+            "older_than": changes[-1].row.number if len(changes) == FORECAST_CHANGES_PER_PAGE else None,
+            "requested": requested,
+        }
 
-        async def render() -> bytes:
-            lines = await read_trend_lines(self._read_model, view, statuses)
-            changes = await read_programme_changes(self._read_model, view.programme, before, FORECAST_CHANGES_PER_PAGE)
-            return await self._render_in_executor(
-                "trend.html",
-                view,
-                active_tab="trend",
-                lines=lines,
-                chart_data=list(map(trend_series, lines)),
-                changes=[(change, changed_by_days(change.row)) for change in changes],
-                older_than=changes[-1].row.number if len(changes) == FORECAST_CHANGES_PER_PAGE else None,
-                requested=requested,
-            )
-
-        return await self._respond(request, view.etag, render)
-
-    async def milestone(self, request: web.Request) -> web.Response:
+    async def milestone(self, request: web.Request, view: ProgrammeView) -> dict[str, Any]:
         """Show why a milestone's forecast is what it is."""
-        view = await self._read_model.get_programme(request.match_info["programme"])
-        status = view.get_status(*milestone_in_path(request))
+        explanation = await explain_milestone(self._read_model, view, *milestone_in_path(request))
+        status = explanation.chain[0].status
+        [line] = await read_trend_lines(self._read_model, view, [status])
+        return {
+            "milestone_status": status,
+            "project": _project_claims(view, status.project),
+            "chain": [
+                (link, list(link_sentences(link)), evidence_views(explanation, link.evidence))
+                for link in explanation.chain
+            ],
+            "line": line,
+            "chart_data": [trend_series(line)],
+        }
 
-        async def render() -> bytes:
-            explanation = await explain_milestone(self._read_model, view, status.project, status.milestone)
-            [line] = await read_trend_lines(self._read_model, view, [status])
-            return await self._render_in_executor(
-                "milestone.html",
-                view,
-                milestone_status=status,
-                project=_project_claims(view, status.project),
-                chain=[
-                    (link, list(link_sentences(link)), evidence_views(explanation, link.evidence))
-                    for link in explanation.chain
-                ],
-                line=line,
-                chart_data=[trend_series(line)],
-            )
-
-        return await self._respond(request, view.etag, render)
-
-    async def gate(self, request: web.Request) -> web.Response:
+    async def gate(self, request: web.Request, view: ProgrammeView) -> dict[str, Any]:
         """Show which milestones wait for a milestone, and the days by which they moved with it."""
-        view = await self._read_model.get_programme(request.match_info["programme"])
-
-        async def render() -> bytes:
-            impact = await read_gate_impact(self._read_model, view, *milestone_in_path(request))
-            return await self._render_in_executor(
-                "gate.html",
-                view,
-                impact=impact,
-                milestone_status=impact.status,
-                project=_project_claims(view, impact.status.project),
-                successors=impact.successors[:SUCCESSORS_PER_PAGE],
-                slip_bars=slip_bars(impact.successors),
-            )
-
-        return await self._respond(request, view.etag, render)
+        impact = await read_gate_impact(self._read_model, view, *milestone_in_path(request))
+        return {
+            "impact": impact,
+            "milestone_status": impact.status,
+            "project": _project_claims(view, impact.status.project),
+            "successors": impact.successors[:SUCCESSORS_PER_PAGE],
+            "slip_bars": slip_bars(impact.successors),
+        }
 
     async def pipeline(self, _request: web.Request) -> web.Response:
         """Show the state of reading, recording and calculating."""
-        status = await self._pipeline.read()
-        return uncached_response(
-            await self._render_in_executor("pipeline.html", **msgspec.structs.asdict(status)), HTML
-        )
+        values = msgspec.structs.asdict(await self._pipeline.read())
+        return uncached_response(await self._read_model.run_in_executor(self._render, "pipeline.html", **values), HTML)
 
-    async def _respond(self, request: web.Request, etag: str, render: Callable[[], Awaitable[bytes]]) -> web.Response:
-        return await self._response_cache.respond(request, HTML, f"{etag}-{self._release}", render)
 
-    async def _render_in_executor(self, template: str, view: ProgrammeView | None = None, **values: Any) -> bytes:  # noqa: ANN401 - whatever the template shows
-        return await self._read_model.run_in_executor(lambda: self._render(template, view, **values))
-
-    def _render(self, template: str, view: ProgrammeView | None = None, **values: Any) -> bytes:  # noqa: ANN401 - as above
-        if view is not None:
-            values = {"view": view, "programme": view.programme, "active_tab": None} | values
-        return self._templates.get_template(template).render(values).encode()
+def _timeline_values(path: str, view: ProgrammeView, offset: int, show: str) -> dict[str, Any]:
+    counts = count_states(view.statuses)
+    matching = [status for status in sort_gates_first(view) if status.state in _STATE_FILTERS[show]]
+    page = matching[offset : offset + MILESTONES_PER_PAGE]
+    axis = fit_percent_axis(page, view.schedule.data_date)
+    lanes_by_project = groupby(lay_out_lanes(page, axis), key=lambda lane: lane.status.project)
+    return {
+        "counts": counts,
+        "axis": axis,
+        "today_percent": axis.to_percent(view.schedule.data_date),
+        "projects": [(name, _project_claims(view, name), list(lanes)) for name, lanes in lanes_by_project],
+        "show": show,
+        "filters": {name: sum(counts.get(state, 0) for state in states) for name, states in _STATE_FILTERS.items()},
+        "pager": Pager.for_list(path, offset, MILESTONES_PER_PAGE, len(matching), f"&show={show}"),
+    }
 
 
 def _project_claims(view: ProgrammeView, project: str) -> ProjectClaims:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
-from typing import Final, NamedTuple, TypeVar
+from typing import Concatenate, Final, NamedTuple, ParamSpec, TypeVar
 
 from cachetools import LRUCache
 from sqlalchemy import Connection, Engine, select, text
@@ -42,6 +42,7 @@ _MAX_COOLDOWN_SECONDS: Final = 10.0
 #: An older view is refreshed even in a cooldown: otherwise the work for others could extend the cooldown for ever.
 _MAX_STALENESS_SECONDS: Final = 20.0
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 
@@ -142,14 +143,14 @@ class ReadModel:
         self._executor.shutdown(wait=False, cancel_futures=True)
         self._engine.dispose()
 
-    async def run_in_executor(self, work: Callable[[], T]) -> T:
+    async def run_in_executor(self, work: Callable[P, T], *args: P.args, **options: P.kwargs) -> T:
         """Call a function in one of the board's threads; its duration extends the cooldown."""
         durations: list[float] = []
 
         def timed_work() -> T:
             started = self._clock()
             try:
-                return work()
+                return work(*args, **options)
             finally:
                 durations.append(self._clock() - started)
 
@@ -161,15 +162,15 @@ class ReadModel:
     async def _submit(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._executor, work)
 
-    async def run_query(self, query: Callable[[Connection], T]) -> T:
+    async def run_query(self, query: Callable[Concatenate[Connection, P], T], *args: P.args, **options: P.kwargs) -> T:
         """Call a function with a connection, in one read transaction."""
-        return await self.run_in_executor(lambda: self._query(query))
+        return await self.run_in_executor(lambda: self._query(query, *args, **options))
 
-    def _query(self, query: Callable[[Connection], T]) -> T:
+    def _query(self, query: Callable[Concatenate[Connection, P], T], *args: P.args, **options: P.kwargs) -> T:
         with read_transaction(self._engine) as connection:
             if self._engine.dialect.name == "postgresql":
                 connection.execute(text(f"SET LOCAL statement_timeout = '{_STATEMENT_TIMEOUT_SECONDS}s'"))
-            return query(connection)
+            return query(connection, *args, **options)
 
     async def get_programme(self, programme: str) -> ProgrammeView:
         """Return a programme; raises `NotFoundError`."""
@@ -182,7 +183,7 @@ class ReadModel:
             if (cached := self._get_cached_view(programme, version, data_date)) is not None:
                 return cached
             try:
-                view = await self.run_query(lambda connection: _load_view(connection, programme, version, data_date))
+                view = await self.run_query(_load_view, programme, version, data_date)
             finally:
                 self._programme_locks.pop(programme, None)
             self._views[programme] = _CachedView(self._clock(), view)

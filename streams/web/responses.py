@@ -7,7 +7,6 @@ from contextlib import suppress
 from http import HTTPStatus
 from typing import Final, NamedTuple
 
-import msgspec
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 from cachetools import LRUCache
@@ -169,8 +168,3 @@ async def add_security_headers(_request: web.Request, response: web.StreamRespon
     """Add to every response of the worker what a browser may do with it."""
     for name, value in SECURITY_HEADERS.items():
         response.headers.setdefault(name, value)
-
-
-def encode_json(value: object) -> bytes:
-    """Return a value as JSON."""
-    return msgspec.json.encode(value)

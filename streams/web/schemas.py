@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from typing import Final
 
+import msgspec
 from msgspec import Struct, field
 
 from models.database.queries import DatedHistoryRow, ProgrammeSummary
@@ -88,12 +89,17 @@ class ProgrammeSchema(Struct, frozen=True):
     set_aside: Sequence[CyclicDependencySchema]
 
 
-class MilestoneListSchema(Struct, frozen=True):
-    """A page of a programme's milestones, by project and in the catalogue's order."""
+class ProgrammeUpdateSchema(Struct, frozen=True):
+    """A notice of the stream: a programme was recalculated."""
 
     programme: str
     revision: int
     data_date: date
+
+
+class MilestoneListSchema(ProgrammeUpdateSchema, frozen=True):
+    """A page of a programme's milestones, by project and in the catalogue's order."""
+
     total: int
     next: str | None
     milestones: Sequence[StatusRow]
@@ -110,12 +116,9 @@ class SuccessorSchema(Struct, frozen=True):
     slack_days: int | None
 
 
-class SuccessorListSchema(Struct, frozen=True):
+class SuccessorListSchema(ProgrammeUpdateSchema, frozen=True):
     """A gate, and a page of the milestones that wait for it, ordered by slack."""
 
-    programme: str
-    revision: int
-    data_date: date
     gate: StatusRow
     total: int
     next: str | None
@@ -152,67 +155,6 @@ class ForecastChangeListSchema(Struct, frozen=True):
     programme: str
     next: str | None
     moves: Sequence[ForecastChangeSchema]
-
-
-class EvidenceSchema(Struct, frozen=True):
-    """A claim that counts, and its role."""
-
-    role: str
-    type: str | None
-    source: str
-    id: str
-    time: str
-    date: str | None
-    lag_days: int | None
-    reason: str | None
-    remark: str | None
-    party: str | None
-
-
-class IgnoredPredecessorSchema(Struct, frozen=True):
-    """A predecessor that is ignored, and why."""
-
-    project: str
-    milestone: str
-    why: str
-
-
-class ChainLinkSchema(Struct, frozen=True):
-    """One milestone of a chain of drivers."""
-
-    project: str
-    milestone: str
-    forecast: date | None
-    state: State
-    own_date: date | None
-    own_classifier: str | None
-    set_by: str
-    lag_days: int | None
-    events: Sequence[EvidenceSchema]
-    left_out: Sequence[IgnoredPredecessorSchema]
-
-
-class ExplanationSchema(Struct, frozen=True):
-    """Why a forecast is what it is; the same as `milepost explain --json`."""
-
-    programme: str
-    project: str
-    milestone: str
-    data_date: date
-    forecast: date | None
-    state: State
-    slip_days: int | None
-    float_days: int | None
-    driver: str | None
-    chain: Sequence[ChainLinkSchema]
-
-
-class ProgrammeUpdateSchema(Struct, frozen=True):
-    """A notice of the stream: a programme was recalculated."""
-
-    programme: str
-    revision: int
-    data_date: date
 
 
 class VersionSchema(Struct, frozen=True):
@@ -284,16 +226,6 @@ def successor_schema(successor: Successor, revision: int) -> SuccessorSchema:
 def forecast_change_schema(change: DatedHistoryRow) -> ForecastChangeSchema:
     """Return a row of the history."""
     row, claimed_at = change
-    return ForecastChangeSchema(
-        number=row.number,
-        project=row.project,
-        milestone=row.milestone,
-        revision=row.revision,
-        recorded_at=f"{instant_from_epoch_ms(row.recorded_ms)}Z",
-        previous=row.previous,
-        current=row.current,
-        slip_days=row.slip_days,
-        state=State(row.state),
-        driver=row.driver,
-        cause=CauseSchema(row.cause_source, row.cause_id, None if claimed_at is None else f"{claimed_at}Z"),
-    )
+    cause = {"source": row.cause_source, "id": row.cause_id, "time": claimed_at and f"{claimed_at}Z"}
+    names = {"from": row.previous, "to": row.current, "noted": f"{instant_from_epoch_ms(row.recorded_ms)}Z"}
+    return msgspec.convert({**row._asdict(), **names, "driver": row.driver, "cause": cause}, ForecastChangeSchema)

@@ -9,10 +9,11 @@ from contextlib import suppress
 from http import HTTPStatus
 from typing import Final
 
+import msgspec
 from aiohttp import hdrs, web
 
 from streams.web.change_feed import ChangeFeed, FeedUpdate
-from streams.web.responses import ErrorResponder, encode_json
+from streams.web.responses import ErrorResponder
 from streams.web.schemas import ProgrammeUpdateSchema, VersionSchema
 
 MAX_SUBSCRIBERS: Final = 200
@@ -44,9 +45,9 @@ class EventStream:
 
 def _encode_sse(update: FeedUpdate) -> bytes:
     events = [
-        (b"drawn", encode_json(ProgrammeUpdateSchema(programme, *version)))
+        (b"drawn", msgspec.json.encode(ProgrammeUpdateSchema(programme, *version)))
         for programme, version in sorted(update.forecast_versions.items())
     ]
     if update.version:
-        events.append((b"turn", encode_json(VersionSchema(update.version))))
+        events.append((b"turn", msgspec.json.encode(VersionSchema(update.version))))
     return b"".join(b"event: %b\ndata: %b\n\n" % event for event in events)

@@ -12,7 +12,6 @@ from models.database.queries import (
     TrendPoint,
     read_changes_of_same_event,
     read_milestone_history,
-    read_programme_history,
     trend_line,
 )
 from models.domain.claims import MilestoneClaims, MilestoneKey
@@ -55,11 +54,6 @@ class GateImpact(NamedTuple):
     successors: Sequence[Successor]
     last_change: LastForecastChange | None
 
-    @property
-    def zero_slack_successors(self) -> Sequence[Successor]:
-        """Those that move with every day of the gate."""
-        return [successor for successor in self.successors if successor.has_no_slack]
-
 
 class EvidenceView(NamedTuple):
     """The claims of one event in an explanation."""
@@ -96,7 +90,7 @@ async def explain_milestone(read_model: ReadModel, view: ProgrammeView, project:
     key = view.get_status(project, milestone).key
     chain = explain_forecast(view.facts, view.schedule, key)
     event_keys = sorted({event_key_of(evidence) for link in chain for evidence in link.evidence})
-    events = await read_model.run_query(lambda connection: read_events(connection, event_keys))
+    events = await read_model.run_query(read_events, event_keys)
     return Explanation(MilestoneQuery(view.schedule.data_date, key.programme, key.project), chain, events)
 
 
@@ -116,8 +110,8 @@ def evidence_views(explanation: Explanation, evidence: Sequence[Evidence]) -> li
 async def read_gate_impact(read_model: ReadModel, view: ProgrammeView, project: str, milestone: str) -> GateImpact:
     """Return the milestones that wait for a milestone; raises `NotFoundError`."""
     status = view.get_status(project, milestone)
-    successors = await read_model.run_in_executor(lambda: successors_of(view.schedule, status.key))
-    last_change = await read_model.run_query(lambda connection: _read_last_change(connection, status.key))
+    successors = await read_model.run_in_executor(successors_of, view.schedule, status.key)
+    last_change = await read_model.run_query(_read_last_change, status.key)
     return GateImpact(status, successors, last_change)
 
 
@@ -131,15 +125,6 @@ def _read_last_change(connection: Connection, key: MilestoneKey) -> LastForecast
     return LastForecastChange(last, {milestone: number for milestone, number in days.items() if number is not None})
 
 
-async def read_programme_changes(
-    read_model: ReadModel, programme: str, before_number: int | None, limit: int
-) -> list[DatedHistoryRow]:
-    """Return forecast changes of a programme, the newest first."""
-    return await read_model.run_query(
-        lambda connection: read_programme_history(connection, programme, before_number, limit)
-    )
-
-
 def changed_by_days(row: HistoryRow) -> int | None:
     """Return the days by which a history row moved a forecast; None when there was none before or after."""
     return None if row.previous is None or row.current is None else (row.current - row.previous).days
@@ -149,14 +134,10 @@ async def read_trend_lines(
     read_model: ReadModel, view: ProgrammeView, statuses: Sequence[MilestoneStatus]
 ) -> list[TrendLine]:
     """Return the trend lines of some milestones."""
-
-    def read_lines(connection: Connection) -> list[TrendLine]:
-        return [
-            _build_trend_line(view, status, read_milestone_history(connection, status.key, MAX_HISTORY_ROWS))
-            for status in statuses
-        ]
-
-    return await read_model.run_query(read_lines)
+    histories = await read_model.run_query(
+        lambda connection: [read_milestone_history(connection, status.key, MAX_HISTORY_ROWS) for status in statuses]
+    )
+    return [_build_trend_line(view, *row) for row in zip(statuses, histories, strict=True)]
 
 
 def _build_trend_line(view: ProgrammeView, status: MilestoneStatus, changes: Sequence[DatedHistoryRow]) -> TrendLine:

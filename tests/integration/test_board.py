@@ -16,7 +16,7 @@ from deploy.demo.story import PROGRAMME, SEZ_PARK, TENANTS, build_story
 from models.domain.claims import MilestoneKey
 from models.domain.events import DependencyDeclared, Event, MilestoneRef, ProgrammeRegistered, ProjectRegistered
 from models.domain.timestamps import Instant
-from models.views.explanation import explanation_to_json, read_explanation
+from models.views.explanation import ExplanationSchema, explanation_to_json, read_explanation
 from models.views.queries import MilestoneQuery
 from models.views.status import read_status
 from models.views.status import status_to_json as status_as_json
@@ -36,7 +36,7 @@ OPERATIONS: Final[dict[str, type[msgspec.Struct]]] = {
     "/api/programmes": schemas.ProgrammeListSchema,
     f"/api{HERE}": schemas.ProgrammeSchema,
     f"/api{HERE}/milestones": schemas.MilestoneListSchema,
-    f"/api{HERE}/milestones/{LAUNCH}": schemas.ExplanationSchema,
+    f"/api{HERE}/milestones/{LAUNCH}": ExplanationSchema,
     f"/api{HERE}/gates/{GATE}": schemas.SuccessorListSchema,
     f"/api{HERE}/moves": schemas.ForecastChangeListSchema,
     "/api/pipeline": PipelineSchema,
@@ -393,7 +393,7 @@ def test_a_bug_of_a_page_is_logged_and_ends_nothing(
 ) -> None:
     with monkeypatch.context() as broken:
         broken.setattr("streams.web.pages.select_trend_milestones", None)
-        page = told.get(f"{HERE}/trend")
+        page = told.get(f"{HERE}/trend?not-cached")
 
     assert (page.status, "This page has a bug" in page.text) == (500, True)
     assert "NoneType" in caplog.text
