@@ -19,8 +19,7 @@ from models.database.tables import checkpoints, forecasts, history, ledger, prog
 from models.domain.claims import Facts, MilestoneKey, exclude_retracted, fold
 from models.domain.events import Event
 from models.domain.forecast_changes import HistoryRow
-from models.domain.impact import MilestoneSummary
-from models.domain.schedule import MilestoneRef, State
+from models.domain.schedule import MilestoneRef, MilestoneStatus, State
 from models.domain.timestamps import Instant, day_of, instant_from_epoch_ms
 
 
@@ -109,30 +108,41 @@ def read_programme_names(connection: Connection, names: Sequence[str]) -> dict[s
     return dict(connection.execute(query).all())
 
 
-def read_open_milestones(connection: Connection, names: Sequence[str]) -> dict[str, list[MilestoneSummary]]:
-    """Return of each of some programmes what is late, what is driven, and what others wait for."""
+def read_open_milestones(connection: Connection, names: Sequence[str]) -> dict[str, list[MilestoneStatus]]:
+    """Return, by programme, the milestones that are late, driven, or waited for: enough to find the delay roots.
+
+    Fields that the table `forecasts` lacks are None: planned, estimated and actual dates, amount, and last claim.
+    """
     late = forecasts.c.state.in_([State.OVERDUE, State.BLOCKED, State.SLIPPING])
     query = select(forecasts).where(
         forecasts.c.programme.in_(names),
         forecasts.c.state != State.CANCELLED,
         or_(late, forecasts.c.dependents > 0, forecasts.c.driver_project.is_not(None)),
     )
-    stands: dict[str, list[MilestoneSummary]] = {name: [] for name in names}
+    statuses: dict[str, list[MilestoneStatus]] = {name: [] for name in names}
     for row in connection.execute(query):
         slip = None if row.slip_days is None or row.forecast is None else timedelta(days=row.slip_days)
-        stands[row.programme].append(
-            MilestoneSummary(
-                MilestoneRef(row.project, row.milestone),
-                # The baseline is where the forecast would be without its slip.
-                None if slip is None else row.forecast - slip,
-                row.forecast,
-                row.slip_days,
-                State(row.state),
-                None if row.driver_project is None else MilestoneRef(row.driver_project, row.driver_milestone),
-                row.dependents,
+        statuses[row.programme].append(
+            MilestoneStatus(
+                row.programme,
+                row.project,
+                row.milestone,
+                # The slip is the forecast minus the baseline.
+                baseline=None if slip is None else row.forecast - slip,
+                planned=None,
+                estimated=None,
+                actual=None,
+                forecast=row.forecast,
+                slip_days=row.slip_days,
+                float_days=row.float_days,
+                state=State(row.state),
+                driver=None if row.driver_project is None else MilestoneRef(row.driver_project, row.driver_milestone),
+                dependents=row.dependents,
+                last_claim_stamp=None,
+                amount=None,
             )
         )
-    return stands
+    return statuses
 
 
 class DatedHistoryRow(NamedTuple):

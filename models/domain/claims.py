@@ -1,21 +1,21 @@
-"""Claims to the winning claims: the fold of the contract, section 2.
+"""The fold of events into winning claims: contract, section 2.
 
-Every register keeps the claim with the newest stamp (the baseline: the oldest), so the order and the number of
-deliveries do not matter. The same rule stands in SQL in `models.database.claims`; a property test compares both
-against each other.
+Every register keeps the claim with the newest stamp (the baseline: the oldest), so order and repetition of deliveries
+do not matter. `models.database.claims` has the same rule in SQL; a property test compares the two.
 """
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import date
 from sys import intern
-from typing import Final, Generic, NamedTuple, TypeVar
+from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 from models.domain.events import (
     Classifier,
     DependencyDeclared,
     DependencyWithdrawn,
     Event,
+    EventData,
     EventRetracted,
     MilestoneCancelled,
     MilestoneReported,
@@ -30,12 +30,12 @@ T = TypeVar("T")
 
 #: Older than any stamp.
 _BEFORE_ALL_STAMPS: Final = Stamp("")
-# An enumeration takes its time to say what its members are.
+# Attribute access on an enumeration is slow.
 _PLANNED_CLASSIFIER, _ESTIMATED_CLASSIFIER = Classifier.PLANNED, Classifier.ESTIMATED
 
 
 class Claim(NamedTuple):
-    """A date that someone claimed, and when."""
+    """A date, and the stamp of the event that claims it."""
 
     stamp: Stamp
     date: date
@@ -43,21 +43,21 @@ class Claim(NamedTuple):
 
 
 class Register(NamedTuple, Generic[T]):
-    """A value and the claim that set it."""
+    """A value, and the stamp of the event that set it."""
 
     stamp: Stamp
     value: T
 
 
 class ProjectKey(NamedTuple):
-    """Which project."""
+    """Identifies a project."""
 
     programme: str
     project: str
 
 
 class SiteKey(NamedTuple):
-    """Which project named which site."""
+    """A site, and the project that names it."""
 
     programme: str
     project: str
@@ -65,10 +65,10 @@ class SiteKey(NamedTuple):
 
 
 class MilestoneKey(NamedTuple):
-    """Which milestone.
+    """Identifies a milestone.
 
-    Whoever makes keys to be kept interns the names: tens of thousands of keys are made of a few, and a draw that looks
-    them up then touches those few alone.
+    Intern the parts of keys that are stored: tens of thousands of keys share a few texts, and a calculation that looks
+    the keys up then touches only those.
     """
 
     programme: str
@@ -77,13 +77,23 @@ class MilestoneKey(NamedTuple):
 
 
 class DependencyKey(NamedTuple):
-    """Which milestone waits for which."""
+    """Identifies a dependency: which milestone waits for which."""
 
     programme: str
     project: str
     milestone: str
     after_project: str
     after_milestone: str
+
+    @property
+    def successor(self) -> MilestoneKey:
+        """The milestone that waits."""
+        return MilestoneKey(self.programme, self.project, self.milestone)
+
+    @property
+    def predecessor(self) -> MilestoneKey:
+        """The milestone that it waits for."""
+        return MilestoneKey(self.programme, self.after_project, self.after_milestone)
 
 
 @dataclass(slots=True)
@@ -105,7 +115,7 @@ class MilestoneClaims:
     @property
     def last_claim_stamp(self) -> Stamp | None:
         """The newest claim of any kind."""
-        # Asked of every milestone that stands otherwise, as `own` is of all: written out.
+        # Hot, as `own_claim`: calculated for every milestone whose status changed, so it does without `newest`.
         last = self.cancelled or _BEFORE_ALL_STAMPS
         if (planned := self.planned) is not None and planned.stamp > last:
             last = planned.stamp
@@ -122,8 +132,8 @@ class MilestoneClaims:
 
     @property
     def own_claim(self) -> Claim | None:
-        """Of estimated and planned, what was said last."""
-        # Asked of every milestone in every picture: twice as fast as `newest`.
+        """The newer of estimated and planned."""
+        # Hot: calculated for every milestone in every schedule, and twice as fast as `newest`.
         estimated, planned = self.estimated, self.planned
         if estimated is None or planned is None:
             return estimated or planned
@@ -131,8 +141,7 @@ class MilestoneClaims:
 
     @property
     def amount(self) -> Money | None:
-        """The newest claim's amount: actual before estimated before planned."""
-        # Written out, as above.
+        """The amount of the actual claim, else of the estimated, else of the planned."""
         if (actual := self.actual) is not None and actual.amount is not None:
             return actual.amount
         if (estimated := self.estimated) is not None and estimated.amount is not None:
@@ -142,7 +151,7 @@ class MilestoneClaims:
 
 @dataclass(slots=True)
 class ProjectClaims:
-    """What is known of one project."""
+    """The winning claims about one project."""
 
     registered: Stamp | None = None
     withdrawn: Stamp | None = None
@@ -160,7 +169,7 @@ class ProjectClaims:
 
 @dataclass(slots=True)
 class ProgrammeClaims:
-    """What is announced for one programme."""
+    """The winning claims about one programme."""
 
     registered: Stamp | None = None
     name: Register[str] | None = None
@@ -170,7 +179,7 @@ class ProgrammeClaims:
 
 @dataclass(slots=True)
 class DependencyClaims:
-    """What was said of one dependency."""
+    """The winning claims about one dependency."""
 
     declared: Register[int] | None = None
     withdrawn: Stamp | None = None
@@ -182,8 +191,13 @@ class DependencyClaims:
 
     @property
     def lag_days(self) -> int | None:
-        """By how many days one follows the other; None where it does not hold."""
+        """The least number of days between predecessor and successor; None when not in force."""
         return self.declared.value if self.declared is not None and self.is_in_force else None
+
+
+#: For milestones and projects that only other events name; never changed.
+NO_MILESTONE_CLAIMS: Final = MilestoneClaims()
+NO_PROJECT_CLAIMS: Final = ProjectClaims()
 
 
 @dataclass(slots=True)
@@ -194,48 +208,47 @@ class Facts:
     projects: dict[ProjectKey, ProjectClaims] = field(default_factory=dict)
     milestones: dict[MilestoneKey, MilestoneClaims] = field(default_factory=dict)
     dependencies: dict[DependencyKey, DependencyClaims] = field(default_factory=dict)
-    #: Every site that was ever named, by whom: being named is enough to exist.
+    #: Every site that was ever named: being named is enough to exist.
     sites: set[SiteKey] = field(default_factory=set)
 
     def existing_milestones(self) -> set[MilestoneKey]:
-        """Return every milestone that an event names, as its own or as another's predecessor."""
-        named = set(self.milestones)
+        """Return every milestone that an event names, as its own or as a predecessor."""
+        milestones = set(self.milestones)
         for key in self.dependencies:
-            named.add(MilestoneKey(key.programme, key.project, key.milestone))
-            named.add(MilestoneKey(key.programme, key.after_project, key.after_milestone))
-        return named
+            milestones.update((key.successor, key.predecessor))
+        return milestones
 
     def existing_projects(self) -> set[ProjectKey]:
         """Return every project that an event names, as subject, site or predecessor."""
-        named = set(self.projects)
-        named.update(ProjectKey(key.programme, key.site) for key in self.sites)
-        named.update(ProjectKey(key.programme, key.project) for key in self.existing_milestones())
-        return named
+        projects = set(self.projects)
+        projects.update(ProjectKey(key.programme, key.site) for key in self.sites)
+        projects.update(ProjectKey(key.programme, key.project) for key in self.existing_milestones())
+        return projects
 
     def existing_programmes(self) -> set[str]:
         """Return every programme that an event names."""
         return set(self.programmes) | {key.programme for key in self.existing_projects()}
 
     def split_by_programme(self, programmes: Iterable[str]) -> dict[str, "Facts"]:
-        """Return the facts of each of some programmes; there must be none of others."""
-        of = {name: Facts() for name in programmes}
-        for name, programme in self.programmes.items():
-            of[name].programmes[name] = programme
-        for project, known in self.projects.items():
-            of[project.programme].projects[project] = known
+        """Return the facts of each of the programmes, which have to be all that there are."""
+        split = {name: Facts() for name in programmes}
+        for name, programme_claims in self.programmes.items():
+            split[name].programmes[name] = programme_claims
+        for project, project_claims in self.projects.items():
+            split[project.programme].projects[project] = project_claims
         for site in self.sites:
-            of[site.programme].sites.add(site)
-        for milestone, claims in self.milestones.items():
-            of[milestone.programme].milestones[milestone] = claims
-        for dependency, said in self.dependencies.items():
-            of[dependency.programme].dependencies[dependency] = said
-        return of
+            split[site.programme].sites.add(site)
+        for milestone, milestone_claims in self.milestones.items():
+            split[milestone.programme].milestones[milestone] = milestone_claims
+        for dependency, dependency_claims in self.dependencies.items():
+            split[dependency.programme].dependencies[dependency] = dependency_claims
+        return split
 
     def merged_with(self, changed: "Facts", removed_projects: Collection[tuple[str, str]] = ()) -> "Facts":
-        """Return these facts with those of some projects left out, and then the changed ones in their place.
+        """Return these facts without those of the removed projects, updated with the changed ones.
 
-        What is announced for programmes is the changed facts' alone. A dictionary in which nothing changes is taken
-        over as it is: by that `models.domain.network` sees that nothing did.
+        The claims about programmes come from the changed facts alone. A dictionary without changes is the same object
+        in the result, by which `Network.is_reusable_for` recognises it.
         """
         return Facts(
             changed.programmes,
@@ -252,21 +265,21 @@ KeyT = TypeVar("KeyT", ProjectKey, MilestoneKey, DependencyKey)
 def _merge(
     current: dict[KeyT, T], changed: dict[KeyT, T], removed_projects: Collection[tuple[str, str]]
 ) -> dict[KeyT, T]:
-    left_out = [key for key in current if key[:2] in removed_projects] if removed_projects else []
-    if not changed and not left_out:
+    removed = [key for key in current if key[:2] in removed_projects] if removed_projects else []
+    if not changed and not removed:
         return current
-    kept = current.copy()
-    for key in left_out:
-        del kept[key]
-    kept.update(changed)
-    return kept
+    merged = current.copy()
+    for key in removed:
+        del merged[key]
+    merged.update(changed)
+    return merged
 
 
 StampedT = TypeVar("StampedT", Claim, Stamp, Register[str], Register[int], Register[Money])
 
 
 def newest(first: StampedT | None, second: StampedT | None) -> StampedT | None:
-    """Return the one with the larger stamp; nothing is older than everything."""
+    """Return the claim with the larger stamp; None is older than any."""
     if first is None or second is None:
         return second if first is None else first
     return first if _stamp_of(first) > _stamp_of(second) else second
@@ -277,12 +290,12 @@ def _stamp_of(stamped: Claim | Stamp | Register[T]) -> str:
 
 
 def is_newer(stamp: Stamp | None, other: Stamp | None) -> bool:
-    """Return whether something was said, and after the other."""
+    """Return whether the first stamp is newer; None is older than any."""
     return stamp is not None and (other is None or stamp > other)
 
 
 def exclude_retracted(events: Iterable[Event]) -> Iterator[Event]:
-    """Leave out what its own source took back, whichever was said first; a retraction cannot be taken back."""
+    """Yield the events that their own source does not retract, in any order; retractions cannot be retracted."""
     events = list(events)
     retracted = {(event.source, event.data.retracts) for event in events if isinstance(event.data, EventRetracted)}
     for event in events:
@@ -294,52 +307,23 @@ def fold(events: Iterable[Event]) -> Facts:
     """Return the winning claims of unretracted events."""
     facts = Facts()
     for event in events:
-        # First, and written out, because nearly every event is one.
-        if isinstance(report := event.data, MilestoneReported):
-            _apply_report(facts.milestones, event, report)
-        else:
-            _apply_event(facts, event)
+        data = event.data
+        _APPLY[type(data)](facts, event, data)
     return facts
 
 
-def _apply_event(facts: Facts, event: Event) -> None:
-    programme, project = event.programme, event.project
-    match event.data:
-        case MilestoneCancelled(milestone=slug):
-            milestone = facts.milestones.setdefault(
-                MilestoneKey(intern(programme), intern(project), intern(slug)), MilestoneClaims()
-            )
-            milestone.cancelled = newest(milestone.cancelled, event.stamp)
-        case DependencyDeclared() | DependencyWithdrawn():
-            _apply_dependency(facts, event, event.data)
-        case ProjectRegistered():
-            _apply_registration(
-                facts.projects.setdefault(ProjectKey(programme, project), ProjectClaims()), event, event.data
-            )
-            if event.data.site is not None:
-                facts.sites.add(SiteKey(programme, project, event.data.site))
-        case ProjectWithdrawn():
-            known = facts.projects.setdefault(ProjectKey(programme, project), ProjectClaims())
-            known.withdrawn = newest(known.withdrawn, event.stamp)
-        case ProgrammeRegistered():
-            _apply_registration(facts.programmes.setdefault(programme, ProgrammeClaims()), event, event.data)
-        case EventRetracted():
-            # A retraction says nothing of its subject, yet it names it.
-            facts.projects.setdefault(ProjectKey(programme, project), ProjectClaims())
-
-
-def _apply_report(milestones: dict[MilestoneKey, MilestoneClaims], event: Event, report: MilestoneReported) -> None:
-    # Written out, because this is done for nearly every event.
-    key, stamp = MilestoneKey(intern(event.programme), intern(event.project), intern(report.milestone)), event.stamp
-    if (milestone := milestones.get(key)) is None:
-        milestone = milestones[key] = MilestoneClaims()
-    claim, classifier = Claim(stamp, report.date, report.amount), report.classifier
+def _apply_report(facts: Facts, event: Event, data: MilestoneReported) -> None:
+    # Hot: nearly every event is a report, so this does without `newest`.
+    key, stamp = MilestoneKey(intern(event.programme), intern(event.project), intern(data.milestone)), event.stamp
+    if (milestone := facts.milestones.get(key)) is None:
+        milestone = facts.milestones[key] = MilestoneClaims()
+    claim, classifier = Claim(stamp, data.date, data.amount), data.classifier
     if classifier is _PLANNED_CLASSIFIER:
         if (planned := milestone.planned) is None or stamp > planned.stamp:
             milestone.planned = claim
         if (baseline := milestone.baseline) is None or stamp < baseline.stamp:
-            # The baseline's amount is nobody's business: the contract reads it off the newest claims.
-            milestone.baseline = Claim(stamp, report.date)
+            # The contract takes amounts only from the newest claims, so the baseline has none.
+            milestone.baseline = Claim(stamp, data.date)
     elif classifier is _ESTIMATED_CLASSIFIER:
         if (estimated := milestone.estimated) is None or stamp > estimated.stamp:
             milestone.estimated = claim
@@ -347,14 +331,35 @@ def _apply_report(milestones: dict[MilestoneKey, MilestoneClaims], event: Event,
         milestone.actual = claim
 
 
-def _apply_dependency(facts: Facts, event: Event, data: DependencyDeclared | DependencyWithdrawn) -> None:
+def _apply_cancellation(facts: Facts, event: Event, data: MilestoneCancelled) -> None:
+    key = MilestoneKey(intern(event.programme), intern(event.project), intern(data.milestone))
+    milestone = facts.milestones.setdefault(key, MilestoneClaims())
+    milestone.cancelled = newest(milestone.cancelled, event.stamp)
+
+
+def _apply_declaration(facts: Facts, event: Event, data: DependencyDeclared) -> None:
+    dependency = _dependency_claims(facts, event, data)
+    dependency.declared = newest(dependency.declared, Register(event.stamp, data.lag_days or 0))
+
+
+def _apply_dependency_withdrawal(facts: Facts, event: Event, data: DependencyWithdrawn) -> None:
+    dependency = _dependency_claims(facts, event, data)
+    dependency.withdrawn = newest(dependency.withdrawn, event.stamp)
+
+
+def _dependency_claims(facts: Facts, event: Event, data: DependencyDeclared | DependencyWithdrawn) -> DependencyClaims:
     names = event.programme, event.project, data.milestone, data.after.project, data.after.milestone
-    key = DependencyKey(*map(intern, names))
-    dependency = facts.dependencies.setdefault(key, DependencyClaims())
-    if isinstance(data, DependencyDeclared):
-        dependency.declared = newest(dependency.declared, Register(event.stamp, data.lag_days or 0))
-    else:
-        dependency.withdrawn = newest(dependency.withdrawn, event.stamp)
+    return facts.dependencies.setdefault(DependencyKey(*map(intern, names)), DependencyClaims())
+
+
+def _apply_programme(facts: Facts, event: Event, data: ProgrammeRegistered) -> None:
+    _apply_registration(facts.programmes.setdefault(event.programme, ProgrammeClaims()), event, data)
+
+
+def _apply_project(facts: Facts, event: Event, data: ProjectRegistered) -> None:
+    _apply_registration(_project_claims(facts, event), event, data)
+    if data.site is not None:
+        facts.sites.add(SiteKey(event.programme, event.project, data.site))
 
 
 def _apply_registration(
@@ -366,3 +371,30 @@ def _apply_registration(
         value = getattr(data, name)
         if value is not None:
             setattr(claims, name, newest(getattr(claims, name), Register(stamp, value)))
+
+
+def _apply_project_withdrawal(facts: Facts, event: Event, _data: ProjectWithdrawn) -> None:
+    project = _project_claims(facts, event)
+    project.withdrawn = newest(project.withdrawn, event.stamp)
+
+
+def _apply_retraction(facts: Facts, event: Event, _data: EventRetracted) -> None:
+    # A retraction claims nothing about its subject, but names it, so the project exists.
+    _project_claims(facts, event)
+
+
+def _project_claims(facts: Facts, event: Event) -> ProjectClaims:
+    return facts.projects.setdefault(ProjectKey(event.programme, event.project), ProjectClaims())
+
+
+#: What an event of each type does to the facts.
+_APPLY: Final[dict[type[EventData], Callable[[Facts, Event, Any], None]]] = {
+    ProgrammeRegistered: _apply_programme,
+    ProjectRegistered: _apply_project,
+    ProjectWithdrawn: _apply_project_withdrawal,
+    MilestoneReported: _apply_report,
+    MilestoneCancelled: _apply_cancellation,
+    DependencyDeclared: _apply_declaration,
+    DependencyWithdrawn: _apply_dependency_withdrawal,
+    EventRetracted: _apply_retraction,
+}

@@ -1,8 +1,8 @@
-"""Why a forecast is what it is: the chain of drivers behind it, and the claims that stand behind each link.
+"""Why a forecast is what it is: the chain of drivers behind it, and the claims that are the evidence for each link.
 
-Pure, like the picture that it explains. A chain begins with the milestone asked about and follows the drivers down to
-one whose date comes from itself: from what was said of it, from the data date because nothing later is known, or from
-nothing at all. A network has no cycles (what would close one is set aside), so every chain ends.
+A chain begins with the milestone in question and follows the drivers down to a milestone whose date does not come from
+another: it comes from its own claims, from the data date because nothing later is known, or there is none. A network
+has no cycles (a dependency that would close one is set aside), so every chain ends.
 """
 
 from collections.abc import Iterator, Sequence
@@ -10,19 +10,28 @@ from datetime import date
 from enum import StrEnum
 from typing import NamedTuple
 
-from models.domain.claims import Claim, DependencyKey, Facts, MilestoneClaims, MilestoneKey, ProjectClaims, ProjectKey
+from models.domain.claims import (
+    NO_MILESTONE_CLAIMS,
+    NO_PROJECT_CLAIMS,
+    Claim,
+    DependencyKey,
+    Facts,
+    MilestoneClaims,
+    MilestoneKey,
+    ProjectKey,
+)
 from models.domain.events import Classifier
 from models.domain.schedule import MilestoneRef, MilestoneStatus, Schedule, State
 from models.domain.timestamps import Stamp
 
 
 class ForecastBasis(StrEnum):
-    """What a forecast comes from."""
+    """What determines a forecast."""
 
     ACTUAL = "actual"
     ESTIMATED = "estimated"
     PLANNED = "planned"
-    #: Nothing later than the data date is known: what nobody reported as done is never forecast in the past.
+    #: No later date is known: a milestone without an actual date is never forecast in the past.
     DATA_DATE = "data-date"
     DRIVER = "driver"
     #: There is no forecast.
@@ -30,13 +39,13 @@ class ForecastBasis(StrEnum):
 
 
 class EvidenceRole(StrEnum):
-    """What an event is to a link of the chain."""
+    """The role of an event in a link of the chain."""
 
     BASELINE = "baseline"
     PLANNED = "planned"
     ESTIMATED = "estimated"
     ACTUAL = "actual"
-    #: Declares what the milestone waits for.
+    #: Declares the dependency on the predecessor that decides.
     DEPENDENCY = "dependency"
     #: Of the milestone.
     CANCELLATION = "cancellation"
@@ -45,23 +54,23 @@ class EvidenceRole(StrEnum):
 
 
 class Evidence(NamedTuple):
-    """A claim that counts, and as what."""
+    """A claim that counts, and its role."""
 
     stamp: Stamp
     role: EvidenceRole
 
 
 class IgnoredBecause(StrEnum):
-    """Why a milestone is not waited for although a dependency says so."""
+    """Why a dependency does not count."""
 
     CANCELLED = "cancelled"
     NO_FORECAST = "no-forecast"
-    #: The dependency would close a cycle, and is set aside.
+    #: The dependency would close a cycle.
     CYCLE = "cycle"
 
 
 class IgnoredPredecessor(NamedTuple):
-    """A predecessor that has no say."""
+    """A predecessor that is not waited for."""
 
     gate: MilestoneRef
     because: IgnoredBecause
@@ -71,47 +80,44 @@ class ChainLink(NamedTuple):
     """One milestone of the chain."""
 
     status: MilestoneStatus
-    #: Of estimated and planned what was said last, and which of the two that is.
+    #: The newer of estimated and planned, and which of the two it is.
     own_date: date | None
     own_classifier: Classifier | None
     set_by: ForecastBasis
-    #: How long after its driver it comes, at least.
+    #: The lag after the driver.
     lag_days: int | None
-    #: In the order in which it was said.
+    #: In the order of the stamps.
     evidence: Sequence[Evidence]
     ignored: Sequence[IgnoredPredecessor]
 
 
 def explain_forecast(facts: Facts, schedule: Schedule, key: MilestoneKey) -> list[ChainLink]:
-    """Return the chain from a milestone of a picture down to the one whose date is its own.
-
-    The facts are those that the picture was drawn of.
-    """
+    """Return the chain from a milestone down to the end of its drivers; the schedule has to be that of the facts."""
     chain = []
-    asked: MilestoneKey | None = key
-    while asked is not None:
-        link = _chain_link(facts, schedule, asked)
+    current: MilestoneKey | None = key
+    while current is not None:
+        link = _chain_link(facts, schedule, current)
         chain.append(link)
         driver = link.status.driver
-        asked = None if driver is None else MilestoneKey(key.programme, *driver)
+        current = None if driver is None else MilestoneKey(key.programme, *driver)
     return chain
 
 
 def _chain_link(facts: Facts, schedule: Schedule, key: MilestoneKey) -> ChainLink:
-    standing = schedule.statuses[schedule.network.index_of[key]]
-    claims = facts.milestones.get(key, MilestoneClaims())
+    status = schedule.statuses[schedule.network.index_of[key]]
+    claims = facts.milestones.get(key, NO_MILESTONE_CLAIMS)
     own = claims.own_claim
-    gate = _deciding_gate(schedule, standing, own)
+    gate = _deciding_gate(schedule, status, own)
     declared = None if gate is None else facts.dependencies[DependencyKey(*key, *gate)].declared
     return ChainLink(
-        standing,
+        status,
         None if own is None else own.date,
         None if own is None else Classifier.ESTIMATED if own is claims.estimated else Classifier.PLANNED,
-        _forecast_basis(standing, claims, schedule.data_date),
-        declared.value if declared is not None and standing.driver is not None else None,
+        _forecast_basis(status, claims, schedule.data_date),
+        declared.value if declared is not None and status.driver is not None else None,
         sorted(_collect_evidence(facts, key, None if declared is None else declared.stamp)),
-        # What has an actual date waits for nothing any more.
-        [] if standing.actual is not None else sorted(_ignored_predecessors(schedule, key)),
+        # An achieved milestone waits for nothing.
+        [] if status.actual is not None else sorted(_ignored_predecessors(schedule, key)),
     )
 
 
@@ -129,23 +135,24 @@ def _forecast_basis(status: MilestoneStatus, claims: MilestoneClaims, data_date:
 
 
 def _deciding_gate(schedule: Schedule, status: MilestoneStatus, own_claim: Claim | None) -> MilestoneRef | None:
-    """Return the predecessor without which the forecast would be another: of several, what comes last."""
+    """Return the predecessor that decides the forecast: the driver, or else the last one of a milestone without dates.
+
+    Without a date of its own there is a forecast only because of predecessors, even if all of them have passed.
+    """
     if status.driver is not None or own_claim is not None or status.actual is not None or status.forecast is None:
         return status.driver
-    # Without a date of its own there is a forecast only because something is waited for, early as that may be.
     network = schedule.network
-    waited_for = [
-        (gate.forecast.toordinal() + lag_days, -place)
-        for place, lag_days in network.predecessors[network.index_of[status.key]]
-        if _ignored_because(gate := schedule.statuses[place]) is None and gate.forecast is not None
+    candidates = [
+        (gate.forecast.toordinal() + lag_days, -index)
+        for index, lag_days in network.predecessors[network.index_of[status.key]]
+        if _ignored_because(gate := schedule.statuses[index]) is None and gate.forecast is not None
     ]
-    _, place = max(waited_for)
-    return MilestoneRef(*network.milestones[-place][1:])
+    return schedule.statuses[-max(candidates)[1]].ref
 
 
 def _collect_evidence(facts: Facts, key: MilestoneKey, dependency: Stamp | None) -> Iterator[Evidence]:
-    claims = facts.milestones.get(key, MilestoneClaims())
-    project = facts.projects.get(ProjectKey(key.programme, key.project), ProjectClaims())
+    claims = facts.milestones.get(key, NO_MILESTONE_CLAIMS)
+    project = facts.projects.get(ProjectKey(key.programme, key.project), NO_PROJECT_CLAIMS)
     for role, claim in (
         (EvidenceRole.BASELINE, claims.baseline),
         (EvidenceRole.PLANNED, claims.planned),
@@ -164,14 +171,13 @@ def _collect_evidence(facts: Facts, key: MilestoneKey, dependency: Stamp | None)
 
 def _ignored_predecessors(schedule: Schedule, key: MilestoneKey) -> Iterator[IgnoredPredecessor]:
     network = schedule.network
-    for place, _ in network.predecessors[network.index_of[key]]:
-        if (why := _ignored_because(schedule.statuses[place])) is not None:
-            yield IgnoredPredecessor(MilestoneRef(*network.milestones[place][1:]), why)
+    for index, _ in network.predecessors[network.index_of[key]]:
+        if (because := _ignored_because(schedule.statuses[index])) is not None:
+            yield IgnoredPredecessor(schedule.statuses[index].ref, because)
     for dependency in network.cyclic:
-        if dependency[:3] == key:
-            yield IgnoredPredecessor(
-                MilestoneRef(dependency.after_project, dependency.after_milestone), IgnoredBecause.CYCLE
-            )
+        if dependency.successor == key:
+            gate = MilestoneRef(dependency.after_project, dependency.after_milestone)
+            yield IgnoredPredecessor(gate, IgnoredBecause.CYCLE)
 
 
 def _ignored_because(gate: MilestoneStatus) -> IgnoredBecause | None:

@@ -1,14 +1,14 @@
-"""Two pictures of the same day to what moved between them, and the event behind each movement.
+"""What changed between two schedules of the same day, the event that caused each change, and the events about it.
 
-An event moves a forecast when the pictures with and without it differ; that only the day changed moves nothing here,
-because both pictures are drawn for the same day. Several events may lie between two pictures. The one behind a
-movement is then the newest that was said about what decides the forecast: an actual date, which waits for nothing; its
-driver (how it moved itself, how long after it), the milestone's own dates, the driver that was, and whatever else it
-waits for, in this order.
+An event changes a forecast when the schedules with and without it differ; the passing of a day changes nothing here,
+because both schedules are for the same day. Several events may lie between two schedules. The cause of a change is
+then the newest event about what decides the forecast, in this order: an actual date, which waits for nothing; the
+driver (a change of its own, or of the lag after it); the milestone's own dates; the former driver; any other
+predecessor.
+
+Others learn of a change by CloudEvents: contract, section 8. A history row determines them down to the bytes, so that
+a change published twice is the same event twice.
 """
-# What is told to others when a forecast moves: CloudEvents of the contract, section 8.
-#
-# Pure: a history row says it all, down to the bytes, so that a change published twice is twice the same event.
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
@@ -19,23 +19,22 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from models.domain.claims import (
+    NO_MILESTONE_CLAIMS,
+    NO_PROJECT_CLAIMS,
     DependencyClaims,
     DependencyKey,
     Facts,
     MilestoneClaims,
     MilestoneKey,
-    ProjectClaims,
     ProjectKey,
 )
+from models.domain.network import reachable
 from models.domain.schedule import MilestoneRef, MilestoneStatus, Schedule, State
 from models.domain.timestamps import Stamp, instant_from_epoch_ms
 
-_NO_MILESTONE_CLAIMS: Final = MilestoneClaims()
-_NO_PROJECT_CLAIMS: Final = ProjectClaims()
-
 
 class ForecastChange(NamedTuple):
-    """A forecast that an event moved, or a milestone that it achieved, or both."""
+    """A changed forecast, or a milestone that was achieved, or both."""
 
     milestone: MilestoneKey
     previous: date | None
@@ -43,14 +42,13 @@ class ForecastChange(NamedTuple):
     slip_days: int | None
     state: State
     driver: MilestoneRef | None
-    #: Only where the milestone was achieved: how many open ones waited for it.
+    #: Only when the milestone was achieved: how many open milestones wait for it.
     dependents: int | None
-    #: The stamp of the event behind it.
     cause: Stamp
 
 
 class HistoryRow(NamedTuple):
-    """A movement as it is kept: a row of `history`."""
+    """A forecast change as it is stored: a row of `history`."""
 
     programme: str
     number: int
@@ -64,7 +62,7 @@ class HistoryRow(NamedTuple):
     state: str
     driver_project: str | None
     driver_milestone: str | None
-    #: Only where the milestone was achieved: how many open ones waited for it.
+    #: As in `ForecastChange`.
     dependents: int | None
     cause_source: str
     cause_id: str
@@ -72,229 +70,193 @@ class HistoryRow(NamedTuple):
 
     @property
     def driver(self) -> str | None:
-        """The predecessor that set the forecast, as it is shown everywhere."""
+        """The driver as `project/milestone`."""
         return None if self.driver_project is None else f"{self.driver_project}/{self.driver_milestone}"
 
 
 class ScheduleDiff(NamedTuple):
-    """What moved between two pictures."""
+    """What changed between two schedules."""
 
     explained: list[ForecastChange]
-    #: What moved although nothing was said that moves it: rows were changed past the events.
+    #: Changed although no event explains it: rows were changed by hand.
     unexplained: list[MilestoneKey]
 
 
 def diff_schedules(
     before: tuple[Facts, Schedule], after: tuple[Facts, Schedule], retracted_by: Mapping[Stamp, Stamp]
 ) -> ScheduleDiff:
-    """Return what moved, every gate before those that wait for it.
+    """Return the changes, predecessors before successors.
 
-    `taken_back` gives, for the stamp of every claim that a retraction took back between the two, the retraction's.
+    `retracted_by` maps the stamp of every claim that was retracted between the two to the stamp of its retraction.
     """
-    then, now = before[1], after[1]
-    search = _CauseFinder(before[0], then, after[0], now, retracted_by)
-    moved = ScheduleDiff([], [])
-    for key, was, becomes in _changed_statuses(then, now):
-        cause = search.find_cause(key)
+    causes = _CauseFinder(_Snapshot(*before), _Snapshot(*after), retracted_by)
+    diff = ScheduleDiff([], [])
+    for key, previous, current in _changed_statuses(before[1], after[1]):
+        cause = causes.find_cause(key)
         if cause is None:
-            moved.unexplained.append(key)
+            diff.unexplained.append(key)
             continue
-        becomes_achieved = becomes is not None and _is_achieved(becomes) and not (was is not None and _is_achieved(was))
-        moved.explained.append(
+        is_newly_achieved = _is_achieved(current) and not _is_achieved(previous)
+        diff.explained.append(
             ForecastChange(
                 key,
-                was.forecast if was else None,
-                becomes.forecast if becomes else None,
-                becomes.slip_days if becomes else None,
-                becomes.state if becomes else State.UNKNOWN,
-                becomes.driver if becomes else None,
-                becomes.dependents if becomes and becomes_achieved else None,
+                previous.forecast if previous else None,
+                current.forecast if current else None,
+                current.slip_days if current else None,
+                current.state if current else State.UNKNOWN,
+                current.driver if current else None,
+                current.dependents if current and is_newly_achieved else None,
                 cause,
             )
         )
-    return moved
+    return diff
 
 
-def _is_achieved(status: MilestoneStatus) -> bool:
-    return status.state is State.ACHIEVED
+def _is_achieved(status: MilestoneStatus | None) -> bool:
+    return status is not None and status.state is State.ACHIEVED
 
 
 def _changed_statuses(
-    schedule_before: Schedule, schedule_after: Schedule
+    before: Schedule, after: Schedule
 ) -> Iterator[tuple[MilestoneKey, MilestoneStatus | None, MilestoneStatus | None]]:
-    """Return how each milestone stood and stands whose forecast differs or that was achieved, gates first."""
-    places = schedule_before.network.index_of
-    same = schedule_after.network is schedule_before.network
-    for place in schedule_after.network.topological_order:
-        becomes = schedule_after.statuses[place]
-        at = place if same else places.get(becomes[:3])
-        was = None if at is None else schedule_before.statuses[at]
-        if was is becomes:
+    """Yield each milestone that was achieved or has another forecast, with both statuses, predecessors first."""
+    index_before = before.network.index_of
+    same_network = after.network is before.network
+    for index in after.network.topological_order:
+        current = after.statuses[index]
+        previous_index = index if same_network else index_before.get(current[:3])
+        previous = None if previous_index is None else before.statuses[previous_index]
+        if previous is current:
             continue
-        was_forecast, was_achieved = (was.forecast, _is_achieved(was)) if was else (None, False)
-        if was_forecast != becomes.forecast or (_is_achieved(becomes) and not was_achieved):
-            yield becomes.key, was, becomes
-    if not same:
-        for was in schedule_before.statuses:
-            if was.forecast is not None and was[:3] not in schedule_after.network.index_of:
-                yield was.key, was, None
+        previous_forecast = previous.forecast if previous else None
+        if previous_forecast != current.forecast or (_is_achieved(current) and not _is_achieved(previous)):
+            yield current.key, previous, current
+    if not same_network:
+        for previous in before.statuses:
+            if previous.forecast is not None and previous[:3] not in after.network.index_of:
+                yield previous.key, previous, None
+
+
+class _Snapshot(NamedTuple):
+    """The facts and their schedule, before or after."""
+
+    facts: Facts
+    schedule: Schedule
+
+    def driver(self, key: MilestoneKey) -> MilestoneKey | None:
+        index = self.schedule.network.index_of.get(key)
+        driver = None if index is None else self.schedule.statuses[index].driver
+        return None if driver is None else MilestoneKey(key.programme, *driver)
+
+    def predecessors(self, key: MilestoneKey) -> set[MilestoneKey]:
+        network = self.schedule.network
+        index = network.index_of.get(key)
+        return set() if index is None else {network.milestones[other] for other, _ in network.predecessors[index]}
+
+    def is_cancelled(self, key: MilestoneKey) -> bool:
+        index = self.schedule.network.index_of.get(key)
+        return index is not None and self.schedule.statuses[index].state is State.CANCELLED
 
 
 class _CauseFinder:
-    """Looks for the event behind each movement; gates have to be asked about before those that wait for them."""
+    """Finds the event behind each change; predecessors have to be looked up before their successors."""
 
-    def __init__(
-        self,
-        facts_before: Facts,
-        schedule_before: Schedule,
-        facts_after: Facts,
-        schedule_after: Schedule,
-        retracted_by: Mapping[Stamp, Stamp],
-    ) -> None:
-        self._facts_before, self._schedule_before, self._facts_after, self._schedule_after = (
-            facts_before,
-            schedule_before,
-            facts_after,
-            schedule_after,
-        )
-        self._retracted_by = retracted_by
+    def __init__(self, before: _Snapshot, after: _Snapshot, retracted_by: Mapping[Stamp, Stamp]) -> None:
+        self._before, self._after, self._retracted_by = before, after, retracted_by
         self._causes: dict[MilestoneKey, Stamp] = {}
         self._cycle_causes: dict[MilestoneKey, Stamp | None] = {}
 
     def find_cause(self, key: MilestoneKey) -> Stamp | None:
-        """Return the stamp of the event behind the movement of a milestone; None: nothing was said that moves it."""
-        for said in self._candidate_causes(key):
-            if said is not None:
-                self._causes[key] = said
-                return said
-        return None
+        """Return the stamp of the event that changed a milestone; None when no event did."""
+        cause = next(filter(None, self._candidate_causes(key)), None)
+        if cause is not None:
+            self._causes[key] = cause
+        return cause
 
     def _candidate_causes(self, key: MilestoneKey) -> Iterator[Stamp | None]:
-        was, becomes = (
-            facts.milestones.get(key, _NO_MILESTONE_CLAIMS) for facts in (self._facts_before, self._facts_after)
-        )
-        if was.actual is not None or becomes.actual is not None:
-            # What is done waits for nothing.
-            yield self._cause_in_dates(was, becomes)
+        before, after = (side.facts.milestones.get(key, NO_MILESTONE_CLAIMS) for side in (self._before, self._after))
+        if before.actual is not None or after.actual is not None:
+            # An achieved milestone waits for nothing.
+            yield self._cause_in_dates(before, after)
             yield self._cause_in_cancellation(key)
-        now, then = _driver_key(self._schedule_after, key), _driver_key(self._schedule_before, key)
-        if now is not None:
-            yield self._cause_in_gate(key, now)
-        yield self._cause_in_dates(was, becomes)
-        if then is not None:
-            yield self._cause_in_gate(key, then)
-        gates = _predecessor_keys(self._schedule_after, key) | _predecessor_keys(self._schedule_before, key)
-        yield max(filter(None, (self._cause_in_gate(key, gate) for gate in gates)), default=None)
+        driver, former_driver = self._after.driver(key), self._before.driver(key)
+        if driver is not None:
+            yield self._cause_in_predecessor(key, driver)
+        yield self._cause_in_dates(before, after)
+        if former_driver is not None:
+            yield self._cause_in_predecessor(key, former_driver)
+        predecessors = self._after.predecessors(key) | self._before.predecessors(key)
+        yield _newest(self._cause_in_predecessor(key, predecessor) for predecessor in predecessors)
 
-    def _cause_in_dates(self, claims_before: MilestoneClaims, claims_after: MilestoneClaims) -> Stamp | None:
-        """Return what changed the claim that decides a milestone's own date."""
-        known, deciding = _date_stamps(claims_before), _date_stamps(claims_after)[:1]
-        # The own date that an actual one kept from deciding is no news.
+    def _cause_in_dates(self, before: MilestoneClaims, after: MilestoneClaims) -> Stamp | None:
+        """Return what changed the claim that decides a milestone's date without its predecessors."""
+        known, deciding = _date_stamps(before), _date_stamps(after)[:1]
+        # An own date that was known but decided nothing beside an actual date is not a new claim.
         return self._deciding_stamp(known[:1], [stamp for stamp in deciding if stamp not in known])
 
-    def _cause_in_gate(self, key: MilestoneKey, gate: MilestoneKey) -> Stamp | None:
-        """Return the newest of what moved a gate and what changed whether and how long after it a milestone comes."""
-        linked_then, linked_now = (
-            gate in _predecessor_keys(picture, key) for picture in (self._schedule_before, self._schedule_after)
-        )
-        about = [self._cause_in_cancellation(gate)]
-        if linked_now and not _is_cancelled(self._schedule_after, gate):
-            about.append(self._causes.get(gate))
-        dependency = DependencyKey(*key, gate.project, gate.milestone)
-        was, becomes = (facts.dependencies.get(dependency) for facts in (self._facts_before, self._facts_after))
-        if _lag_in_force(was) != _lag_in_force(becomes):
-            about.append(self._deciding_stamp(_dependency_stamps(was), _dependency_stamps(becomes)))
-        elif linked_then != linked_now:
-            about.append(self._cause_in_cycle(key))
-        return max(filter(None, about), default=None)
+    def _cause_in_predecessor(self, key: MilestoneKey, predecessor: MilestoneKey) -> Stamp | None:
+        """Return the newest of what changed a predecessor, and what changed the link to it."""
+        was_linked, is_linked = (predecessor in side.predecessors(key) for side in (self._before, self._after))
+        candidates = [self._cause_in_cancellation(predecessor)]
+        if is_linked and not self._after.is_cancelled(predecessor):
+            candidates.append(self._causes.get(predecessor))
+        dependency = DependencyKey(*key, predecessor.project, predecessor.milestone)
+        before, after = (side.facts.dependencies.get(dependency) for side in (self._before, self._after))
+        if (before and before.lag_days) != (after and after.lag_days):
+            candidates.append(self._deciding_stamp(_dependency_stamps(before), _dependency_stamps(after)))
+        elif was_linked != is_linked:
+            candidates.append(self._cause_in_cycle(key))
+        return _newest(candidates)
 
     def _cause_in_cancellation(self, key: MilestoneKey) -> Stamp | None:
-        """Return what made a milestone count no longer, or again."""
-        if _is_cancelled(self._schedule_before, key) == _is_cancelled(self._schedule_after, key):
+        """Return what cancelled a milestone or its project, or reversed that."""
+        if self._before.is_cancelled(key) == self._after.is_cancelled(key):
             return None
-        both, project = (self._facts_before, self._facts_after), ProjectKey(key.programme, key.project)
-        claims = [facts.milestones.get(key, _NO_MILESTONE_CLAIMS) for facts in both]
-        projects = [facts.projects.get(project, _NO_PROJECT_CLAIMS) for facts in both]
-        about = []
+        facts, project_key = (self._before.facts, self._after.facts), ProjectKey(key.programme, key.project)
+        claims = [side.milestones.get(key, NO_MILESTONE_CLAIMS) for side in facts]
+        projects = [side.projects.get(project_key, NO_PROJECT_CLAIMS) for side in facts]
+        candidates = []
         if claims[0].is_cancelled != claims[1].is_cancelled:
-            about.append(self._deciding_stamp(*((of.cancelled, of.last_report_stamp) for of in claims)))
+            candidates.append(self._deciding_stamp(*((side.cancelled, side.last_report_stamp) for side in claims)))
         if projects[0].is_withdrawn != projects[1].is_withdrawn:
-            about.append(self._deciding_stamp(*((of.registered, of.withdrawn) for of in projects)))
-        return max(filter(None, about), default=None)
+            candidates.append(self._deciding_stamp(*((side.registered, side.withdrawn) for side in projects)))
+        return _newest(candidates)
 
     def _cause_in_cycle(self, key: MilestoneKey) -> Stamp | None:
-        """Return the newest of what was said of the dependencies that lead from a milestone back to it.
+        """Return the newest change among the dependencies on the cycles through a milestone.
 
-        A dependency is set aside, or counts again, because of others on the same circles alone.
+        A dependency is set aside, or counts again, only because of others on the same cycles.
         """
         if key not in self._cycle_causes:
-            both = [self._facts_before.dependencies, self._facts_after.dependencies]
-            ends = {name: _link_ends(name) for known in both for name, said in known.items() if said.is_in_force}
-            circle = _reachable_keys(key, ends.values()) & _reachable_keys(
-                key, [(gate, waiting) for waiting, gate in ends.values()]
+            sides = (self._before.facts.dependencies, self._after.facts.dependencies)
+            in_force = {name for side in sides for name, dependency in side.items() if dependency.is_in_force}
+            predecessors: defaultdict[MilestoneKey, list[MilestoneKey]] = defaultdict(list)
+            successors: defaultdict[MilestoneKey, list[MilestoneKey]] = defaultdict(list)
+            for name in in_force:
+                predecessors[name.successor].append(name.predecessor)
+                successors[name.predecessor].append(name.successor)
+            cycle = reachable(key, predecessors.__getitem__) & reachable(key, successors.__getitem__)
+            cause = _newest(
+                self._deciding_stamp(*(_dependency_stamps(side.get(name)) for side in sides))
+                for name in in_force
+                if name.successor in cycle and name.predecessor in cycle
             )
-            said = [
-                self._deciding_stamp(*(_dependency_stamps(known.get(name)) for known in both))
-                for name, (waiting, gate) in ends.items()
-                if waiting in circle and gate in circle
-            ]
-            self._cycle_causes.update(dict.fromkeys(circle, max(filter(None, said), default=None)))
+            self._cycle_causes.update(dict.fromkeys(cycle, cause))
         return self._cycle_causes[key]
 
-    def _deciding_stamp(
-        self, stamps_before: Iterable[Stamp | None], stamps_after: Iterable[Stamp | None]
-    ) -> Stamp | None:
-        """Return the event that made one set of winning claims the other: the newest new one, or a retraction."""
-        before, after = set(filter(None, stamps_before)), set(filter(None, stamps_after))
-        gone = [stamp for stamp in before - after if stamp in self._retracted_by]
-        newest, struck = max(after - before, default=None), max(gone, default=None)
-        # A claim that is older than the one taken back has only come to the fore again.
-        if struck is not None and (newest is None or newest < struck):
-            return self._retracted_by[struck]
+    def _deciding_stamp(self, before: Iterable[Stamp | None], after: Iterable[Stamp | None]) -> Stamp | None:
+        """Return the event that turned one set of winning claims into the other: the newest claim, or a retraction."""
+        stamps_before, stamps_after = set(filter(None, before)), set(filter(None, after))
+        newest = _newest(stamps_after - stamps_before)
+        retracted = _newest(stamp for stamp in stamps_before - stamps_after if stamp in self._retracted_by)
+        # A claim older than the retracted one only won again.
+        if retracted is not None and (newest is None or newest < retracted):
+            return self._retracted_by[retracted]
         return newest
 
 
-def _link_ends(dependency: DependencyKey) -> tuple[MilestoneKey, MilestoneKey]:
-    """Return what waits, and its gate."""
-    waiting = MilestoneKey(dependency.programme, dependency.project, dependency.milestone)
-    return waiting, MilestoneKey(dependency.programme, dependency.after_project, dependency.after_milestone)
-
-
-def _reachable_keys(start: MilestoneKey, links: Iterable[tuple[MilestoneKey, MilestoneKey]]) -> set[MilestoneKey]:
-    """Return what links lead to from a start, itself included."""
-    leading: defaultdict[MilestoneKey, list[MilestoneKey]] = defaultdict(list)
-    for one, other in links:
-        leading[one].append(other)
-    reached, open_ = {start}, [start]
-    while open_:
-        further = set(leading[open_.pop()]) - reached
-        reached |= further
-        open_ += further
-    return reached
-
-
-def _find_index(schedule: Schedule, key: MilestoneKey) -> int | None:
-    return schedule.network.index_of.get(key)
-
-
-def _driver_key(schedule: Schedule, key: MilestoneKey) -> MilestoneKey | None:
-    place = _find_index(schedule, key)
-    driver = None if place is None else schedule.statuses[place].driver
-    return None if driver is None else MilestoneKey(key.programme, *driver)
-
-
-def _predecessor_keys(schedule: Schedule, key: MilestoneKey) -> set[MilestoneKey]:
-    place = _find_index(schedule, key)
-    return (
-        set()
-        if place is None
-        else {schedule.network.milestones[gate] for gate, _ in schedule.network.predecessors[place]}
-    )
-
-
-def _is_cancelled(schedule: Schedule, key: MilestoneKey) -> bool:
-    place = _find_index(schedule, key)
-    return place is not None and schedule.statuses[place].state is State.CANCELLED
+def _newest(stamps: Iterable[Stamp | None]) -> Stamp | None:
+    return max(filter(None, stamps), default=None)
 
 
 def _date_stamps(claims: MilestoneClaims) -> list[Stamp]:
@@ -308,25 +270,17 @@ def _dependency_stamps(dependency: DependencyClaims | None) -> list[Stamp | None
     return [dependency.declared.stamp if dependency.declared else None, dependency.withdrawn]
 
 
-def _lag_in_force(dependency: DependencyClaims | None) -> int | None:
-    """Return the lag of a dependency that holds."""
-    return (
-        dependency.declared.value if dependency is not None and dependency.declared and dependency.is_in_force else None
-    )
-
-
 FORECAST_CHANGED: Final = "milepost.forecast.changed.v1"
 MILESTONE_ACHIEVED: Final = "milepost.milestone.achieved.v1"
 GATE_OPENED: Final = "milepost.gate.opened.v1"
-#: Who says so.
 MILEPOST_SOURCE: Final = "/milepost"
 
 
 def encode_changes(row: HistoryRow) -> Iterator[bytes]:
-    """Return the events that a history row stands for, in structured mode."""
+    """Yield the events about a history row, in structured mode."""
     if row.previous != row.current:
-        told = {"from": row.previous, "to": row.current, "slip_days": row.slip_days}
-        yield _encode_event(FORECAST_CHANGED, row, {**told, "driver": row.driver, "state": row.state})
+        moved = {"from": row.previous, "to": row.current, "slip_days": row.slip_days}
+        yield _encode_event(FORECAST_CHANGED, row, {**moved, "driver": row.driver, "state": row.state})
     if row.dependents is not None:
         yield _encode_event(MILESTONE_ACHIEVED, row, {"date": row.current, "slip_days": row.slip_days})
         if row.dependents:
@@ -343,7 +297,7 @@ def _encode_event(event_type: str, row: HistoryRow, data: dict[str, date | str |
         "time": f"{instant_from_epoch_ms(row.recorded_ms)}Z",
         "partitionkey": row.programme,
         "causationid": row.cause_id,
-        # An id names an event of its source alone.
+        # An id is unique only within its source.
         "causationsource": row.cause_source,
         "datacontenttype": "application/json",
         "data": {"milestone": row.milestone, **data},
@@ -354,7 +308,7 @@ def _encode_event(event_type: str, row: HistoryRow, data: dict[str, date | str |
 
 
 def _event_id(event_type: str, row: HistoryRow) -> str:
-    """Return an id that follows from what changed and why alone: not from when, where or how often it was noted."""
-    moved = (row.programme, row.project, row.milestone, row.previous, row.current)
-    content = (event_type, *moved, row.cause_source, row.cause_id)
+    """Return an id made from the change and its cause alone: not from when, where or how often it was recorded."""
+    change = (row.programme, row.project, row.milestone, row.previous, row.current)
+    content = (event_type, *change, row.cause_source, row.cause_id)
     return blake2b(msgspec.json.encode(content), digest_size=16).hexdigest()

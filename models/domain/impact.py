@@ -1,137 +1,115 @@
-"""Which gates hold others up: the milestones at the root of what is late, and all whose dates they set.
+"""What a gate means for others: the roots of delays, and the successors of a milestone with their slack.
 
-Pure. Drivers make a tree of every programme: a milestone without a driver is a root, and whatever has it at the end
-of its chain of drivers comes when it comes. So one late gate and its tenants are one thing to look at, not many.
+Driver links form a forest. A milestone without a driver is a root; every milestone whose driver chain ends there takes
+its date from it. Grouping by root reports one late gate instead of all its dependents.
+
+A gate that comes later moves a successor only once the slack on the way is used up. The slack of a path is the sum over
+its links of the days by which the successor comes later than the link requires; of several paths the least counts.
 """
-# Who waits for a gate, and how far it may still slip before each of them moves.
-#
-# Pure, like the picture that it reads. A gate that comes later by some days moves what waits for it only once the slack
-# on the way is used up: what a path has of it is the sum over its links of how much later the one that waits comes than
-# it would have to, and of several paths the shortest counts.
 
-from collections.abc import Iterable, Sequence
-from datetime import date
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from models.domain.claims import MilestoneKey
 from models.domain.schedule import MilestoneRef, MilestoneStatus, Schedule, State
 
-
-class MilestoneSummary(NamedTuple):
-    """As much of how a milestone stands as hold-ups take."""
-
-    name: MilestoneRef
-    baseline: date | None
-    forecast: date | None
-    slip_days: int | None
-    state: State
-    driver: MilestoneRef | None
-    dependents: int
-
-    @property
-    def is_late(self) -> bool:
-        """Whether it is overdue, or forecast for after its baseline."""
-        return self.state is State.OVERDUE or (self.slip_days or 0) > 0
+_UNLIMITED_SLACK: Final = 1 << 60
 
 
 class DelayRoot(NamedTuple):
     """A gate, and every open milestone whose date it sets, directly or through others."""
 
-    gate: MilestoneSummary
-    #: The one that slipped most first.
-    driven: Sequence[MilestoneSummary]
+    gate: MilestoneStatus
+    #: The largest slip first.
+    driven: Sequence[MilestoneStatus]
 
     @property
     def late_count(self) -> int:
-        """How many of those it holds up are late."""
-        return sum(stand.is_late for stand in self.driven)
+        """How many of the driven milestones are late."""
+        return sum(status.is_late for status in self.driven)
 
 
-def milestone_summary(status: MilestoneStatus) -> MilestoneSummary:
-    """Return what hold-ups take of a standing."""
-    return MilestoneSummary(
-        MilestoneRef(status.project, status.milestone),
-        status.baseline,
-        status.forecast,
-        status.slip_days,
-        status.state,
-        status.driver,
-        status.dependents,
-    )
+def delay_roots(statuses: Iterable[MilestoneStatus]) -> list[DelayRoot]:
+    """Return the gates that make other milestones of one programme late, the one with the most late milestones first.
 
-
-def delay_roots(summaries: Iterable[MilestoneSummary]) -> list[DelayRoot]:
-    """Return the roots that make others of one programme late, the one that makes most of them late first.
-
-    What is not among the stands is taken for a milestone of which nothing is known.
+    A driver that is not among the statuses is taken for a milestone about which nothing is known.
     """
-    known = {stand.name: stand for stand in summaries if stand.state is not State.CANCELLED}
-    held: dict[MilestoneRef, list[MilestoneSummary]] = {}
-    for stand in known.values():
-        if stand.driver is not None and stand.state is not State.ACHIEVED:
-            held.setdefault(_find_root(known, stand.driver), []).append(stand)
-    found = [
-        DelayRoot(known[root], sorted(its, key=lambda stand: (-(stand.slip_days or 0), stand.name)))
-        for root, its in held.items()
-        if root in known and any(stand.is_late for stand in its)
+    by_ref = {status.ref: status for status in statuses if status.state is not State.CANCELLED}
+    driven_by: dict[MilestoneRef, list[MilestoneStatus]] = {}
+    for status in by_ref.values():
+        if status.driver is not None and status.state is not State.ACHIEVED:
+            driven_by.setdefault(_find_root(by_ref, status.driver), []).append(status)
+    roots = [
+        DelayRoot(by_ref[root], sorted(driven, key=lambda status: (-(status.slip_days or 0), status.ref)))
+        for root, driven in driven_by.items()
+        if root in by_ref and any(status.is_late for status in driven)
     ]
-    return sorted(found, key=lambda one: (-one.late_count, -(one.gate.slip_days or 0), one.gate.name))
+    return sorted(roots, key=lambda root: (-root.late_count, -(root.gate.slip_days or 0), root.gate.ref))
 
 
-def _find_root(summaries_by_name: dict[MilestoneRef, MilestoneSummary], start: MilestoneRef) -> MilestoneRef:
+def _find_root(by_ref: Mapping[MilestoneRef, MilestoneStatus], start: MilestoneRef) -> MilestoneRef:
     """Follow the drivers; a network has no cycles, but rows may have been changed by hand."""
-    seen = set()
-    while (stand := summaries_by_name.get(start)) is not None and stand.driver is not None and start not in seen:
-        seen.add(start)
-        start = stand.driver
+    visited = set()
+    while (status := by_ref.get(start)) is not None and status.driver is not None and start not in visited:
+        visited.add(start)
+        start = status.driver
     return start
-
-
-_UNLIMITED_SLACK: Final = 1 << 60
 
 
 class Successor(NamedTuple):
     """An open milestone that waits for a gate, directly or through others."""
 
     status: MilestoneStatus
-    #: The one it waits for on the way from the gate with the least slack, and how long after that it comes at least.
+    #: Its own predecessor on the path from the gate with the least slack, and the lag after that.
     predecessor: MilestoneRef
     lag_days: int
-    #: By how many days the gate may come later before this moves; none when it never would.
+    #: By how many days the gate may come later before this milestone moves; None when it never would.
     slack_days: int | None
 
     @property
     def has_no_slack(self) -> bool:
-        """Whether one day more of the gate is one day more of this."""
+        """Whether each further day of the gate delays this milestone by a day."""
         return self.slack_days == 0
 
 
 def successors_of(schedule: Schedule, key: MilestoneKey) -> Sequence[Successor]:
-    """Return who waits for a milestone of a picture, those who would move first at the head."""
-    network, standings = schedule.network, schedule.statuses
-    start = network.index_of[key]
-    slack = {start: 0 if standings[start].is_open and standings[start].forecast is not None else _UNLIMITED_SLACK}
-    waiters = []
-    cancelled = schedule.inputs.cancelled
-    for place in () if cancelled[start] else network.topological_order:
-        standing = standings[place]
-        ways = [
-            (_path_slack(standings[gate], standing, lag_days, slack[gate]), gate, lag_days)
-            for gate, lag_days in network.predecessors[place]
-            if gate in slack
+    """Return the milestones that wait for a gate, those with the least slack first."""
+    network, statuses, cancelled = schedule.network, schedule.statuses, schedule.inputs.cancelled
+    gate = network.index_of[key]
+    if cancelled[gate]:
+        return []
+    slack = {gate: 0 if statuses[gate].is_open and statuses[gate].forecast is not None else _UNLIMITED_SLACK}
+    successors = []
+    for index in network.topological_order:
+        status = statuses[index]
+        paths = [
+            (_path_slack(statuses[predecessor], status, lag_days, slack[predecessor]), predecessor, lag_days)
+            for predecessor, lag_days in network.predecessors[index]
+            if predecessor in slack
         ]
-        if not ways or cancelled[place]:
+        if not paths or cancelled[index]:
             continue
-        least, gate, lag_days = min(ways)
-        # What has happened moves no more, and nothing moves through it.
-        slack[place] = least if standing.is_open else _UNLIMITED_SLACK
-        if standing.is_open:
-            after = MilestoneRef(*network.milestones[gate][1:])
-            waiters.append(Successor(standing, after, lag_days, None if least >= _UNLIMITED_SLACK else least))
-    return sorted(waiters, key=lambda one: (one.slack_days is None, one.slack_days, -(one.status.slip_days or 0)))
+        least, predecessor, lag_days = min(paths)
+        if not status.is_open:
+            # An achieved milestone does not move, and delays nothing behind it.
+            slack[index] = _UNLIMITED_SLACK
+            continue
+        slack[index] = least
+        slack_days = None if least >= _UNLIMITED_SLACK else least
+        successors.append(Successor(status, statuses[predecessor].ref, lag_days, slack_days))
+    return sorted(
+        successors,
+        key=lambda successor: (
+            successor.slack_days is None,
+            successor.slack_days,
+            -(successor.status.slip_days or 0),
+        ),
+    )
 
 
-def _path_slack(gate: MilestoneStatus, successor: MilestoneStatus, lag_days: int, gate_slack: int) -> int:
-    if gate.forecast is None or successor.forecast is None or gate_slack >= _UNLIMITED_SLACK:
+def _path_slack(
+    predecessor: MilestoneStatus, successor: MilestoneStatus, lag_days: int, predecessor_slack: int
+) -> int:
+    if predecessor.forecast is None or successor.forecast is None or predecessor_slack >= _UNLIMITED_SLACK:
         return _UNLIMITED_SLACK
-    return gate_slack + (successor.forecast - gate.forecast).days - lag_days
+    return predecessor_slack + (successor.forecast - predecessor.forecast).days - lag_days

@@ -1,100 +1,101 @@
-"""Which milestone waits for which: the dependencies that hold, in an order in which all can be scheduled.
+"""The dependency network: which milestone waits for which, in topological order and without cycles.
 
-Contract, section 2: dependencies are taken in the order of their stamps, and one that would close a cycle is set
-aside. Most networks have no cycle, and one walk finds that out (Kahn, 1962). Only what such a walk cannot order is
-built up one dependency at a time, with an order that is mended as it grows (Pearce and Kelly, "A dynamic topological
-sort algorithm for directed acyclic graphs", 2007): a dependency that cannot be mended in closes a cycle.
+Contract, section 2: dependencies are added in the order of their stamps, and one that would close a cycle is set
+aside. Most networks have no cycle, and one pass shows that (Kahn, 1962). Only the part that such a pass cannot order is
+built up one dependency at a time, with an order that is repaired as it grows (Pearce and Kelly, "A dynamic topological
+sort algorithm for directed acyclic graphs", 2007): a dependency for which no repair exists closes a cycle.
 """
 
-from collections.abc import Collection, Container, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
 from itertools import count
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from models.domain.claims import DependencyKey, Facts, MilestoneKey
 from models.domain.timestamps import Stamp
 
-#: One end of a dependency, seen from the other: its place in `Network.milestones`, and the lag in days. (Plain tuples,
-#: here and below: there are tens of thousands, and a named one takes six times as long to make.)
+T = TypeVar("T")
+
+#: The index of a predecessor in `Network.milestones`, and the lag in days. (Plain tuples, here and below: there are
+#: tens of thousands, and a named tuple takes six times as long to make.)
 PredecessorLink = tuple[int, int]
-#: Stamp, the place that waits, the place of its gate, and which dependency it is.
+#: The stamp, the indexes of successor and predecessor, and the dependency.
 _StampedEdge = tuple[Stamp, int, int, DependencyKey]
 
 
 class Network(NamedTuple):
-    """The milestones that exist and the dependencies that count; places are indexes of `milestones`."""
+    """The milestones that exist and the dependencies that count, by index into `milestones`."""
 
     #: Sorted by programme, project, milestone.
     milestones: Sequence[MilestoneKey]
     index_of: Mapping[tuple[str, ...], int]
-    #: Of each place: what it waits for. Who waits for it is not kept: a walk against the order meets them first.
+    #: The predecessors of each milestone. Successors are not stored: a walk against the order meets them first.
     predecessors: Sequence[Sequence[PredecessorLink]]
-    #: The places, each behind all that it waits for.
+    #: All indexes, predecessors before successors.
     topological_order: Sequence[int]
-    #: Dependencies that hold and would close a cycle, in the order of their stamps.
+    #: The dependencies in force that would close a cycle, in the order of their stamps.
     cyclic: Sequence[DependencyKey]
-    #: What it was made of.
+    #: The facts that the network was built from.
     facts: Facts
 
     def is_reusable_for(self, facts: Facts) -> bool:
-        """Return whether these facts have the same network, as far as that can be told without making it.
+        """Return whether these facts are known to have the same network, without building it.
 
-        Whoever changes facts by a few claims keeps the very same dictionary of dependencies where none of them changed.
+        `Facts.merged_with` keeps the same dictionary of dependencies when none of them changes.
         """
         return self.facts.dependencies is facts.dependencies and self.facts.milestones.keys() == facts.milestones.keys()
 
 
 def build_network(facts: Facts) -> Network:
-    """Return the network of what was said, of one programme or of many."""
+    """Return the network of one programme or of many."""
     try:
         return _build_network(facts, sorted(facts.milestones))
     except KeyError:
-        # A dependency names one of which nothing else was said.
+        # Some milestone is named by dependencies alone.
         return _build_network(facts, sorted(facts.existing_milestones()))
 
 
 def _build_network(facts: Facts, milestones: Sequence[MilestoneKey]) -> Network:
     """Return the network of these milestones; raises `KeyError` when a dependency names another."""
-    places: dict[tuple[str, ...], int] = dict(zip(milestones, count()))
-    before = _build_predecessors(facts, places, ())
-    order = _sort_topologically(before)
-    set_aside: list[DependencyKey] = []
-    if len(order) < len(places):
-        set_aside = _find_cyclic(facts, places, set(range(len(places))).difference(order))
-        before = _build_predecessors(facts, places, set(set_aside))
-        order = _sort_topologically(before)
-    return Network(milestones, places, before, order, set_aside, facts)
+    index_of: dict[tuple[str, ...], int] = dict(zip(milestones, count()))
+    predecessors = _build_predecessors(facts, index_of, ())
+    order = _sort_topologically(predecessors)
+    cyclic: list[DependencyKey] = []
+    if len(order) < len(index_of):
+        cyclic = _find_cyclic(facts, index_of, set(range(len(index_of))).difference(order))
+        predecessors = _build_predecessors(facts, index_of, set(cyclic))
+        order = _sort_topologically(predecessors)
+    return Network(milestones, index_of, predecessors, order, cyclic, facts)
 
 
 def _build_predecessors(
     facts: Facts, index_of: Mapping[tuple[str, ...], int], excluded: Collection[DependencyKey]
 ) -> list[list[PredecessorLink]]:
-    """Return of every place what it waits for."""
-    before: list[list[PredecessorLink]] = [[] for _ in range(len(index_of))]
+    predecessors: list[list[PredecessorLink]] = [[] for _ in range(len(index_of))]
     for key, dependency in facts.dependencies.items():
-        programme, project, milestone, gate_project, gate = key
-        waiting, its = index_of[programme, project, milestone], index_of[programme, gate_project, gate]
+        programme, project, milestone, after_project, after_milestone = key
+        successor, predecessor = index_of[programme, project, milestone], index_of[programme, after_project, after_milestone]
         if (lag_days := dependency.lag_days) is not None and key not in excluded:
-            before[waiting].append((its, lag_days))
-    return before
+            predecessors[successor].append((predecessor, lag_days))
+    return predecessors
 
 
 def _sort_topologically(predecessors: Sequence[Sequence[PredecessorLink]]) -> list[int]:
-    """Return the places, each behind all that it waits for, as far as they can be ordered."""
-    left = [0] * len(predecessors)
+    """Return the indexes, predecessors before successors, without those that are on a cycle or before one."""
+    successor_counts = [0] * len(predecessors)
     for links in predecessors:
-        for gate, _ in links:
-            left[gate] += 1
+        for predecessor, _ in links:
+            successor_counts[predecessor] += 1
     order: list[int] = []
-    # From the end: first those that nobody waits for. The one that was freed last comes next, and so those that belong
-    # together lie together in memory.
-    free = [place for place, waiting in enumerate(left) if not waiting]
+    # From the end: first the milestones without successors. The one that became free last comes next, so that connected
+    # milestones lie together in memory.
+    free = [index for index, successors in enumerate(successor_counts) if not successors]
     while free:
-        place = free.pop()
-        order.append(place)
-        for gate, _ in predecessors[place]:
-            left[gate] -= 1
-            if not left[gate]:
-                free.append(gate)
+        index = free.pop()
+        order.append(index)
+        for predecessor, _ in predecessors[index]:
+            successor_counts[predecessor] -= 1
+            if not successor_counts[predecessor]:
+                free.append(predecessor)
     order.reverse()
     return order
 
@@ -102,79 +103,71 @@ def _sort_topologically(predecessors: Sequence[Sequence[PredecessorLink]]) -> li
 def _find_cyclic(
     facts: Facts, index_of: Mapping[tuple[str, ...], int], unordered: Container[int]
 ) -> list[DependencyKey]:
-    """Return the dependencies among some places that close a cycle, in the order of their stamps."""
+    """Return the dependencies among unordered milestones that close a cycle, in the order of their stamps."""
     edges = []
     for key, dependency in facts.dependencies.items():
-        waiting, gate = index_of[key[:3]], index_of[key.programme, key.after_project, key.after_milestone]
-        if dependency.declared and dependency.is_in_force and waiting in unordered and gate in unordered:
-            edges.append((dependency.declared.stamp, waiting, gate, key))
+        successor, predecessor = index_of[key.successor], index_of[key.predecessor]
+        if dependency.declared and dependency.is_in_force and successor in unordered and predecessor in unordered:
+            edges.append((dependency.declared.stamp, successor, predecessor, key))
     return [key for *_, key in _cycle_closing_edges(sorted(edges))]
 
 
 def _cycle_closing_edges(edges: Sequence[_StampedEdge]) -> list[_StampedEdge]:
-    """Return the edges that close a cycle with those that were taken before them."""
-    rank = {place: number for number, place in enumerate(_approximate_order(edges))}
-    before: dict[int, list[int]] = {place: [] for place in rank}
-    after: dict[int, list[int]] = {place: [] for place in rank}
+    """Return the edges that close a cycle with the edges added before them."""
+    rank = {index: number for number, index in enumerate(_approximate_order(edges))}
+    predecessors: dict[int, list[int]] = {index: [] for index in rank}
+    successors: dict[int, list[int]] = {index: [] for index in rank}
     closing = []
     for edge in edges:
-        _, waiting, gate, _ = edge
-        low, high = rank[waiting], rank[gate]
-        if low <= high:
-            later = _reachable_within_ranks(waiting, after, rank, low, high)
-            if gate in later:
+        _, successor, predecessor, _ = edge
+        ranks = range(rank[successor], rank[predecessor] + 1)
+        if ranks:
+            later = _reachable_within(ranks, rank, successor, successors)
+            if predecessor in later:
                 closing.append(edge)
                 continue
-            earlier = _reachable_within_ranks(gate, before, rank, low, high)
-            # The gate and what it waits for move ahead of what waits, all within the ranks they had.
+            # The predecessor and what it waits for move ahead of the successor, all within the ranks they had.
+            earlier = _reachable_within(ranks, rank, predecessor, predecessors)
             moved = sorted(earlier, key=rank.__getitem__) + sorted(later, key=rank.__getitem__)
             rank.update(zip(moved, sorted(map(rank.__getitem__, moved)), strict=True))
-        before[waiting].append(gate)
-        after[gate].append(waiting)
+        predecessors[successor].append(predecessor)
+        successors[predecessor].append(successor)
     return closing
 
 
 def _approximate_order(edges: Sequence[_StampedEdge]) -> list[int]:
-    """Return the places in an order against which few edges go: the less there is to mend."""
-    gates: dict[int, list[int]] = {place: [] for edge in edges for place in edge[1:3]}
-    for _, waiting, gate, _ in edges:
-        gates[waiting].append(gate)
-    ordered, seen = [], set()
-    for start, its in gates.items():
-        open_ = [] if start in seen else [(start, iter(its))]
-        seen.add(start)
-        while open_:
-            place, left = open_[-1]
-            unseen = next((gate for gate in left if gate not in seen), None)
-            if unseen is None:
-                ordered.append(place)
-                open_.pop()
+    """Return the indexes in an order that few edges contradict, which leaves less to repair: depth first."""
+    predecessors: dict[int, list[int]] = {index: [] for edge in edges for index in edge[1:3]}
+    for _, successor, predecessor, _ in edges:
+        predecessors[successor].append(predecessor)
+    order, visited = [], set()
+    for start in predecessors:
+        path = [] if start in visited else [(start, iter(predecessors[start]))]
+        visited.add(start)
+        while path:
+            index, remaining = path[-1]
+            unvisited = next((predecessor for predecessor in remaining if predecessor not in visited), None)
+            if unvisited is None:
+                order.append(index)
+                path.pop()
             else:
-                seen.add(unseen)
-                open_.append((unseen, iter(gates[unseen])))
-    return ordered
+                visited.add(unvisited)
+                path.append((unvisited, iter(predecessors[unvisited])))
+    return order
 
 
-def reachable(start: int, predecessors: Sequence[Sequence[PredecessorLink]], excluded: Sequence[bool]) -> set[int]:
-    """Return the places that links lead to from a place, itself left out; to no closed one, and through none."""
-    reached: set[int] = set()
-    open_ = [] if excluded[start] else [start]
-    while open_:
-        for place, _ in predecessors[open_.pop()]:
-            if place not in reached and not excluded[place]:
-                reached.add(place)
-                open_.append(place)
+def reachable(start: T, neighbours: Callable[[T], Iterable[T]]) -> set[T]:
+    """Return the nodes of a graph that can be reached from a start, itself included."""
+    reached, pending = {start}, [start]
+    while pending:
+        for node in neighbours(pending.pop()):
+            if node not in reached:
+                reached.add(node)
+                pending.append(node)
     return reached
 
 
-def _reachable_within_ranks(
-    start: int, links: Mapping[int, Sequence[int]], rank: Mapping[int, int], low: int, high: int
+def _reachable_within(
+    ranks: range, rank: Mapping[int, int], start: int, neighbours: Mapping[int, Sequence[int]]
 ) -> set[int]:
-    """Return the places that links lead to from a start, itself included, within a range of ranks."""
-    reached, open_ = {start}, [start]
-    while open_:
-        for place in links[open_.pop()]:
-            if place not in reached and low <= rank[place] <= high:
-                reached.add(place)
-                open_.append(place)
-    return reached
+    return reachable(start, lambda index: [other for other in neighbours[index] if rank[other] in ranks])

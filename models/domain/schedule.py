@@ -1,12 +1,12 @@
-"""The winning claims and a data date to the picture of that day: forecast, driver, slip, float, state.
+"""The schedule of a data date: forecast, driver, slip, float and state of every milestone. Contract, section 2.
 
-Contract, section 2. Pure: the same facts and the same day give the same picture. One walk along the network gives the
-forecasts and what drives them; one walk back gives the floats, another who waits. A picture drawn after another takes
-over what cannot have changed: the network when no dependency did, who waits when nothing was achieved or cancelled,
-and the standing of every milestone for which all numbers are as they were.
+Pure: the same facts and the same day give the same schedule. A forward pass through the network gives forecasts and
+drivers, a backward pass the floats, another the dependents. A schedule calculated from an earlier one reuses what
+cannot have changed: the network when no dependency did, the dependents when no milestone was achieved or cancelled, and
+the status of every milestone whose numbers are the same.
 
-Days are ordinals here (1 is the first of January of the year 1) and 0 is none: arithmetic on dates would be half of
-the time. No forecast lies beyond the last day that a date can name.
+Days are ordinals here (1 is 1 January of the year 1), and 0 is none: arithmetic on dates would take half of the time.
+No forecast is later than the last day that a date can name.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,20 +17,19 @@ from itertools import compress, count
 from operator import is_not, ne
 from typing import Final, NamedTuple
 
-from models.domain.claims import DependencyKey, Facts, MilestoneClaims, MilestoneKey
+from models.domain.claims import NO_MILESTONE_CLAIMS, DependencyKey, Facts, MilestoneClaims, MilestoneKey
 from models.domain.events import Money
 from models.domain.network import Network, build_network, reachable
 from models.domain.timestamps import Stamp
 
 _MAX_ORDINAL: Final = date.max.toordinal()
 _NO_DEADLINE: Final = 1 << 60
-_NO_MILESTONE_CLAIMS: Final = MilestoneClaims()
-#: Of more achievements at once than this, all is reckoned anew.
+#: With more achievements at once than this, all dependents are counted again.
 _MAX_INCREMENTAL: Final = 20
 
 
 class State(StrEnum):
-    """How a milestone stands; of several that apply, the first in this order."""
+    """The state of a milestone; of several that apply, the first in this order."""
 
     CANCELLED = "cancelled"
     ACHIEVED = "achieved"
@@ -41,24 +40,24 @@ class State(StrEnum):
     PLANNED = "planned"
 
 
-#: To look one up in its class takes as long as half a dozen comparisons.
+# Attribute access on the enumeration takes as long as half a dozen comparisons.
 _CANCELLED, _ACHIEVED, _UNKNOWN, _OVERDUE, _BLOCKED, _SLIPPING, _PLANNED = State
 _CLOSED: Final = (_ACHIEVED, _CANCELLED)
 
 
 class MilestoneRef(NamedTuple):
-    """The predecessor that sets a forecast, of the same programme."""
+    """A milestone within its programme."""
 
     project: str
     milestone: str
 
     def __str__(self) -> str:
-        """Return it as it is shown everywhere."""
+        """Return `project/milestone`."""
         return f"{self.project}/{self.milestone}"
 
 
 class MilestoneStatus(NamedTuple):
-    """One milestone on one day; days count late as positive."""
+    """One milestone on one day; positive days are late."""
 
     programme: str
     project: str
@@ -74,23 +73,32 @@ class MilestoneStatus(NamedTuple):
     driver: MilestoneRef | None
     #: How many open milestones wait for it, directly or through others.
     dependents: int
-    #: The newest claim about it.
     last_claim_stamp: Stamp | None
     amount: Money | None
 
     @property
     def key(self) -> MilestoneKey:
-        """Which milestone."""
+        """Identifies the milestone."""
         return MilestoneKey(*self[:3])
 
     @property
+    def ref(self) -> MilestoneRef:
+        """Identifies the milestone within its programme."""
+        return MilestoneRef(self.project, self.milestone)
+
+    @property
     def is_open(self) -> bool:
-        """Whether it is still to come."""
+        """Whether it is neither achieved nor cancelled."""
         return self.state not in _CLOSED
+
+    @property
+    def is_late(self) -> bool:
+        """Whether it is overdue, or forecast for after its baseline."""
+        return self.state is _OVERDUE or (self.slip_days or 0) > 0
 
 
 class _Inputs(NamedTuple):
-    """What is known of each place of a network before the walks."""
+    """The input of the passes for each milestone of a network."""
 
     claims: list[MilestoneClaims]
     own_days: list[int]
@@ -100,18 +108,18 @@ class _Inputs(NamedTuple):
 
 
 class _PassResults(NamedTuple):
-    """What the walks find out of each place."""
+    """The output of the passes for each milestone of a network."""
 
     forecasts: list[int]
-    #: Places; -1 is none.
+    #: Indexes; -1 is none.
     drivers: list[int]
-    #: `_NEVER` is none.
+    #: `_NO_DEADLINE` is none.
     floats: list[int]
     dependents: list[int]
 
 
 class Schedule(NamedTuple):
-    """How everything stands on one day."""
+    """The statuses of all milestones on one day."""
 
     #: Sorted by programme, project, milestone.
     statuses: list[MilestoneStatus]
@@ -122,46 +130,47 @@ class Schedule(NamedTuple):
 
     @property
     def cyclic(self) -> Sequence[DependencyKey]:
-        """Dependencies that hold, and are left out because they close a cycle; in the order of their stamps."""
+        """The dependencies in force that are set aside because they close a cycle, in the order of their stamps."""
         return self.network.cyclic
 
 
 def compute_schedule(facts: Facts, data_date: date, previous: Schedule | None = None) -> Schedule:
-    """Return how every milestone stands on a day, of one programme or of many.
+    """Return the schedule of a day, of one programme or of many.
 
-    `before`, any earlier picture of the same programmes, makes it faster and changes nothing.
+    `previous`, any earlier schedule of the same programmes, makes it faster and does not change the result.
     """
-    known = previous if previous is not None and previous.network.is_reusable_for(facts) else None
-    net = build_network(facts) if known is None else known.network
-    inputs = _collect_inputs(facts, net)
+    if previous is not None and not previous.network.is_reusable_for(facts):
+        previous = None
+    network = build_network(facts) if previous is None else previous.network
+    inputs = _collect_inputs(facts, network)
     today = data_date.toordinal()
-    forecasts, drivers = _forward_pass(net, inputs, today)
-    dependents = _count_dependents(net, inputs) if known is None else _update_dependents(known, inputs)
-    outcome = _PassResults(forecasts, drivers, _backward_pass(net, inputs, forecasts), dependents)
-    if known is None or known.data_date != data_date:
-        standings = list(_build_statuses(net, inputs, outcome, range(len(net.topological_order)), today))
+    forecasts, drivers = _forward_pass(network, inputs, today)
+    dependents = _count_dependents(network, inputs) if previous is None else _update_dependents(previous, inputs)
+    results = _PassResults(forecasts, drivers, _backward_pass(network, inputs, forecasts), dependents)
+    if previous is None or previous.data_date != data_date:
+        statuses = list(_build_statuses(network, inputs, results, range(len(network.milestones)), today))
     else:
-        standings, differing = known.statuses.copy(), _changed_indexes(known, inputs, outcome)
-        for place, standing in zip(differing, _build_statuses(net, inputs, outcome, differing, today), strict=True):
-            standings[place] = standing
-    return Schedule(standings, data_date, net, inputs, outcome)
+        statuses, changed = previous.statuses.copy(), _changed_indexes(previous, inputs, results)
+        for index, status in zip(changed, _build_statuses(network, inputs, results, changed, today), strict=True):
+            statuses[index] = status
+    return Schedule(statuses, data_date, network, inputs, results)
 
 
 def _changed_indexes(previous: Schedule, inputs: _Inputs, results: _PassResults) -> set[int]:
-    """Return the places that do not stand as they did on the same day in the same network."""
-    differing = set(compress(count(), map(is_not, previous.inputs.claims, inputs.claims)))
-    then: Sequence[Sequence[object]] = (previous.inputs.cancelled, *previous.results)
-    now: Sequence[Sequence[object]] = (inputs.cancelled, *results)
-    return differing.union(*(compress(count(), map(ne, was, is_now)) for was, is_now in zip(then, now, strict=True)))
+    """Return the indexes of the milestones whose status differs from that on the same day in the same network."""
+    changed = set(compress(count(), map(is_not, previous.inputs.claims, inputs.claims)))
+    before: Sequence[Sequence[object]] = (previous.inputs.cancelled, *previous.results)
+    after: Sequence[Sequence[object]] = (inputs.cancelled, *results)
+    return changed.union(*(compress(count(), map(ne, old, new)) for old, new in zip(before, after, strict=True)))
 
 
 def _collect_inputs(facts: Facts, network: Network) -> _Inputs:
     withdrawn = {key for key, project in facts.projects.items() if project.is_withdrawn}
-    claims = [claim or _NO_MILESTONE_CLAIMS for claim in map(facts.milestones.get, network.milestones)]
-    owns = [claim.own_claim for claim in claims]
+    claims = [claim or NO_MILESTONE_CLAIMS for claim in map(facts.milestones.get, network.milestones)]
+    own_claims = [claim.own_claim for claim in claims]
     return _Inputs(
         claims,
-        own_days=[own.date.toordinal() if own else 0 for own in owns],
+        own_days=[own.date.toordinal() if own else 0 for own in own_claims],
         planned_days=[planned.date.toordinal() if (planned := claim.planned) else 0 for claim in claims],
         actual_days=[actual.date.toordinal() if (actual := claim.actual) else 0 for claim in claims],
         cancelled=[
@@ -172,97 +181,104 @@ def _collect_inputs(facts: Facts, network: Network) -> _Inputs:
 
 
 def _forward_pass(network: Network, inputs: _Inputs, today: int) -> tuple[list[int], list[int]]:
-    """Return of each place the forecast, and the place of its driver."""
-    before, own, actual, cancelled = network.predecessors, inputs.own_days, inputs.actual_days, inputs.cancelled
-    forecasts, drivers = [0] * len(network.topological_order), [-1] * len(network.topological_order)
-    # What a place tells those that wait for it: nothing when it is cancelled or has no forecast.
-    told = [0] * len(network.topological_order)
-    for place in network.topological_order:
-        if forecast := actual[place]:
-            forecasts[place] = forecast
+    """Return the forecast of each milestone, and the index of its driver."""
+    predecessors, own, actual, cancelled = network.predecessors, inputs.own_days, inputs.actual_days, inputs.cancelled
+    size = len(network.milestones)
+    forecasts, drivers = [0] * size, [-1] * size
+    # The forecast that successors wait for: none when the milestone is cancelled.
+    passed_on = [0] * size
+    for index in network.topological_order:
+        if forecast := actual[index]:
+            forecasts[index] = forecast
         else:
-            known, driver = own[place], -1
-            # To call `max` and `min` takes longer than the rest.
+            known, driver = own[index], -1
+            # Calls of `max` and `min` would take longer than the rest.
             forecast = known if known > today else today  # noqa: FURB136 - as said
-            for gate, lag_days in before[place]:
-                if after := told[gate]:
+            for predecessor, lag_days in predecessors[index]:
+                if earliest := passed_on[predecessor]:
                     known = 1
-                    after += lag_days
-                    if after > forecast or (after == forecast and gate < driver):
-                        forecast, driver = after, gate
+                    earliest += lag_days
+                    if earliest > forecast or (earliest == forecast and predecessor < driver):
+                        forecast, driver = earliest, predecessor
             if not known:
                 continue
             if forecast > _MAX_ORDINAL:  # noqa: PLR1730 - as said
                 forecast = _MAX_ORDINAL
-            forecasts[place] = forecast
-            drivers[place] = driver
-        if not cancelled[place]:
-            told[place] = forecast
+            forecasts[index] = forecast
+            drivers[index] = driver
+        if not cancelled[index]:
+            passed_on[index] = forecast
     return forecasts, drivers
 
 
 def _backward_pass(network: Network, inputs: _Inputs, forecasts: list[int]) -> list[int]:
-    """Return of each place by how many days it may still move."""
-    before, planned = network.predecessors, inputs.planned_days
+    """Return the float of each milestone."""
+    predecessors, planned = network.predecessors, inputs.planned_days
     closed = [actual > 0 or cancelled for actual, cancelled in zip(inputs.actual_days, inputs.cancelled, strict=True)]
-    floats = [_NO_DEADLINE] * len(network.topological_order)
-    # By when a place has to be reached for those that wait for it; a closed one holds up nothing before it.
-    latest = [_NO_DEADLINE] * len(network.topological_order)
-    for place in reversed(network.topological_order):
-        by = planned[place] or _NO_DEADLINE
-        if (its := latest[place]) < by:
-            by = its
-        if by == _NO_DEADLINE or closed[place]:
+    floats = [_NO_DEADLINE] * len(closed)
+    # The latest day that delays no successor; a closed successor sets no deadline.
+    deadlines = [_NO_DEADLINE] * len(closed)
+    for index in reversed(network.topological_order):
+        deadline = planned[index] or _NO_DEADLINE
+        if (successors_deadline := deadlines[index]) < deadline:
+            deadline = successors_deadline
+        if deadline == _NO_DEADLINE or closed[index]:
             continue
-        if forecast := forecasts[place]:
-            floats[place] = by - forecast
-        for gate, lag_days in before[place]:
-            if (its := by - lag_days) < latest[gate]:
-                latest[gate] = its
+        if forecast := forecasts[index]:
+            floats[index] = deadline - forecast
+        for predecessor, lag_days in predecessors[index]:
+            if (latest := deadline - lag_days) < deadlines[predecessor]:
+                deadlines[predecessor] = latest
     return floats
 
 
 def _count_dependents(network: Network, inputs: _Inputs) -> list[int]:
-    """Return of each place how many open milestones wait for it; nothing waits through a cancelled one."""
-    before, actual, cancelled = network.predecessors, inputs.actual_days, inputs.cancelled
-    dependents = [0] * len(network.topological_order)
-    # The set of open places behind each place: a bit for each, in the order of this walk, so that no set reaches beyond
-    # its place, and shifted by the first that may be in it, so that a set within one project is short.
-    sets, lows = [0] * len(network.topological_order), [0] * len(network.topological_order)
-    for number, place in enumerate(reversed(network.topological_order)):
-        if cancelled[place]:
+    """Return how many open milestones wait for each; nothing waits through a cancelled one."""
+    predecessors, actual, cancelled = network.predecessors, inputs.actual_days, inputs.cancelled
+    size = len(network.milestones)
+    dependents = [0] * size
+    # The set of open milestones behind each, as bits numbered in the order of this walk, so that no set is longer than
+    # the walk so far, and shifted by the lowest possible bit, so that a set within one project is short.
+    sets, offsets = [0] * size, [0] * size
+    for number, index in enumerate(reversed(network.topological_order)):
+        if cancelled[index]:
             continue
-        behind, low = sets[place], lows[place]
+        behind, offset = sets[index], offsets[index]
         if behind:
-            dependents[place] = behind.bit_count()
-            sets[place] = 0
-            if not actual[place]:
-                behind |= 1 << (number - low)
-        elif actual[place]:
+            dependents[index] = behind.bit_count()
+            sets[index] = 0
+            if not actual[index]:
+                behind |= 1 << (number - offset)
+        elif actual[index]:
             continue
         else:
-            behind, low = 1, number
-        for gate, _ in before[place]:
-            if not (known := sets[gate]):
-                sets[gate], lows[gate] = behind, low
-            elif (its := lows[gate]) > low:
-                sets[gate], lows[gate] = known << (its - low) | behind, low
+            behind, offset = 1, number
+        for predecessor, _ in predecessors[index]:
+            if not (known := sets[predecessor]):
+                sets[predecessor], offsets[predecessor] = behind, offset
+            elif (known_offset := offsets[predecessor]) > offset:
+                sets[predecessor], offsets[predecessor] = known << (known_offset - offset) | behind, offset
             else:
-                sets[gate] = known | behind << (low - its) if low > its else known | behind
+                shift = offset - known_offset
+                sets[predecessor] = known | (behind << shift if shift else behind)
     return dependents
 
 
 def _update_dependents(previous: Schedule, inputs: _Inputs) -> list[int]:
-    """Return of each place how many open milestones wait for it, given how many did in the same network."""
-    net, actual, cancelled = previous.network, inputs.actual_days, inputs.cancelled
-    differing = compress(count(), map(ne, previous.inputs.actual_days, actual))
-    turned = [place for place in differing if bool(previous.inputs.actual_days[place]) != bool(actual[place])]
-    if previous.inputs.cancelled != cancelled or len(turned) > _MAX_INCREMENTAL:
-        return _count_dependents(net, inputs)
-    dependents = previous.results.dependents.copy() if turned else previous.results.dependents
-    for place in turned:
-        step = -1 if actual[place] else 1
-        for gate in reachable(place, net.predecessors, cancelled):
+    """Return how many open milestones wait for each, given the counts of an earlier schedule of the same network."""
+    network, actual, cancelled = previous.network, inputs.actual_days, inputs.cancelled
+    changed = compress(count(), map(ne, previous.inputs.actual_days, actual))
+    toggled = [index for index in changed if bool(previous.inputs.actual_days[index]) != bool(actual[index])]
+    if previous.inputs.cancelled != cancelled or len(toggled) > _MAX_INCREMENTAL:
+        return _count_dependents(network, inputs)
+    dependents = previous.results.dependents.copy() if toggled else previous.results.dependents
+    predecessors = network.predecessors
+    for index in toggled:
+        if cancelled[index]:
+            continue
+        step = -1 if actual[index] else 1
+        dependents[index] -= step
+        for gate in reachable(index, lambda waiting: [gate for gate, _ in predecessors[waiting] if not cancelled[gate]]):
             dependents[gate] += step
     return dependents
 
@@ -277,20 +293,20 @@ def _build_statuses(
 ) -> Iterator[MilestoneStatus]:
     milestones, all_claims, own, cancelled = network.milestones, inputs.claims, inputs.own_days, inputs.cancelled
     forecasts, drivers, floats, dependents = results
-    made = tuple.__new__
-    for place in indexes:
-        claims = all_claims[place]
-        first, planned, estimated, actual = claims.baseline, claims.planned, claims.estimated, claims.actual
-        forecast, driver, float_days = forecasts[place], drivers[place], floats[place]
-        slip = forecast - first.date.toordinal() if forecast and first else None
+    new = tuple.__new__
+    for index in indexes:
+        claims = all_claims[index]
+        baseline, planned, estimated, actual = claims.baseline, claims.planned, claims.estimated, claims.actual
+        forecast, driver, float_days = forecasts[index], drivers[index], floats[index]
+        slip = forecast - baseline.date.toordinal() if forecast and baseline else None
         # The first that applies: contract, section 2.
-        if cancelled[place]:
+        if cancelled[index]:
             state = _CANCELLED
         elif actual:
             state = _ACHIEVED
         elif not forecast:
             state = _UNKNOWN
-        elif 0 < own[place] < today:
+        elif 0 < own[index] < today:
             state = _OVERDUE
         elif driver >= 0:
             state = _BLOCKED
@@ -298,15 +314,15 @@ def _build_statuses(
             state = _SLIPPING
         else:
             state = _PLANNED
-        programme, project, milestone = milestones[place]
-        # In the order of the fields, past what a named tuple does with them: by name it takes twice as long.
-        yield made(
+        programme, project, milestone = milestones[index]
+        # In the order of the fields: the constructor of the named tuple takes twice as long.
+        yield new(
             MilestoneStatus,
             (
                 programme,
                 project,
                 milestone,
-                first.date if first else None,
+                baseline.date if baseline else None,
                 planned.date if planned else None,
                 estimated.date if estimated else None,
                 actual.date if actual else None,
@@ -315,7 +331,7 @@ def _build_statuses(
                 None if float_days == _NO_DEADLINE else float_days,
                 state,
                 MilestoneRef._make(milestones[driver][1:]) if driver >= 0 else None,
-                dependents[place],
+                dependents[index],
                 claims.last_claim_stamp,
                 claims.amount,
             ),
