@@ -235,7 +235,9 @@ class _CauseFinder:
             for name in in_force:
                 predecessors[name.successor].append(name.predecessor)
                 successors[name.predecessor].append(name.successor)
-            cycle = reachable(key, predecessors.__getitem__) & reachable(key, successors.__getitem__)
+            upstream = reachable(key, predecessors.__getitem__)
+            downstream = reachable(key, successors.__getitem__)
+            cycle = upstream & downstream
             cause = _newest(
                 self._deciding_stamp(*(_dependency_stamps(side.get(name)) for side in sides))
                 for name in in_force

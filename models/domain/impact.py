@@ -107,9 +107,7 @@ def successors_of(schedule: Schedule, key: MilestoneKey) -> Sequence[Successor]:
     )
 
 
-def _path_slack(
-    predecessor: MilestoneStatus, successor: MilestoneStatus, lag_days: int, predecessor_slack: int
-) -> int:
+def _path_slack(predecessor: MilestoneStatus, successor: MilestoneStatus, lag_days: int, predecessor_slack: int) -> int:
     if predecessor.forecast is None or successor.forecast is None or predecessor_slack >= _UNLIMITED_SLACK:
         return _UNLIMITED_SLACK
     return predecessor_slack + (successor.forecast - predecessor.forecast).days - lag_days

@@ -73,7 +73,10 @@ def _build_predecessors(
     predecessors: list[list[PredecessorLink]] = [[] for _ in range(len(index_of))]
     for key, dependency in facts.dependencies.items():
         programme, project, milestone, after_project, after_milestone = key
-        successor, predecessor = index_of[programme, project, milestone], index_of[programme, after_project, after_milestone]
+        successor, predecessor = (
+            index_of[programme, project, milestone],
+            index_of[programme, after_project, after_milestone],
+        )
         if (lag_days := dependency.lag_days) is not None and key not in excluded:
             predecessors[successor].append((predecessor, lag_days))
     return predecessors
@@ -141,8 +144,8 @@ def _approximate_order(edges: Sequence[_StampedEdge]) -> list[int]:
     for _, successor, predecessor, _ in edges:
         predecessors[successor].append(predecessor)
     order, visited = [], set()
-    for start in predecessors:
-        path = [] if start in visited else [(start, iter(predecessors[start]))]
+    for start, start_predecessors in predecessors.items():
+        path = [] if start in visited else [(start, iter(start_predecessors))]
         visited.add(start)
         while path:
             index, remaining = path[-1]

@@ -272,13 +272,16 @@ def _update_dependents(previous: Schedule, inputs: _Inputs) -> list[int]:
     if previous.inputs.cancelled != cancelled or len(toggled) > _MAX_INCREMENTAL:
         return _count_dependents(network, inputs)
     dependents = previous.results.dependents.copy() if toggled else previous.results.dependents
-    predecessors = network.predecessors
+
+    def live_predecessors(index: int) -> list[int]:
+        return [predecessor for predecessor, _ in network.predecessors[index] if not cancelled[predecessor]]
+
     for index in toggled:
         if cancelled[index]:
             continue
         step = -1 if actual[index] else 1
         dependents[index] -= step
-        for gate in reachable(index, lambda waiting: [gate for gate, _ in predecessors[waiting] if not cancelled[gate]]):
+        for gate in reachable(index, live_predecessors):
             dependents[gate] += step
     return dependents
 

@@ -28,7 +28,7 @@ from models.database.queries import (
 from models.database.tables import programmes
 from models.domain.claims import Facts, ProgrammeClaims
 from models.domain.events import catalogue_sort_key
-from models.domain.impact import DelayRoot, delay_roots, milestone_summary
+from models.domain.impact import DelayRoot, delay_roots
 from models.domain.schedule import MilestoneStatus, Schedule, compute_schedule
 from streams.web.change_feed import ChangeFeed
 
@@ -230,5 +230,5 @@ def _load_view(
         raise NotFoundError(f"There is no programme {programme}.")
     schedule = compute_schedule(facts, data_date)
     statuses = sorted(schedule.statuses, key=lambda status: (status.project, catalogue_sort_key(status.milestone)))
-    roots = delay_roots(map(milestone_summary, schedule.statuses))
+    roots = delay_roots(schedule.statuses)
     return ProgrammeView(programme, revision, forecast_version, facts, schedule, statuses, roots)

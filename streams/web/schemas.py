@@ -13,7 +13,7 @@ from msgspec import Struct, field
 
 from models.database.queries import DatedHistoryRow, ProgrammeSummary
 from models.domain.events import Money
-from models.domain.impact import DelayRoot, MilestoneSummary, Successor
+from models.domain.impact import DelayRoot, Successor
 from models.domain.schedule import MilestoneStatus, State
 from models.domain.timestamps import instant_from_epoch_ms
 from models.views.status import StatusRow, status_row
@@ -188,8 +188,8 @@ def delay_root_schemas(roots: Sequence[DelayRoot]) -> list[DelayRootSchema]:
     ]
 
 
-def _milestone_summary_schema(summary: MilestoneSummary) -> MilestoneSummarySchema:
-    return MilestoneSummarySchema(*summary.name, summary.baseline, summary.forecast, summary.slip_days, summary.state)
+def _milestone_summary_schema(status: MilestoneStatus) -> MilestoneSummarySchema:
+    return MilestoneSummarySchema(*status.ref, status.baseline, status.forecast, status.slip_days, status.state)
 
 
 def programme_summary_schema(summary: ProgrammeSummary, overview: Overview) -> ProgrammeSummarySchema:

@@ -150,7 +150,7 @@ def _build_trend_line(view: ProgrammeView, status: MilestoneStatus, changes: Seq
 
 def select_trend_milestones(view: ProgrammeView) -> list[MilestoneStatus]:
     """Return the milestones of the default trend: gates that delay others, then open ones with the largest slip."""
-    gates = [view.get_status(*root.gate.name) for root in view.delay_roots[: MAX_TREND_LINES // 2]]
+    gates = [view.get_status(*root.gate.ref) for root in view.delay_roots[: MAX_TREND_LINES // 2]]
     others = [status for status in view.statuses if status.is_open and status.forecast and status not in gates]
     others.sort(key=lambda status: (-(status.slip_days or 0), -status.dependents, status.project, status.milestone))
     return [*gates, *others[: MAX_TREND_LINES - len(gates)]]
@@ -166,7 +166,7 @@ def find_milestone(view: ProgrammeView, name: str) -> MilestoneStatus:
 
 def sort_gates_first(view: ProgrammeView) -> list[MilestoneStatus]:
     """Return all milestones by project, beginning with the projects whose gates delay others."""
-    projects = dict.fromkeys(root.gate.name.project for root in view.delay_roots)
+    projects = dict.fromkeys(root.gate.ref.project for root in view.delay_roots)
     ranks = {project: rank for rank, project in enumerate(projects)}
     return sorted(view.statuses, key=lambda status: (ranks.get(status.project, len(ranks)), status.project))
 

@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 from models.domain.claims import Facts
-from models.domain.impact import DelayRoot, delay_roots, milestone_summary
+from models.domain.impact import DelayRoot, delay_roots
 from models.domain.schedule import State, compute_schedule
 from tests.helpers.networks import (
     TODAY,
@@ -21,11 +21,11 @@ LAUNCH = [plan_date(3, "one/launch", 40), declare_dependency(4, "one/launch", "p
 
 def held_up(facts: Facts) -> list[tuple[str, list[tuple[str, int | None]]]]:
     """Give each gate, and by how much those slipped that it holds up."""
-    return [(str(one.gate.name), [(str(stand.name), stand.slip_days) for stand in one.driven]) for one in found(facts)]
+    return [(str(one.gate.ref), [(str(stand.ref), stand.slip_days) for stand in one.driven]) for one in found(facts)]
 
 
 def found(facts: Facts) -> list[DelayRoot]:
-    return delay_roots(map(milestone_summary, compute_schedule(facts, TODAY).statuses))
+    return delay_roots(compute_schedule(facts, TODAY).statuses)
 
 
 def test_a_late_gate_holds_up_all_whose_dates_it_sets_the_latest_first() -> None:
