@@ -44,14 +44,11 @@ class Subscriber:
         self._pending = FeedUpdate({})
         self._wakeup, self._stopping = asyncio.Event(), stopping
 
-    def notify_initial(self, forecast_versions: Mapping[str, ForecastVersion], version: str) -> None:
-        """Add the current state to the next update: of all programmes only their common version."""
-        self.notify({} if self._programme is None else forecast_versions, version)
-
-    def notify(self, forecast_versions: Mapping[str, ForecastVersion], version: str) -> None:
-        """Add changes to the next update."""
+    def notify(self, forecast_versions: Mapping[str, ForecastVersion], version: str, *, is_initial: bool) -> None:
+        """Add changes to the next update; the initial state of all programmes is only their common version."""
         if self._programme is None:
-            self._pending = FeedUpdate({**self._pending.forecast_versions, **forecast_versions}, version)
+            added = {} if is_initial else forecast_versions
+            self._pending = FeedUpdate({**self._pending.forecast_versions, **added}, version)
         elif self._programme in forecast_versions:
             self._pending = FeedUpdate({self._programme: forecast_versions[self._programme]})
         else:
@@ -107,19 +104,19 @@ class ChangeFeed:
     def _publish_changes(self, forecast_versions: dict[str, ForecastVersion]) -> None:
         if self.version and forecast_versions == self._forecast_versions:
             return
-        is_first, previous = not self.version, self._forecast_versions
+        is_initial, previous = not self.version, self._forecast_versions
         changed = {name: version for name, version in forecast_versions.items() if previous.get(name) != version}
         self._forecast_versions = forecast_versions
         self.version = blake2b(repr(sorted(forecast_versions.items())).encode(), digest_size=6).hexdigest()
         for subscriber in self._subscribers:
-            (subscriber.notify_initial if is_first else subscriber.notify)(changed, self.version)
+            subscriber.notify(changed, self.version, is_initial=is_initial)
 
     @contextmanager
     def subscribe(self, programme: str | None = None) -> Iterator[Subscriber]:
         """Subscribe to all programmes, or to one, until the block ends."""
         subscriber = Subscriber(self._stopping, programme)
         if self.version:
-            subscriber.notify_initial(self._forecast_versions, self.version)
+            subscriber.notify(self._forecast_versions, self.version, is_initial=True)
         self._subscribers.add(subscriber)
         self._has_subscribers.set()
         try:

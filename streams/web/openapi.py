@@ -80,22 +80,22 @@ def _parameter_object(parameter: QueryParameter) -> dict[str, Any]:
 
 
 def _stream_operation_object(schemas: dict[type[Struct], Any], errors: dict[str, Any]) -> dict[str, Any]:
-    programme = {"name": "programme", "in": "query", "schema": {"type": "string"}}
+    description = (
+        "Continues until either side ends it; a comment every few seconds keeps the connection open. For all"
+        " programmes, an event of the type `turn` has their version, first and after every change."
+    )
     notice = {"anyOf": [schemas[ProgrammeUpdateSchema], schemas[VersionSchema]]}
     return {
         "operationId": "stream",
         "summary": "Server-sent events: one of the type `drawn` for each recalculated programme.",
         "parameters": [
-            {**programme, "description": "Only notices of this programme; the first has its current version."}
-        ],
-        "responses": {
-            "200": {
-                "description": (
-                    "Continues until either side ends it; a comment every few seconds keeps the connection open. For"
-                    " all programmes, an event of the type `turn` has their version, first and after every change."
-                ),
-                "content": {"text/event-stream": {"schema": notice}},
+            {
+                "name": "programme",
+                "in": "query",
+                "description": "Only notices of this programme; the first has its current version.",
+                "schema": {"type": "string"},
             }
-        }
-        | errors,
+        ],
+        "responses": errors
+        | {"200": {"description": description, "content": {"text/event-stream": {"schema": notice}}}},
     }

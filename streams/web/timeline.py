@@ -4,7 +4,7 @@ Pure. Positions are per cent of a lane's width, so that the same page fits every
 (`models/views/axis.py`) stands at its end.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from datetime import date
 from typing import Final, NamedTuple
 
@@ -72,16 +72,15 @@ def fit_percent_axis(statuses: Iterable[MilestoneStatus], data_date: date) -> Pe
     return PercentAxis(max(FIRST_ORDINAL, first - margin), min(LAST_ORDINAL, last + margin))
 
 
-def lay_out_lanes(statuses: Sequence[MilestoneStatus], axis: PercentAxis) -> list[Lane]:
+def lay_out_lanes(statuses: Iterable[MilestoneStatus], axis: PercentAxis) -> list[Lane]:
     """Return a lane for each milestone."""
-    return [_lay_out_lane(status, axis) for status in statuses]
-
-
-def _lay_out_lane(status: MilestoneStatus, axis: PercentAxis) -> Lane:
-    baseline = None if status.baseline is None else axis.to_percent(status.baseline)
-    forecast = None if status.forecast is None else axis.to_percent(status.forecast)
-    bar = None
-    if baseline is not None and forecast is not None and baseline != forecast:
-        start = min(baseline, forecast)
-        bar = start, round(max(baseline, forecast) - start, 2)
-    return Lane(status, baseline, forecast, bar)
+    lanes = []
+    for status in statuses:
+        baseline, forecast = (
+            None if day is None else axis.to_percent(day) for day in (status.baseline, status.forecast)
+        )
+        bar = None
+        if baseline is not None and forecast is not None and baseline != forecast:
+            bar = min(baseline, forecast), round(abs(forecast - baseline), 2)
+        lanes.append(Lane(status, baseline, forecast, bar))
+    return lanes

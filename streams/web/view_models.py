@@ -40,19 +40,14 @@ class TrendLine(NamedTuple):
     points: Sequence[TrendPoint]
 
 
-class LastForecastChange(NamedTuple):
-    """The last change of a gate's forecast, and the days by which the same event moved others."""
-
-    change: DatedHistoryRow
-    days_by_milestone: dict[MilestoneRef, int]
-
-
 class GateImpact(NamedTuple):
-    """The milestones that wait for a gate."""
+    """The milestones that wait for a gate, and what its last change moved."""
 
     status: MilestoneStatus
     successors: Sequence[Successor]
-    last_change: LastForecastChange | None
+    last_change: DatedHistoryRow | None
+    #: Days by which the event of the last change moved the gate and others.
+    days_by_milestone: dict[MilestoneRef, int]
 
 
 class EvidenceView(NamedTuple):
@@ -111,18 +106,18 @@ async def read_gate_impact(read_model: ReadModel, view: ProgrammeView, project: 
     """Return the milestones that wait for a milestone; raises `NotFoundError`."""
     status = view.get_status(project, milestone)
     successors = await read_model.run_in_executor(successors_of, view.schedule, status.key)
-    last_change = await read_model.run_query(_read_last_change, status.key)
-    return GateImpact(status, successors, last_change)
+    return GateImpact(status, successors, *await read_model.run_query(_read_last_change, status.key))
 
 
-def _read_last_change(connection: Connection, key: MilestoneKey) -> LastForecastChange | None:
-    history = reversed(read_milestone_history(connection, key, MAX_HISTORY_ROWS))
-    last = next((change for change in history if change.row.previous not in {None, change.row.current}), None)
-    if last is None:
-        return None
-    rows = [last.row, *read_changes_of_same_event(connection, last.row, MAX_CHANGES_PER_RUN)]
-    days = {MilestoneRef(row.project, row.milestone): changed_by_days(row) for row in rows}
-    return LastForecastChange(last, {milestone: number for milestone, number in days.items() if number is not None})
+def _read_last_change(
+    connection: Connection, key: MilestoneKey
+) -> tuple[DatedHistoryRow | None, dict[MilestoneRef, int]]:
+    for change in reversed(read_milestone_history(connection, key, MAX_HISTORY_ROWS)):
+        if change.row.previous not in {None, change.row.current}:
+            rows = [change.row, *read_changes_of_same_event(connection, change.row, MAX_CHANGES_PER_RUN)]
+            days = {MilestoneRef(row.project, row.milestone): changed_by_days(row) for row in rows}
+            return change, {milestone: number for milestone, number in days.items() if number is not None}
+    return None, {}
 
 
 def changed_by_days(row: HistoryRow) -> int | None:

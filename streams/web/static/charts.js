@@ -5,10 +5,6 @@
 (() => {
   const DAY_MS = 86400000, HOVER_RADIUS_PX = 40;
   const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
-  const LINE_COLOURS = {
-    light: ["#c2410c", "#23609e", "#7a3d9a", "#23713a", "#8a5300", "#0f7173", "#a3195b", "#57606a"],
-    dark: ["#ff9d5c", "#86b8ef", "#d3a3ee", "#7fcf95", "#f0b35a", "#63c9c9", "#f58ab8", "#a0a9b2"],
-  };
   const dark = window.matchMedia("(prefers-color-scheme: dark)");
   let charts = [];
 
@@ -45,7 +41,7 @@
 
   function trendOptions(box) {
     const lines = JSON.parse(box.dataset.trend), today = parseDay(box.dataset.today);
-    const colours = LINE_COLOURS[dark.matches ? "dark" : "light"];
+    const colours = themeColour("lines").split(" ");
     const points = lines.flatMap((line) => line.points).filter(([, forecast]) => forecast);
     const days = points.map(([day]) => parseDay(day)).concat(today), dates = points.map(([, forecast]) => parseDay(forecast));
     const first = Math.min(...days), last = Math.max(...days);
