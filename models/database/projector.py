@@ -1,12 +1,13 @@
-"""Drawing programmes: their forecasts in SQL, and a history row for each that an event moved.
+"""Recalculates programmes: writes their forecasts, and a history row for each forecast that an event changed.
 
-A programme is read at one moment, drawn without any lock, and written in a short transaction that begins by moving its
-row of `pictures` from what was read to what was done. Whoever finds that row moved by somebody else writes nothing and
-begins again; so a worker that lost a programme without knowing it does no harm, and recording never waits for drawing.
+Optimistic locking: a programme is read in one snapshot and calculated without a lock. The write transaction first
+advances the programme's checkpoint from the version that was read; if another worker has advanced it, the transaction
+is rolled back and the calculation is retried. So a worker that lost a programme without noticing does no harm, and
+recording never waits for a calculation.
 
-What was drawn last is kept in memory, so that the next drawing reads only what was written since. Without it (after a
-start, a rebalance) everything is read, and where events came since the last drawing, what stood before them is folded
-again from the ledger.
+The last result is cached, so that the next calculation reads only later changes. Without it (after a start or a
+rebalance) all facts are read, and if events came since the checkpoint, the facts at the checkpoint are folded from the
+ledger.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -26,6 +27,7 @@ from models.database.forecasts import (
     ForecastRow,
     ForecastUpdate,
     NumberedChange,
+    ProgrammeVersion,
     advance_checkpoints,
     cause_key,
     insert_history,
@@ -40,204 +42,200 @@ from models.domain.schedule import Schedule, compute_schedule
 from models.domain.timestamps import Stamp
 from models.failpoints import hit_failpoint
 
-#: How many milestones and dependencies are kept in memory, at most; a thousand are about a megabyte.
+#: Milestones and dependencies in the cache; a thousand take about a megabyte.
 DEFAULT_CACHE_SIZE: Final = 50_000
 
 
 class ForecastResult(NamedTuple):
-    """A programme as it was drawn."""
+    """A calculated programme."""
 
     programme: str
     revision: int
     facts: Facts
     schedule: Schedule
-    #: Whether its history has changes that are not published.
+    #: Whether its history has unpublished changes.
     has_unpublished: bool
-    #: What moved since it was drawn before, although no event moved it: its rows were changed past the events.
+    #: Milestones whose forecast changed without an event: somebody changed rows by hand.
     unexplained: Sequence[MilestoneKey] = ()
 
     @property
     def size(self) -> int:
-        """How many milestones and dependencies it has."""
+        """The number of milestones and dependencies."""
         return len(self.facts.milestones) + len(self.facts.dependencies)
 
 
 @dataclass(slots=True)
 class _Job:
-    """One programme in the course of being drawn."""
+    """The calculation of one programme."""
 
     programme: str
     revision: int
     checkpoint: Checkpoint | None
-    #: What was drawn last, when that is what the database holds.
+    #: The last result, if the database still holds that version.
     cached: ForecastResult | None
     current_facts: Facts
     previous_facts: Facts
     retracted_by: Mapping[Stamp, Stamp]
-    #: What the database holds, when that is not known already.
+    #: The forecasts in the database, unless `cached` has them.
     stored: Mapping[tuple[str, ...], ForecastRow]
 
     @property
     def has_new_events(self) -> bool:
-        """Whether events came since the last drawing."""
+        """Whether events came since the checkpoint."""
         return self.checkpoint is None or self.checkpoint.revision < self.revision
 
     @property
     def history_count(self) -> int:
-        """How many rows its history has already."""
+        """The number of history rows."""
         return 0 if self.checkpoint is None else self.checkpoint.history_count
 
     def is_at_checkpoint(self, data_date: date) -> bool:
-        """Return whether the database holds this drawing already; a mark may be ahead where rows were made anew."""
-        return self.checkpoint is not None and (self.checkpoint.revision, self.checkpoint.data_date) == (
-            self.revision,
-            data_date,
-        )
+        """Return whether the database holds this version; a rebuild can leave a checkpoint ahead of the revision."""
+        return self.checkpoint is not None and self.checkpoint[:2] == (self.revision, data_date)
+
+
+#: A job, its new schedule, and the difference to the previous one.
+_Calculation = tuple[_Job, Schedule, ScheduleDiff]
 
 
 class Projector:
-    """Draws programmes, and remembers those it drew."""
+    """Calculates programmes, and caches the results."""
 
     def __init__(self, engine: Engine, cache_size: int = DEFAULT_CACHE_SIZE) -> None:
         self._engine = engine
         self._cache = LRUCache[str, ForecastResult](cache_size, getsizeof=lambda result: result.size)
 
     def recalculate(self, names: Sequence[str], data_date: date, now_ms: int) -> list[ForecastResult]:
-        """Draw programmes for a day, and write what differs; programmes that no event names are left out.
+        """Calculate programmes for a data date, and write what changed; skips programmes that do not exist.
 
-        Raises `RacedError` when somebody else drew one of them meanwhile, and what the database raises.
+        Raises `ConcurrentWriteError` when another worker calculated one of them meanwhile, and the database's errors.
         """
         try:
             with read_transaction(self._engine) as connection:
-                passes = self._load(connection, sorted(set(names)))
-            done = [self._calculate(one, data_date) for one in passes]
-            self._write_results(done, data_date, now_ms)
+                jobs = self._load(connection, sorted(set(names)))
+            calculations = [_calculate(job, data_date) for job in jobs]
+            self._write_results(calculations, data_date, now_ms)
         except BaseException:
-            # What is remembered may not be what the database holds.
+            # The cache may differ from the database now.
             for name in names:
                 self._cache.pop(name, None)
             raise
-        return [self._add_to_cache(one, now, moved) for one, now, moved in done]
+        return [self._add_to_cache(*calculation) for calculation in calculations]
 
     def retain(self, is_wanted: Callable[[str], bool]) -> None:
-        """Let go of every programme that is not wanted."""
+        """Drop all other programmes from the cache."""
         for name in [name for name in self._cache if not is_wanted(name)]:
             del self._cache[name]
 
     def _load(self, connection: Connection, names: Sequence[str]) -> list[_Job]:
-        """Read what is needed of each programme, all of one moment."""
-        known = read_programme_versions(connection, names)
-        revisions = {name: its.revision for name, its in known.items()}
-        marks = {name: its.checkpoint for name, its in known.items() if its.checkpoint is not None}
-        last = {
-            name: drawn
-            for name, revision in revisions.items()
-            if (drawn := self._cached_if_current(name, marks.get(name))) is not None and drawn.revision <= revision
+        """Read what each programme's calculation needs, from one snapshot."""
+        versions = read_programme_versions(connection, names)
+        cached = {
+            name: result
+            for name, version in versions.items()
+            if (result := self._cached_if_current(name, version)) is not None
         }
         since = {
-            name: last[name].revision if name in last else FROM_START
-            for name, revision in revisions.items()
-            if name not in last or last[name].revision < revision
+            name: cached[name].revision if name in cached else FROM_START
+            for name, version in versions.items()
+            if name not in cached or cached[name].revision < version.revision
         }
-        recalled = load_changed_since(connection, since)
-        facts = recalled.facts.split_by_programme(since)
-        marked = {name: mark.revision for name in since if (mark := marks.get(name)) is not None}
-        strikes = read_retractions(connection, {name: then for name, then in marked.items() if then < revisions[name]})
-        passes = []
-        for name, revision in sorted(revisions.items()):
-            its = [strike for strike in strikes if strike.programme == name]
-            taken_back = {strike.retracted_stamp: strike.retraction_stamp for strike in its}
-            drawn, mark = last.get(name), marks.get(name)
-            if drawn is not None:
-                gone = {(name, strike.project) for strike in its}
-                after = drawn.facts.merged_with(facts[name], gone) if name in since else drawn.facts
-                passes.append(_Job(name, revision, mark, drawn, after, drawn.facts, taken_back, {}))
+        changed = load_changed_since(connection, since)
+        facts = changed.facts.split_by_programme(since)
+        checkpoint_revisions = {
+            name: checkpoint.revision
+            for name in since
+            if (checkpoint := versions[name].checkpoint) is not None and checkpoint.revision < versions[name].revision
+        }
+        all_retractions = read_retractions(connection, checkpoint_revisions)
+        jobs = []
+        for name, (revision, checkpoint) in sorted(versions.items()):
+            retractions = [retraction for retraction in all_retractions if retraction.programme == name]
+            retracted_by = {retraction.retracted_stamp: retraction.retraction_stamp for retraction in retractions}
+            if (result := cached.get(name)) is not None:
+                current = result.facts
+                if name in since:
+                    removed = {(name, retraction.project) for retraction in retractions}
+                    current = current.merged_with(facts[name], removed)
+                jobs.append(_Job(name, revision, checkpoint, result, current, result.facts, retracted_by, {}))
                 continue
-            one = _Job(name, revision, mark, None, facts[name], Facts(), taken_back, {})
-            if mark is not None:
-                one.stored = read_forecasts(connection, name)
-                one.previous_facts = (
-                    _fold_previous_facts(connection, one, recalled, its) if one.has_new_events else one.current_facts
-                )
-            passes.append(one)
-        return passes
+            job = _Job(name, revision, checkpoint, None, facts[name], Facts(), retracted_by, {})
+            if checkpoint is not None:
+                job.stored = read_forecasts(connection, name)
+                job.previous_facts = job.current_facts
+                if job.has_new_events:
+                    job.previous_facts = _fold_previous_facts(connection, job, checkpoint, changed, retractions)
+            jobs.append(job)
+        return jobs
 
-    def _cached_if_current(self, name: str, checkpoint: Checkpoint | None) -> ForecastResult | None:
-        """Return what is remembered of a programme, when that is what the database holds."""
-        drawn = self._cache.get(name)
-        if (
-            drawn is None
-            or checkpoint is None
-            or (drawn.revision, drawn.schedule.data_date) != (checkpoint.revision, checkpoint.data_date)
-        ):
+    def _cached_if_current(self, name: str, version: ProgrammeVersion) -> ForecastResult | None:
+        """Return the cached result, if it is the version of the checkpoint."""
+        result, (revision, checkpoint) = self._cache.get(name), version
+        if result is None or checkpoint is None or result.revision > revision:
             return None
-        return drawn
+        return result if checkpoint[:2] == (result.revision, result.schedule.data_date) else None
 
-    def _calculate(self, job: _Job, data_date: date) -> tuple[_Job, Schedule, ScheduleDiff]:
-        last = None if job.cached is None else job.cached.schedule
-        now = compute_schedule(job.current_facts, data_date, last)
-        if not job.has_new_events:
-            return job, now, ScheduleDiff([], [])
-        # Both for the same day: what moved because another day has come is no event's doing.
-        then = (
-            last
-            if last is not None and last.data_date == data_date
-            else compute_schedule(job.previous_facts, data_date, last)
-        )
-        return job, now, diff_schedules((job.previous_facts, then), (job.current_facts, now), job.retracted_by)
-
-    def _write_results(
-        self, calculated: Sequence[tuple[_Job, Schedule, ScheduleDiff]], data_date: date, now_ms: int
-    ) -> None:
-        calculated = [(one, now, moved) for one, now, moved in calculated if not one.is_at_checkpoint(data_date)]
-        if not calculated:
+    def _write_results(self, calculations: Sequence[_Calculation], data_date: date, now_ms: int) -> None:
+        moves, updates, history = [], [], []
+        for job, schedule, diff in calculations:
+            if job.is_at_checkpoint(data_date):
+                continue
+            name, count = job.programme, job.history_count
+            advanced = Checkpoint(job.revision, data_date, count + len(diff.explained), 0)
+            moves.append(CheckpointMove(name, job.checkpoint, advanced))
+            updates.append(ForecastUpdate(name, job.cached.schedule if job.cached else job.stored, schedule))
+            history += [
+                NumberedChange(number, job.revision, change)
+                for number, change in enumerate(diff.explained, start=count + 1)
+            ]
+        if not moves:
             return
-        moves = [
-            CheckpointMove(
-                one.programme,
-                one.checkpoint,
-                Checkpoint(one.revision, data_date, one.history_count + len(moved.explained), 0),
-            )
-            for one, _, moved in calculated
-        ]
-        drawings = [
-            ForecastUpdate(one.programme, one.cached.schedule if one.cached else one.stored, now)
-            for one, now, _ in calculated
-        ]
-        history = [
-            NumberedChange(one.history_count + number, one.revision, movement)
-            for one, _, moved in calculated
-            for number, movement in enumerate(moved.explained, start=1)
-        ]
-        names = sorted({cause_key(movement) for _, _, movement in history})
+        causes = sorted({cause_key(change) for _, _, change in history})
         with write_transaction(self._engine) as connection:
             advance_checkpoints(connection, moves)
-            write_forecasts(connection, drawings)
-            insert_history(connection, history, read_correlation_ids(connection, names) if names else {}, now_ms)
+            write_forecasts(connection, updates)
+            insert_history(connection, history, read_correlation_ids(connection, causes) if causes else {}, now_ms)
             hit_failpoint("before-forecast-commit")
         hit_failpoint("after-forecast-commit")
 
-    def _add_to_cache(self, job: _Job, schedule: Schedule, changes: ScheduleDiff) -> ForecastResult:
-        """Remember what was drawn, and let go of what was drawn longest ago when that is too much."""
+    def _add_to_cache(self, job: _Job, schedule: Schedule, diff: ScheduleDiff) -> ForecastResult:
         published = 0 if job.checkpoint is None else job.checkpoint.published_number
-        is_untold = job.history_count + len(changes.explained) > published
-        drawn = ForecastResult(job.programme, job.revision, job.current_facts, schedule, is_untold, changes.unexplained)
+        has_unpublished = job.history_count + len(diff.explained) > published
+        result = ForecastResult(
+            job.programme, job.revision, job.current_facts, schedule, has_unpublished, diff.unexplained
+        )
         self._cache.pop(job.programme, None)
         with suppress(ValueError):  # A programme larger than the whole cache is not cached.
-            self._cache[job.programme] = drawn
-        return drawn
+            self._cache[job.programme] = result
+        return result
+
+
+def _calculate(job: _Job, data_date: date) -> _Calculation:
+    cached = None if job.cached is None else job.cached.schedule
+    schedule = compute_schedule(job.current_facts, data_date, cached)
+    if not job.has_new_events:
+        return job, schedule, ScheduleDiff([], [])
+    # Compare schedules of the same data date: no event caused a change that only the date caused.
+    if cached is not None and cached.data_date == data_date:
+        previous = cached
+    else:
+        previous = compute_schedule(job.previous_facts, data_date, cached)
+    diff = diff_schedules((job.previous_facts, previous), (job.current_facts, schedule), job.retracted_by)
+    return job, schedule, diff
 
 
 def _fold_previous_facts(
-    connection: Connection, job: _Job, changed: ChangedFacts, retractions: Sequence[Retraction]
+    connection: Connection,
+    job: _Job,
+    checkpoint: Checkpoint,
+    changed: ChangedFacts,
+    retractions: Sequence[Retraction],
 ) -> Facts:
-    """Return the facts as they stood at the last drawing."""
-    assert job.checkpoint is not None  # noqa: S101 - narrows for mypy: without one there is no before
-    then = job.checkpoint.revision
-    touched = {strike.project for strike in retractions} | {
+    """Return the facts at the checkpoint."""
+    projects = {retraction.project for retraction in retractions} | {
         project
         for (programme, project), revision in changed.newest_revisions.items()
-        if programme == job.programme and revision > then
+        if programme == job.programme and revision > checkpoint.revision
     }
-    events = read_subject_events(connection, job.programme, sorted(touched), until_revision=then)
-    return job.current_facts.merged_with(fold(events), {(job.programme, project) for project in touched})
+    events = read_subject_events(connection, job.programme, sorted(projects), until_revision=checkpoint.revision)
+    return job.current_facts.merged_with(fold(events), {(job.programme, project) for project in projects})

@@ -10,7 +10,7 @@ from sqlalchemy import Engine, delete, event, select, update
 from models.database import tables
 from models.database.engine import read_transaction, write_transaction
 from models.database.forecasts import mark_published, read_history, read_unpublished
-from models.database.projector import ForecastResult, Projector
+from models.database.projector import ForecastResult, Projector, _calculate
 from models.database.recorder import Recorder
 from models.domain.claims import MilestoneKey
 from models.domain.forecast_changes import HistoryRow
@@ -330,7 +330,7 @@ def test_of_two_that_draw_the_same_the_slower_writes_nothing_and_begins_again(en
     with read_transaction(engine) as connection:
         passes = slow._load(connection, ["north"])
     draw(fast)
-    done = [slow._calculate(one, DAY) for one in passes]
+    done = [_calculate(one, DAY) for one in passes]
     with pytest.raises(ConcurrentWriteError, match="north"):
         slow._write_results(done, DAY, NOW_MS)
 
