@@ -25,8 +25,8 @@ from models.settings import read_settings
 from models.views.explanation import (
     TEXT_FIELDS,
     Explanation,
-    _days_phrase,
     data_field,
+    days_phrase,
     event_key_of,
     event_summary,
     explanation_to_json,
@@ -96,7 +96,7 @@ def _headline(status: MilestoneStatus, query: MilestoneQuery) -> str:
         date_phrase = f"is forecast for {status.forecast}"
     if status.state is State.CANCELLED:
         date_phrase = f"is cancelled, and otherwise {date_phrase}"
-    float_days = "none" if status.float_days is None else _days_phrase(status.float_days)
+    float_days = "none" if status.float_days is None else days_phrase(status.float_days)
     return (
         f"{'/'.join(status.key)} {date_phrase} (data date {query.data_date}{',' if query.as_of_suffix else ''}"
         f"{query.as_of_suffix}): state {status.state}, {_slip_phrase(status)}, float {float_days}."
@@ -109,7 +109,7 @@ def _slip_phrase(status: MilestoneStatus) -> str:
         return "no baseline to slip from" if status.baseline is None else "no slip"
     if slip == 0:
         return f"on its baseline of {status.baseline}"
-    return f"{_days_phrase(abs(slip))} {'later' if slip > 0 else 'earlier'} than its baseline of {status.baseline}"
+    return f"{days_phrase(abs(slip))} {'later' if slip > 0 else 'earlier'} than its baseline of {status.baseline}"
 
 
 def _event_lines(evidence: Sequence[Evidence], event: Event | None) -> Iterator[ConsoleLine]:

@@ -1,4 +1,4 @@
-"""Explanations of forecasts: read, as JSON, and in sentences."""
+"""Explains a forecast: the chain of drivers behind it with their events, as sentences and as JSON."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,40 +17,40 @@ from models.domain.schedule import State, compute_schedule
 from models.domain.timestamps import parse_stamp
 from models.views.queries import MilestoneQuery, load_facts_for, query_transaction, require_milestone
 
-#: What an event may say beside its dates, in the order in which it is shown.
+#: The free-text fields of events, in display order.
 TEXT_FIELDS: Final = ("reason", "remark", "party")
 
 
 def data_field(event: Event | None, name: str) -> Any:  # noqa: ANN401 - a field of any event's data
-    """Return what an event says under a name; None when it says nothing, or when there is no event."""
+    """Return a data field of an event; None if the event or the field is missing."""
     return None if event is None else getattr(event.data, name, None)
 
 
 class Explanation(NamedTuple):
-    """A chain, with the events behind it."""
+    """A chain of drivers with the events behind it."""
 
     query: MilestoneQuery
-    #: From the milestone asked about down to the one whose date is its own.
+    #: From the queried milestone to the one that has no driver.
     chain: Sequence[ChainLink]
     events: Mapping[EventKey, Event]
 
 
 def read_explanation(engine: Engine, key: MilestoneKey, query: MilestoneQuery) -> Explanation:
-    """Return why a milestone's forecast is what it is; of the question, only the day and the past count.
+    """Explain the forecast of a milestone; of the query, only `data_date` and `as_of` count.
 
-    Raises `DatabaseError`, and `QuestionError` for what no event names.
+    Raises `DatabaseError`, and `QueryError` for a milestone that no event names.
     """
-    asked = query._replace(programme=key.programme, project=key.project)
+    query = query._replace(programme=key.programme, project=key.project)
     with query_transaction(engine) as connection:
-        facts = load_facts_for(connection, asked)
-        require_milestone(facts, key, asked.as_of_suffix)
-        chain = explain_forecast(facts, compute_schedule(facts, asked.data_date), key)
-        names = {event_key_of(evidence) for link in chain for evidence in link.evidence}
-        return Explanation(asked, chain, read_events(connection, sorted(names)))
+        facts = load_facts_for(connection, query)
+        require_milestone(facts, key, query.as_of_suffix)
+        chain = explain_forecast(facts, compute_schedule(facts, query.data_date), key)
+        keys = {event_key_of(evidence) for link in chain for evidence in link.evidence}
+        return Explanation(query, chain, read_events(connection, sorted(keys)))
 
 
 def event_key_of(evidence: Evidence) -> EventKey:
-    """Return what names the event behind a piece of evidence."""
+    """Return the key of the event behind a piece of evidence."""
     return EventKey(*parse_stamp(evidence.stamp)[1:])
 
 
@@ -157,7 +157,8 @@ def explanation_to_json(explanation: Explanation) -> str:
     return json.dumps(msgspec.to_builtins(explanation_schema(explanation))) + "\n"
 
 
-def _days_phrase(days: int) -> str:
+def days_phrase(days: int) -> str:
+    """Return a number of days in words."""
     return f"{days} day" if abs(days) == 1 else f"{days} days"
 
 
@@ -170,7 +171,7 @@ _IGNORED_BECAUSE_TEXTS: Final = {
 
 
 def link_sentences(link: ChainLink) -> Iterator[str]:
-    """Say what set the forecast, and what did not."""
+    """Yield sentences about what sets the forecast, and which predecessors do not."""
     own = "" if link.own_classifier is None else f"{link.own_date} ({_CLASSIFIER_WORDS[link.own_classifier]})"
     if link.status.state is State.CANCELLED:
         yield "It is cancelled: nothing waits for it."
@@ -189,26 +190,26 @@ def link_sentences(link: ChainLink) -> Iterator[str]:
             yield f"Its own date, {own}, is earlier." if own else "It has no date of its own."
         case ForecastBasis.NOTHING:
             yield "It has no date of its own, and waits for nothing that has one."
-    for gate, why in link.ignored:
-        yield f"It does not wait for {gate}: {_IGNORED_BECAUSE_TEXTS[why]}."
+    for gate, because in link.ignored:
+        yield f"It does not wait for {gate}: {_IGNORED_BECAUSE_TEXTS[because]}."
 
 
 def _lag_phrase(days: int) -> str:
     if days == 0:
         return ", and cannot come before it"
     return (
-        f", and comes {'at least' if days > 0 else 'at most'} {_days_phrase(abs(days))}"
+        f", and comes {'at least' if days > 0 else 'at most'} {days_phrase(abs(days))}"
         f" {'after' if days > 0 else 'before'} it"
     )
 
 
 def event_summary(event: Event | None) -> str:
-    """Return what an event says beside its words, to stand behind its role."""
+    """Return the dates of an event, or what else it is about, as the end of a phrase."""
     match None if event is None else event.data:
         case MilestoneReported(date=day):
             return f" {day}"
         case DependencyDeclared(after=after, lag_days=lag_days):
-            return f" on {after.project}/{after.milestone}, lag {_days_phrase(lag_days or 0)}"
+            return f" on {after.project}/{after.milestone}, lag {days_phrase(lag_days or 0)}"
         case ProjectWithdrawn():
             return " of the project"
         case _:

@@ -1,4 +1,4 @@
-"""What is asked of the database about milestones, and the facts that answer it."""
+"""Queries for milestones: their parameters, the facts that they need, and errors for unknown names."""
 
 import re
 from collections.abc import Iterator
@@ -18,48 +18,48 @@ from models.domain.timestamps import Instant, parse_instant
 from models.errors import MilepostError
 
 _DAY_PATTERN = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
-#: More digits than any clock has: the end of a day, and still before the next.
+#: The end of a day, with more digits than any clock has.
 _END_OF_DAY: Final = f"T23:59:59.{'9' * 30}Z"
 _MILESTONE_NAME_PATTERN = re.compile(rf"({SLUG_PATTERN})/({SLUG_PATTERN})/({SLUG_PATTERN})")
 
 
 class QueryError(MilepostError):
-    """What was asked for is not there, or cannot be; the message is one line that says what to do."""
+    """The queried name does not exist or is malformed."""
 
 
 class MilestoneQuery(NamedTuple):
-    """What is to be shown."""
+    """What to show."""
 
     data_date: date
     programme: str | None = None
     project: str | None = None
-    #: Fold only claims stamped up to then; None: all there are.
+    #: Only events stamped up to this instant; None for all.
     as_of: Instant | None = None
 
     @property
     def as_of_suffix(self) -> str:
-        """Say of which past it is, for the end of a phrase; nothing when it is the present."""
+        """The instant as the end of a phrase; empty for the present."""
         return f" as of {self.as_of[:19]}Z" if self.as_of else ""
 
 
 def parse_day(text: str) -> date:
-    """Return the day that `YYYY-MM-DD` names; raises `ValueError` with the reason."""
+    """Parse `YYYY-MM-DD`; raises `ValueError` with the reason."""
     if _DAY_PATTERN.fullmatch(text) is None:
         raise ValueError(f"not a day like 2026-12-31: {text[:64]!r}")
     return date.fromisoformat(text)
 
 
 def parse_as_of(text: str) -> Instant:
-    """Return the instant that a timestamp names, or the end of a day in UTC; raises `ValueError` with the reason."""
+    """Parse a timestamp, or a day as its end in UTC; raises `ValueError` with the reason."""
     return parse_instant(f"{parse_day(text)}{_END_OF_DAY}" if _DAY_PATTERN.fullmatch(text) else text)
 
 
 def parse_milestone_name(text: str) -> MilestoneKey:
-    """Return the milestone that `programme/project/milestone` names, there or not; raises `QuestionError`."""
+    """Parse `programme/project/milestone`; raises `QueryError`. The milestone need not exist."""
     match = _MILESTONE_NAME_PATTERN.fullmatch(text)
     if match is None:
         raise QueryError(
-            f"not the name of a milestone: {text[:200]!r}; say PROGRAMME/PROJECT/MILESTONE, as in "
+            f"not the name of a milestone: {text[:200]!r}; use PROGRAMME/PROJECT/MILESTONE, as in "
             "north/quay/permit-approved: `milepost status` shows those there are"
         )
     return MilestoneKey(*match.groups())
@@ -67,9 +67,9 @@ def parse_milestone_name(text: str) -> MilestoneKey:
 
 @contextmanager
 def query_transaction(engine: Engine) -> Iterator[Connection]:
-    """Open a transaction in which every query sees the same moment.
+    """Open a read-only transaction in which all queries see one snapshot.
 
-    Raises `DatabaseError`, on one line, when the database cannot be read or is not one that this program knows.
+    Raises `DatabaseError` when the database cannot be read or has another schema.
     """
     check_schema(engine)
     try:
@@ -80,9 +80,9 @@ def query_transaction(engine: Engine) -> Iterator[Connection]:
 
 
 def load_facts_for(connection: Connection, query: MilestoneQuery) -> Facts:
-    """Return the facts of the programme asked about, or of all.
+    """Return the facts of the queried programme, or of all.
 
-    Raises `QuestionError` for a programme or a project that no event names.
+    Raises `QueryError` for a programme or a project that no event names.
     """
     if query.as_of is not None:
         facts = fold_as_of(connection, query.as_of, query.programme)
@@ -93,7 +93,7 @@ def load_facts_for(connection: Connection, query: MilestoneQuery) -> Facts:
 
 
 def require_milestone(facts: Facts, key: MilestoneKey, as_of_suffix: str = "") -> None:
-    """Raise `QuestionError` for a milestone that no event names."""
+    """Raise `QueryError` for a milestone that no event names."""
     _require_known(facts, key.programme, key.project, as_of_suffix)
     if key not in facts.existing_milestones():
         raise QueryError(
@@ -111,12 +111,11 @@ def _require_known(facts: Facts, programme: str | None, project: str | None, as_
         return
     projects = facts.existing_projects()
     if programme is None:
-        if project not in {key.project for key in projects}:
-            raise QueryError(
-                f"no project {project!r} in any programme{as_of_suffix}: `milepost status` shows those there are"
-            )
-    elif ProjectKey(programme, project) not in projects:
-        raise QueryError(
-            f"no project {project!r} in programme {programme!r}{as_of_suffix}: "
-            f"`milepost status {programme}` shows those there are"
-        )
+        if project in {key.project for key in projects}:
+            return
+        place, command = "any programme", "milepost status"
+    else:
+        if ProjectKey(programme, project) in projects:
+            return
+        place, command = f"programme {programme!r}", f"milepost status {programme}"
+    raise QueryError(f"no project {project!r} in {place}{as_of_suffix}: `{command}` shows those there are")

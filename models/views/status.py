@@ -1,4 +1,4 @@
-"""`milepost status`: how every milestone stands on a day, and which dependencies were set aside to tell it."""
+"""The status of every milestone on a data date, and the dependencies that were set aside because they close a cycle."""
 
 from collections.abc import Sequence
 from datetime import date
@@ -16,7 +16,7 @@ from models.views.queries import MilestoneQuery, load_facts_for, query_transacti
 
 
 class StatusRow(Struct, frozen=True):
-    """One milestone; the fields are those of `status --json`, in the contract's order."""
+    """A milestone; the fields of `status --json` in the contract's order."""
 
     programme: str
     project: str
@@ -30,24 +30,24 @@ class StatusRow(Struct, frozen=True):
     float_days: int | None
     state: State
     driver: str | None
-    #: Of the programme, as it is now.
+    #: The current revision of the programme.
     revision: int
 
 
 class StatusReport(NamedTuple):
-    """What was asked for, as it stands."""
+    """The result of a status query."""
 
     data_date: date
-    #: By programme, project and the catalogue's order.
+    #: Sorted by programme, project and the catalogue's order of milestones.
     rows: Sequence[StatusRow]
-    #: Dependencies of what was asked for, either way, that would close a cycle; in the order of their stamps.
+    #: Dependencies set aside, from or to the queried milestones; sorted by stamp.
     cyclic: Sequence[DependencyKey]
 
 
 def read_status(engine: Engine, query: MilestoneQuery) -> StatusReport:
-    """Return how the milestones stand.
+    """Return the status of the queried milestones.
 
-    Raises `DatabaseError`, and `QuestionError` for a programme or project that no event names.
+    Raises `DatabaseError`, and `QueryError` for a programme or project that no event names.
     """
     with query_transaction(engine) as connection:
         revisions = dict(connection.execute(select(programmes.c.programme, programmes.c.revision)).all())
@@ -68,7 +68,7 @@ def status_row(status: MilestoneStatus, revision: int) -> StatusRow:
 
 
 def describe_cycle(dependency: DependencyKey) -> str:
-    """Return what people are told of a dependency that was set aside."""
+    """Return the sentence that reports a dependency that was set aside."""
     return (
         f"{dependency.programme}/{dependency.project}/{dependency.milestone} does not wait for "
         f"{dependency.programme}/{dependency.after_project}/{dependency.after_milestone}: that would close a cycle, "
@@ -78,5 +78,4 @@ def describe_cycle(dependency: DependencyKey) -> str:
 
 def status_to_json(rows: Sequence[StatusRow]) -> bytes:
     """Return the rows as a JSON list, one object a line."""
-    lines = b",\n ".join(map(msgspec.json.encode, rows))
-    return b"[" + lines + b"]\n"
+    return b"[" + b",\n ".join(map(msgspec.json.encode, rows)) + b"]\n"

@@ -368,13 +368,13 @@ def test_an_event_that_the_ledger_lost_is_still_named(north: EventDatabase, sqli
 def test_what_is_not_there_or_is_no_name_is_one_line_that_says_what_to_do(north: EventDatabase) -> None:
     north.record_and_recalculate([*PLANS, project_registration("known", "pier")], TODAY)
     expected = {
-        "quay/x": "not the name of a milestone: 'quay/x'; say PROGRAMME/PROJECT/MILESTONE, as in "
+        "quay/x": "not the name of a milestone: 'quay/x'; use PROGRAMME/PROJECT/MILESTONE, as in "
         "north/quay/permit-approved: `milepost status` shows those there are",
         "west/quay/x": "no programme 'west': `milepost status` without a name shows those there are",
         "north/sea/x": "no project 'sea' in programme 'north': `milepost status north` shows those there are",
         "north/pier/x": "no milestone 'x' in project 'pier' of programme 'north': "
         "`milepost status north --project pier` shows those there are",
-        "north/quay/\x1b": "not the name of a milestone: 'north/quay/\\x1b'; say PROGRAMME/PROJECT/MILESTONE, as in "
+        "north/quay/\x1b": "not the name of a milestone: 'north/quay/\\x1b'; use PROGRAMME/PROJECT/MILESTONE, as in "
         "north/quay/permit-approved: `milepost status` shows those there are",
     }
     for name, told_of in expected.items():

@@ -230,7 +230,7 @@ def test_a_dependency_that_closes_a_cycle_is_told_of_whoever_is_at_either_end(en
 def test_a_milestones_name_has_three_parts() -> None:
     assert parse_milestone_name("north/quay/permit-approved") == ("north", "quay", "permit-approved")
     for text in ("", "north", "north/quay", "north/quay/x/y", "North/quay/x", "north//x", "north/quay/x\n", "n/q/-"):
-        with pytest.raises(QueryError, match="say PROGRAMME/PROJECT/MILESTONE") as raised:
+        with pytest.raises(QueryError, match="use PROGRAMME/PROJECT/MILESTONE") as raised:
             parse_milestone_name(text)
         assert "\n" not in str(raised.value)
 
