@@ -6,22 +6,8 @@ from grafana_foundation_sdk.builders import stat
 from grafana_foundation_sdk.builders.dashboard import Dashboard
 from grafana_foundation_sdk.models.common import BigValueTextMode
 
-from deploy.grafana.panels import (
-    DAY_UNIT,
-    DAYS_UNIT,
-    SLIP_THRESHOLDS,
-    PanelColumn,
-    PanelQuery,
-    Sections,
-    build_dashboard,
-    query_variable,
-    slip_bars_panel,
-    stat_panel,
-    state_counts_panel,
-    state_timeline_panel,
-    table_panel,
-    trend_panel,
-)
+from deploy.grafana import panels
+from deploy.grafana.panels import PanelColumn, PanelQuery
 
 _PROGRAMME_MATCHER: Final = 'programme="$programme"'
 _GATE_MATCHER: Final = f'{_PROGRAMME_MATCHER},project="$project",milestone="$milestone"'
@@ -53,16 +39,16 @@ def _milestone_series(series: str, matcher: str = _GATE_MATCHER) -> str:
 
 def _date_panel(title: str, description: str, date_kind: str) -> stat.Panel:
     ask = PanelQuery(f"1000 * {_milestone_series(f'{date_kind}_timestamp_seconds:max')}")
-    return stat_panel(title, description, [ask], width=3, unit=DAY_UNIT, no_value="none")
+    return panels.stat_panel(title, description, [ask], width=3, unit=panels.DAY_UNIT, no_value="none")
 
 
 def _held_up_series(series: str, matcher: str = _PROGRAMME_MATCHER) -> str:
     return f"{_milestone_series(series, matcher)} {_ON_SAME_MILESTONE} {_HELD_UP_BY_GATE}"
 
 
-_SECTIONS: Final[Sections] = {
+_SECTIONS: Final[panels.Sections] = {
     "$project/$milestone: how it stands": [
-        state_counts_panel(
+        panels.state_counts_panel(
             "State",
             "The first that applies today.",
             PanelQuery(_milestone_series("state:current"), "{{state}}"),
@@ -72,41 +58,41 @@ _SECTIONS: Final[Sections] = {
         _date_panel("Planned", "The newest plan.", "planned"),
         _date_panel("Estimated", "The newest estimate.", "estimated"),
         _date_panel("Forecast", "When it is expected, or was achieved.", "forecast"),
-        stat_panel(
+        panels.stat_panel(
             "Slip",
             "Forecast less baseline.",
             f"{_milestone_series('slip_seconds:max')} / 86400",
             width=3,
-            unit=DAYS_UNIT,
-            thresholds=SLIP_THRESHOLDS,
+            unit=panels.DAYS_UNIT,
+            thresholds=panels.SLIP_THRESHOLDS,
             no_value="none",
         ),
-        stat_panel(
+        panels.stat_panel(
             "Float",
             "By how many days it may still move before a planned date is missed; negative: it has.",
             f"{_milestone_series('float_seconds:min')} / 86400",
             width=3,
-            unit=DAYS_UNIT,
-            thresholds=((None, "red"), (0.0, "yellow"), (14.0, "green")),
+            unit=panels.DAYS_UNIT,
+            thresholds=panels.FLOAT_THRESHOLDS,
             no_value="none",
         ),
         _date_panel("Last heard of", "The newest claim about it.", "last_event"),
     ],
     "Whom it holds up": [
-        stat_panel(
+        panels.stat_panel(
             "Waiting",
             "Open milestones that wait for it, directly or through others.",
             [PanelQuery(_milestone_series("dependents:max"))],
             width=4,
         ),
-        stat_panel(
+        panels.stat_panel(
             "Held up",
             "Milestones whose date comes from it.",
             f"count({_HELD_UP_BY_GATE})",
             width=4,
             thresholds=((None, "green"), (1.0, "orange")),
         ),
-        table_panel(
+        panels.table_panel(
             "Its own date is set by",
             "The milestone that sets its forecast, when one does.",
             [PanelColumn("set by", _milestone_series("driver:info"), labels=("driver_project", "driver_milestone"))],
@@ -115,7 +101,7 @@ _SECTIONS: Final[Sections] = {
             sort_column="driver_project",
             no_value="Nothing but what was said of it",
         ),
-        table_panel(
+        panels.table_panel(
             "Sited here",
             "Projects that are registered as sited in this one.",
             [
@@ -129,18 +115,18 @@ _SECTIONS: Final[Sections] = {
             sort_column="project",
             no_value="None",
         ),
-        table_panel(
+        panels.table_panel(
             "Who has a date from it",
             "Through however many others.",
             [
-                PanelColumn("Forecast", f"1000 * {_held_up_series('forecast_timestamp_seconds:max')}", DAY_UNIT),
+                PanelColumn("Forecast", f"1000 * {_held_up_series('forecast_timestamp_seconds:max')}", panels.DAY_UNIT),
                 PanelColumn("state", _held_up_series("state:current"), labels=("state",)),
-                PanelColumn("Baseline", f"1000 * {_held_up_series('baseline_timestamp_seconds:max')}", DAY_UNIT),
+                PanelColumn("Baseline", f"1000 * {_held_up_series('baseline_timestamp_seconds:max')}", panels.DAY_UNIT),
                 PanelColumn(
                     "Slip",
                     f"{_milestone_series('slip_seconds:max', _PROGRAMME_MATCHER)} / 86400 {_ON_SAME_MILESTONE}"
                     f" {_HELD_UP_BY_GATE}",
-                    DAYS_UNIT,
+                    panels.DAYS_UNIT,
                 ),
             ],
             width=14,
@@ -148,7 +134,7 @@ _SECTIONS: Final[Sections] = {
             sort_column="Forecast",
             no_value="Nobody",
         ),
-        slip_bars_panel(
+        panels.slip_bars_panel(
             "Slip of those",
             "The twenty latest.",
             PanelQuery(f"sort_desc(topk(20, {_HELD_UP_SLIPS}) / 86400)", "{{project}}/{{milestone}}"),
@@ -158,13 +144,13 @@ _SECTIONS: Final[Sections] = {
         ),
     ],
     "How it came here": [
-        trend_panel(
+        panels.trend_panel(
             "Milestone trend analysis: the gate, and the twenty latest of those",
             f"{_milestone_series('forecast_timestamp_seconds:max', _PROGRAMME_MATCHER)}"
             f" {_ON_SAME_MILESTONE} {_PLOTTED_GATE_AND_LATEST}",
             width=14,
         ),
-        state_timeline_panel(
+        panels.state_timeline_panel(
             "States", "Of the gate, and of the twenty latest of those.", _PLOTTED_GATE_AND_LATEST, width=10, height=11
         ),
     ],
@@ -173,14 +159,14 @@ _SECTIONS: Final[Sections] = {
 
 def dashboard() -> Dashboard:
     """Return the dashboard."""
-    return build_dashboard(
+    return panels.build_dashboard(
         "milepost-gate",
         "Milepost: gate",
         "One milestone: how it stands, whom it holds up, and how it came here.",
         [
-            query_variable("programme", "Programme", "milepost_programme_info"),
-            query_variable("project", "Project", _milestone_series("dependents:max", _PROGRAMME_MATCHER)),
-            query_variable(
+            panels.query_variable("programme", "Programme", "milepost_programme_info"),
+            panels.query_variable("project", "Project", _milestone_series("dependents:max", _PROGRAMME_MATCHER)),
+            panels.query_variable(
                 "milestone",
                 "Milestone",
                 _milestone_series("dependents:max", f'{_PROGRAMME_MATCHER},project="$project"'),

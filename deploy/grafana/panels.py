@@ -82,11 +82,7 @@ def query_variable(name: str, label: str, metric: str, *, include_all: bool = Fa
 
 
 def build_dashboard(
-    uid: str,
-    title: str,
-    description: str,
-    variables: Sequence[build.QueryVariable],
-    sections: Sections,
+    uid: str, title: str, description: str, variables: Sequence[build.QueryVariable], sections: Sections
 ) -> build.Dashboard:
     """Return a dashboard with its panels below the headings of their sections."""
     dashboard = (

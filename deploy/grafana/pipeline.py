@@ -4,17 +4,8 @@ from typing import Final
 
 from grafana_foundation_sdk.builders.dashboard import Dashboard
 
-from deploy.grafana.panels import (
-    RATE_UNIT,
-    PanelColumn,
-    PanelQuery,
-    Sections,
-    build_dashboard,
-    stat_panel,
-    table_panel,
-    time_series_panel,
-    value_mappings,
-)
+from deploy.grafana import panels
+from deploy.grafana.panels import PanelColumn, PanelQuery
 
 _UP_DOWN_MAPPING: Final = {"1": ("up", "green"), "0": ("down", "red")}
 _RED_ABOVE_ZERO: Final = ((None, "green"), (1.0, "red"))
@@ -27,25 +18,25 @@ def _quantile_queries(histogram: str) -> list[PanelQuery]:
     ]
 
 
-_SECTIONS: Final[Sections] = {
+_SECTIONS: Final[panels.Sections] = {
     "Now": [
-        stat_panel(
+        panels.stat_panel(
             "Workers",
             "Scraped at this moment, by version.",
             [PanelQuery("count by (version) (milepost_build_info)", "{{version}}")],
             width=3,
             thresholds=((None, "red"), (1.0, "green")),
         ),
-        stat_panel(
+        panels.stat_panel(
             "Kafka and database",
             "Whether every worker has an answer from them.",
             [PanelQuery("min(milepost_kafka_up)", "Kafka"), PanelQuery("min(milepost_database_up)", "database")],
             width=5,
-            mappings=value_mappings(_UP_DOWN_MAPPING),
+            mappings=panels.value_mappings(_UP_DOWN_MAPPING),
             thresholds=((None, "red"), (1.0, "green")),
             no_value="nobody to ask",
         ),
-        stat_panel(
+        panels.stat_panel(
             "Unread for",
             "How long the oldest unread record has waited.",
             "milepost:milepost_lag_seconds:max",
@@ -54,8 +45,8 @@ _SECTIONS: Final[Sections] = {
             thresholds=((None, "green"), (10.0, "yellow"), (60.0, "red")),
             no_value="nobody to ask",
         ),
-        stat_panel("Unread", "Records.", "milepost:milepost_lag_records:sum", width=2, unit="short"),
-        stat_panel(
+        panels.stat_panel("Unread", "Records.", "milepost:milepost_lag_records:sum", width=2, unit="short"),
+        panels.stat_panel(
             "Drawn before",
             "How long ago a worker last had all that it recorded drawn and shown.",
             "time() - min(milepost_forecasts_current_timestamp_seconds)",
@@ -64,21 +55,21 @@ _SECTIONS: Final[Sections] = {
             thresholds=((None, "green"), (60.0, "yellow"), (180.0, "red")),
             no_value="nobody to ask",
         ),
-        stat_panel(
+        panels.stat_panel(
             "Rejected, 1 h",
             "Events that became dead letters.",
             "sum(reason:milepost_rejected:increase1h)",
             width=3,
             thresholds=((None, "green"), (1.0, "yellow")),
         ),
-        stat_panel(
+        panels.stat_panel(
             "Missed, 1 d",
             "Records that were deleted from the topic before they were read.",
             "sum(partition:milepost_missed_records:increase1d)",
             width=3,
             thresholds=_RED_ABOVE_ZERO,
         ),
-        stat_panel(
+        panels.stat_panel(
             "Left out",
             "Milestones that the cap on series leaves out.",
             "sum(milepost_series_dropped)",
@@ -87,22 +78,22 @@ _SECTIONS: Final[Sections] = {
         ),
     ],
     "What comes in": [
-        time_series_panel(
+        panels.time_series_panel(
             "Events by outcome",
             "Accepted, known already, rejected.",
             [PanelQuery("sum by (outcome) (rate(milepost_events_total[$__rate_interval]))", "{{outcome}}")],
             width=8,
-            unit=RATE_UNIT,
+            unit=panels.RATE_UNIT,
         ),
-        time_series_panel(
+        panels.time_series_panel(
             "Events by type",
             "Unknown: what could not be read.",
             [PanelQuery("sum by (type) (rate(milepost_events_total[$__rate_interval])) > 0", "{{type}}")],
             width=8,
-            unit=RATE_UNIT,
+            unit=panels.RATE_UNIT,
             no_value="Nothing comes in",
         ),
-        time_series_panel(
+        panels.time_series_panel(
             "Rejected by reason",
             "milepost dead-letters list shows them.",
             [PanelQuery("sum by (reason) (increase(milepost_rejected_total[$__rate_interval]))", "{{reason}}")],
@@ -110,7 +101,7 @@ _SECTIONS: Final[Sections] = {
         ),
     ],
     "How soon it shows": [
-        time_series_panel(
+        panels.time_series_panel(
             "Kafka to database",
             "From the broker's append to the commit.",
             _quantile_queries("milepost_event_delay_seconds"),
@@ -118,7 +109,7 @@ _SECTIONS: Final[Sections] = {
             unit="s",
             no_value="Nothing comes in",
         ),
-        time_series_panel(
+        panels.time_series_panel(
             "Kafka to /metrics/milestones",
             "From the broker's append to where Prometheus may see it.",
             _quantile_queries("milepost_forecast_delay_seconds"),
@@ -126,7 +117,7 @@ _SECTIONS: Final[Sections] = {
             unit="s",
             no_value="Nothing comes in",
         ),
-        stat_panel(
+        panels.stat_panel(
             "Visible within 30 s",
             "The share of the last hour's events.",
             "milepost:milepost_forecast_delay_seconds:within30s_1h",
@@ -137,30 +128,30 @@ _SECTIONS: Final[Sections] = {
         ),
     ],
     "How far behind": [
-        time_series_panel(
+        panels.time_series_panel(
             "Waiting by partition",
             "How long the oldest unread record has waited.",
             [PanelQuery("partition:milepost_lag_seconds:min", "{{topic}} {{partition}}")],
             width=8,
             unit="s",
         ),
-        time_series_panel(
+        panels.time_series_panel(
             "Unread by partition",
             "End of the log less the position in the database.",
             [PanelQuery("partition:milepost_lag_records:max", "{{topic}} {{partition}}")],
             width=8,
             unit="short",
         ),
-        time_series_panel(
+        panels.time_series_panel(
             "Read by partition",
             "Records a second, by the positions in the database.",
             [PanelQuery("deriv(partition:milepost_position:max[$__rate_interval])", "{{topic}} {{partition}}")],
             width=8,
-            unit=RATE_UNIT,
+            unit=panels.RATE_UNIT,
         ),
     ],
     "How hard it works": [
-        time_series_panel(
+        panels.time_series_panel(
             "A batch takes",
             "To decode and commit.",
             _quantile_queries("milepost_batch_seconds"),
@@ -168,7 +159,7 @@ _SECTIONS: Final[Sections] = {
             unit="s",
             no_value="Nothing comes in",
         ),
-        time_series_panel(
+        panels.time_series_panel(
             "Records in a batch",
             "Larger under load: that is what keeps up.",
             _quantile_queries("milepost_batch_events"),
@@ -176,7 +167,7 @@ _SECTIONS: Final[Sections] = {
             unit="short",
             no_value="Nothing comes in",
         ),
-        time_series_panel(
+        panels.time_series_panel(
             "A drawing takes",
             "To draw and render the programmes of a batch.",
             _quantile_queries("milepost_forecast_seconds"),
@@ -184,7 +175,7 @@ _SECTIONS: Final[Sections] = {
             unit="s",
             no_value="Nothing is drawn",
         ),
-        time_series_panel(
+        panels.time_series_panel(
             "A scrape takes",
             "Of each page of each worker.",
             [PanelQuery("scrape_duration_seconds and on (instance) milepost_build_info", "{{instance}} {{job}}")],
@@ -193,7 +184,7 @@ _SECTIONS: Final[Sections] = {
         ),
     ],
     "Who works": [
-        time_series_panel(
+        panels.time_series_panel(
             "Up for",
             "Since each worker started.",
             [PanelQuery("time() - milepost_started_timestamp_seconds", "{{instance}}")],
@@ -201,7 +192,7 @@ _SECTIONS: Final[Sections] = {
             unit="s",
             height=6,
         ),
-        time_series_panel(
+        panels.time_series_panel(
             "Partitions given anew",
             "How often the group gave each worker its partitions; every time, all of them wait.",
             [PanelQuery("increase(milepost_assignments_total[$__rate_interval])", "{{instance}}")],
@@ -210,7 +201,7 @@ _SECTIONS: Final[Sections] = {
         ),
     ],
     "What fires": [
-        table_panel(
+        panels.table_panel(
             "Alerts",
             "For operators, firing now.",
             [PanelColumn("severity", 'ALERTS{audience="operators",alertstate="firing"}', labels=("severity",))],
@@ -222,7 +213,7 @@ _SECTIONS: Final[Sections] = {
         )
     ],
     "Who speaks": [
-        table_panel(
+        panels.table_panel(
             "Sources",
             "When the broker took the newest event of each, and the share of the last hour that was rejected.",
             [
@@ -235,7 +226,7 @@ _SECTIONS: Final[Sections] = {
             sort_column="Last heard",
             no_value="None was heard",
         ),
-        time_series_panel(
+        panels.time_series_panel(
             "Let pass",
             "What a tolerant reader tolerates.",
             [PanelQuery("sum by (oddity) (increase(milepost_tolerated_total[$__rate_interval]))", "{{oddity}}")],
@@ -247,7 +238,7 @@ _SECTIONS: Final[Sections] = {
 
 def dashboard() -> Dashboard:
     """Return the dashboard."""
-    return build_dashboard(
+    return panels.build_dashboard(
         "milepost-pipeline",
         "Milepost: pipeline",
         "Whether what is said is read, how soon it shows, and what is rejected.",

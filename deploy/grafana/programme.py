@@ -4,23 +4,8 @@ from typing import Final
 
 from grafana_foundation_sdk.builders.dashboard import Dashboard
 
-from deploy.grafana.panels import (
-    DAY_UNIT,
-    DAYS_UNIT,
-    SLIP_THRESHOLDS,
-    PanelColumn,
-    PanelQuery,
-    Sections,
-    build_dashboard,
-    query_variable,
-    slip_bars_panel,
-    stat_panel,
-    state_counts_panel,
-    state_timeline_panel,
-    table_panel,
-    time_series_panel,
-    trend_panel,
-)
+from deploy.grafana import panels
+from deploy.grafana.panels import PanelColumn, PanelQuery
 
 _PROGRAMME_MATCHER: Final = 'programme="$programme"'
 _PROJECTS_MATCHER: Final = f'{_PROGRAMME_MATCHER},project=~"$project"'
@@ -53,39 +38,61 @@ _PLOTTED_GATES_AND_LATEST: Final = (
 )
 
 
-_SECTIONS: Final[Sections] = {
+#: The columns of tables of milestones
+_COLUMNS: Final = (
+    PanelColumn("Waiting", _DEPENDENTS),
+    PanelColumn("state", _STATE, labels=("state",)),
+    PanelColumn("Baseline", f"1000 * {_BASELINE}", panels.DAY_UNIT),
+    PanelColumn("Forecast", f"1000 * {_FORECAST}", panels.DAY_UNIT),
+    PanelColumn("Slip", f"{_SLIP} / 86400", panels.DAYS_UNIT),
+    PanelColumn("Float", f"{_FLOAT} / 86400", panels.DAYS_UNIT),
+    PanelColumn("Held up", f"({_HELD_UP} or 0 * {_DEPENDENTS})"),
+    PanelColumn("set by", _DRIVER, labels=("driver_project", "driver_milestone")),
+    PanelColumn("Last event", f"1000 * {_LAST_EVENT}", panels.DAY_UNIT),
+)
+
+
+def _columns(milestones: str, *titles: str) -> list[PanelColumn]:
+    """Return columns with these titles, of the milestones that an expression selects."""
+    columns = {column.title: column for column in _COLUMNS}
+    return [
+        columns[title]._replace(expr=f"{columns[title].expr} {_ON_SAME_MILESTONE} ({milestones})") for title in titles
+    ]
+
+
+_SECTIONS: Final[panels.Sections] = {
     "How it stands": [
-        state_counts_panel(
+        panels.state_counts_panel(
             "Milestones by state",
             "Every milestone of the programme, by the first state that applies.",
             PanelQuery(f"programme:milepost_milestones:count{{{_PROGRAMME_MATCHER}}}", "{{state}}"),
             width=12,
         ),
-        stat_panel(
+        panels.stat_panel(
             "Worst slip",
             "Of what is open: forecast less baseline, the first plan.",
             f"programme:milepost_milestone_slip_seconds:max{{{_PROGRAMME_MATCHER}}} / 86400",
             width=3,
-            unit=DAYS_UNIT,
-            thresholds=SLIP_THRESHOLDS,
+            unit=panels.DAYS_UNIT,
+            thresholds=panels.SLIP_THRESHOLDS,
         ),
-        stat_panel(
+        panels.stat_panel(
             "Least float",
             "By how many days something may still move before a planned date is missed; negative: it has.",
             f"programme:milepost_milestone_float_seconds:min{{{_PROGRAMME_MATCHER}}} / 86400",
             width=3,
-            unit=DAYS_UNIT,
-            thresholds=((None, "red"), (0.0, "yellow"), (14.0, "green")),
+            unit=panels.DAYS_UNIT,
+            thresholds=panels.FLOAT_THRESHOLDS,
             no_value="none",
         ),
-        stat_panel(
+        panels.stat_panel(
             "Held up",
             "Milestones that have their forecast from another.",
             f"programme:milepost_milestones_held_up:count{{{_PROGRAMME_MATCHER}}}",
             width=3,
             thresholds=((None, "green"), (1.0, "orange")),
         ),
-        stat_panel(
+        panels.stat_panel(
             "Achieved",
             "Of what was not cancelled.",
             f"programme:milepost_milestones_achieved:ratio{{{_PROGRAMME_MATCHER}}}",
@@ -94,24 +101,18 @@ _SECTIONS: Final[Sections] = {
         ),
     ],
     "Gates, and who waits": [
-        table_panel(
+        panels.table_panel(
             "Gates",
             "Open milestones that others wait for, fifty at most. Held up: how many have their date from it,"
             " through however many others.",
-            [
-                PanelColumn("Waiting", f"{_DEPENDENTS} {_ON_SAME_MILESTONE} ({_TOP_GATES})"),
-                PanelColumn("state", f"{_STATE} {_ON_SAME_MILESTONE} ({_TOP_GATES})", labels=("state",)),
-                PanelColumn("Forecast", f"1000 * {_FORECAST} {_ON_SAME_MILESTONE} ({_TOP_GATES})", DAY_UNIT),
-                PanelColumn("Slip", f"{_SLIP} / 86400 {_ON_SAME_MILESTONE} ({_TOP_GATES})", DAYS_UNIT),
-                PanelColumn("Held up", f"({_HELD_UP} or 0 * {_DEPENDENTS}) {_ON_SAME_MILESTONE} ({_TOP_GATES})"),
-            ],
+            _columns(_TOP_GATES, "Waiting", "state", "Forecast", "Slip", "Held up"),
             width=15,
             height=10,
             sort_column="Held up",
             descending=True,
             no_value="Nothing open is waited for",
         ),
-        slip_bars_panel(
+        panels.slip_bars_panel(
             "Slip by project",
             "The worst slip of what is open in each project, the fifteen latest.",
             PanelQuery(
@@ -124,7 +125,7 @@ _SECTIONS: Final[Sections] = {
         ),
     ],
     "Milestone trend analysis": [
-        trend_panel(
+        panels.trend_panel(
             "Forecast against report date: the twelve gates that hold up the most, and the twelve latest",
             f"{_FORECAST} {_ON_SAME_MILESTONE} {_PLOTTED_GATES_AND_LATEST}",
             width=24,
@@ -132,36 +133,21 @@ _SECTIONS: Final[Sections] = {
         )
     ],
     "What is late, and what comes next": [
-        table_panel(
+        panels.table_panel(
             "Late",
             "Open, and forecast after the baseline, the hundred latest; with the milestone that sets"
             " the date, if one does.",
-            [
-                PanelColumn("Slip", f"{_SLIP} / 86400 {_ON_SAME_MILESTONE} ({_LATEST_OPEN})", DAYS_UNIT),
-                PanelColumn("state", f"{_STATE} {_ON_SAME_MILESTONE} ({_LATEST_OPEN})", labels=("state",)),
-                PanelColumn("Baseline", f"1000 * {_BASELINE} {_ON_SAME_MILESTONE} ({_LATEST_OPEN})", DAY_UNIT),
-                PanelColumn("Forecast", f"1000 * {_FORECAST} {_ON_SAME_MILESTONE} ({_LATEST_OPEN})", DAY_UNIT),
-                PanelColumn(
-                    "set by",
-                    f"{_DRIVER} {_ON_SAME_MILESTONE} ({_LATEST_OPEN})",
-                    labels=("driver_project", "driver_milestone"),
-                ),
-            ],
+            _columns(_LATEST_OPEN, "Slip", "state", "Baseline", "Forecast", "set by"),
             width=14,
             height=12,
             sort_column="Slip",
             descending=True,
             no_value="Nothing is late",
         ),
-        table_panel(
+        panels.table_panel(
             "The next 30 days",
             "Open, and forecast for one of them; what is overdue is forecast for today.",
-            [
-                PanelColumn("Forecast", f"1000 * {_FORECAST} {_ON_SAME_MILESTONE} ({_DUE_SOON})", DAY_UNIT),
-                PanelColumn("state", f"{_STATE} {_ON_SAME_MILESTONE} ({_DUE_SOON})", labels=("state",)),
-                PanelColumn("Float", f"{_FLOAT} / 86400 {_ON_SAME_MILESTONE} ({_DUE_SOON})", DAYS_UNIT),
-                PanelColumn("Last heard of", f"1000 * {_LAST_EVENT} {_ON_SAME_MILESTONE} ({_DUE_SOON})", DAY_UNIT),
-            ],
+            _columns(_DUE_SOON, "Forecast", "state", "Float", "Last event"),
             width=10,
             height=12,
             sort_column="Forecast",
@@ -169,10 +155,10 @@ _SECTIONS: Final[Sections] = {
         ),
     ],
     "How it came here": [
-        state_timeline_panel(
+        panels.state_timeline_panel(
             "States of the gates", "Of those that hold up the most.", f"topk(12, {_RANKED_GATES})", width=12, height=9
         ),
-        time_series_panel(
+        panels.time_series_panel(
             "Milestones by state",
             "How many there were.",
             [PanelQuery(f"programme:milepost_milestones:count{{{_PROGRAMME_MATCHER}}}", "{{state}}")],
@@ -181,7 +167,7 @@ _SECTIONS: Final[Sections] = {
         ),
     ],
     "What fires": [
-        table_panel(
+        panels.table_panel(
             "Alerts",
             "Of this programme, firing now. A gate and who waits for it are one page all the same: Alertmanager"
             " sends the gate's.",
@@ -194,7 +180,7 @@ _SECTIONS: Final[Sections] = {
         )
     ],
     "What was announced": [
-        stat_panel(
+        panels.stat_panel(
             "Investment",
             "Announced for the whole, by currency.",
             [PanelQuery(f"max by (currency) (milepost_programme_investment{{{_PROGRAMME_MATCHER}}})", "{{currency}}")],
@@ -202,7 +188,7 @@ _SECTIONS: Final[Sections] = {
             unit="short",
             no_value="nothing announced",
         ),
-        stat_panel(
+        panels.stat_panel(
             "Amounts reported",
             "The newest claims' amounts of all milestones together, by currency.",
             [
@@ -216,7 +202,7 @@ _SECTIONS: Final[Sections] = {
             unit="short",
             no_value="none reported",
         ),
-        stat_panel(
+        panels.stat_panel(
             "Jobs",
             "Announced for the whole.",
             f"max(milepost_programme_jobs{{{_PROGRAMME_MATCHER}}})",
@@ -224,7 +210,7 @@ _SECTIONS: Final[Sections] = {
             unit="short",
             no_value="none announced",
         ),
-        stat_panel(
+        panels.stat_panel(
             "Projects",
             "Registered, or named by an event, by kind.",
             [
@@ -235,7 +221,7 @@ _SECTIONS: Final[Sections] = {
             ],
             width=5,
         ),
-        stat_panel(
+        panels.stat_panel(
             "Dependencies set aside",
             "Left out because they would close a cycle; milepost status names them.",
             f"max(milepost_programme_dependencies_set_aside{{{_PROGRAMME_MATCHER}}})",
@@ -248,13 +234,15 @@ _SECTIONS: Final[Sections] = {
 
 def dashboard() -> Dashboard:
     """Return the dashboard."""
-    return build_dashboard(
+    return panels.build_dashboard(
         "milepost-programme",
         "Milepost: programme",
         "How a programme stands, what slips, who waits for whom, and what comes next.",
         [
-            query_variable("programme", "Programme", "milepost_programme_info"),
-            query_variable("project", "Project", f"milepost_project_info{{{_PROGRAMME_MATCHER}}}", include_all=True),
+            panels.query_variable("programme", "Programme", "milepost_programme_info"),
+            panels.query_variable(
+                "project", "Project", f"milepost_project_info{{{_PROGRAMME_MATCHER}}}", include_all=True
+            ),
         ],
         _SECTIONS,
     )
