@@ -12,17 +12,18 @@ from grafana_foundation_sdk.models import dashboard as model
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
 AnyPanel = stat.Panel | table.Panel | timeseries.Panel | bargauge.Panel | statetimeline.Panel
-#: Panels by the heading above them
 Sections = Mapping[str, Sequence[AnyPanel]]
 Steps = Iterable[tuple[float | None, str]]
 
 #: The Prometheus that is chosen above the dashboard.
 DATA_SOURCE: Final = looks.DataSourceRef(type_val="prometheus", uid="${datasource}")
+ON_SAME_MILESTONE: Final = "and on (programme, project, milestone)"
+#: What a panel shows is chosen as things stand at the end of the time range: a line is drawn whole, or not at all.
+AT_RANGE_END: Final = "@ end()"
 #: A day, as Grafana writes it from milliseconds.
 DAY_UNIT: Final = "time:YYYY-MM-DD"
 #: Plain numbers of days; Grafana's own unit of days would turn 42 into six weeks.
 DAYS_UNIT: Final = "suffix: d"
-#: A rate of anything
 RATE_UNIT: Final = "suffix:/s"
 #: The states in the order in which they ask for attention, and the colour of each.
 STATE_COLOURS: Final = {
@@ -61,6 +62,34 @@ class PanelColumn(NamedTuple):
     unit: str = "none"
     #: Labels that become columns in place of the value
     labels: tuple[str, ...] = ()
+
+
+def milestone_series(name: str, matcher: str) -> str:
+    """Return a recorded series of milestones."""
+    return f"milestone:milepost_milestone_{name}{{{matcher}}}"
+
+
+def milestone_columns(matcher: str, milestones: str, *titles: str) -> list[PanelColumn]:
+    """Return columns with these titles, of the milestones that an expression selects."""
+
+    def series(name: str) -> str:
+        return milestone_series(name, matcher)
+
+    columns = (
+        PanelColumn("Waiting", series("dependents:max")),
+        PanelColumn("state", series("state:current"), labels=("state",)),
+        PanelColumn("Baseline", f"1000 * {series('baseline_timestamp_seconds:max')}", DAY_UNIT),
+        PanelColumn("Forecast", f"1000 * {series('forecast_timestamp_seconds:max')}", DAY_UNIT),
+        PanelColumn("Slip", f"{series('slip_seconds:max')} / 86400", DAYS_UNIT),
+        PanelColumn("Float", f"{series('float_seconds:min')} / 86400", DAYS_UNIT),
+        PanelColumn("Held up", f"({series('held_up:count')} or 0 * {series('dependents:max')})"),
+        PanelColumn("set by", series("driver:info"), labels=("driver_project", "driver_milestone")),
+        PanelColumn("Last event", f"1000 * {series('last_event_timestamp_seconds:max')}", DAY_UNIT),
+    )
+    by_title = {
+        column.title: column._replace(expr=f"{column.expr} {ON_SAME_MILESTONE} ({milestones})") for column in columns
+    }
+    return [by_title[title] for title in titles]
 
 
 def query_variable(name: str, label: str, metric: str, *, include_all: bool = False) -> build.QueryVariable:
@@ -157,7 +186,7 @@ def stat_panel(  # noqa: PLR0913 - a panel with all its parts
     description: str,
     queries: str | Sequence[PanelQuery],
     *,
-    width: int,
+    width: int = 3,
     unit: str = "none",
     thresholds: Steps = ((None, "blue"),),
     mappings: list[model.ValueMapping] | None = None,
@@ -190,7 +219,7 @@ def time_series_panel(  # noqa: PLR0913 - a panel with all its parts
     description: str,
     queries: str | Sequence[PanelQuery],
     *,
-    width: int,
+    width: int = 8,
     unit: str = "none",
     height: int = 8,
     no_value: str = "No data",
