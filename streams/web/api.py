@@ -92,15 +92,11 @@ class Api:
         build: Callable[[web.Request, ProgrammeView], Awaitable[Struct]],
         *query_parameters: QueryParameter,
     ) -> Operation:
-        async def serve(request: web.Request) -> web.Response:
-            view = await self._read_model.get_programme(request.match_info["programme"])
+        async def render(request: web.Request, view: ProgrammeView) -> bytes:
+            return msgspec.json.encode(await build(request, view))
 
-            async def render() -> bytes:
-                return msgspec.json.encode(await build(request, view))
-
-            return await self._response_cache.respond(request, JSON, view.etag, render)
-
-        return Operation(f"/api/programmes/{{programme}}{path}", build, serve, query_parameters)
+        handler = self._response_cache.programme_handler(JSON, render)
+        return Operation(f"/api/programmes/{{programme}}{path}", build, handler, query_parameters)
 
     async def _serve_programmes(self, request: web.Request) -> web.Response:
         version = await self._read_model.get_version()

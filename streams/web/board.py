@@ -37,10 +37,10 @@ def create_board(settings: Settings, today: Callable[[], date], read_newest: Rea
 
     def add_board(application: web.Application, worker: WorkerProbes) -> None:
         read_model, pipeline = ReadModel(make_engine(settings.database), today), PipelineMonitor(worker, read_newest)
-        response_cache = ResponseCache(read_model.run_in_executor)
+        response_cache = ResponseCache(read_model)
         worker_paths = {resource.canonical for resource in application.router.resources()}
         static = application.router.add_static("/static", STATIC_DIR, append_version=True)
-        static_urls = {path.name: str(static.url_for(filename=path.name)) for path in STATIC_DIR.iterdir()}
+        static_urls = {path.name: str(static.url_for(filename=path.name)) for path in sorted(STATIC_DIR.iterdir())}
 
         pages = HtmlPages(read_model, response_cache, pipeline, static_urls)
         api = Api(read_model, response_cache, pipeline)

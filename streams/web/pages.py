@@ -57,7 +57,7 @@ class HtmlPages:
         self._read_model, self._response_cache, self._pipeline = read_model, response_cache, pipeline
         self._templates = create_environment(static_urls)
         # A page of another release, with other static files, must have another entity tag.
-        self._release = blake2b("".join(static_urls.values()).encode(), digest_size=6).hexdigest()
+        self._release = "-" + blake2b("".join(static_urls.values()).encode(), digest_size=6).hexdigest()
 
     def routes(self) -> list[web.RouteDef]:
         """Return the routes of the pages."""
@@ -76,16 +76,12 @@ class HtmlPages:
     ) -> web.RouteDef:
         """Return the route of a programme's page: its template has the name of the function that reads its values."""
 
-        async def serve(request: web.Request) -> web.Response:
-            view = await self._read_model.get_programme(request.match_info["programme"])
+        async def render(request: web.Request, view: ProgrammeView) -> bytes:
+            values = {"view": view, "programme": view.programme} | await read(request, view)
+            return await self._read_model.run_in_executor(self._render, f"{read.__name__}.html", **values)
 
-            async def render() -> bytes:
-                values = {"view": view, "programme": view.programme} | await read(request, view)
-                return await self._read_model.run_in_executor(self._render, f"{read.__name__}.html", **values)
-
-            return await self._response_cache.respond(request, HTML, f"{view.etag}-{self._release}", render)
-
-        return web.get(f"/programmes/{{programme}}{path}", serve)
+        handler = self._response_cache.programme_handler(HTML, render, self._release)
+        return web.get(f"/programmes/{{programme}}{path}", handler)
 
     def _render(self, template: str, **values: Any) -> bytes:  # noqa: ANN401 - whatever the template shows
         return self._templates.get_template(template).render(values).encode()
@@ -114,7 +110,7 @@ class HtmlPages:
                 pager=Pager.for_list(request.path, offset, PROGRAMMES_PER_PAGE, overview.total),
             )
 
-        return await self._response_cache.respond(request, HTML, f"all-{version}-{self._release}", render)
+        return await self._response_cache.respond(request, HTML, f"all-{version}{self._release}", render)
 
     async def timeline(self, request: web.Request, view: ProgrammeView) -> dict[str, Any]:
         """Show the milestones of a programme over time."""

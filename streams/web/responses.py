@@ -14,7 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from models.database.engine import DatabaseError
 from models.text import one_line
-from streams.web.read_model import NotFoundError
+from streams.web.read_model import NotFoundError, ProgrammeView, ReadModel
 
 logger = logging.getLogger("milepost.board")
 
@@ -38,8 +38,6 @@ _MIN_GZIP_BYTES: Final = 1024
 _GZIP_LEVEL: Final = 4
 _MAX_CACHE_BYTES: Final = 16 * 1024 * 1024
 
-#: Calls a function off the event loop.
-RunInExecutor = Callable[[Callable[[], bytes]], Awaitable[bytes]]
 #: Returns an error response of a status with a message of one sentence.
 ErrorResponder = Callable[[web.Request, HTTPStatus, str], web.Response]
 
@@ -63,8 +61,8 @@ class _CachedBody(NamedTuple):
 class ResponseCache:
     """Rendered responses by URL, valid while their entity tag stays the same; the least recently used are evicted."""
 
-    def __init__(self, run_in_executor: RunInExecutor) -> None:
-        self._run_in_executor = run_in_executor
+    def __init__(self, read_model: ReadModel) -> None:
+        self._read_model = read_model
         self._bodies = LRUCache[str, _CachedBody](
             _MAX_CACHE_BYTES, getsizeof=lambda cached: len(cached.body) + len(cached.gzipped)
         )
@@ -81,7 +79,7 @@ class ResponseCache:
             cached = self._bodies.get(request.path_qs)
             if cached is None or cached.etag != etag:
                 body = await render()
-                cached = _CachedBody(etag, body, await self._run_in_executor(lambda: _gzip(body)))
+                cached = _CachedBody(etag, body, await self._read_model.run_in_executor(_gzip, body))
                 with suppress(ValueError):  # It is larger than the whole cache.
                     self._bodies[request.path_qs] = cached
             body, headers[hdrs.VARY] = cached.body, hdrs.ACCEPT_ENCODING
@@ -90,6 +88,17 @@ class ResponseCache:
             response = web.Response(body=body, content_type=content_type, charset="utf-8", headers=headers)
         response.etag = etag
         return response
+
+    def programme_handler(
+        self, content_type: str, render: Callable[[web.Request, ProgrammeView], Awaitable[bytes]], release: str = ""
+    ) -> Handler:
+        """Return a handler that responds with what is rendered from the programme in the path."""
+
+        async def handle(request: web.Request) -> web.Response:
+            view = await self._read_model.get_programme(request.match_info["programme"])
+            return await self.respond(request, content_type, f"{view.etag}{release}", lambda: render(request, view))
+
+        return handle
 
 
 def _gzip(body: bytes) -> bytes:
