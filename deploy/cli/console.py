@@ -18,9 +18,6 @@ from rich.text import Text
 from models.domain.schedule import State
 from models.text import printable
 
-#: Stands for an empty cell in a pipe, so that every line has as many words as there are columns.
-EMPTY_CELL: Final = "-"
-
 #: How Rich shows each state.
 STATE_STYLES: Final[Mapping[str, str]] = {
     State.CANCELLED: "dim strike",
@@ -34,7 +31,7 @@ STATE_STYLES: Final[Mapping[str, str]] = {
 
 
 class ConsoleColumn(NamedTuple):
-    """How one column is shown."""
+    """A column of a table."""
 
     name: str
     align_right: bool = False
@@ -95,7 +92,8 @@ def day_text(day: date | None) -> str:
 
 
 def _print_aligned(columns: Sequence[ConsoleColumn], rows: Sequence[Sequence[str]]) -> None:
-    lines = [[column.name for column in columns], *([cell or EMPTY_CELL for cell in row] for row in rows)]
+    # A dash for an empty cell, so that every line has as many words as there are columns.
+    lines = [[column.name for column in columns], *([cell or "-" for cell in row] for row in rows)]
     widths = [max(map(len, cells)) for cells in zip(*lines, strict=True)]
     for line in lines:
         padded = [
@@ -109,10 +107,8 @@ def _print_table(columns: Sequence[ConsoleColumn], rows: Sequence[Sequence[str]]
     # Columns that are empty in every row are left out.
     used = [index for index in range(len(columns)) if not rows or any(row[index] for row in rows)]
     table = Table(box=box.SIMPLE_HEAD, title=title or None, title_justify="left", pad_edge=False, padding=0)
-    for index in used:
-        table.add_column(
-            columns[index].name, justify="right" if columns[index].align_right else "left", overflow="fold"
-        )
+    for column in (columns[index] for index in used):
+        table.add_column(column.name, justify="right" if column.align_right else "left", overflow="fold")
     for row in rows:
         texts = [Text(row[index], columns[index].style_by_cell.get(row[index], "")) for index in used]
         table.add_row(*texts, style="" if any(row[1:]) else "bold")

@@ -8,7 +8,7 @@ import sys
 from base64 import b64encode
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Annotated, Any, Final, NamedTuple
+from typing import Annotated, Any, Final
 
 import typer
 from sqlalchemy import Engine
@@ -25,7 +25,7 @@ from consumers.dead_letters import (
 )
 from deploy.cli.console import ConsoleColumn, ConsoleLine, day_text, print_json_list, print_lines, print_rows, slip_text
 from deploy.cli.options import DatabaseOption, JsonOption, KafkaOption, utc_now
-from models.database.dry_run import BatchDryRun, DryRunChange, DryRunVerdict, dry_run_batch
+from models.database.dry_run import DryRunChange, DryRunVerdict, dry_run_batch
 from models.database.engine import open_engine
 from models.database.ledger import DecodedRecord
 from models.domain.cloudevents import decode
@@ -52,16 +52,6 @@ _VERDICT_TEXTS: Final[Mapping[DryRunVerdict, str]] = {
     DryRunVerdict.DUPLICATE: "known already",
     DryRunVerdict.REJECTED: "rejected again",
 }
-
-
-class _DryRunOutcome(NamedTuple):
-    """What would become of one dead letter."""
-
-    dead_letter: DeadLetter
-    verdict: DryRunVerdict
-    #: Only of one that is rejected again.
-    reason: str | None
-    detail: str
 
 
 @app.command("list")
@@ -199,8 +189,8 @@ def _bytes_to_text(value: bytes | None) -> str:
 
 def _dry_run(
     engine: Engine, settings: Settings, dead_letters: Sequence[DeadLetter], now: datetime
-) -> tuple[list[_DryRunOutcome], Sequence[DryRunChange]]:
-    """Return what replaying all these dead letters now would do, under the present settings.
+) -> tuple[list[dict[str, Any]], Sequence[DryRunChange]]:
+    """Return what replaying all these dead letters now would do to each and to the forecasts.
 
     Raises `DatabaseError`, and `ReplayError` for a dead letter that cannot be replayed.
     """
@@ -208,8 +198,16 @@ def _dry_run(
     now_ms = int(now.timestamp() * 1000)
     records = [_decode_dead_letter(settings, dead_letter, now_ms) for dead_letter in dead_letters]
     with query_transaction(engine) as connection:
-        batch = dry_run_batch(connection, records, now.date())
-    return [_to_outcome(d, record, batch) for d, record in zip(dead_letters, records, strict=True)], batch.changes
+        verdicts, changes = dry_run_batch(connection, records, now.date())
+    outcomes = []
+    for dead_letter, record in zip(dead_letters, records, strict=True):
+        verdict, rejection = verdicts[record.topic, record.partition, record.offset]
+        detail = rejection.detail if rejection else ""
+        if dead_letter.reason == RejectionReason.UNSTORABLE and verdict in _ACCEPTED_VERDICTS:
+            detail = "if the database takes it now, which only trying tells"
+        reason = rejection.reason.value if rejection else None
+        outcomes.append({**_to_dict(dead_letter), "verdict": verdict, "would_reason": reason, "would_detail": detail})
+    return outcomes, changes
 
 
 def _decode_dead_letter(settings: Settings, dead_letter: DeadLetter, now_ms: int) -> DecodedRecord:
@@ -220,34 +218,20 @@ def _decode_dead_letter(settings: Settings, dead_letter: DeadLetter, now_ms: int
     return DecodedRecord(dead_letter.topic, partition, offset, now_ms, dead_letter.headers, dead_letter.value, outcome)
 
 
-def _to_outcome(dead_letter: DeadLetter, record: DecodedRecord, batch: BatchDryRun) -> _DryRunOutcome:
-    verdict, rejection = batch.verdicts[record.topic, record.partition, record.offset]
-    detail = rejection.detail if rejection else ""
-    if dead_letter.reason == RejectionReason.UNSTORABLE and verdict in _ACCEPTED_VERDICTS:
-        detail = "if the database takes it now, which only trying tells"
-    return _DryRunOutcome(dead_letter, verdict, rejection.reason.value if rejection else None, detail)
-
-
-def _print_dry_run(outcomes: Sequence[_DryRunOutcome], changes: Sequence[DryRunChange], *, as_json: bool) -> None:
+def _print_dry_run(outcomes: Sequence[dict[str, Any]], changes: Sequence[DryRunChange], *, as_json: bool) -> None:
     if as_json:
-        letters = [
-            {**_to_dict(dead_letter), "verdict": verdict, "would_reason": reason, "would_detail": detail}
-            for dead_letter, verdict, reason, detail in outcomes
-        ]
         forecasts = [
             {**change.milestone._asdict(), "from": change.previous, "to": change.current, "days": change.days}
             for change in changes
         ]
-        sys.stdout.write(json.dumps({"letters": letters, "forecasts": forecasts}, default=str) + "\n")
+        sys.stdout.write(json.dumps({"letters": outcomes, "forecasts": forecasts}, default=str) + "\n")
         return
-    print_rows(
-        _DRY_RUN_COLUMNS,
-        [
-            (dead_letter.key, dead_letter.reason, _VERDICT_TEXTS[verdict], ": ".join(filter(None, (reason, detail))))
-            for dead_letter, verdict, reason, detail in outcomes
-        ],
-    )
-    accepted = sum(outcome.verdict in _ACCEPTED_VERDICTS for outcome in outcomes)
+    rows = []
+    for outcome in outcomes:
+        because = ": ".join(filter(None, (outcome["would_reason"], outcome["would_detail"])))
+        rows.append((outcome["key"], outcome["reason"], _VERDICT_TEXTS[outcome["verdict"]], because))
+    print_rows(_DRY_RUN_COLUMNS, rows)
+    accepted = sum(outcome["verdict"] in _ACCEPTED_VERDICTS for outcome in outcomes)
     summary = (
         f"{accepted} of {len(outcomes)} dead letters would be accepted,"
         f" {len(changes)} forecasts would move; nothing was sent"

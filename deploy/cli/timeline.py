@@ -1,8 +1,6 @@
-"""A programme over time, as wide as a terminal: a line for each milestone, under its project, over one axis of days.
+"""The timeline of a programme in a terminal: a line for each milestone under its project, over one axis of days.
 
-Drawing is pure: rows and a width to lines of Rich text. The axis holds the data date and every date within ten years
-of it; what lies further away stands beside the axis with an arrow, so that one milestone in 2100 does not press the
-rest together.
+Rendering is pure: rows and a width to lines of Rich text. Arrows beside the axis stand for dates beyond it.
 """
 
 from collections.abc import Iterator, Sequence
@@ -21,7 +19,7 @@ from models.views.status import StatusRow
 
 
 class Glyphs(NamedTuple):
-    """The characters a timeline is drawn with."""
+    """The characters of a timeline."""
 
     baseline: str
     forecast: str
@@ -43,9 +41,9 @@ UNICODE_GLYPHS: Final = Glyphs("◇", "◆", "●", "━", "─", "│", "┿", 
 #: For terminals that show nothing else.
 ASCII_GLYPHS: Final = Glyphs("o", "*", "#", "=", "-", "|", "+", "+", "<", ">", "-", "+", "~")
 
-#: How many days an axis has, at least: on a shorter one every difference looks large.
+#: The shortest axis: on a shorter one every difference looks large.
 _MIN_AXIS_DAYS: Final = 28
-#: How many columns there must be for bars, lest they say nothing.
+#: With fewer columns bars would not be readable.
 _MIN_BAR_COLUMNS: Final = 24
 
 _StyledCells = list[tuple[str, str]]
@@ -56,18 +54,18 @@ class ConsoleAxis(NamedTuple):
 
     first_day: int
     last_day: int
-    #: How many columns stand before the axis, and behind it, for what is beyond it.
+    #: Columns before and after the axis, for arrows to what lies beyond it.
     left_margin: int
     right_margin: int
     columns: int
 
     @property
     def width(self) -> int:
-        """How many columns there are with those beside the axis."""
+        """The number of columns, with the margins."""
         return self.left_margin + self.columns + self.right_margin
 
     def column_of(self, day: int) -> int:
-        """Return the column of a day, counted from the very first; one beyond the axis stands next to an arrow."""
+        """Return the column of a day, counted from the left margin; a day beyond the axis stands next to an arrow."""
         if day < self.first_day:
             return 1
         if day > self.last_day:
@@ -75,11 +73,11 @@ class ConsoleAxis(NamedTuple):
         return self.left_margin + round(self.columns_for(day - self.first_day))
 
     def columns_for(self, days: float) -> float:
-        """Return how many columns so many days take."""
+        """Return the width of a number of days in columns."""
         return days * (self.columns - 1) / (self.last_day - self.first_day)
 
     def ticks(self) -> list[tuple[int, str]]:
-        """Return a few days in round numbers: of each the column, and its name, for which there is room."""
+        """Return the columns and labels of round dates, as many as there is room for."""
         for days in (1, 7, 14):
             if self.columns_for(days) >= len("2026-12-31") + 2:
                 # Ordinal 1 is a Monday.
@@ -95,19 +93,18 @@ class ConsoleAxis(NamedTuple):
         return self._labels_that_fit((day.toordinal(), day.isoformat()[:4]) for day in starts)
 
     def _labels_that_fit(self, days: Iterator[tuple[int, str]]) -> list[tuple[int, str]]:
-        named = [(self.column_of(day), name) for day, name in days]
-        return [(column, name) for column, name in named if column + len(name) <= self.width]
+        labels = [(self.column_of(day), label) for day, label in days]
+        return [(column, label) for column, label in labels if column + len(label) <= self.width]
 
 
 def fit_axis(rows: Sequence[StatusRow], data_date: date, width: int) -> ConsoleAxis:
-    """Return the axis on which what rows show can be drawn in so many columns."""
+    """Return the axis that shows the rows in so many columns."""
     days = [day.toordinal() for row in rows for day in (row.baseline, row.forecast) if day is not None]
     first, last = fit_days(days, data_date, _MIN_AXIS_DAYS)
     # An arrow and a mark
-    before, after = (
-        2 if any(beyond) else 0 for beyond in ((day < first for day in days), (day > last for day in days))
-    )
-    return ConsoleAxis(first, last, before, after, width - before - after)
+    left = 2 if any(day < first for day in days) else 0
+    right = 2 if any(day > last for day in days) else 0
+    return ConsoleAxis(first, last, left, right, width - left - right)
 
 
 def render_timeline(
@@ -115,29 +112,26 @@ def render_timeline(
 ) -> list[Text]:
     """Return the lines of a programme's timeline, none of them wider than the width.
 
-    There are none when no row has a date to draw, or when the terminal is too narrow.
+    There are none when no row has a date, or when the terminal is too narrow.
     """
     margin = min(max((len(row.milestone) for row in rows), default=0) + 3, width * 2 // 5)
     if width - margin < _MIN_BAR_COLUMNS or not any(row.baseline or row.forecast for row in rows):
         return []
-    days = fit_axis(rows, data_date, width - margin)
-    lines = [_data_date_label(days, data_date, margin)]
-    for project, its in groupby(rows, key=lambda row: row.project):
+    axis = fit_axis(rows, data_date, width - margin)
+    lines = [_data_date_label(axis, data_date, margin)]
+    for project, project_rows in groupby(rows, key=lambda row: row.project):
         heading = f"{_shorten_middle(printable(project), width - 1, glyphs)} ".ljust(margin)
-        lines.append(
-            Text()
-            .append(heading, "bold")
-            .append_text(_join_cells(_empty_cells(days, data_date, glyphs)[len(heading) - margin :]))
-        )
-        for row in its:
+        cells = _empty_cells(axis, data_date, glyphs)[len(heading) - margin :]
+        lines.append(Text().append(heading, "bold").append_text(_join_cells(cells)))
+        for row in project_rows:
             label = f"  {_shorten_middle(printable(row.milestone), margin - 3, glyphs)}".ljust(margin)
             style = "dim" if row.state in {State.CANCELLED, State.UNKNOWN} else ""
-            lines.append(Text().append(label, style).append_text(_join_cells(_bar_cells(row, days, data_date, glyphs))))
-    return [*lines, *_axis_lines(days, margin, glyphs)]
+            lines.append(Text().append(label, style).append_text(_join_cells(_bar_cells(row, axis, data_date, glyphs))))
+    return [*lines, *_axis_lines(axis, margin, glyphs)]
 
 
 def render_legend(rows: Sequence[StatusRow], glyphs: Glyphs = UNICODE_GLYPHS) -> list[Text]:
-    """Return what the marks of a timeline mean, and the colours of the states that occur."""
+    """Return the meaning of the marks, and the colours of the states that occur."""
     meanings = (
         (glyphs.baseline, "baseline"),
         (glyphs.forecast, "forecast"),
@@ -155,7 +149,7 @@ def render_legend(rows: Sequence[StatusRow], glyphs: Glyphs = UNICODE_GLYPHS) ->
 
 
 def print_timeline(rows: Sequence[StatusRow], data_date: date) -> bool:
-    """Print a programme's timeline to the terminal; return whether there was anything to draw and room for it."""
+    """Print a programme's timeline to the terminal; return whether there was a date to show, and room for it."""
     console = Console()
     lines = render_timeline(rows, data_date, console.width, _glyphs_for(console))
     for line in lines:
@@ -165,7 +159,7 @@ def print_timeline(rows: Sequence[StatusRow], data_date: date) -> bool:
 
 
 def print_legend(rows: Sequence[StatusRow]) -> None:
-    """Print what the marks of the timelines mean."""
+    """Print the meaning of the timelines' marks."""
     console = Console()
     marks, states = render_legend(rows, _glyphs_for(console))
     console.print(marks)
@@ -187,16 +181,16 @@ def _bar_cells(row: StatusRow, axis: ConsoleAxis, data_date: date, glyphs: Glyph
     cells, style = _empty_cells(axis, data_date, glyphs), state_text_style(row.state)
     if row.baseline is not None and row.forecast is not None:
         start, end = (axis.column_of(day.toordinal()) for day in (row.baseline, row.forecast))
-        line, across = (glyphs.late, glyphs.late_crossing) if end > start else (glyphs.early, glyphs.early_crossing)
+        bar, crossing = (glyphs.late, glyphs.late_crossing) if end > start else (glyphs.early, glyphs.early_crossing)
         today = axis.column_of(data_date.toordinal())
         for column in range(min(start, end), max(start, end) + 1):
-            cells[column] = (across if column == today else line, style)
-    # Last what happened or is expected: on the same column it is what matters.
-    mark = glyphs.forecast if row.actual is None else glyphs.actual
-    for day, shown in ((row.baseline, glyphs.baseline), (row.forecast, mark)):
+            cells[column] = (crossing if column == today else bar, style)
+    # The actual date or the forecast comes last: on a shared column it matters more than the baseline.
+    latest_glyph = glyphs.forecast if row.actual is None else glyphs.actual
+    for day, glyph in ((row.baseline, glyphs.baseline), (row.forecast, latest_glyph)):
         if day is None:
             continue
-        cells[axis.column_of(day.toordinal())] = (shown, style)
+        cells[axis.column_of(day.toordinal())] = (glyph, style)
         if day.toordinal() < axis.first_day:
             cells[0] = (glyphs.off_axis_left, style)
         elif day.toordinal() > axis.last_day:
@@ -205,30 +199,28 @@ def _bar_cells(row: StatusRow, axis: ConsoleAxis, data_date: date, glyphs: Glyph
 
 
 def _data_date_label(axis: ConsoleAxis, data_date: date, margin: int) -> Text:
-    name = data_date.isoformat()
-    column = min(max(axis.column_of(data_date.toordinal()) - len(name) // 2, 0), axis.width - len(name))
-    return Text(" " * (margin + column)).append(name, "dim")
+    label = data_date.isoformat()
+    column = min(max(axis.column_of(data_date.toordinal()) - len(label) // 2, 0), axis.width - len(label))
+    return Text(" " * (margin + column)).append(label, "dim")
 
 
 def _axis_lines(axis: ConsoleAxis, margin: int, glyphs: Glyphs) -> Iterator[Text]:
     line = [" "] * axis.left_margin + [glyphs.axis] * axis.columns
-    names = [" "] * axis.width
-    for column, name in axis.ticks():
+    labels = [" "] * axis.width
+    for column, label in axis.ticks():
         line[column] = glyphs.tick
-        names[column : column + len(name)] = name
-    for characters in (line, names):
+        labels[column : column + len(label)] = label
+    for characters in (line, labels):
         yield Text(" " * margin).append("".join(characters).rstrip(), "dim")
 
 
 def _join_cells(cells: _StyledCells) -> Text:
-    text = Text()
-    for style, its in groupby(cells, key=lambda cell: cell[1]):
-        text.append("".join(character for character, _ in its), style)
-    return text
+    runs = groupby(cells, key=lambda cell: cell[1])
+    return Text.assemble(*(("".join(character for character, _ in run), style) for style, run in runs))
 
 
 def _shorten_middle(text: str, max_length: int, glyphs: Glyphs) -> str:
-    """Return text no longer than so many characters; what is cut is its middle, for names differ at either end."""
+    """Cut the middle out of a text that is too long: names differ at either end."""
     if len(text) <= max_length:
         return text
     head = (max_length - 1) // 2
