@@ -179,10 +179,8 @@ def _resolve(
                 if (failure := error or removal_error) is not None:
                     raise failure
     except KafkaUnreachableError as error:
-        participle = "replayed" if resend else "discarded"
-        raise ReplayError(
-            f"{error}; {removed_count} of {len(dead_letters)} dead letters were {participle} before"
-        ) from error
+        verb = "replayed" if resend else "discarded"
+        raise ReplayError(f"{error}; {removed_count} of {len(dead_letters)} dead letters were {verb} before") from error
 
 
 @contextmanager
