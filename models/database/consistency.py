@@ -150,10 +150,7 @@ def read_ledger(connection: Connection) -> Iterator[tuple[StoredEvent, list[Diff
             "source": event.source,
             "id": event.id,
             "digest": event.digest(),
-            "type": event.type,
-            "programme": event.programme,
-            "project": event.project,
-            "instant": event.instant,
+            **{name: getattr(event, name) for name in ("type", "programme", "project", "instant")},
             "retracts": retracts,
             "retracted": is_retracted,
         }

@@ -8,14 +8,12 @@ from sqlalchemy import Connection, bindparam, delete, select, tuple_, update
 
 from models.database.ledger import EventKey
 from models.database.tables import checkpoints, forecasts, history, programmes
-from models.database.upsert import OnConflict, Rows, insert_into, upsert_rows
+from models.database.upsert import OnConflict, Rows, chunked, insert_into, upsert_rows
 from models.domain.claims import MilestoneKey
 from models.domain.forecast_changes import ForecastChange, HistoryRow
 from models.domain.schedule import MilestoneStatus, Schedule
 from models.domain.timestamps import parse_stamp
 from models.errors import ConcurrentWriteError
-
-_DELETES_PER_STATEMENT: Final = 500
 
 
 class Checkpoint(NamedTuple):
@@ -47,18 +45,12 @@ class ProgrammeVersion(NamedTuple):
     checkpoint: Checkpoint | None
 
 
-class CheckpointMove(NamedTuple):
-    """The checkpoint that was read (None: there was none), and the one to write."""
+class ForecastUpdate(NamedTuple):
+    """A programme to write: its checkpoint as read (None: there was none) and as advanced, and its forecasts."""
 
     programme: str
     expected: Checkpoint | None
     advanced: Checkpoint
-
-
-class ForecastUpdate(NamedTuple):
-    """The stored and the new forecasts of a programme."""
-
-    programme: str
     stored: Schedule | Mapping[tuple[str, ...], ForecastRow]
     schedule: Schedule
 
@@ -97,30 +89,31 @@ def read_programme_versions(connection: Connection, names: Sequence[str]) -> dic
     }
 
 
-def advance_checkpoints(connection: Connection, moves: Sequence[CheckpointMove]) -> None:
+def advance_checkpoints(connection: Connection, updates: Sequence[ForecastUpdate]) -> None:
     """Advance checkpoints from the versions that were read (optimistic locking); `published_number` stays.
 
     Must be the first write of the transaction. Raises `ConcurrentWriteError` when another worker advanced one of them.
     """
-    new = [{"programme": move.programme, **move.advanced._asdict()} for move in moves if move.expected is None]
-    existing = [
-        {
-            "key_programme": move.programme,
-            **{f"expected_{name}": getattr(move.expected, name) for name in _VERSION_COLUMNS},
-            **{name: getattr(move.advanced, name) for name in _ADVANCED_COLUMNS},
-        }
-        for move in moves
-        if move.expected is not None
+    inserted = [
+        {"programme": name, **advanced._asdict()} for name, expected, advanced, *_ in updates if expected is None
     ]
-    options = {"preserve_rowcount": True}
-    written = 0
-    if new:
-        insert = insert_into(checkpoints, connection.dialect.name).on_conflict_do_nothing()
-        written += connection.execute(insert, new, execution_options=options).rowcount
-    if existing:
-        written += connection.execute(_ADVANCE_CHECKPOINT, existing, execution_options=options).rowcount
-    if written != len(moves):
-        names = ", ".join(move.programme for move in moves)
+    updated = [
+        {
+            "key_programme": name,
+            **{f"expected_{column}": getattr(expected, column) for column in _VERSION_COLUMNS},
+            **{column: getattr(advanced, column) for column in _ADVANCED_COLUMNS},
+        }
+        for name, expected, advanced, *_ in updates
+        if expected is not None
+    ]
+    insert = insert_into(checkpoints, connection.dialect.name).on_conflict_do_nothing()
+    written = sum(
+        connection.execute(statement, rows, execution_options={"preserve_rowcount": True}).rowcount
+        for statement, rows in ((insert, inserted), (_ADVANCE_CHECKPOINT, updated))
+        if rows
+    )
+    if written != len(updates):
+        names = ", ".join(name for name, *_ in updates)
         raise ConcurrentWriteError(f"another worker recalculated one of these programmes at the same time: {names}")
 
 
@@ -148,7 +141,7 @@ def to_forecast_row(status: MilestoneStatus) -> ForecastRow:
 def write_forecasts(connection: Connection, updates: Sequence[ForecastUpdate]) -> None:
     """Write the forecasts that differ from the stored ones, and delete those of milestones that no longer exist."""
     rows: list[Sequence[Any]] = []
-    for name, stored, schedule in updates:
+    for name, *_, stored, schedule in updates:
         if isinstance(stored, Schedule) and stored.network is schedule.network:
             # An unchanged status is the same object.
             pairs = zip(stored.statuses, schedule.statuses, strict=True)
@@ -164,9 +157,8 @@ def write_forecasts(connection: Connection, updates: Sequence[ForecastUpdate]) -
 
 
 def _delete_forecasts(connection: Connection, name: str, keys: Sequence[tuple[str, ...]]) -> None:
-    for start in range(0, len(keys), _DELETES_PER_STATEMENT):
-        chunk = [key[1:] for key in keys[start : start + _DELETES_PER_STATEMENT]]
-        is_deleted = tuple_(forecasts.c.project, forecasts.c.milestone).in_(chunk)
+    for chunk in chunked(keys):
+        is_deleted = tuple_(forecasts.c.project, forecasts.c.milestone).in_([key[1:] for key in chunk])
         connection.execute(delete(forecasts).where(forecasts.c.programme == name, is_deleted))
 
 

@@ -3,6 +3,8 @@
 The unique key orders two writers of the same event: the second waits for the first, inserts fewer rows than it meant
 to, and retries with the first one's rows in view. Therefore the retraction of an event that has not arrived inserts a
 *tombstone*, a row with the event's key: whichever writer commits first, the other finds the row.
+
+Writing and reading stay together in this long module, because both depend on how a row holds an event.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -11,33 +13,19 @@ from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 import msgspec
+import sqlalchemy as sa
 from psycopg.errors import UniqueViolation
-from sqlalchemy import (
-    BindParameter,
-    ColumnElement,
-    Connection,
-    Result,
-    Select,
-    Text,
-    Update,
-    bindparam,
-    func,
-    select,
-    tuple_,
-    update,
-)
 from sqlalchemy.exc import IntegrityError
 
 from models.database.claims import changed_since_condition, changed_since_parameters
 from models.database.postgresql import LEDGER_COLUMNS, array_parameter, copy_events, is_postgresql
 from models.database.tables import ledger
-from models.database.upsert import OnConflict, Rows, upsert_rows
+from models.database.upsert import OnConflict, Rows, chunked, upsert_rows
 from models.domain.cloudevents import Headers, decode, decode_data
 from models.domain.events import Event, EventRetracted, Rejection, RejectionReason
 from models.domain.timestamps import Instant, Stamp, make_stamp
 from models.errors import ConcurrentWriteError
 
-_PROJECTS_PER_QUERY: Final = 500
 #: Longer headers are hardly ever the same again.
 _CACHEABLE_HEADERS_BYTES: Final = 64
 _RACE_MESSAGE: Final = "another worker recorded an event of this batch at the same time"
@@ -73,7 +61,7 @@ class RejectedRecord(NamedTuple):
 
 
 class Retraction(NamedTuple):
-    """A retraction of an event that had counted."""
+    """A retraction of a recorded event, as read back from the ledger."""
 
     programme: str
     project: str
@@ -183,7 +171,7 @@ class Classified:
             self.retracted.append(RetractedEvent(key, event_type, subject, stamp, self._oldest_retraction_ms[key]))
 
     @contextmanager
-    def insert(self, connection: Connection, revisions: Mapping[str, int]) -> Iterator[None]:
+    def insert(self, connection: sa.Connection, revisions: Mapping[str, int]) -> Iterator[None]:
         """Write the new events at their programmes' revisions, sorted by key; complete when the block ends.
 
         The block must not use the connection. Raises `ConcurrentWriteError` when another writer recorded one of them.
@@ -196,18 +184,16 @@ class Classified:
         for key in sorted(self._new_events.keys() & self._existing.keys()):
             values = dict(zip(LEDGER_COLUMNS, self._ledger_row(key, revisions), strict=True))
             is_tombstone = _key_condition(*key) & ledger.c.digest.is_(None)
-            if connection.execute(update(ledger).where(is_tombstone).values(values)).rowcount != 1:
+            if connection.execute(sa.update(ledger).where(is_tombstone).values(values)).rowcount != 1:
                 raise ConcurrentWriteError("another worker recorded a retracted event of this batch at the same time")
         if self.retracted:
             parameters = [
-                {
-                    "key_source": event.key.source,
-                    "key_id": event.key.id,
-                    "retracted_at": revisions[event.programme],
-                }
-                for event in self.retracted
+                {"key_source": key.source, "key_id": key.id, "retracted_at": revisions[subject[0]]}
+                for key, _, subject, *_ in self.retracted
             ]
-            connection.execute(_mark_retracted_statement(), parameters)
+            condition = _key_condition(sa.bindparam("key_source"), sa.bindparam("key_id"))
+            values = {"retracted": True, "retracted_revision": sa.bindparam("retracted_at")}
+            connection.execute(sa.update(ledger).where(condition).values(values), parameters)
 
     def _ledger_row(self, key: EventKey, revisions: Mapping[str, int]) -> Sequence[Any]:
         record, event, digest, retracts = self._new_events[key]
@@ -234,17 +220,14 @@ def _tombstone_row(key: EventKey) -> Sequence[Any]:
 _TOMBSTONE_NULLS: Final = (None,) * (len(LEDGER_COLUMNS) - 3)
 
 
-def _mark_retracted_statement() -> Update:
-    condition = _key_condition(bindparam("key_source"), bindparam("key_id"))
-    return update(ledger).where(condition).values(retracted=True, retracted_revision=bindparam("retracted_at"))
-
-
-def _key_condition(source: str | BindParameter[str], event_id: str | BindParameter[str]) -> ColumnElement[bool]:
+def _key_condition(
+    source: str | sa.BindParameter[str], event_id: str | sa.BindParameter[str]
+) -> sa.ColumnElement[bool]:
     return (ledger.c.source == source) & (ledger.c.id == event_id)
 
 
 @contextmanager
-def _insert_rows(connection: Connection, rows: Iterable[Sequence[Any]]) -> Iterator[None]:
+def _insert_rows(connection: sa.Connection, rows: Iterable[Sequence[Any]]) -> Iterator[None]:
     # Another writer may insert one of the events after the lookup; this insert then waits for its commit.
     if is_postgresql(connection):
         try:
@@ -262,7 +245,7 @@ def _insert_rows(connection: Connection, rows: Iterable[Sequence[Any]]) -> Itera
 
 
 def classify_events(
-    connection: Connection, records: Sequence[DecodedRecord], *, assume_new: bool = False
+    connection: sa.Connection, records: Sequence[DecodedRecord], *, assume_new: bool = False
 ) -> Classified:
     """Compare the events of a batch with the ledger; `Classified.insert` writes them.
 
@@ -283,14 +266,14 @@ def _retracted_id(event: Event) -> str | None:
     return event.data.retracts if isinstance(event.data, EventRetracted) else None
 
 
-def _read_existing(connection: Connection, keys: Sequence[EventKey]) -> dict[EventKey, _ExistingEvent]:
+def _read_existing(connection: sa.Connection, keys: Sequence[EventKey]) -> dict[EventKey, _ExistingEvent]:
     if not keys:
         return {}
     rows = _read_by_key(connection, keys, _ExistingEvent._fields)
     return {EventKey(source, event_id): _ExistingEvent(*fields) for source, event_id, *fields in rows}
 
 
-def read_events(connection: Connection, keys: Sequence[EventKey]) -> dict[EventKey, Event]:
+def read_events(connection: sa.Connection, keys: Sequence[EventKey]) -> dict[EventKey, Event]:
     """Return those of the given events that the ledger holds."""
     rows = _read_by_key(connection, keys, ("headers", "payload"))
     return {
@@ -300,7 +283,7 @@ def read_events(connection: Connection, keys: Sequence[EventKey]) -> dict[EventK
     }
 
 
-def read_correlation_ids(connection: Connection, keys: Sequence[EventKey]) -> dict[EventKey, str]:
+def read_correlation_ids(connection: sa.Connection, keys: Sequence[EventKey]) -> dict[EventKey, str]:
     """Return the correlation ids of those of the given events that have one."""
     attribute = b"correlationid"
     # Decode only rows that contain the attribute's name.
@@ -314,7 +297,9 @@ def read_correlation_ids(connection: Connection, keys: Sequence[EventKey]) -> di
     }
 
 
-def _read_by_key(connection: Connection, keys: Sequence[EventKey], fields: Sequence[str]) -> Result[*tuple[Any, ...]]:
+def _read_by_key(
+    connection: sa.Connection, keys: Sequence[EventKey], fields: Sequence[str]
+) -> sa.Result[*tuple[Any, ...]]:
     parameters: dict[str, Any]
     if is_postgresql(connection):
         parameters = {"sources": [key.source for key in keys], "ids": [key.id for key in keys]}
@@ -324,20 +309,20 @@ def _read_by_key(connection: Connection, keys: Sequence[EventKey], fields: Seque
 
 
 @lru_cache(maxsize=8)
-def _select_by_key(dialect: str, fields: Sequence[str]) -> Select[Any]:
+def _select_by_key(dialect: str, fields: Sequence[str]) -> sa.Select[Any]:
     # Cached, because building the query costs more than executing it for a few events.
     if dialect == "postgresql":
-        sources, ids = (array_parameter(name, Text()) for name in ("sources", "ids"))
-        keys = select(func.unnest(sources), func.unnest(ids))
+        sources, ids = (array_parameter(name, sa.Text()) for name in ("sources", "ids"))
+        keys = sa.select(sa.func.unnest(sources), sa.func.unnest(ids))
     else:
-        each = func.json_each(bindparam("keys", type_=Text)).table_valued("value")
-        keys = select(func.json_extract(each.c.value, "$[0]"), func.json_extract(each.c.value, "$[1]"))
+        each = sa.func.json_each(sa.bindparam("keys", type_=sa.Text)).table_valued("value")
+        keys = sa.select(sa.func.json_extract(each.c.value, "$[0]"), sa.func.json_extract(each.c.value, "$[1]"))
     columns = [ledger.c[name] for name in (*EventKey._fields, *fields)]
-    return select(*columns).where(tuple_(ledger.c.source, ledger.c.id).in_(keys))
+    return sa.select(*columns).where(sa.tuple_(ledger.c.source, ledger.c.id).in_(keys))
 
 
 def read_subject_events(
-    connection: Connection, programme: str, projects: Sequence[str], *, until_revision: int | None = None
+    connection: sa.Connection, programme: str, projects: Sequence[str], *, until_revision: int | None = None
 ) -> Iterator[Event]:
     """Return the unretracted events of subjects of a programme, with the attributes that a fold needs.
 
@@ -345,20 +330,20 @@ def read_subject_events(
     returns them as of that revision of the programme, without later events and later retractions.
     """
     names = ("type", "source", "id", "project", "instant", "headers", "payload")
-    query = select(*(ledger.c[name] for name in names)).where(ledger.c.programme == programme)
+    query = sa.select(*(ledger.c[name] for name in names)).where(ledger.c.programme == programme)
     if until_revision is None:
         query = query.where(ledger.c.retracted.is_(False))
     else:
         is_unretracted = ledger.c.retracted.is_(False) | (ledger.c.retracted_revision > until_revision)
         query = query.where(ledger.c.revision <= until_revision, is_unretracted)
-    for start in range(0, len(projects), _PROJECTS_PER_QUERY):
-        of_projects = query.where(ledger.c.project.in_(projects[start : start + _PROJECTS_PER_QUERY]))
+    for chunk in chunked(projects):
+        of_projects = query.where(ledger.c.project.in_(chunk))
         for event_type, source, event_id, project, instant, headers, payload in connection.execute(of_projects):
             data = decode_data(event_type, unpack_headers(headers), payload)
             yield Event(source=source, id=event_id, programme=programme, project=project, time=instant, data=data)
 
 
-def read_retractions(connection: Connection, since: Mapping[str, int]) -> list[Retraction]:
+def read_retractions(connection: sa.Connection, since: Mapping[str, int]) -> list[Retraction]:
     """Return the retractions that took back recorded events after a revision of each programme."""
     if not since:
         return []
@@ -374,10 +359,10 @@ def read_retractions(connection: Connection, since: Mapping[str, int]) -> list[R
 
 
 @lru_cache(maxsize=64)
-def _select_retracted_since(count: int) -> Select[Any]:
+def _select_retracted_since(count: int) -> sa.Select[Any]:
     retraction = ledger.alias("retraction")
     return (
-        select(
+        sa.select(
             *(ledger.c[name] for name in ("programme", "project", "instant", "source", "id")),
             retraction.c.instant.label("retraction_instant"),
             retraction.c.id.label("retraction_id"),
@@ -390,13 +375,13 @@ def _select_retracted_since(count: int) -> Select[Any]:
     )
 
 
-def read_retracted_keys(connection: Connection) -> set[EventKey]:
+def read_retracted_keys(connection: sa.Connection) -> set[EventKey]:
     """Return the keys of all events that a retraction names, recorded or not."""
-    query = select(ledger.c.source, ledger.c.retracts).where(ledger.c.retracts.is_not(None))
+    query = sa.select(ledger.c.source, ledger.c.retracts).where(ledger.c.retracts.is_not(None))
     return {EventKey(source, event_id) for source, event_id in connection.execute(query)}
 
 
-def decode_rows(connection: Connection, query: Select[bytes | None, bytes]) -> Iterator[Event]:
+def decode_rows(connection: sa.Connection, query: sa.Select[bytes | None, bytes]) -> Iterator[Event]:
     """Return the events of a query for `headers` and `payload` of the ledger."""
     for headers, payload in connection.execute(query):
         yield decode_stored_event(headers, payload)

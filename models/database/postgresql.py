@@ -14,21 +14,7 @@ from struct import Struct
 from typing import Any, Final, cast
 
 import psycopg
-from sqlalchemy import (
-    ARRAY,
-    BigInteger,
-    Boolean,
-    ColumnElement,
-    Connection,
-    Date,
-    Dialect,
-    Integer,
-    LargeBinary,
-    Text,
-    TypeDecorator,
-    bindparam,
-)
-from sqlalchemy import cast as sql_cast
+import sqlalchemy as sa
 from sqlalchemy.engine.interfaces import DBAPIModule
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.types import TypeEngine
@@ -36,17 +22,17 @@ from sqlalchemy.types import TypeEngine
 from models.database.tables import JsonText, json_text, ledger
 
 
-def is_postgresql(connection: Connection) -> bool:
+def is_postgresql(connection: sa.Connection) -> bool:
     """Return whether the database is PostgreSQL; if not, it is SQLite."""
     return connection.dialect.name == "postgresql"
 
 
-def _psycopg_connection(connection: Connection) -> psycopg.Connection:
+def _psycopg_connection(connection: sa.Connection) -> psycopg.Connection:
     return cast("psycopg.Connection", connection.connection.driver_connection)
 
 
 @contextmanager
-def _translate_errors(connection: Connection, statement: str) -> Iterator[None]:
+def _translate_errors(connection: sa.Connection, statement: str) -> Iterator[None]:
     # SQLAlchemy raises `DBAPIError` only for statements that it executes itself.
     try:
         yield
@@ -60,7 +46,7 @@ def _translate_errors(connection: Connection, statement: str) -> Iterator[None]:
 
 
 @contextmanager
-def libpq_pipeline(connection: Connection) -> Iterator[Callable[[], None]]:
+def libpq_pipeline(connection: sa.Connection) -> Iterator[Callable[[], None]]:
     """Send the statements of the block without waiting for their results; errors are raised when the block ends.
 
     Yields a function that flushes the statements: after it the database works by itself. The block must not read
@@ -83,25 +69,25 @@ def libpq_pipeline(connection: Connection) -> Iterator[Callable[[], None]]:
 
 
 #: Types whose values, as Python's `str` formats them, need no quotes in an array.
-_UNQUOTED_TYPES: Final = (BigInteger, Boolean, Date, Integer)
+_UNQUOTED_TYPES: Final = (sa.BigInteger, sa.Boolean, sa.Date, sa.Integer)
 
 
-def array_parameter(name: str, element_type: TypeEngine[Any]) -> ColumnElement[Any]:
+def array_parameter(name: str, element_type: TypeEngine[Any]) -> sa.ColumnElement[Any]:
     """Return an array parameter, whose value is a list of values of the element type."""
-    return sql_cast(bindparam(name, type_=_ArrayLiteral(element_type)), ARRAY(element_type))
+    return sa.cast(sa.bindparam(name, type_=_ArrayLiteral(element_type)), sa.ARRAY(element_type))
 
 
-class _ArrayLiteral(TypeDecorator[Any]):
+class _ArrayLiteral(sa.TypeDecorator[Any]):
     """A list of values as an array literal (PostgreSQL's manual, section 8.15.2)."""
 
-    impl = Text
+    impl = sa.Text
     cache_ok = True
 
     def __init__(self, element_type: TypeEngine[Any]) -> None:
         super().__init__()
         self._encode_elements = _element_encoder(element_type)
 
-    def process_bind_param(self, value: Any | None, dialect: Dialect) -> str:  # noqa: ARG002, ANN401 - SQLAlchemy's signature
+    def process_bind_param(self, value: Any | None, dialect: sa.Dialect) -> str:  # noqa: ARG002, ANN401 - SQLAlchemy's signature
         """Encode a list."""
         return "{" + ",".join(self._encode_elements(value or ())) + "}"
 
@@ -109,7 +95,7 @@ class _ArrayLiteral(TypeDecorator[Any]):
 def _element_encoder(element_type: TypeEngine[Any]) -> Callable[[Sequence[Any]], Iterable[str]]:
     if isinstance(element_type, JsonText):
         return _quoted_json
-    if isinstance(element_type, LargeBinary):
+    if isinstance(element_type, sa.LargeBinary):
         return _quoted_binary
     return _unquoted if isinstance(element_type, _UNQUOTED_TYPES) else _quoted_text
 
@@ -156,7 +142,7 @@ _ROWS_PER_WRITE: Final = 100
 
 
 @contextmanager
-def copy_events(connection: Connection, rows: Iterable[Sequence[Any]]) -> Iterator[None]:
+def copy_events(connection: sa.Connection, rows: Iterable[Sequence[Any]]) -> Iterator[None]:
     """Insert new ledger rows by COPY; the server works while the block runs and is done when it ends.
 
     COPY has no ON CONFLICT: raises `DBAPIError` for a key that exists.

@@ -23,7 +23,6 @@ from models.database.claims import FROM_START, ChangedFacts, load_changed_since
 from models.database.engine import read_transaction, write_transaction
 from models.database.forecasts import (
     Checkpoint,
-    CheckpointMove,
     ForecastRow,
     ForecastUpdate,
     NumberedChange,
@@ -176,23 +175,23 @@ class Projector:
         return result if checkpoint[:2] == (result.revision, result.schedule.data_date) else None
 
     def _write_results(self, calculations: Sequence[_Calculation], data_date: date, now_ms: int) -> None:
-        moves, updates, history = [], [], []
+        updates, history = [], []
         for job, schedule, diff in calculations:
             if job.is_at_checkpoint(data_date):
                 continue
             name, count = job.programme, job.history_count
             advanced = Checkpoint(job.revision, data_date, count + len(diff.explained), 0)
-            moves.append(CheckpointMove(name, job.checkpoint, advanced))
-            updates.append(ForecastUpdate(name, job.cached.schedule if job.cached else job.stored, schedule))
+            stored = job.cached.schedule if job.cached else job.stored
+            updates.append(ForecastUpdate(name, job.checkpoint, advanced, stored, schedule))
             history += [
                 NumberedChange(number, job.revision, change)
                 for number, change in enumerate(diff.explained, start=count + 1)
             ]
-        if not moves:
+        if not updates:
             return
         causes = sorted({cause_key(change) for _, _, change in history})
         with write_transaction(self._engine) as connection:
-            advance_checkpoints(connection, moves)
+            advance_checkpoints(connection, updates)
             write_forecasts(connection, updates)
             insert_history(connection, history, read_correlation_ids(connection, causes) if causes else {}, now_ms)
             hit_failpoint("before-forecast-commit")

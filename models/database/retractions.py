@@ -13,7 +13,7 @@ from sqlalchemy import Connection, bindparam, delete, select, tuple_, update
 from models.database import tables
 from models.database.claims import facts_to_rows
 from models.database.ledger import RetractedEvent, read_subject_events
-from models.database.upsert import merge_table_rows
+from models.database.upsert import chunked, merge_table_rows
 from models.domain.claims import fold
 from models.domain.events import (
     DependencyDeclared,
@@ -32,7 +32,6 @@ _FULLY_SUPERSEDED: Final = {
     DependencyWithdrawn.TYPE: tables.dependencies,
     ProjectWithdrawn.TYPE: tables.projects,
 }
-_SUBJECTS_PER_QUERY: Final = 500
 
 
 def apply_retractions(
@@ -55,8 +54,7 @@ def _subjects_losing_winner(connection: Connection, retracted: Sequence[Retracte
         lost_stamps, subjects = {event.stamp for event in lost}, sorted({event.subject for event in lost})
         stamp_columns = [column for column in table.c if column.name.endswith("_stamp")]
         query = select(table.c.programme, table.c.project, *stamp_columns)
-        for start in range(0, len(subjects), _SUBJECTS_PER_QUERY):
-            chunk = subjects[start : start + _SUBJECTS_PER_QUERY]
+        for chunk in chunked(subjects):
             of_subjects = query.where(tuple_(table.c.programme, table.c.project).in_(chunk))
             for programme, project, *winning_stamps in connection.execute(of_subjects):
                 if not lost_stamps.isdisjoint(winning_stamps):

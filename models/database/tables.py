@@ -10,34 +10,19 @@ refuses, can be stored, and both databases hold the same.
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import (
-    BigInteger,
-    Boolean,
-    Column,
-    Date,
-    Dialect,
-    Index,
-    Integer,
-    LargeBinary,
-    MetaData,
-    Table,
-    Text,
-    TypeDecorator,
-    false,
-    text,
-)
+import sqlalchemy as sa
 
 #: The revision of the migrations that this program works with.
 SCHEMA_REVISION: Final = "0001"
 
-metadata = MetaData(
+metadata = sa.MetaData(
     naming_convention={
         "ix": "ix_%(table_name)s_%(column_0_N_name)s",
         "pk": "pk_%(table_name)s",
     }
 )
 
-NAME_TYPE: Final = Text().with_variant(Text(collation="C"), "postgresql")
+NAME_TYPE: Final = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
 
 
 def json_text(value: Any | None) -> str | None:  # noqa: ANN401 - any JSON value
@@ -45,45 +30,49 @@ def json_text(value: Any | None) -> str | None:  # noqa: ANN401 - any JSON value
     return None if value is None else msgspec.json.encode(value).decode()
 
 
-class JsonText(TypeDecorator[Any]):
+class JsonText(sa.TypeDecorator[Any]):
     """Any JSON value as escaped text, which every database accepts; None is NULL."""
 
-    impl = Text
+    impl = sa.Text
     cache_ok = True
 
-    def process_bind_param(self, value: Any | None, dialect: Dialect) -> str | None:  # noqa: ARG002, ANN401 - SQLAlchemy's signature
+    def process_bind_param(self, value: Any | None, dialect: sa.Dialect) -> str | None:  # noqa: ARG002, ANN401 - SQLAlchemy's signature
         """Encode a value."""
         return json_text(value)
 
-    def process_result_value(self, value: str | None, dialect: Dialect) -> Any | None:  # noqa: ARG002, ANN401 - as above
+    def process_result_value(self, value: str | None, dialect: sa.Dialect) -> Any | None:  # noqa: ARG002, ANN401 - as above
         """Decode a value."""
         return None if value is None else msgspec.json.decode(value)
 
 
-def _name_column(name: str, **options: Any) -> Column[str]:  # noqa: ANN401 - passed to Column
-    return Column(name, NAME_TYPE, **options)
+def _name_column(name: str, **options: Any) -> sa.Column[str]:  # noqa: ANN401 - passed to Column
+    return sa.Column(name, NAME_TYPE, **options)
 
 
-def _key_columns(*names: str) -> list[Column[str]]:
+def _key_columns(*names: str) -> list[sa.Column[str]]:
     return [_name_column(name, primary_key=True) for name in names]
 
 
-def _stamped_columns(name: str, *value_columns: Column[Any], keep_oldest: bool = False) -> list[Column[Any]]:
+def _stamped_columns(name: str, *value_columns: sa.Column[Any], keep_oldest: bool = False) -> list[sa.Column[Any]]:
     """Return the columns that one winning claim sets: its values and its stamp, by which `upsert` merges rows."""
     stamp = f"{name}_stamp"
     for value in value_columns:
         value.info["register"] = (stamp, keep_oldest)
-    return [*value_columns, Column(stamp, NAME_TYPE, info={"register": (stamp, keep_oldest)})]
+    return [*value_columns, sa.Column(stamp, NAME_TYPE, info={"register": (stamp, keep_oldest)})]
 
 
-def _revision_column() -> Column[int]:
+def _revision_column() -> sa.Column[int]:
     # The programme's revision at which the row was last written.
-    return Column("revision", BigInteger, nullable=False, server_default="0")
+    return sa.Column("revision", sa.BigInteger, nullable=False, server_default="0")
+
+
+def _partial_index(name: str, column: str, condition: str) -> sa.Index:
+    return sa.Index(name, column, postgresql_where=sa.text(condition), sqlite_where=sa.text(condition))
 
 
 #: Every accepted event, as received. A row without a digest is a tombstone: its event was retracted before it arrived.
 #: The revisions are of the event's own programme: when the event was recorded, and when a later retraction hit it.
-ledger = Table(
+ledger = sa.Table(
     "ledger",
     metadata,
     *_key_columns("source", "id"),
@@ -92,89 +81,79 @@ ledger = Table(
     _name_column("project"),
     _name_column("instant"),
     _name_column("retracts"),
-    Column("retracted", Boolean, nullable=False, server_default=false()),
-    Column("digest", LargeBinary),
+    sa.Column("retracted", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("digest", sa.LargeBinary),
     _name_column("topic"),
-    Column("partition", Integer),
-    Column("offset", BigInteger),
-    Column("appended_ms", BigInteger),
-    Column("headers", LargeBinary),
-    Column("payload", LargeBinary),
-    Column("revision", BigInteger),
-    Column("retracted_revision", BigInteger),
-    Index("ix_ledger_subject", "programme", "project"),
-    Index(
-        "ix_ledger_retracts",
-        "retracts",
-        postgresql_where=text("retracts IS NOT NULL"),
-        sqlite_where=text("retracts IS NOT NULL"),
-    ),
-    Index(
-        "ix_ledger_retracted",
-        "programme",
-        postgresql_where=text("retracted_revision IS NOT NULL"),
-        sqlite_where=text("retracted_revision IS NOT NULL"),
-    ),
+    sa.Column("partition", sa.Integer),
+    sa.Column("offset", sa.BigInteger),
+    sa.Column("appended_ms", sa.BigInteger),
+    sa.Column("headers", sa.LargeBinary),
+    sa.Column("payload", sa.LargeBinary),
+    sa.Column("revision", sa.BigInteger),
+    sa.Column("retracted_revision", sa.BigInteger),
+    sa.Index("ix_ledger_subject", "programme", "project"),
+    _partial_index("ix_ledger_retracts", "retracts", "retracts IS NOT NULL"),
+    _partial_index("ix_ledger_retracted", "programme", "retracted_revision IS NOT NULL"),
 )
 
 #: The next offset to read of each partition; updated in the transaction that writes the events before it.
-positions = Table(
+positions = sa.Table(
     "positions",
     metadata,
     _name_column("topic", primary_key=True),
-    Column("partition", Integer, primary_key=True, autoincrement=False),
-    Column("next_offset", BigInteger, nullable=False),
+    sa.Column("partition", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("next_offset", sa.BigInteger, nullable=False),
 )
 
 #: The id of the topic that the positions belong to: a recreated topic has the same name and another id.
-topics = Table("topics", metadata, *_key_columns("topic"), _name_column("topic_id", nullable=False))
+topics = sa.Table("topics", metadata, *_key_columns("topic"), _name_column("topic_id", nullable=False))
 
 #: Registered attributes of each programme, and its revision: the number of batches that changed it.
-programmes = Table(
+programmes = sa.Table(
     "programmes",
     metadata,
     *_key_columns("programme"),
     _revision_column(),
     *_stamped_columns("registered"),
-    *_stamped_columns("name", Column("name", JsonText)),
-    *_stamped_columns("investment", Column("investment", JsonText)),
-    *_stamped_columns("jobs", Column("jobs", JsonText)),
+    *_stamped_columns("name", sa.Column("name", JsonText)),
+    *_stamped_columns("investment", sa.Column("investment", JsonText)),
+    *_stamped_columns("jobs", sa.Column("jobs", JsonText)),
 )
 
-projects = Table(
+projects = sa.Table(
     "projects",
     metadata,
     *_key_columns("programme", "project"),
     *_stamped_columns("registered"),
     *_stamped_columns("withdrawn"),
-    *_stamped_columns("name", Column("name", JsonText)),
+    *_stamped_columns("name", sa.Column("name", JsonText)),
     *_stamped_columns("kind", _name_column("kind")),
     *_stamped_columns("site", _name_column("site")),
-    *_stamped_columns("investment", Column("investment", JsonText)),
-    *_stamped_columns("jobs", Column("jobs", JsonText)),
+    *_stamped_columns("investment", sa.Column("investment", JsonText)),
+    *_stamped_columns("jobs", sa.Column("jobs", JsonText)),
     _revision_column(),
 )
 
 #: Every site that an unretracted registration names: a name is enough to exist.
-sites = Table("sites", metadata, *_key_columns("programme", "project", "site"), _revision_column())
+sites = sa.Table("sites", metadata, *_key_columns("programme", "project", "site"), _revision_column())
 
-milestones = Table(
+milestones = sa.Table(
     "milestones",
     metadata,
     *_key_columns("programme", "project", "milestone"),
-    *_stamped_columns("baseline", Column("baseline", Date), keep_oldest=True),
-    *_stamped_columns("planned", Column("planned", Date), Column("planned_amount", JsonText)),
-    *_stamped_columns("estimated", Column("estimated", Date), Column("estimated_amount", JsonText)),
-    *_stamped_columns("actual", Column("actual", Date), Column("actual_amount", JsonText)),
+    *_stamped_columns("baseline", sa.Column("baseline", sa.Date), keep_oldest=True),
+    *_stamped_columns("planned", sa.Column("planned", sa.Date), sa.Column("planned_amount", JsonText)),
+    *_stamped_columns("estimated", sa.Column("estimated", sa.Date), sa.Column("estimated_amount", JsonText)),
+    *_stamped_columns("actual", sa.Column("actual", sa.Date), sa.Column("actual_amount", JsonText)),
     *_stamped_columns("cancelled"),
     _revision_column(),
 )
 
-dependencies = Table(
+dependencies = sa.Table(
     "dependencies",
     metadata,
     *_key_columns("programme", "project", "milestone", "after_project", "after_milestone"),
-    *_stamped_columns("declared", Column("lag_days", Integer)),
+    *_stamped_columns("declared", sa.Column("lag_days", sa.Integer)),
     *_stamped_columns("withdrawn"),
     _revision_column(),
 )
@@ -184,50 +163,50 @@ SUBJECT_TABLES: Final = (projects, sites, milestones, dependencies)
 
 #: The revision and data date of each programme's forecasts, the number of its history rows, and the number of the last
 #: published one. The projector advances this row from the version it read (optimistic locking).
-checkpoints = Table(
+checkpoints = sa.Table(
     "checkpoints",
     metadata,
     *_key_columns("programme"),
     _revision_column(),
-    Column("data_date", Date, nullable=False),
-    Column("history_count", BigInteger, nullable=False),
-    Column("published_number", BigInteger, nullable=False),
+    sa.Column("data_date", sa.Date, nullable=False),
+    sa.Column("history_count", sa.BigInteger, nullable=False),
+    sa.Column("published_number", sa.BigInteger, nullable=False),
 )
 
 #: The status of every milestone on the data date of its programme's checkpoint.
-forecasts = Table(
+forecasts = sa.Table(
     "forecasts",
     metadata,
     *_key_columns("programme", "project", "milestone"),
-    Column("forecast", Date),
-    Column("slip_days", Integer),
-    Column("float_days", Integer),
+    sa.Column("forecast", sa.Date),
+    sa.Column("slip_days", sa.Integer),
+    sa.Column("float_days", sa.Integer),
     _name_column("state", nullable=False),
     _name_column("driver_project"),
     _name_column("driver_milestone"),
-    Column("dependents", Integer, nullable=False),
+    sa.Column("dependents", sa.Integer, nullable=False),
 )
 
 #: Every change of a forecast by an event, and every milestone that an event achieved, numbered by programme.
-history = Table(
+history = sa.Table(
     "history",
     metadata,
     *_key_columns("programme"),
-    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("number", sa.BigInteger, primary_key=True, autoincrement=False),
     _name_column("project", nullable=False),
     _name_column("milestone", nullable=False),
     _revision_column(),
-    Column("recorded_ms", BigInteger, nullable=False),
-    Column("previous", Date),
-    Column("current", Date),
-    Column("slip_days", Integer),
+    sa.Column("recorded_ms", sa.BigInteger, nullable=False),
+    sa.Column("previous", sa.Date),
+    sa.Column("current", sa.Date),
+    sa.Column("slip_days", sa.Integer),
     _name_column("state", nullable=False),
     _name_column("driver_project"),
     _name_column("driver_milestone"),
     #: Only where the milestone was achieved: the number of open milestones that waited for it.
-    Column("dependents", Integer),
+    sa.Column("dependents", sa.Integer),
     _name_column("cause_source", nullable=False),
     _name_column("cause_id", nullable=False),
-    Column("correlationid", JsonText),
-    Index("ix_history_milestone", "programme", "project", "milestone"),
+    sa.Column("correlationid", JsonText),
+    sa.Index("ix_history_milestone", "programme", "project", "milestone"),
 )

@@ -1,9 +1,9 @@
 """Bulk INSERT … ON CONFLICT for both databases; rows of winning claims merge as `models.domain.claims` merges them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum, auto
 from functools import lru_cache
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 
 from sqlalchemy import ColumnElement, Connection, Date, Dialect, Table, case, func, or_, select
 from sqlalchemy.dialects import postgresql, sqlite
@@ -12,9 +12,16 @@ from sqlalchemy.types import TypeEngine
 from models.database.postgresql import array_parameter, is_postgresql
 from models.database.tables import JsonText, json_text
 
+T = TypeVar("T")
 Insert = postgresql.Insert | sqlite.Insert
 #: Normally one statement per batch, so that the server never waits for a second one.
 _ROWS_PER_STATEMENT: Final = 5000
+
+
+def chunked(values: Sequence[T], size: int = 500) -> Iterator[Sequence[T]]:
+    """Yield slices of a sequence, so that no statement has too many parameters."""
+    for start in range(0, len(values), size):
+        yield values[start : start + size]
 
 
 class OnConflict(Enum):
@@ -41,10 +48,9 @@ def insert_into(table: Table, dialect: str) -> Insert:
 def upsert_rows(connection: Connection, table: Table, rows: Rows, on_conflict: OnConflict) -> int:
     """Insert rows, and resolve conflicts as given. Return how many rows were written."""
     names, values = rows
-    chunks = (values[start : start + _ROWS_PER_STATEMENT] for start in range(0, len(values), _ROWS_PER_STATEMENT))
     return sum(
         _upsert_chunk(connection, table, dict(zip(names, zip(*chunk, strict=True), strict=True)), on_conflict)
-        for chunk in chunks
+        for chunk in chunked(values, _ROWS_PER_STATEMENT)
     )
 
 
