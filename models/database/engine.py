@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, Engine, String, column, create_engine, event, inspect, make_url, select, table
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, NoSuchModuleError, OperationalError
+from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from models.database import tables
@@ -96,35 +96,31 @@ def parse_database_url(url: str) -> URL:
 def make_engine(url: str, lock_timeout_ms: int = LOCK_TIMEOUT_MS) -> Engine:
     """Return an engine that has opened nothing yet. Raises `DatabaseError` for a URL that cannot work."""
     parsed = parse_database_url(url)
-    try:
-        if parsed.get_backend_name() == "sqlite":
-            return _make_sqlite_engine(parsed, lock_timeout_ms)
-        options = f"-c lock_timeout={lock_timeout_ms} -c timezone=UTC"
-        return create_engine(
-            parsed,
-            pool_size=5,
-            pool_pre_ping=True,
-            # The locks of `recorder` keep workers apart: a stricter default of the database would only make them
-            # roll back each other's batches.
-            isolation_level="READ COMMITTED",
-            connect_args={
-                "connect_timeout": CONNECT_TIMEOUT_S,
-                "application_name": "milepost",
-                "options": options,
-                # A server that vanished silently is detected in 10 + 3 x 3 s, not after hours.
-                "keepalives_idle": 10,
-                "keepalives_interval": 3,
-                "keepalives_count": 3,
-                "tcp_user_timeout": 20_000,
-            },
-        )
-    except NoSuchModuleError as error:
-        raise DatabaseError(f"MILEPOST_DATABASE: {error}") from None
+    if parsed.get_backend_name() == "sqlite":
+        return _make_sqlite_engine(parsed, lock_timeout_ms)
+    return create_engine(
+        parsed,
+        pool_size=5,
+        pool_pre_ping=True,
+        # The locks of `recorder` keep workers apart: a stricter default of the database would only make them roll back
+        # each other's batches.
+        isolation_level="READ COMMITTED",
+        connect_args={
+            "connect_timeout": CONNECT_TIMEOUT_S,
+            "application_name": "milepost",
+            "options": f"-c lock_timeout={lock_timeout_ms} -c timezone=UTC",
+            # A server that vanished silently is detected in 10 + 3 x 3 s, not after hours.
+            "keepalives_idle": 10,
+            "keepalives_interval": 3,
+            "keepalives_count": 3,
+            "tcp_user_timeout": 20_000,
+        },
+    )
 
 
 @contextmanager
 def open_engine(url: str) -> Iterator[Engine]:
-    """Give an engine, and dispose of it at the end; raises `DatabaseError` as `make_engine` does."""
+    """Yield the engine of `make_engine`, and dispose of it at the end."""
     engine = make_engine(url)
     try:
         yield engine

@@ -9,7 +9,7 @@ from alembic.util import CommandError
 from sqlalchemy import Engine, func, select
 from sqlalchemy.exc import DBAPIError
 
-from models.database.engine import DatabaseError, driver_message, redacted_url, write_transaction
+from models.database.engine import DatabaseError, driver_message, redacted_url
 
 #: Key of the advisory lock; any constant is good.
 _MIGRATION_LOCK_ID: Final = 0x4D494C45504F5354
@@ -20,7 +20,8 @@ def migrate(engine: Engine) -> None:
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parents[1] / "migrations"))
     try:
-        with write_transaction(engine) as connection:
+        # Not `write_transaction`: its check of the schema would hide the error that is reported below.
+        with engine.connect().execution_options(writes=True) as connection, connection.begin():
             if engine.dialect.name == "postgresql":
                 # The second of two concurrent migrations waits; SQLite's write transaction has the same effect.
                 connection.execute(select(func.pg_advisory_xact_lock(_MIGRATION_LOCK_ID)))

@@ -5,7 +5,7 @@ records are still to be recorded.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -16,7 +16,7 @@ from sqlalchemy.sql.dml import ReturningInsert
 from models.database import positions, tables
 from models.database.claims import facts_to_rows
 from models.database.engine import ErrorKind, classify_error, read_transaction, write_transaction
-from models.database.ledger import Classified, DecodedRecord, RejectedRecord, classify_events
+from models.database.ledger import DecodedRecord, RejectedRecord, classify_events
 from models.database.positions import OffsetRange, StartOffset
 from models.database.postgresql import libpq_pipeline
 from models.database.retractions import apply_retractions
@@ -67,15 +67,6 @@ def noop() -> None:
     """Do nothing while waiting."""
 
 
-@dataclass(slots=True)
-class _BatchState:
-    """The results of a transaction so far."""
-
-    classified: Classified = field(default_factory=lambda: Classified((), {}))
-    rejected: list[RejectedRecord] = field(default_factory=list)
-    programme_changes: list[ProgrammeChange] = field(default_factory=list)
-
-
 class Recorder:
     """Records batches, and reads the positions and revisions that they leave."""
 
@@ -117,7 +108,6 @@ class Recorder:
     def _record_once(
         self, batch: Batch, publish_rejected: PublishRejected, while_waiting: WhileWaiting, *, is_retry: bool = False
     ) -> RecordingResult:
-        state = _BatchState()
         with write_transaction(self.engine) as connection:
             # 1. The positions decide which records are still to be recorded; the lock keeps them until the commit.
             unread, stale_partitions = positions.lock_positions(connection, batch.offset_ranges)
@@ -130,10 +120,10 @@ class Recorder:
                 _lock_programmes(connection, records)
             # 2. The ledger separates new events from known ones. 3. New events are folded into the winning claims, and
             # retractions are applied.
-            self._apply_records(connection, records, state, while_waiting, assume_new=self._assume_new)
+            is_all_new, result = _apply_records(connection, records, while_waiting, assume_new=self._assume_new)
             # 4. The rejected records are stored elsewhere before the position passes them.
-            if state.rejected:
-                publish_rejected(state.rejected)
+            if result.rejected:
+                publish_rejected(result.rejected)
             # 5. The positions advance in the same transaction.
             positions.advance_positions(
                 connection, [offsets for offsets in batch.offset_ranges if offsets[:2] in unread]
@@ -141,49 +131,8 @@ class Recorder:
             hit_failpoint("before-commit")
         hit_failpoint("after-commit")
         # 6. Only committed changes are reported.
-        classified = state.classified
-        self._assume_new = classified.is_all_new
-        return RecordingResult(
-            accepted=[*classified.accepted, *classified.retracted_on_arrival],
-            duplicates=classified.duplicates,
-            rejected=state.rejected,
-            programme_changes=state.programme_changes,
-            stale_partitions=stale_partitions,
-        )
-
-    def _apply_records(
-        self,
-        connection: Connection,
-        records: Sequence[DecodedRecord],
-        state: _BatchState,
-        while_waiting: WhileWaiting = noop,
-        *,
-        assume_new: bool = False,
-    ) -> None:
-        state.classified = classified = classify_events(connection, records, assume_new=assume_new)
-        state.rejected = [
-            RejectedRecord(record, record.outcome) for record in records if isinstance(record.outcome, Rejection)
-        ] + classified.conflicts
-        oldest_ms: dict[str, int] = {}
-        for record in (*classified.accepted, *classified.retracted_on_arrival):
-            if isinstance(event := record.outcome, Event):
-                oldest_ms[event.programme] = min(record.appended_ms, oldest_ms.get(event.programme, record.appended_ms))
-        for programme, appended_ms in ((lost.programme, lost.retraction_appended_ms) for lost in classified.retracted):
-            oldest_ms[programme] = min(appended_ms, oldest_ms.get(programme, appended_ms))
-        # The revision is incremented before any other write: the programme's row is the lock that makes another
-        # worker's fold of the same programme wait for this one, and every row stores the revision of its last write.
-        names = sorted(oldest_ms)
-        revisions = _increment_revisions(connection, names) if names else {}
-        state.programme_changes = [ProgrammeChange(name, revisions[name], oldest_ms[name]) for name in names]
-        with classified.insert(connection, revisions):
-            facts = fold(record.outcome for record in classified.accepted if isinstance(record.outcome, Event))
-            rows_by_table = facts_to_rows(facts, revisions)
-        with libpq_pipeline(connection) as flush:
-            merge_table_rows(connection, rows_by_table)
-            flush()
-            while_waiting()
-        if classified.retracted:
-            apply_retractions(connection, classified.retracted, revisions)
+        self._assume_new = is_all_new
+        return replace(result, stale_partitions=stale_partitions)
 
     def _find_unstorable(
         self, records: Sequence[DecodedRecord], error: DBAPIError
@@ -205,7 +154,7 @@ class Recorder:
     def _is_unstorable(self, records: Sequence[DecodedRecord]) -> bool:
         try:
             with self.engine.connect().execution_options(writes=True) as connection, connection.begin() as trial:
-                self._apply_records(connection, records, _BatchState())
+                _apply_records(connection, records)
                 trial.rollback()
         except DBAPIError as error:
             if classify_error(error) is not ErrorKind.PERMANENT:
@@ -233,6 +182,41 @@ class Recorder:
         table = tables.programmes
         with read_transaction(self.engine) as connection:
             return dict(connection.execute(select(table.c.programme, table.c.revision)).all())
+
+
+def _apply_records(
+    connection: Connection,
+    records: Sequence[DecodedRecord],
+    while_waiting: WhileWaiting = noop,
+    *,
+    assume_new: bool = False,
+) -> tuple[bool, RecordingResult]:
+    """Write records to the ledger and the winning claims; return whether all events were new, and the result."""
+    classified = classify_events(connection, records, assume_new=assume_new)
+    accepted = [*classified.accepted, *classified.retracted_on_arrival]
+    rejected = [RejectedRecord(record, record.outcome) for record in records if isinstance(record.outcome, Rejection)]
+    oldest_ms: dict[str, int] = {}
+    for record in accepted:
+        if isinstance(event := record.outcome, Event):
+            oldest_ms[event.programme] = min(record.appended_ms, oldest_ms.get(event.programme, record.appended_ms))
+    for programme, appended_ms in ((lost.programme, lost.retraction_appended_ms) for lost in classified.retracted):
+        oldest_ms[programme] = min(appended_ms, oldest_ms.get(programme, appended_ms))
+    # The revision is incremented before any other write: the programme's row is the lock that makes another worker's
+    # fold of the same programme wait for this one, and every row stores the revision of its last write.
+    names = sorted(oldest_ms)
+    revisions = _increment_revisions(connection, names) if names else {}
+    changes = [ProgrammeChange(name, revisions[name], oldest_ms[name]) for name in names]
+    with classified.insert(connection, revisions):
+        facts = fold(record.outcome for record in classified.accepted if isinstance(record.outcome, Event))
+        rows_by_table = facts_to_rows(facts, revisions)
+    with libpq_pipeline(connection) as flush:
+        merge_table_rows(connection, rows_by_table)
+        flush()
+        while_waiting()
+    if classified.retracted:
+        apply_retractions(connection, classified.retracted, revisions)
+    result = RecordingResult(accepted, classified.duplicates, [*rejected, *classified.conflicts], changes)
+    return classified.is_all_new, result
 
 
 def _lock_programmes(connection: Connection, records: Sequence[DecodedRecord]) -> None:

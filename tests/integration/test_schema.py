@@ -149,6 +149,17 @@ def test_a_database_of_another_schema_is_reported(engine: Engine) -> None:
         migrate(engine)
 
 
+def test_a_half_made_schema_is_reported_and_left_as_it_was(database_url: str) -> None:
+    engine = make_engine(database_url)
+    with write_transaction(engine) as connection:
+        tables.ledger.create(connection)
+    with pytest.raises(DatabaseError, match=r"cannot be prepared: .*ledger.*already exists") as error:
+        migrate(engine)
+    assert len(str(error.value).splitlines()) == 1
+    assert inspect(engine).get_table_names() == ["ledger"]
+    engine.dispose()
+
+
 def test_a_server_that_does_not_answer_is_reported_without_its_password() -> None:
     engine = make_engine("postgresql://milepost:open-sesame@127.0.0.1:1/milepost")
     line = complaint(engine)
