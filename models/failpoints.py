@@ -1,7 +1,6 @@
-"""Named places where a test can make a process die, hang or fail: `MILEPOST_FAILPOINT="before-commit=kill@3"`.
+"""Fault injection for tests: named points where a process dies, hangs or fails, e.g. `before-commit=kill@3`.
 
-One place at a time, for the whole process, as the environment is. Where none is set, reaching a place costs a look at
-one name.
+One failpoint at a time, for the whole process. When none is armed, reaching a point costs one comparison.
 """
 
 import itertools
@@ -16,7 +15,7 @@ from typing import Final, Literal, NoReturn, get_args
 
 from models.errors import ConcurrentWriteError
 
-#: Each stands at exactly one place, named for what was done last or comes next.
+#: Each is reached at exactly one place in the code, and named after the step before or behind it.
 FailpointName = Literal[
     "before-commit",
     "after-commit",
@@ -32,19 +31,19 @@ FAILPOINT_NAMES: Final[tuple[FailpointName, ...]] = get_args(FailpointName)
 
 
 class FailpointAction(Enum):
-    """What happens there."""
+    """What happens at a failpoint."""
 
     #: SIGKILL to this process.
     KILL = "kill"
-    #: The thread that comes there waits for ever.
+    #: The current thread waits forever.
     HANG = "hang"
-    #: An error that passes is raised.
+    #: A transient error is raised.
     ERROR = "error"
 
 
 @dataclass(frozen=True, slots=True)
 class Failpoint:
-    """A place, what happens there, and at which time of reaching it."""
+    """A point, what happens there, and at which hit."""
 
     name: str
     action: FailpointAction
@@ -52,7 +51,7 @@ class Failpoint:
     _hits: Iterator[int] = field(default_factory=lambda: itertools.count(1), compare=False, repr=False)
 
     def hit(self) -> None:
-        """Act, if this is the time; safe in any thread."""
+        """Count the hit, and act on the chosen one; thread-safe."""
         if next(self._hits) != self.nth_hit:
             return
         if self.action is FailpointAction.ERROR:
@@ -71,31 +70,31 @@ _FAILPOINT_PATTERN: Final = re.compile(r"([a-z-]+)=([a-z]+)(?:@([1-9][0-9]{0,8})
 
 
 def parse_failpoint(text: str) -> Failpoint | None:
-    """Return what `place=action` or `place=action@time` says; None for nothing. Raises `ValueError` with one line."""
+    """Parse `place=action` or `place=action@time`; None for an empty text. Raises `ValueError` with one line."""
     if not text:
         return None
-    found = _FAILPOINT_PATTERN.fullmatch(text)
-    if found is None:
+    match = _FAILPOINT_PATTERN.fullmatch(text)
+    if match is None:
         raise ValueError(f"say place=action or place=action@time, e.g. before-commit=kill@3, not {text!r}")
-    place, action, time = found.groups()
-    if place not in FAILPOINT_NAMES:
-        raise ValueError(f"no failpoint is called {place!r}; there are {', '.join(FAILPOINT_NAMES)}")
-    actions = [known.value for known in FailpointAction]
+    name, action, nth_hit = match.groups()
+    if name not in FAILPOINT_NAMES:
+        raise ValueError(f"no failpoint is called {name!r}; there are {', '.join(FAILPOINT_NAMES)}")
+    actions = [each.value for each in FailpointAction]
     if action not in actions:
         raise ValueError(f"a failpoint can {', '.join(actions)}, not {action!r}")
-    return Failpoint(place, FailpointAction(action), int(time or 1))
+    return Failpoint(name, FailpointAction(action), int(nth_hit or 1))
 
 
 _armed: Failpoint | None = None
 
 
 def arm_failpoint(failpoint: Failpoint | None) -> None:
-    """Set the failpoint of this process, or none."""
-    global _armed  # noqa: PLW0603 - the places are all over the process, as the signal that ends it
+    """Set the failpoint of this process; None disarms it."""
+    global _armed  # noqa: PLW0603 - the points are all over the process
     _armed = failpoint
 
 
 def hit_failpoint(name: FailpointName) -> None:
-    """Say that a place is reached."""
+    """Act if this point is armed."""
     if _armed is not None and _armed.name == name:
         _armed.hit()

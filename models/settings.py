@@ -1,17 +1,11 @@
-"""The one reader of configuration: environment (`MILEPOST_…`), `milepost.toml`, flags; the later wins."""
+"""The only reader of configuration: flags win over `milepost.toml`, and that over the environment (`MILEPOST_…`)."""
 
 import re
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import (
-    BaseSettings,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
-    TomlConfigSettingsSource,
-)
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 from pydantic_settings import SettingsError as UnreadableError
 
 from models.errors import MilepostError
@@ -24,11 +18,11 @@ Seconds = Annotated[float, Field(gt=0)]
 
 
 class SettingsError(MilepostError):
-    """A setting that cannot be used; the message is one line."""
+    """A setting is invalid."""
 
 
 class Settings(BaseSettings):
-    """What an operator may choose; contract, section 5."""
+    """The settings of an operator: contract, section 5."""
 
     model_config = SettingsConfigDict(
         env_prefix="MILEPOST_", toml_file=CONFIG_FILE, extra="forbid", frozen=True, env_ignore_empty=True
@@ -49,25 +43,25 @@ class Settings(BaseSettings):
     kafka_certificate: Path | None = None
     kafka_key: Path | None = None
 
-    #: Which sources may speak for a programme; one that is not named takes any.
+    #: The sources that may publish for each programme; a programme without an entry accepts any.
     allowed_sources: dict[str, list[str]] = {}
 
-    #: How many records one transaction may hold, at most.
+    #: Largest number of records in one transaction.
     batch: Annotated[int, Field(ge=1, le=100_000)] = 4000
-    #: How many milestone series one worker shows, at most.
+    #: Largest number of milestone series that one worker exposes.
     max_series: Annotated[int, Field(ge=0)] = 200_000
-    #: How many days a milestone is shown after it was achieved or cancelled.
+    #: Days for which a milestone is exposed after it was achieved or cancelled.
     keep_days: Annotated[int, Field(ge=0)] = 90
     #: How often a worker looks for programmes that changed without a signal.
     sweep_seconds: Seconds = 30
-    #: How often the ends of the log are asked of the broker.
+    #: How often the log end offsets are requested from the broker.
     log_end_seconds: Seconds = 3
-    #: How long a worker may take to stop before it ends itself.
+    #: How long a worker may take to stop before it kills itself.
     stop_seconds: Seconds = 4
-    #: How long what ought to move may stand still, while Kafka and the database answer, before a worker ends itself.
-    #: Longer than a group waits for a member (10 s): a rebalance that long is in order.
+    #: How long a worker may make no progress, while Kafka and the database answer, before it kills itself.
+    #: Longer than a consumer group waits for a member (10 s), because a rebalance that long is normal.
     stuck_seconds: Annotated[float, Field(ge=12)] = 60
-    #: Where a worker under test dies, hangs or fails; see `models.failpoints`.
+    #: Fault injection for tests; see `models.failpoints`.
     failpoint: str = ""
 
     @field_validator("web")
@@ -102,27 +96,27 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - no .env files: milepost.toml is the file
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - as above
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Let flags win over the file, and the file over the environment."""
+        """Order the sources: flags, file, environment."""
         return init_settings, TomlConfigSettingsSource(settings_cls), env_settings
 
     @property
     def events_topic(self) -> str:
-        """Where upstream systems publish."""
+        """The topic to which upstream systems publish."""
         return f"{self.prefix}.events"
 
     @property
     def programmes_topic(self) -> str:
-        """Where `record` says which programmes changed."""
+        """The topic on which `record` signals changed programmes."""
         return f"{self.prefix}.programmes"
 
     @property
     def changes_topic(self) -> str:
-        """Where forecasts that moved are told."""
+        """The topic of changed forecasts."""
         return f"{self.prefix}.changes"
 
     @property
     def dead_letters_topic(self) -> str:
-        """Where the rejected go."""
+        """The topic of rejected records."""
         return f"{self.prefix}.dead-letters"
 
     @property
@@ -131,18 +125,9 @@ class Settings(BaseSettings):
         host, _, port = self.web.rpartition(":")
         return host.strip("[]"), int(port)
 
-    @property
-    def web_is_local(self) -> bool:
-        """Whether only this machine can reach the web service."""
-        host = self.web_address[0]
-        try:
-            return ip_address(host).is_loopback
-        except ValueError:
-            return host == "localhost"
 
-
-def read_settings(**flags: Any) -> Settings:  # noqa: ANN401 - pydantic judges the values
-    """Return the settings, flags (None: not given) winning; raises `SettingsError` with one line on the first fault."""
+def read_settings(**flags: Any) -> Settings:  # noqa: ANN401 - pydantic validates the values
+    """Return the settings; a flag that is None was not given. Raises `SettingsError` about the first fault."""
     try:
         return Settings(**{name: value for name, value in flags.items() if value is not None})
     except ValidationError as error:

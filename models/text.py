@@ -1,18 +1,17 @@
-"""Text that nobody vouches for, made harmless: on one line, and without what steers a terminal."""
+"""Makes untrusted text safe to print: on one line, and without terminal control sequences."""
 
 
 def one_line(value: object, max_length: int = 300) -> str:
-    """Return what something says as one line of so many characters at most, for logs and details."""
+    """Return the text of a value on one line, cut to a length, for logs and details."""
     return " ".join(str(value).split())[:max_length]
 
 
 def printable(text: str, *, keep_line_breaks: bool = False) -> str:
-    """Return text in which nothing can steer a terminal: what is not printable is spelled out.
+    """Return text with everything unprintable escaped: control sequences and marks of writing direction included.
 
-    That takes in escape sequences as well as marks that turn the direction of writing. With `lines`, line breaks and
-    tabs stay.
+    `keep_line_breaks` keeps line breaks and tabs.
     """
-    kept = "\n\t" if keep_line_breaks else ""
+    allowed = "\n\t" if keep_line_breaks else ""
     return "".join(
-        character if character.isprintable() or character in kept else ascii(character)[1:-1] for character in text
+        character if character.isprintable() or character in allowed else ascii(character)[1:-1] for character in text
     )

@@ -226,7 +226,9 @@ def _build_facts(select_rows: _SelectRows, newest_revisions: dict[tuple[str, ...
             facts.programmes[name] = programme_claims = ProgrammeClaims(registered=registered)
             _set_registers(programme_claims, _PROGRAMME_REGISTERS, registers)
     for programme, project, revision, registered, withdrawn, *registers in select_rows(tables.projects):
-        facts.projects[ProjectKey(programme, project)] = project_claims = ProjectClaims(registered, withdrawn)
+        facts.projects[ProjectKey(programme, project)] = project_claims = ProjectClaims(
+            registered=registered, withdrawn=withdrawn
+        )
         _set_registers(project_claims, _PROJECT_REGISTERS, registers)
         track_revision((programme, project), revision)
     for programme, project, site, revision in select_rows(tables.sites):

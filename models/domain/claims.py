@@ -150,24 +150,6 @@ class MilestoneClaims:
 
 
 @dataclass(slots=True)
-class ProjectClaims:
-    """The winning claims about one project."""
-
-    registered: Stamp | None = None
-    withdrawn: Stamp | None = None
-    name: Register[str] | None = None
-    kind: Register[str] | None = None
-    site: Register[str] | None = None
-    investment: Register[Money] | None = None
-    jobs: Register[int] | None = None
-
-    @property
-    def is_withdrawn(self) -> bool:
-        """Whether the newest withdrawal is newer than every registration."""
-        return is_newer(self.withdrawn, self.registered)
-
-
-@dataclass(slots=True)
 class ProgrammeClaims:
     """The winning claims about one programme."""
 
@@ -175,6 +157,20 @@ class ProgrammeClaims:
     name: Register[str] | None = None
     investment: Register[Money] | None = None
     jobs: Register[int] | None = None
+
+
+@dataclass(slots=True)
+class ProjectClaims(ProgrammeClaims):
+    """The winning claims about one project."""
+
+    withdrawn: Stamp | None = None
+    kind: Register[str] | None = None
+    site: Register[str] | None = None
+
+    @property
+    def is_withdrawn(self) -> bool:
+        """Whether the newest withdrawal is newer than every registration."""
+        return is_newer(self.withdrawn, self.registered)
 
 
 @dataclass(slots=True)
@@ -337,39 +333,27 @@ def _apply_cancellation(facts: Facts, event: Event, data: MilestoneCancelled) ->
     milestone.cancelled = newest(milestone.cancelled, event.stamp)
 
 
-def _apply_declaration(facts: Facts, event: Event, data: DependencyDeclared) -> None:
-    dependency = _dependency_claims(facts, event, data)
-    dependency.declared = newest(dependency.declared, Register(event.stamp, data.lag_days or 0))
-
-
-def _apply_dependency_withdrawal(facts: Facts, event: Event, data: DependencyWithdrawn) -> None:
-    dependency = _dependency_claims(facts, event, data)
-    dependency.withdrawn = newest(dependency.withdrawn, event.stamp)
-
-
-def _dependency_claims(facts: Facts, event: Event, data: DependencyDeclared | DependencyWithdrawn) -> DependencyClaims:
+def _apply_dependency(facts: Facts, event: Event, data: DependencyDeclared | DependencyWithdrawn) -> None:
     names = event.programme, event.project, data.milestone, data.after.project, data.after.milestone
-    return facts.dependencies.setdefault(DependencyKey(*map(intern, names)), DependencyClaims())
+    dependency = facts.dependencies.setdefault(DependencyKey(*map(intern, names)), DependencyClaims())
+    if isinstance(data, DependencyDeclared):
+        dependency.declared = newest(dependency.declared, Register(event.stamp, data.lag_days or 0))
+    else:
+        dependency.withdrawn = newest(dependency.withdrawn, event.stamp)
 
 
-def _apply_programme(facts: Facts, event: Event, data: ProgrammeRegistered) -> None:
-    _apply_registration(facts.programmes.setdefault(event.programme, ProgrammeClaims()), event, data)
-
-
-def _apply_project(facts: Facts, event: Event, data: ProjectRegistered) -> None:
-    _apply_registration(_project_claims(facts, event), event, data)
-    if data.site is not None:
-        facts.sites.add(SiteKey(event.programme, event.project, data.site))
-
-
-def _apply_registration(
-    claims: ProjectClaims | ProgrammeClaims, event: Event, data: ProjectRegistered | ProgrammeRegistered
-) -> None:
+def _apply_registration(facts: Facts, event: Event, data: ProjectRegistered | ProgrammeRegistered) -> None:
+    claims: ProgrammeClaims
+    if isinstance(data, ProjectRegistered):
+        claims = _project_claims(facts, event)
+        if data.site is not None:
+            facts.sites.add(SiteKey(event.programme, event.project, data.site))
+    else:
+        claims = facts.programmes.setdefault(event.programme, ProgrammeClaims())
     stamp = event.stamp
     claims.registered = newest(claims.registered, stamp)
     for name in data.__struct_fields__:
-        value = getattr(data, name)
-        if value is not None:
+        if (value := getattr(data, name)) is not None:
             setattr(claims, name, newest(getattr(claims, name), Register(stamp, value)))
 
 
@@ -389,12 +373,12 @@ def _project_claims(facts: Facts, event: Event) -> ProjectClaims:
 
 #: What an event of each type does to the facts.
 _APPLY: Final[dict[type[EventData], Callable[[Facts, Event, Any], None]]] = {
-    ProgrammeRegistered: _apply_programme,
-    ProjectRegistered: _apply_project,
+    ProgrammeRegistered: _apply_registration,
+    ProjectRegistered: _apply_registration,
     ProjectWithdrawn: _apply_project_withdrawal,
     MilestoneReported: _apply_report,
     MilestoneCancelled: _apply_cancellation,
-    DependencyDeclared: _apply_declaration,
-    DependencyWithdrawn: _apply_dependency_withdrawal,
+    DependencyDeclared: _apply_dependency,
+    DependencyWithdrawn: _apply_dependency,
     EventRetracted: _apply_retraction,
 }

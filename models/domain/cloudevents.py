@@ -1,8 +1,8 @@
-"""Bytes and headers to an event or a rejection, and back: the CloudEvents 1.0 Kafka protocol binding.
+"""Kafka records to events and back: the CloudEvents 1.0 Kafka protocol binding.
 
-`decode` never raises, whatever the bytes: the reasons are the contract's, section 3, in this order: too large,
-malformed, envelope, type, data. What depends on more than the record (the broker's clock, the allowed sources)
-is judged in `models.domain.events`.
+`decode` never raises, whatever the bytes. It checks in this order, with the reasons of the contract, section 3: too
+large, malformed, envelope, type, data. `models.domain.events.check_acceptable` checks what depends on more than the
+record: the broker's clock and the allowed sources.
 """
 
 import binascii
@@ -36,30 +36,18 @@ Headers = Sequence[tuple[str, bytes | None]]
 _STRUCTURED_CONTENT_TYPE: Final = b"application/cloudevents+json"
 #: The headers of every record in structured mode.
 STRUCTURED_HEADERS: Final = (("content-type", _STRUCTURED_CONTENT_TYPE),)
-#: A fixed bound rather than the interpreter's own, so that every worker decides alike.
+#: A fixed bound, not the interpreter's, so that all workers decide alike.
 MAX_JSON_DEPTH: Final = 64
 
 _CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _MAX_ATTRIBUTE_LENGTH: Final = 255
 _MAX_DETAIL_LENGTH: Final = 300
-# A string that does not end is one token to the end: looking for its end from every quote in it takes minutes.
+# An unterminated string is one token to the end: searching for its end from every quote in it would take minutes.
 _JSON_TOKENS = re.compile(rb'"(?:[^"\\]|\\.)*"?|[\[{]|[\]}]', re.DOTALL)
-#: The attributes that Milepost reads.
-ATTRIBUTE_NAMES: Final = (
-    "specversion",
-    "id",
-    "source",
-    "type",
-    "subject",
-    "time",
-    "recordedtime",
-    "correlationid",
-    "causationid",
-)
 
 
 class _Attributes(Struct):
-    """The attributes Milepost reads but the type; all optional, to say what is missing."""
+    """The attributes that Milepost reads, except the type; all optional, so that an error names what is missing."""
 
     specversion: str | None = None
     id: str | None = None
@@ -71,24 +59,27 @@ class _Attributes(Struct):
     causationid: str | None = None
 
 
+#: The attributes that Milepost reads.
+ATTRIBUTE_NAMES: Final = (*_Attributes.__struct_fields__[:3], "type", *_Attributes.__struct_fields__[3:])
+
+
 class _Envelope(_Attributes):
-    """An envelope of any type, and the data as it came."""
+    """An envelope of any type, with undecoded data."""
 
     type: str | None = None
     data: Raw = Raw()
     data_base64: str | None = None
 
 
-#: What a report carries, and nothing beside it.
 _StrictReportData: Any = defstruct(
-    "_PlainData",
+    "_StrictReportData",
     [(field.name, field.type, field.default) for field in fields(MilestoneReported)],
     forbid_unknown_fields=True,
 )
 
 
 class _StrictReport(_Attributes, kw_only=True):
-    """The envelope of a report together with what it carries: of nothing that is to be judged or told more closely."""
+    """A report without unknown fields or base64, decoded together with its data."""
 
     type: Literal["milepost.milestone.reported.v1"]
     data: _StrictReportData
@@ -109,12 +100,20 @@ class _RejectedError(Exception):
     def __init__(self, reason: RejectionReason, detail: str, envelope: _Envelope | None = None) -> None:
         super().__init__(detail)
         self.reason = reason
-        #: As far as it could be opened.
+        #: As far as it was decoded.
         self.envelope = envelope
 
 
+def _malformed(detail: str) -> _RejectedError:
+    return _RejectedError(RejectionReason.MALFORMED, detail)
+
+
+def _invalid_envelope(detail: str, envelope: _Envelope | None = None) -> _RejectedError:
+    return _RejectedError(RejectionReason.INVALID_ENVELOPE, detail, envelope)
+
+
 def decode(headers: Headers, value: bytes | None) -> Event | Rejection:
-    """Return the event that a Kafka record carries, in either content mode, or why it carries none."""
+    """Return the event in a Kafka record, in either content mode, or the reason why there is none."""
     if value is not None and (event := _decode_fast_path(headers, value)) is not None:
         return event
     envelope = _Envelope()
@@ -123,15 +122,17 @@ def decode(headers: Headers, value: bytes | None) -> Event | Rejection:
         return _build_event(envelope, oddities)
     except _RejectedError as rejected:
         envelope = rejected.envelope or envelope
-        known = envelope.type if envelope.type in DATA_TYPES else UNKNOWN_TYPE
+        event_type = envelope.type if envelope.type in DATA_TYPES else None
         source = None if envelope.source is None else envelope.source[:_MAX_ATTRIBUTE_LENGTH]
-        return Rejection(rejected.reason, _sanitise(str(rejected)), source, known or UNKNOWN_TYPE)
+        # A detail may quote anything, and becomes a log line and a header.
+        detail = _CONTROL_CHARACTERS.sub("\N{REPLACEMENT CHARACTER}", str(rejected)[:_MAX_DETAIL_LENGTH])
+        return Rejection(rejected.reason, detail, source, event_type or UNKNOWN_TYPE)
 
 
 def _decode_fast_path(headers: Headers, value: bytes) -> Event | None:
-    """Return the event of a record that is as nearly all are: a report in structured mode, with nothing odd about it.
+    """Return the event of a plain report in structured mode, as nearly all are, or None for any other record.
 
-    It is read in one pass, where any other takes three. None says only that this one has to be looked at closely.
+    It takes one pass, and the general way three.
     """
     if dict(headers).get("content-type") != _STRUCTURED_CONTENT_TYPE or len(value) > MAX_VALUE_BYTES:
         return None
@@ -143,22 +144,16 @@ def _decode_fast_path(headers: Headers, value: bytes) -> Event | None:
 
 
 def decode_data(event_type: str, headers: Headers, value: bytes) -> EventData:
-    """Return the data of an event that was accepted before; raises `ValueError` where there are none."""
+    """Return the data of an event that was accepted earlier; raises `ValueError` when it cannot be decoded."""
     try:
         return _data_decoders[event_type](_extract_data(_parse_envelope(headers, value)[0]))
     except (_RejectedError, msgspec.DecodeError) as rejected:
-        raise ValueError(f"an event that was accepted is none: {rejected}") from None
-
-
-def _sanitise(detail: str) -> str:
-    """Return a detail as it may stand in a log line and a header: what it quotes may be anything."""
-    return _CONTROL_CHARACTERS.sub("\N{REPLACEMENT CHARACTER}", detail[:_MAX_DETAIL_LENGTH])
+        raise ValueError(f"an accepted event cannot be decoded: {rejected}") from None
 
 
 def _parse_envelope(headers: Headers, value: bytes | None) -> tuple[_Envelope, tuple[Oddity, ...]]:
-    """Return the envelope of a record."""
     if value is None:
-        raise _RejectedError(RejectionReason.MALFORMED, "the value is null")
+        raise _malformed("the value is null")
     if len(value) > MAX_VALUE_BYTES:
         raise _RejectedError(RejectionReason.TOO_LARGE, f"{len(value)} bytes, allowed are {MAX_VALUE_BYTES}")
     named = dict(headers)
@@ -177,7 +172,7 @@ def _parse_envelope(headers: Headers, value: bytes | None) -> tuple[_Envelope, t
 def _detect_header_prefix(header_values: Mapping[str, bytes | None]) -> str | None:
     if "ce_specversion" in header_values or "ce_id" in header_values:
         return "ce_"
-    # Some publishers' libraries wrote the HTTP binding's prefix into Kafka headers.
+    # Some libraries write the prefix of the HTTP binding into Kafka headers.
     return "ce-" if any(name.startswith("ce-") for name in header_values) else None
 
 
@@ -195,14 +190,14 @@ def _parse_structured_mode(value: bytes) -> _Envelope:
     try:
         return _decode_envelope(value)
     except ValidationError as error:
-        _check_json_object(value)  # what is no JSON further on is malformed first
-        fields, envelope = _decode_json_object(value), _Envelope()
+        _check_json_object(value)  # malformed JSON behind the invalid field counts first
+        raw_fields, envelope = _decode_json_object(value), _Envelope()
         for name in ("source", "type"):
             with suppress(msgspec.DecodeError, KeyError):
-                setattr(envelope, name, _decode_json_string(fields[name]))
-        raise _RejectedError(RejectionReason.INVALID_ENVELOPE, str(error), envelope) from None
+                setattr(envelope, name, _decode_json_string(raw_fields[name]))
+        raise _invalid_envelope(str(error), envelope) from None
     except msgspec.DecodeError as error:
-        raise _RejectedError(RejectionReason.MALFORMED, str(error)) from None
+        raise _malformed(str(error)) from None
 
 
 def _parse_binary_mode(header_values: Mapping[str, bytes | None], prefix: str) -> _Envelope:
@@ -214,22 +209,21 @@ def _parse_binary_mode(header_values: Mapping[str, bytes | None], prefix: str) -
         try:
             setattr(envelope, name, raw.decode("utf-8"))
         except UnicodeDecodeError:
-            detail = f"header {prefix}{name} is not UTF-8"
-            raise _RejectedError(RejectionReason.INVALID_ENVELOPE, detail, envelope) from None
+            raise _invalid_envelope(f"header {prefix}{name} is not UTF-8", envelope) from None
     return envelope
 
 
 def _check_encoding_and_depth(value: bytes) -> None:
-    """Reject what is not UTF-8 or nests too deep, before a decoder recurses into it."""
+    """Reject what is not UTF-8 or is nested too deep, before a decoder recurses into it."""
     if not value.isascii():
         try:
             value.decode("utf-8")
         except UnicodeDecodeError as error:
-            raise _RejectedError(RejectionReason.MALFORMED, f"not UTF-8 at byte {error.start}") from None
-    # An object in another, and no array: told faster than by counting, as nearly all are.
+            raise _malformed(f"not UTF-8 at byte {error.start}") from None
+    # At most one object inside another, and no array, as in nearly all events: faster than counting.
     if b"[" not in value and value.find(b"{", value.find(b"{", 1) + 1) < 0:
         return
-    # Counting is enough for every honest event; only a suspect is scanned.
+    # Brackets in strings count too, so a higher count only means that a scan is needed.
     if value.count(b"[") + value.count(b"{") <= MAX_JSON_DEPTH:
         return
     depth = 0
@@ -238,35 +232,31 @@ def _check_encoding_and_depth(value: bytes) -> None:
             case 0x5B | 0x7B:
                 depth += 1
                 if depth > MAX_JSON_DEPTH:
-                    raise _RejectedError(RejectionReason.MALFORMED, f"nested deeper than {MAX_JSON_DEPTH} levels")
+                    raise _malformed(f"nested deeper than {MAX_JSON_DEPTH} levels")
             case 0x5D | 0x7D:
                 depth -= 1
 
 
 def _check_json_object(value: bytes) -> None:
-    """Reject what is no JSON object."""
     _check_encoding_and_depth(value)
     try:
         _decode_json_object(value)
     except ValidationError as error:
-        raise _RejectedError(RejectionReason.MALFORMED, f"not a JSON object: {error}") from None
+        raise _malformed(f"not a JSON object: {error}") from None
     except msgspec.DecodeError as error:
-        raise _RejectedError(RejectionReason.MALFORMED, str(error)) from None
+        raise _malformed(str(error)) from None
 
 
 def _build_event(envelope: _Envelope | _StrictReport, oddities: tuple[Oddity, ...] = ()) -> Event:
-    """Turn an open envelope into an event."""
     if envelope.specversion != "1.0":
-        raise _RejectedError(
-            RejectionReason.INVALID_ENVELOPE, f'specversion is {_quote(envelope.specversion)}, not "1.0"'
-        )
+        raise _invalid_envelope(f'specversion is {_quote(envelope.specversion)}, not "1.0"')
     source, event_id = _check_attribute(envelope.source, "source"), _check_attribute(envelope.id, "id")
     time = _parse_time_attribute(envelope.time, "time")
     if time is None:
-        raise _RejectedError(RejectionReason.INVALID_ENVELOPE, "time is missing")
+        raise _invalid_envelope("time is missing")
     recorded = _parse_time_attribute(envelope.recordedtime, "recordedtime")
     if not envelope.type:
-        raise _RejectedError(RejectionReason.INVALID_ENVELOPE, "type is missing")
+        raise _invalid_envelope("type is missing")
     if envelope.type not in DATA_TYPES:
         raise _RejectedError(RejectionReason.UNSUPPORTED_TYPE, f"type {_quote(envelope.type)} is not known")
     programme, project = _parse_subject_attribute(envelope)
@@ -294,15 +284,12 @@ def _build_event(envelope: _Envelope | _StrictReport, oddities: tuple[Oddity, ..
 
 def _check_attribute(text: str | None, attribute: str) -> str:
     if not text:
-        raise _RejectedError(RejectionReason.INVALID_ENVELOPE, f"{attribute} is missing")
+        raise _invalid_envelope(f"{attribute} is missing")
     if len(text) > _MAX_ATTRIBUTE_LENGTH:
-        raise _RejectedError(
-            RejectionReason.INVALID_ENVELOPE,
-            f"{attribute} has {len(text)} characters, allowed are {_MAX_ATTRIBUTE_LENGTH}",
-        )
-    # Whatever is printable is no control character, and asking for it is faster.
+        raise _invalid_envelope(f"{attribute} has {len(text)} characters, allowed are {_MAX_ATTRIBUTE_LENGTH}")
+    # Printable text has no control characters, and this check is faster.
     if not text.isprintable() and _CONTROL_CHARACTERS.search(text):
-        raise _RejectedError(RejectionReason.INVALID_ENVELOPE, f"{attribute} holds a control character: {_quote(text)}")
+        raise _invalid_envelope(f"{attribute} holds a control character: {_quote(text)}")
     return text
 
 
@@ -312,21 +299,16 @@ def _parse_time_attribute(text: str | None, attribute: str) -> Instant | None:
     try:
         return parse_instant(text)
     except ValueError as error:
-        raise _RejectedError(RejectionReason.INVALID_ENVELOPE, f"{attribute}: {error}") from None
+        raise _invalid_envelope(f"{attribute}: {error}") from None
 
 
 def _parse_subject_attribute(envelope: _Envelope | _StrictReport) -> tuple[str, str]:
     parts = None if envelope.subject is None else parse_subject(envelope.subject)
     if parts is None:
-        raise _RejectedError(
-            RejectionReason.INVALID_ENVELOPE, f"subject {_quote(envelope.subject)} is not <programme>/<project>"
-        )
+        raise _invalid_envelope(f"subject {_quote(envelope.subject)} is not <programme>/<project>")
     if bool(parts[1]) == (envelope.type == ProgrammeRegistered.TYPE):
         wanted = "<programme>/<project>" if not parts[1] else "<programme> alone"
-        raise _RejectedError(
-            RejectionReason.INVALID_ENVELOPE,
-            f"subject {_quote(envelope.subject)} of a {envelope.type} is not {wanted}",
-        )
+        raise _invalid_envelope(f"subject {_quote(envelope.subject)} of a {envelope.type} is not {wanted}")
     return parts
 
 
@@ -334,22 +316,22 @@ def _extract_data(envelope: _Envelope) -> bytes:
     raw = bytes(envelope.data)
     if envelope.data_base64 is not None:
         if raw:
-            raise _RejectedError(RejectionReason.INVALID_ENVELOPE, "both data and data_base64 are there")
+            raise _invalid_envelope("both data and data_base64 are there")
         try:
             raw = b64decode(envelope.data_base64, validate=True)
         except (binascii.Error, ValueError):
-            raise _RejectedError(RejectionReason.INVALID_ENVELOPE, "data_base64 is not base64") from None
+            raise _invalid_envelope("data_base64 is not base64") from None
         _check_json_object(raw)
-    # CloudEvents makes data optional; for types whose every field is, nothing and {} say the same.
+    # CloudEvents makes data optional; for types with only optional fields, no data means the same as {}.
     return b"{}" if raw in {b"", b"null"} else raw
 
 
 def _parse_data(event_type: str, raw: bytes) -> tuple[EventData, bool]:
-    """Return data, and whether there are fields beside them that nobody knows."""
+    """Return the data, and whether there are unknown fields beside them."""
     try:
         data = _data_decoders[event_type](raw)
     except msgspec.DecodeError as error:
-        # The text is JSON by now, so whatever fails, fails the data's rules.
+        # The JSON was checked before, so this is a fault of the data.
         raise _RejectedError(RejectionReason.INVALID_DATA, str(error)) from None
     return data, not _known_fields[event_type].issuperset(_decode_json_object(raw))
 
@@ -358,8 +340,9 @@ def _quote(text: str | None) -> str:
     return "missing" if text is None else repr(text[:64])
 
 
-def _context_attributes(event: Event) -> dict[str, str]:
-    attributes = {
+def encode_structured(event: Event) -> tuple[Headers, bytes]:
+    """Return headers and value of a record that carries an event in structured mode."""
+    document = {
         "specversion": "1.0",
         "id": event.id,
         "source": event.source,
@@ -367,22 +350,14 @@ def _context_attributes(event: Event) -> dict[str, str]:
         "subject": event.subject,
         "time": f"{event.time}Z",
         "partitionkey": event.programme,
+        "recordedtime": None if event.recorded_time is None else f"{event.recorded_time}Z",
+        "correlationid": event.correlationid,
+        "causationid": event.causationid,
+        "datacontenttype": "application/json",
+        "data": _without_nulls(msgspec.to_builtins(event.data)),
     }
-    if event.recorded_time is not None:
-        attributes["recordedtime"] = f"{event.recorded_time}Z"
-    if event.correlationid is not None:
-        attributes["correlationid"] = event.correlationid
-    if event.causationid is not None:
-        attributes["causationid"] = event.causationid
-    return attributes
+    return STRUCTURED_HEADERS, msgspec.json.encode(_without_nulls(document))
 
 
-def _without_nulls(data: EventData) -> dict[str, Any]:
-    fields: dict[str, Any] = msgspec.to_builtins(data)
-    return {name: field for name, field in fields.items() if field is not None}
-
-
-def encode_structured(event: Event) -> tuple[Headers, bytes]:
-    """Return headers and value of a record that carries an event in structured mode."""
-    document = {**_context_attributes(event), "datacontenttype": "application/json", "data": _without_nulls(event.data)}
-    return STRUCTURED_HEADERS, msgspec.json.encode(document)
+def _without_nulls(document: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in document.items() if value is not None}

@@ -1,12 +1,7 @@
-"""The events Milepost understands: contract, section 1.
+"""Event types, events and rejections, the milestone catalogue, and the rules of acceptance: contract, sections 1 and 3.
 
-An `Event` is what a record says once its wire format is gone: who says it, about what, when, and typed data.
-Bytes become events in `models.domain.cloudevents`. Everything here is immutable and pure.
+Everything here is immutable and independent of the wire format; `models.domain.cloudevents` decodes and encodes.
 """
-# The milestones everyone knows, in the order in which a project meets them: contract, section 1.
-#
-# Slugs are open: any other milestone is as good, and sorts behind these.
-# Whether a well-formed event may come in: what depends on the broker's clock and the settings.
 
 import re
 from collections.abc import Mapping, Sequence
@@ -36,7 +31,7 @@ Jobs = Annotated[int, Meta(ge=0)]
 
 
 class RejectionReason(StrEnum):
-    """Why an event was not accepted: the closed set of the contract, section 3."""
+    """Why an event is not accepted: the closed set of the contract, section 3."""
 
     MALFORMED = "malformed"
     TOO_LARGE = "too-large"
@@ -50,20 +45,20 @@ class RejectionReason(StrEnum):
 
 
 class Oddity(StrEnum):
-    """What a tolerant reader let pass, and counts."""
+    """A deviation that is tolerated and counted."""
 
     UNKNOWN_FIELD = "unknown-field"
     HEADER_PREFIX = "header-prefix"
 
 
 class Rejection(Struct, frozen=True):
-    """An event that was not accepted: a value, never an exception."""
+    """The reason why a record is not accepted as an event: a value, never an exception."""
 
     reason: RejectionReason
     detail: str
     #: The CloudEvents source, when it could be read.
     source: str | None = None
-    #: The CloudEvents type when it is one of the known, else `unknown`.
+    #: The CloudEvents type when it is known.
     type: str = UNKNOWN_TYPE
 
 
@@ -74,29 +69,29 @@ class Money(Struct, frozen=True):
     currency: Annotated[str, Meta(pattern=r"\A[A-Z]{3}\Z")]
 
     def __post_init__(self) -> None:
-        """Make one zero of the two that floats have: they are the same content."""
+        """Turn -0.0 into 0.0: both are the same content."""
         force_setattr(self, "amount", self.amount + 0.0)
 
 
 class MilestoneRef(Struct, frozen=True):
-    """A milestone of a project of the same programme."""
+    """A milestone of the same programme."""
 
     project: Slug
     milestone: Slug
 
 
 class EventData(Struct, frozen=True):
-    """What an event of one type carries. An optional field that is null counts as absent."""
+    """The data of one event type. An optional field that is null counts as absent."""
 
     TYPE: ClassVar[str]
 
     def find_error(self, _instant: Instant) -> str | None:
-        """Return what the field types cannot express and is wrong all the same, or None."""
+        """Return the violated rule that the field types cannot express, or None."""
         return None
 
 
 class ProgrammeRegistered(EventData, frozen=True):
-    """What is announced for a whole programme."""
+    """Properties of a programme; each field is a register of its own."""
 
     TYPE: ClassVar[str] = "milepost.programme.registered.v1"
     name: ShortText | None = None
@@ -105,7 +100,7 @@ class ProgrammeRegistered(EventData, frozen=True):
 
 
 class ProjectRegistered(EventData, frozen=True):
-    """What is known of a project; each field is its own register."""
+    """Properties of a project; each field is a register of its own."""
 
     TYPE: ClassVar[str] = "milepost.project.registered.v1"
     name: ShortText | None = None
@@ -123,7 +118,7 @@ class ProjectWithdrawn(EventData, frozen=True):
 
 
 class Classifier(StrEnum):
-    """What kind of date a report gives, in the words of the shipping industry (DCSA)."""
+    """The kind of a reported date, with the codes of the shipping industry (DCSA)."""
 
     PLANNED = "PLN"
     ESTIMATED = "EST"
@@ -143,7 +138,7 @@ class MilestoneReported(EventData, frozen=True):
     amount: Money | None = None
 
     def find_error(self, instant: Instant) -> str | None:
-        """Return why the date cannot be, or None."""
+        """Return why the date is impossible, or None."""
         if not FIRST_YEAR <= self.date.year <= LAST_YEAR:
             return f"date {self.date} is outside of the years {FIRST_YEAR} to {LAST_YEAR}"
         if self.classifier is Classifier.ACTUAL:
@@ -171,13 +166,13 @@ class DependencyDeclared(EventData, frozen=True):
     lag_days: Annotated[int, Meta(ge=-3650, le=3650)] | None = 0
 
     def __post_init__(self) -> None:
-        """Make null the default it stands for: said or not, it is the same content."""
+        """Turn null into 0: both are the same content as an absent lag."""
         if self.lag_days is None:
             force_setattr(self, "lag_days", 0)
 
 
 class DependencyWithdrawn(EventData, frozen=True):
-    """A dependency is taken back."""
+    """A dependency no longer applies."""
 
     TYPE: ClassVar[str] = "milepost.dependency.withdrawn.v1"
     milestone: Slug
@@ -185,7 +180,7 @@ class DependencyWithdrawn(EventData, frozen=True):
 
 
 class EventRetracted(EventData, frozen=True):
-    """An earlier or later event of the same source counts as never said."""
+    """Another event of the same source, earlier or later, does not count."""
 
     TYPE: ClassVar[str] = "milepost.event.retracted.v1"
     retracts: EventId
@@ -193,40 +188,29 @@ class EventRetracted(EventData, frozen=True):
     remark: Remark | None = None
 
 
-DATA_TYPES: Final[dict[str, type[EventData]]] = {
-    data.TYPE: data
-    for data in (
-        ProgrammeRegistered,
-        ProjectRegistered,
-        ProjectWithdrawn,
-        MilestoneReported,
-        MilestoneCancelled,
-        DependencyDeclared,
-        DependencyWithdrawn,
-        EventRetracted,
-    )
-}
+#: The data classes above by CloudEvents type, in their order.
+DATA_TYPES: Final[dict[str, type[EventData]]] = {data.TYPE: data for data in EventData.__subclasses__()}
 
 _encode_json: Final = msgspec.json.Encoder().encode
 _SUBJECT_PATTERN = re.compile(rf"({SLUG_PATTERN})(?:/({SLUG_PATTERN}))?")
 
 
 class Event(Struct, frozen=True, kw_only=True):
-    """One accepted claim. `(source, id)` names it for ever."""
+    """One event, identified for ever by source and id."""
 
     source: str
     id: str
     programme: str
-    #: Empty where the subject is the programme alone.
+    #: Empty when the subject is the programme alone.
     project: str
-    #: When the claim was made, as its publisher first said.
+    #: When the claim was made.
     time: Instant
-    #: The extension `recordedtime`: takes the place of `time`.
+    #: The extension `recordedtime`, which replaces `time`.
     recorded_time: Instant | None = None
     correlationid: str | None = None
     causationid: str | None = None
     data: EventData
-    #: What was let pass in reading it; no part of the content.
+    #: Tolerated deviations; not part of the content.
     oddities: tuple[Oddity, ...] = ()
 
     @property
@@ -236,12 +220,12 @@ class Event(Struct, frozen=True, kw_only=True):
 
     @property
     def instant(self) -> Instant:
-        """The time that counts."""
+        """When the claim was made, for the order of claims."""
         return self.time if self.recorded_time is None else self.recorded_time
 
     @property
     def stamp(self) -> Stamp:
-        """What orders this claim among others."""
+        """The order of this claim among others."""
         return make_stamp(self.instant, self.source, self.id)
 
     @property
@@ -250,7 +234,7 @@ class Event(Struct, frozen=True, kw_only=True):
         return f"{self.programme}/{self.project}" if self.project else self.programme
 
     def digest(self) -> bytes:
-        """Return 16 bytes that are equal for equal content, whatever the content mode or spelling."""
+        """Return 16 bytes that are equal for equal content, whatever its content mode or JSON spelling."""
         content = (
             self.data.TYPE,
             self.programme,
@@ -266,11 +250,12 @@ class Event(Struct, frozen=True, kw_only=True):
 
 @lru_cache(maxsize=16_384)
 def parse_subject(subject: str) -> tuple[str, str] | None:
-    """Return (programme, project or ""), or None when a subject is not formed as the contract says."""
+    """Return programme and project (empty for the programme alone); None for an invalid subject."""
     match = _SUBJECT_PATTERN.fullmatch(subject)
     return None if match is None else (match[1], match[2] or "")
 
 
+#: The milestones that every project has, in their usual order. Any other slug is a valid milestone too.
 MILESTONE_CATALOGUE: Final = (
     "memorandum-signed",
     "agreement-signed",
@@ -285,23 +270,23 @@ MILESTONE_CATALOGUE: Final = (
     "production-launched",
 )
 
-_CATALOGUE_POSITION: Final = {milestone: place for place, milestone in enumerate(MILESTONE_CATALOGUE)}
+_CATALOGUE_POSITION: Final = {milestone: position for position, milestone in enumerate(MILESTONE_CATALOGUE)}
 
 
 def catalogue_sort_key(milestone: str) -> tuple[int, str]:
-    """Return a key that sorts milestones in the catalogue's order, the unknown behind them by name."""
+    """Return a key that sorts milestones in the order of the catalogue, and others after them by name."""
     return _CATALOGUE_POSITION.get(milestone, len(MILESTONE_CATALOGUE)), milestone
 
 
-#: How far a claim may lie ahead of the broker's append time: contract, section 3.
+#: How far the time of a claim may be ahead of the broker's append time: contract, section 3.
 MAX_CLOCK_SKEW_MS: Final = 10 * 60 * 1000
 
-#: Which sources may speak for a programme; a programme that is not named takes any.
+#: The sources that may publish for each programme; a programme without an entry accepts any.
 AllowedSources = Mapping[str, Sequence[str]]
 
 
 def check_acceptable(event: Event, appended_ms: int, allowed_sources: AllowedSources) -> Event | Rejection:
-    """Return the event itself, or why it may not come in."""
+    """Return the event itself, or a rejection by the broker's clock or the allowed sources."""
     if event.instant > instant_from_epoch_ms(appended_ms + MAX_CLOCK_SKEW_MS):
         return Rejection(
             RejectionReason.TIME_IN_FUTURE,

@@ -12,7 +12,7 @@ No forecast is later than the last day that a date can name.
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import date
 from enum import StrEnum
-from functools import lru_cache
+from functools import cache, lru_cache
 from itertools import compress, count
 from operator import is_not, ne
 from typing import Final, NamedTuple
@@ -273,6 +273,8 @@ def _update_dependents(previous: Schedule, inputs: _Inputs) -> list[int]:
         return _count_dependents(network, inputs)
     dependents = previous.results.dependents.copy() if toggled else previous.results.dependents
 
+    # Achievements in one batch mostly lead to the same milestones.
+    @cache
     def live_predecessors(index: int) -> list[int]:
         return [predecessor for predecessor, _ in network.predecessors[index] if not cancelled[predecessor]]
 

@@ -1,13 +1,12 @@
-"""Points in time, exact, as text that sorts like time.
+"""Points in time, exact, as text that sorts in the order of time.
 
 An *instant* is the canonical UTC form of an RFC 3339 timestamp without its `Z`: `2026-11-21T09:00:00` or
-`2026-11-21T09:00:00.25`. Fractions keep every digit but trailing zeros, so two instants are equal exactly when
-the texts are, and the order of the texts (by code point) is the order in time: what stands in the database sorts
-as it is. A `datetime` would stop at microseconds and make two different claims tie.
+`2026-11-21T09:00:00.25`. Fractions keep every digit except trailing zeros, so equal instants are equal texts, and the
+order of the texts (by code point) is the order in time, in the database too. A `datetime` is limited to microseconds
+and would make two different claims equal.
 
-A *stamp* is an instant, a source and an event id joined by tabs. Neither of them may hold a control character,
-and a tab sorts below everything that may follow, so comparing stamps as text compares (instant, source, id) in
-that order: contract, section 2.
+A *stamp* is an instant, a source and an event id joined by tabs. None of them can hold a control character, and a tab
+sorts before every other character, so the order of stamps is that of (instant, source, id): contract, section 2.
 """
 
 import re
@@ -29,12 +28,11 @@ _MAX_OFFSET_HOURS, _MAX_OFFSET_MINUTES, _LEAP_SECOND = 23, 59, "60"
 
 
 def parse_instant(text: str) -> Instant:
-    """Return the instant that an RFC 3339 timestamp names.
+    """Return the instant of an RFC 3339 timestamp; a leap second (at the end of a month, UTC) is the next instant.
 
-    A leap second (`23:59:60` UTC on the last day of a month) is the instant that follows it. Raises `ValueError`,
-    with the reason, for anything that RFC 3339 does not allow and for years outside of 1 to 9999 in UTC.
+    Raises `ValueError` for anything that RFC 3339 does not allow and for years outside of 1 to 9999 in UTC.
     """
-    # As nearly all are written, and told by looking it up: in UTC, on the second.
+    # Nearly all timestamps are in UTC without a fraction, and lookups recognise those fastest.
     if text[10:17] in _MINUTE_TEXTS and text[17:] in _SECOND_TEXTS and _is_date(text[:10]):
         return Instant(text[:19])
     match = _RFC_3339_PATTERN.fullmatch(text)
@@ -53,7 +51,7 @@ def parse_instant(text: str) -> Instant:
             raise ValueError(f"outside of the years 1 to 9999 in UTC: {text[:64]!r}") from None
     if leap:
         moment = _resolve_leap_second(moment, text)
-    # As it was written, where nothing was added to it; that is told faster than written anew.
+    # Without arithmetic the parts of the text are the canonical form, which is faster than `isoformat`.
     canonical = moment.isoformat() if leap or sign is not None else f"{day}T{minute}:{second}"
     if fraction and (digits := fraction.rstrip("0")):
         canonical = f"{canonical}.{digits}"
@@ -82,29 +80,28 @@ def _resolve_leap_second(last_second: datetime, text: str) -> datetime:
     return following
 
 
-# Records that were appended together have one append time.
+# Records appended together share one append time.
 @lru_cache(maxsize=1024)
 def instant_from_epoch_ms(epoch_ms: int) -> Instant:
-    """Return the instant that many milliseconds after the Unix epoch, within the years 1 to 9999."""
-    within = min(max(epoch_ms, _MIN_EPOCH_MS), _MAX_EPOCH_MS)
-    moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=within)
-    canonical = moment.replace(tzinfo=None).isoformat()
+    """Return the instant that many milliseconds after the Unix epoch, limited to the years 1 to 9999."""
+    limited = min(max(epoch_ms, _MIN_EPOCH_MS), _MAX_EPOCH_MS)
+    canonical = (datetime(1970, 1, 1) + timedelta(milliseconds=limited)).isoformat()  # noqa: DTZ001 - written without its Z
     return Instant(canonical.rstrip("0") if "." in canonical else canonical)
 
 
 def epoch_seconds(instant: Instant) -> float:
-    """Return the seconds from the Unix epoch to an instant (Prometheus' unit), to the microsecond."""
-    # 26 characters: fromisoformat takes no more than six digits of a fraction before Python 3.12.
+    """Return the seconds since the Unix epoch, to the microsecond."""
+    # 26 characters: before Python 3.12, `fromisoformat` takes at most six digits of a fraction.
     return datetime.fromisoformat(instant[:26]).replace(tzinfo=UTC).timestamp()
 
 
 def day_of(instant: Instant) -> date:
-    """Return the UTC day on which an instant lies."""
+    """Return the UTC day of an instant."""
     return date.fromisoformat(instant[:10])
 
 
 class StampParts(NamedTuple):
-    """What a stamp is made of."""
+    """The parts of a stamp."""
 
     instant: Instant
     source: str
@@ -112,11 +109,11 @@ class StampParts(NamedTuple):
 
 
 def make_stamp(instant: Instant, source: str, event_id: str) -> Stamp:
-    """Return the stamp of an event: what orders its claim among others."""
+    """Return the stamp of an event."""
     return Stamp(f"{instant}\t{source}\t{event_id}")
 
 
 def parse_stamp(stamp: Stamp) -> StampParts:
-    """Take a stamp apart again."""
+    """Return the parts of a stamp."""
     instant, source, event_id = stamp.split("\t")
     return StampParts(Instant(instant), source, event_id)
