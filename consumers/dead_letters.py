@@ -31,14 +31,6 @@ OnResolved = Callable[[DeadLetter], None]
 _SendRecord = Callable[[KafkaProducer, DeadLetter], FutureRecordMetadata]
 
 
-class DeadLetterNotFoundError(MilepostError):
-    """There is no dead letter with a key, or no reason of that name; the message is one line."""
-
-
-class ReplayError(MilepostError):
-    """Dead letters were not replayed or discarded, or not all; the message is one line."""
-
-
 class DeadLetterSelection(NamedTuple):
     """Which dead letters: those with these keys, or of this reason, or (neither) all."""
 
@@ -67,7 +59,7 @@ def read_keys_and_tombstones(settings: Settings) -> tuple[set[str], set[str]]:
 
 
 def find_dead_letter(settings: Settings, key: str) -> DeadLetter:
-    """Return the dead letter with a key; raises `DeadLetterNotFoundError`."""
+    """Return the dead letter with a key; raises `MilepostError`."""
     for dead_letter in read_dead_letters(settings):
         if dead_letter.key == key:
             return dead_letter
@@ -77,7 +69,7 @@ def find_dead_letter(settings: Settings, key: str) -> DeadLetter:
 def select_dead_letters(settings: Settings, selection: DeadLetterSelection) -> list[DeadLetter]:
     """Return the selected dead letters in the order of origin.
 
-    Raises `DeadLetterNotFoundError` for an unknown key or reason.
+    Raises `MilepostError` for an unknown key or reason.
     """
     dead_letters = read_dead_letters(settings)
     keys = {dead_letter.key for dead_letter in dead_letters}
@@ -90,19 +82,19 @@ def select_dead_letters(settings: Settings, selection: DeadLetterSelection) -> l
         return dead_letters
     reasons = {reason.value for reason in RejectionReason} | {dead_letter.reason for dead_letter in dead_letters}
     if selection.reason not in reasons:
-        raise DeadLetterNotFoundError(f"there is no reason {selection.reason!r}, only {', '.join(sorted(reasons))}")
+        raise MilepostError(f"there is no reason {selection.reason!r}, only {', '.join(sorted(reasons))}")
     return [dead_letter for dead_letter in dead_letters if dead_letter.reason == selection.reason]
 
 
 def require_replayable(settings: Settings, dead_letters: Iterable[DeadLetter]) -> None:
-    """Raise `ReplayError` for a dead letter that does not name the events topic as its origin.
+    """Raise `MilepostError` for a dead letter that does not name the events topic as its origin.
 
     Whoever may write to the dead-letters topic decides its headers; records are sent to the events topic only.
     """
     for dead_letter in dead_letters:
         origin = dead_letter.topic, dead_letter.partition, dead_letter.offset
         if dead_letter.topic != settings.events_topic or None in origin:
-            raise ReplayError(
+            raise MilepostError(
                 f"dead letter {dead_letter.key!r} does not say which partition of {settings.events_topic} it came"
                 " from: it cannot be replayed; nothing was done"
             )
@@ -111,7 +103,7 @@ def require_replayable(settings: Settings, dead_letters: Iterable[DeadLetter]) -
 def replay(settings: Settings, dead_letters: Sequence[DeadLetter], on_resolved: OnResolved) -> None:
     """Send records back as they came, to the partition they came from, and remove their dead letters.
 
-    Calls `on_resolved` for each that is removed. Raises `ReplayError`, which says how many were.
+    Calls `on_resolved` for each that is removed. Raises `MilepostError`, which says how many were.
     """
     require_replayable(settings, dead_letters)
     require_topic(settings, settings.events_topic)
@@ -149,8 +141,8 @@ def _origin_sort_key(dead_letter: DeadLetter) -> tuple[Any, ...]:
     return dead_letter.topic, dead_letter.partition or 0, dead_letter.offset or 0, dead_letter.key
 
 
-def _not_found_error(settings: Settings, key: str, suffix: str = "") -> DeadLetterNotFoundError:
-    return DeadLetterNotFoundError(
+def _not_found_error(settings: Settings, key: str, suffix: str = "") -> MilepostError:
+    return MilepostError(
         f"there is no dead letter {key!r} in {settings.dead_letters_topic} on {settings.kafka}:"
         f" `milepost dead-letters list` shows those that are{suffix}"
     )
@@ -180,7 +172,9 @@ def _resolve(
                     raise failure
     except KafkaUnreachableError as error:
         verb = "replayed" if resend else "discarded"
-        raise ReplayError(f"{error}; {removed_count} of {len(dead_letters)} dead letters were {verb} before") from error
+        raise MilepostError(
+            f"{error}; {removed_count} of {len(dead_letters)} dead letters were {verb} before"
+        ) from error
 
 
 @contextmanager
@@ -208,7 +202,7 @@ def _resend_to_origin(producer: KafkaProducer, dead_letter: DeadLetter) -> Futur
 def _require_partitions(producer: KafkaProducer, dead_letters: Iterable[DeadLetter]) -> None:
     for dead_letter in dead_letters:
         if dead_letter.partition not in producer.partitions_for(dead_letter.topic):
-            raise ReplayError(
+            raise MilepostError(
                 f"topic {dead_letter.topic} has no partition {dead_letter.partition} any more, which dead letter"
                 f" {dead_letter.key!r} came from: it cannot be replayed; nothing was done"
             )

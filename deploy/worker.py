@@ -26,14 +26,10 @@ logger = logging.getLogger("milepost.worker")
 _LISTEN_BACKLOG: Final = 128
 
 
-class WorkerError(MilepostError):
-    """A worker cannot start."""
-
-
 def run_worker(settings: Settings) -> int:
     """Run a worker until it is asked to stop; return its exit status.
 
-    Raises `WorkerError`, and what the checks raise, before anything starts.
+    Raises `MilepostError` when a check fails, before anything starts.
     """
     set_up_logging()
     if settings.failpoint:
@@ -50,13 +46,10 @@ def run_worker(settings: Settings) -> int:
         # Faust takes a third of the start-up time; the checks above report without waiting for it.
         from consumers.dead_letters import read_newest_dead_letters  # noqa: PLC0415
         from streams.web.board import create_board  # noqa: PLC0415
-        from streams.worker import FatalError, run_worker_process  # noqa: PLC0415
+        from streams.worker import run_worker_process  # noqa: PLC0415
 
-        try:
-            board = create_board(settings, _utc_today, partial(read_newest_dead_letters, settings))
-            return run_worker_process(settings, recorder, web_socket, board)
-        except FatalError as error:
-            raise WorkerError(str(error)) from None
+        board = create_board(settings, _utc_today, partial(read_newest_dead_letters, settings))
+        return run_worker_process(settings, recorder, web_socket, board)
 
 
 def lock_timeout_ms(settings: Settings) -> int:
@@ -110,7 +103,7 @@ def bind_web_socket(settings: Settings) -> Iterator[socket.socket]:
         )[0]
         listening = socket.create_server(address, family=family, backlog=_LISTEN_BACKLOG)
     except OSError as error:
-        raise WorkerError(
+        raise MilepostError(
             f"cannot serve on {settings.web}: {error.strerror}; choose another with MILEPOST_WEB or --web"
         ) from None
     with listening:
@@ -128,7 +121,7 @@ def lock_sqlite_for_worker(engine: Engine) -> Iterator[None]:
     try:
         lock = lock_file(Path(f"{database}.worker"))
     except FileLockedError as error:
-        raise WorkerError(
+        raise MilepostError(
             f"{database} already has a worker (pid {error.holder or 'unknown'}): SQLite serves one;"
             " stop it, or use PostgreSQL for more"
         ) from None

@@ -1,1 +1,1 @@
-"""What a milestone is, and how it is kept."""
+"""The domain, the database, and what all user interfaces show of them."""

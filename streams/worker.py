@@ -25,6 +25,7 @@ from prometheus_client import disable_created_metrics
 
 from models.database.engine import DatabaseError
 from models.database.recorder import Recorder
+from models.errors import MilepostError
 from models.settings import Settings
 from streams.app import create_app
 from streams.web.server import AddRoutes
@@ -40,10 +41,6 @@ _M_MMAP_THRESHOLD: Final = -3
 #: (Python: 700, 10, 10.) A batch makes tens of thousands that go by themselves; looking at them again and again takes
 #: a quarter of a worker's time.
 GC_THRESHOLDS: Final = (50_000, 20, 50)
-
-
-class FatalError(Exception):
-    """The worker stopped because it must not go on as things are; the message is one line: what, where, what to do."""
 
 
 class RootService(Service):
@@ -105,7 +102,7 @@ def run_worker_process(
 ) -> int:
     """Run a worker, with further pages on its web service; return its exit status.
 
-    Raises `FatalError` when the worker had to stop because of something that only an operator can put right.
+    Raises `MilepostError` when the worker had to stop because of something that only an operator can put right.
     """
     limit_malloc_heaps()
     gc.set_threshold(*GC_THRESHOLDS)
@@ -169,5 +166,5 @@ async def _run_until_stopped(
     await root.stop()
     recorder.engine.dispose()
     if refusals:
-        raise FatalError(refusals[0])
+        raise MilepostError(refusals[0])
     return 0 if reason is None else 1

@@ -192,7 +192,7 @@ def _dry_run(
 ) -> tuple[list[dict[str, Any]], Sequence[DryRunChange]]:
     """Return what replaying all these dead letters now would do to each and to the forecasts.
 
-    Raises `DatabaseError`, and `ReplayError` for a dead letter that cannot be replayed.
+    Raises `DatabaseError`, and `MilepostError` for a dead letter that cannot be replayed.
     """
     require_replayable(settings, dead_letters)
     now_ms = int(now.timestamp() * 1000)

@@ -18,13 +18,13 @@ from consumers.dead_letters import read_dead_letters
 from consumers.event_files import EventLine
 from consumers.publish import ContentMode, publish_events, publish_validated
 from deploy.demo.story import PARTICIPANT_KIND, PROGRAMME, Story
-from deploy.worker import WorkerError
 from models.database.engine import read_transaction
 from models.database.tables import ledger
 from models.domain.cloudevents import encode_structured
 from models.domain.dead_letters import DeadLetter
 from models.domain.events import DependencyDeclared, Event, MilestoneReported
 from models.domain.timestamps import epoch_seconds
+from models.errors import MilepostError
 from models.settings import Settings
 
 MILESTONES_METRICS_PATH: Final = "/metrics/milestones"
@@ -38,10 +38,6 @@ _SCENE_PAUSE_S: Final = 2.0
 _VISIBLE_TIMEOUT_S: Final = 60.0
 _HTTP_TIMEOUT_S: Final = 5.0
 _HTTP_OK: Final = 200
-
-
-class StoryError(WorkerError):
-    """The story cannot be told; the message is one line."""
 
 
 class _ShownMilestone(NamedTuple):
@@ -242,7 +238,7 @@ class StoryPlayer:
         while not is_visible():
             self._pause(_VISIBLE_POLL_S)
             if time.monotonic() > patience:
-                raise StoryError(
+                raise MilepostError(
                     f"what was published is not visible on http://{self._settings.web}{MILESTONES_METRICS_PATH}"
                     f" after {_VISIBLE_TIMEOUT_S:.0f} s: the worker's log may tell why"
                 )

@@ -24,9 +24,9 @@ from deploy.child_process import free_port
 from deploy.demo.player import MILESTONES_METRICS_PATH
 from deploy.demo.prometheus import run_demo_prometheus
 from deploy.demo.story import PROGRAMME
-from deploy.kafka import BrokerError
 from deploy.kafka.broker import DEFAULT_KAFKA_PORT, RunningBroker, run_broker
 from deploy.kafka.data_dir import KAFKA_HOST
+from models.errors import MilepostError
 from models.settings import Settings, read_settings
 
 if TYPE_CHECKING:
@@ -91,10 +91,6 @@ _MIN_KEEP_DAYS: Final = 1000
 
 class _DemoStoppedError(Exception):
     """There is nothing left to tell the story to."""
-
-
-class DemoError(BrokerError):
-    """The demo cannot run; the message is one line: what, where, what to do."""
 
 
 def run_demo() -> NoReturn:
@@ -235,7 +231,7 @@ def _lock_demo_dir() -> Iterator[bool]:
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             pid = held.read().strip() or "unknown"
-            raise DemoError(
+            raise MilepostError(
                 f"a demo runs in this folder already (pid {pid}): look at that one, or end it with Ctrl-C or"
                 f" `kill {pid}`"
             ) from None

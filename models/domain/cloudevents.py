@@ -307,8 +307,8 @@ def _parse_subject_attribute(envelope: _Envelope | _StrictReport) -> tuple[str, 
     if parts is None:
         raise _invalid_envelope(f"subject {_quote(envelope.subject)} is not <programme>/<project>")
     if bool(parts[1]) == (envelope.type == ProgrammeRegistered.TYPE):
-        wanted = "<programme>/<project>" if not parts[1] else "<programme> alone"
-        raise _invalid_envelope(f"subject {_quote(envelope.subject)} of a {envelope.type} is not {wanted}")
+        expected = "<programme>/<project>" if not parts[1] else "<programme> alone"
+        raise _invalid_envelope(f"subject {_quote(envelope.subject)} of a {envelope.type} is not {expected}")
     return parts
 
 

@@ -73,8 +73,8 @@ class Money(Struct, frozen=True):
         force_setattr(self, "amount", self.amount + 0.0)
 
 
-class MilestoneRef(Struct, frozen=True):
-    """A milestone of the same programme."""
+class Predecessor(Struct, frozen=True):
+    """The milestone that another waits for, of the same programme."""
 
     project: Slug
     milestone: Slug
@@ -162,7 +162,7 @@ class DependencyDeclared(EventData, frozen=True):
 
     TYPE: ClassVar[str] = "milepost.dependency.declared.v1"
     milestone: Slug
-    after: MilestoneRef
+    after: Predecessor
     lag_days: Annotated[int, Meta(ge=-3650, le=3650)] | None = 0
 
     def __post_init__(self) -> None:
@@ -176,7 +176,7 @@ class DependencyWithdrawn(EventData, frozen=True):
 
     TYPE: ClassVar[str] = "milepost.dependency.withdrawn.v1"
     milestone: Slug
-    after: MilestoneRef
+    after: Predecessor
 
 
 class EventRetracted(EventData, frozen=True):

@@ -251,7 +251,7 @@ class _CauseFinder:
         stamps_before, stamps_after = set(filter(None, before)), set(filter(None, after))
         newest = _newest(stamps_after - stamps_before)
         retracted = _newest(stamp for stamp in stamps_before - stamps_after if stamp in self._retracted_by)
-        # A claim older than the retracted one only won again.
+        # A claim older than the retracted one only wins again.
         if retracted is not None and (newest is None or newest < retracted):
             return self._retracted_by[retracted]
         return newest

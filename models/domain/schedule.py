@@ -193,7 +193,7 @@ def _forward_pass(network: Network, inputs: _Inputs, today: int) -> tuple[list[i
         else:
             known, driver = own[index], -1
             # Calls of `max` and `min` would take longer than the rest.
-            forecast = known if known > today else today  # noqa: FURB136 - as said
+            forecast = known if known > today else today  # noqa: FURB136 - speed
             for predecessor, lag_days in predecessors[index]:
                 if earliest := passed_on[predecessor]:
                     known = 1
@@ -202,7 +202,7 @@ def _forward_pass(network: Network, inputs: _Inputs, today: int) -> tuple[list[i
                         forecast, driver = earliest, predecessor
             if not known:
                 continue
-            if forecast > _MAX_ORDINAL:  # noqa: PLR1730 - as said
+            if forecast > _MAX_ORDINAL:  # noqa: PLR1730 - speed
                 forecast = _MAX_ORDINAL
             forecasts[index] = forecast
             drivers[index] = driver
@@ -233,7 +233,7 @@ def _backward_pass(network: Network, inputs: _Inputs, forecasts: list[int]) -> l
 
 
 def _count_dependents(network: Network, inputs: _Inputs) -> list[int]:
-    """Return how many open milestones wait for each; nothing waits through a cancelled one."""
+    """Return how many open milestones wait for each; nothing waits through a cancelled milestone."""
     predecessors, actual, cancelled = network.predecessors, inputs.actual_days, inputs.cancelled
     size = len(network.milestones)
     dependents = [0] * size

@@ -85,7 +85,7 @@ def _resolve_leap_second(last_second: datetime, text: str) -> datetime:
 def instant_from_epoch_ms(epoch_ms: int) -> Instant:
     """Return the instant that many milliseconds after the Unix epoch, limited to the years 1 to 9999."""
     limited = min(max(epoch_ms, _MIN_EPOCH_MS), _MAX_EPOCH_MS)
-    canonical = (datetime(1970, 1, 1) + timedelta(milliseconds=limited)).isoformat()  # noqa: DTZ001 - written without its Z
+    canonical = (datetime(1970, 1, 1) + timedelta(milliseconds=limited)).isoformat()  # noqa: DTZ001 - UTC by definition
     return Instant(canonical.rstrip("0") if "." in canonical else canonical)
 
 

@@ -29,8 +29,8 @@ from models.domain.events import (
     EventData,
     EventRetracted,
     MilestoneCancelled,
-    MilestoneRef,
     MilestoneReported,
+    Predecessor,
     ProjectRegistered,
     ProjectWithdrawn,
 )
@@ -168,8 +168,8 @@ def _date_report(number: int, name: str, classifier: Classifier, days: int) -> E
     return _event(number, milestone_key(name)[:2], MilestoneReported(milestone_key(name).milestone, classifier, day))
 
 
-def _predecessor_ref(gate: str) -> MilestoneRef:
-    return MilestoneRef(*milestone_key(gate)[1:])
+def _predecessor_ref(gate: str) -> Predecessor:
+    return Predecessor(*milestone_key(gate)[1:])
 
 
 def _event(number: int, subject: tuple[str, str], data: EventData) -> Event:

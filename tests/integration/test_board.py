@@ -14,7 +14,7 @@ import pytest
 
 from deploy.demo.story import PROGRAMME, SEZ_PARK, TENANTS, build_story
 from models.domain.claims import MilestoneKey
-from models.domain.events import DependencyDeclared, Event, MilestoneRef, ProgrammeRegistered, ProjectRegistered
+from models.domain.events import DependencyDeclared, Event, Predecessor, ProgrammeRegistered, ProjectRegistered
 from models.domain.timestamps import Instant
 from models.views.explanation import ExplanationSchema, explanation_to_json, read_explanation
 from models.views.queries import MilestoneQuery
@@ -408,7 +408,7 @@ def test_dependencies_that_close_a_cycle_are_named(empty: BoardServer) -> None:
             programme="north",
             project="quay",
             time=Instant(f"2026-11-0{number}T00:00:00"),
-            data=DependencyDeclared(milestone=milestone, after=MilestoneRef("quay", after)),
+            data=DependencyDeclared(milestone=milestone, after=Predecessor("quay", after)),
         )
 
     empty.record_events([depends(1, "b", "a"), depends(2, "a", "b")])

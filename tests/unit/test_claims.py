@@ -27,9 +27,9 @@ from models.domain.events import (
     EventData,
     EventRetracted,
     MilestoneCancelled,
-    MilestoneRef,
     MilestoneReported,
     Money,
+    Predecessor,
     ProgrammeRegistered,
     ProjectRegistered,
     ProjectWithdrawn,
@@ -195,7 +195,7 @@ def test_a_withdrawn_project_comes_back_with_a_newer_registration_and_with_nothi
 
 
 def test_the_newest_declaration_sets_the_lag_and_a_newer_withdrawal_ends_the_dependency() -> None:
-    after = MilestoneRef("basin", "site-leased")
+    after = Predecessor("basin", "site-leased")
     key = DependencyKey("north", "wharf", "permit-approved", "basin", "site-leased")
     declared = said(DependencyDeclared("permit-approved", after, 30), 1)
     again = said(DependencyDeclared("permit-approved", after), 3)
@@ -212,7 +212,7 @@ def test_whatever_an_event_names_exists() -> None:
     facts = folded(
         [
             said(ProjectRegistered(site="basin"), 1),
-            said(DependencyDeclared("site-leased", MilestoneRef("quay", "design-completed")), 2, project="pier"),
+            said(DependencyDeclared("site-leased", Predecessor("quay", "design-completed")), 2, project="pier"),
             said(EventRetracted("never", "did_not_occur"), 3, programme="south", project="dock"),
             said(CANCELLATION, 4, project="mole"),
         ]

@@ -13,10 +13,10 @@ from models.domain.events import (
     DependencyDeclared,
     Event,
     EventRetracted,
-    MilestoneRef,
     MilestoneReported,
     Money,
     Oddity,
+    Predecessor,
     ProgrammeRegistered,
     ProjectRegistered,
     ProjectWithdrawn,
@@ -864,7 +864,7 @@ def test_both_oddities_are_told() -> None:
 
 def test_a_dependency_and_a_retraction_are_read_whole() -> None:
     dependency = accepted(*structured_record(with_data(DEPENDENCY_DECLARED, lag_days=-3)))
-    assert dependency.data == DependencyDeclared("site-leased", MilestoneRef("wharf", "permit-approved"), -3)
+    assert dependency.data == DependencyDeclared("site-leased", Predecessor("wharf", "permit-approved"), -3)
     retraction = accepted(*structured_record(with_data(EVENT_RETRACTED, remark="a typo")))
     assert retraction.data == EventRetracted("e-0", "did_not_occur", "a typo")
 
