@@ -1,7 +1,8 @@
 """The fold of events into winning claims: contract, section 2.
 
 Every register keeps the claim with the newest stamp (the baseline: the oldest), so order and repetition of deliveries
-do not matter. `models.database.claims` has the same rule in SQL; a property test compares the two.
+do not matter. `models.database.claims` has the same rule in SQL; a property test compares the two. The module is long
+so that the claims and everything that the fold does to them stand together.
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator

@@ -2,7 +2,7 @@
 
 `decode` never raises, whatever the bytes. It checks in this order, with the reasons of the contract, section 3: too
 large, malformed, envelope, type, data. `models.domain.events.check_acceptable` checks what depends on more than the
-record: the broker's clock and the allowed sources.
+record: the broker's clock and the allowed sources. The module is long so that all steps of decoding are in one file.
 """
 
 import binascii
