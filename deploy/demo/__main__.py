@@ -1,6 +1,6 @@
 """Print the sample programme as JSON Lines: `python -m deploy.demo 2026-11-23`.
 
-Everything that is an event, in the order in which the demo publishes it; the day is the one the story is told for.
+These are the valid events, in the order in which the demo publishes them; the day is the story's.
 """
 
 import sys
@@ -15,7 +15,7 @@ def main(arguments: list[str]) -> int:
     try:
         day = date.fromisoformat(arguments[0])
     except (IndexError, ValueError):
-        sys.stderr.write("say the day the story is told for: python -m deploy.demo 2026-11-23\n")
+        sys.stderr.write("usage: python -m deploy.demo 2026-11-23\n")
         return 2
     for event in build_story(day).events:
         sys.stdout.buffer.write(encode_structured(event)[1] + b"\n")

@@ -1,4 +1,4 @@
-"""Prometheus beside the demo, where the program is there: the alerts of the story, while it is told."""
+"""Prometheus beside the demo, when the program is installed: the alerts of the story, while it is played."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -9,14 +9,14 @@ from deploy.prometheus.process import PrometheusError, alerts_url, find_promethe
 from deploy.prometheus.render import Addresses
 from models.settings import Settings
 
-#: Nobody watches a demo for as long as an alert waits: a minute becomes four seconds.
-DEMO_SPEEDUP: Final = 15
+#: An alert that waits for a minute fires after four seconds: nobody watches a demo that long.
+_SPEEDUP: Final = 15
 _RUNBOOK_FILE: Final = Path(__file__).parents[2] / "docs" / "runbook.md"
 
 
 @contextmanager
 def run_demo_prometheus(data_dir: Path, settings: Settings) -> Iterator[Sequence[str]]:
-    """Run Prometheus, if it is there, until the block ends; give a line for each page of it that is worth a look.
+    """Run Prometheus, if it is installed, until the block ends; yield the lines that say where its alerts are.
 
     Nothing depends on it: when it cannot run, the line says why.
     """
@@ -24,14 +24,12 @@ def run_demo_prometheus(data_dir: Path, settings: Settings) -> Iterator[Sequence
     if program is None:
         yield ["alerts    not shown: there is no `prometheus` on the PATH"]
         return
-    own = f"http://{settings.web}"
     runbook = _RUNBOOK_FILE.as_uri() if _RUNBOOK_FILE.exists() else Addresses.runbook
-    places = Addresses(workers=[settings.web], alertmanagers=(), board=own, runbook=runbook)
-    with ExitStack() as running:
+    addresses = Addresses([settings.web], alertmanagers=(), board=f"http://{settings.web}", runbook=runbook)
+    with ExitStack() as stack:
         try:
-            address = running.enter_context(run_prometheus(program, data_dir, places, speedup=DEMO_SPEEDUP))
+            address = stack.enter_context(run_prometheus(program, data_dir, addresses, speedup=_SPEEDUP))
+            line = f"alerts    {alerts_url(address)}"
         except (PrometheusError, OSError) as error:
-            lines = [f"alerts    not shown: {error}"]
-        else:
-            lines = [f"alerts    {alerts_url(address)}"]
-        yield lines
+            line = f"alerts    not shown: {error}"
+        yield [line]
