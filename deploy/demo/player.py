@@ -7,6 +7,7 @@ changes nothing: its events are duplicates then, and no scene is reported as new
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from http.client import HTTPException
 from typing import Final, NamedTuple
@@ -52,107 +53,106 @@ class _ScrapedMilestones(NamedTuple):
         return None if seconds is None else datetime.fromtimestamp(seconds, UTC).date()
 
 
+@dataclass(frozen=True)
 class StoryPlayer:
     """Publishes the story scene by scene and reports what became visible."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        engine: Engine,
-        story: Story,
-        *,
-        print_line: Callable[[str], None],
-        pause: Callable[[float], None],
-    ) -> None:
-        """`pause` waits so many seconds; it raises when the demo ends meanwhile."""
-        self._settings, self._engine, self._story = settings, engine, story
-        self._print_line, self._pause = print_line, pause
+    settings: Settings
+    engine: Engine
+    story: Story
+    print_line: Callable[[str], None]
+    #: Waits so many seconds; raises when the demo ends meanwhile.
+    pause: Callable[[float], None]
 
     def publish_opening(self) -> list[str]:
         """Publish what is known in the morning; return the lines that report it, once it is visible."""
-        opening = self._story.opening
+        opening = self.story.opening
         new = len(opening) - len(self._recorded_ids(opening))
-        self._publish(opening)
-        # The counters are complete before the page is read.
-        self._wait_until(lambda: self._count_recorded_events() >= len(opening) and self._are_visible(opening))
+        scraped = self._publish(opening)
+        # Duplicates are visible before they are counted.
+        self._wait_until(lambda: self._count_recorded_events() >= len(opening))
         self._wait_until(lambda: self._fetch_page("/ready") is not None)
-        scraped = self._scrape_milestones()
         sources = len({event.source for event in opening})
         states = ", ".join(f"{count} {state}" for state, count in Counter(scraped.states.values()).most_common())
         news = "all new" if new == len(opening) else f"{new or 'none'} new, the others are counted as duplicates"
         participants, parks = scraped.kinds[PARTICIPANT_KIND], scraped.kinds["park"]
         return [
-            f"{self._story.day}: {len(opening)} events from {sources} sources are published; {news}",
+            f"{self.story.day}: {len(opening)} events from {sources} sources are published; {news}",
             f"{participants} participants and {parks} parks stand in {PROGRAMME}; milestones: {states}",
         ]
 
     def play_scenes(self) -> None:
         """Publish what happens today, without the scenes that were played before."""
         scenes = (
-            (self._play_slip, self._story.slip_event),
-            (self._play_mistake, self._story.mistaken_event),
-            (self._play_retraction, self._story.retraction_event),
+            (self._play_slip, self.story.slip_event),
+            (self._play_mistake, self.story.mistaken_event),
+            (self._play_retraction, self.story.retraction_event),
         )
         recorded = self._recorded_ids([event for _, event in scenes])
         for play, event in scenes:
             if (event.source, event.id) not in recorded:
-                self._pause(_SCENE_PAUSE_S)
+                self.pause(_SCENE_PAUSE_S)
                 play(event)
         if self._find_malformed_dead_letter() is None:
-            self._pause(_SCENE_PAUSE_S)
-            publish_events(
-                self._settings, [EventLine("the sample", self._story.malformed_value)], ContentMode.STRUCTURED
-            )
+            self.pause(_SCENE_PAUSE_S)
+            publish_events(self.settings, [EventLine("the sample", self.story.malformed_value)], ContentMode.STRUCTURED)
             self._wait_until(lambda: self._find_malformed_dead_letter() is not None)
             if letter := self._find_malformed_dead_letter():
-                self._print_line(f"an event that lost its end became a dead letter: {letter.key}, {letter.reason}")
+                self.print_line(f"an event that lost its end became a dead letter: {letter.key}, {letter.reason}")
         elif len(recorded) == len(scenes):
-            self._print_line("the rest of the story was played before, and is kept")
+            self.print_line("the rest of the story was played before, and is kept")
 
     def _play_slip(self, event: Event) -> None:
-        gate, before = _key_of(event), self._scrape_milestones()
-        after = self._publish_visibly(event)
+        gate, before = _milestone_of(event), self._scrape_milestones()
+        after = self._publish([event])
         waiting = {
             MilestoneRef(other.project, other.data.milestone)
-            for other in self._story.opening
+            for other in self.story.opening
             if isinstance(other.data, DependencyDeclared)
             and (other.data.after.project, other.data.after.milestone) == gate
         }
         dates = {key: (before.date_of("forecast", key), after.date_of("forecast", key)) for key in sorted(waiting)}
         moved = {key: (previous, current) for key, (previous, current) in dates.items() if previous != current}
-        self._print_line(
+        self.print_line(
             f"{gate} slips: forecast {after.date_of('forecast', gate)}, was {before.date_of('forecast', gate)};"
             f" {len(waiting)} milestones wait for it, {len(moved)} of them move with it:"
         )
         for key, (previous, current) in moved.items():
             days = f", {(current - previous).days:+d} days" if previous and current else ""
-            self._print_line(f"- {key}: {previous} becomes {current}{days}")
+            self.print_line(f"- {key}: {previous} becomes {current}{days}")
 
     def _play_mistake(self, event: Event) -> None:
-        key = _key_of(event)
-        achieved = self._publish_visibly(event).date_of("actual", key)
-        self._print_line(f"{key} is reported as achieved on {achieved}, by mistake")
+        key = _milestone_of(event)
+        achieved = self._publish([event]).date_of("actual", key)
+        self.print_line(f"{key} is reported as achieved on {achieved}, by mistake")
 
     def _play_retraction(self, event: Event) -> None:
-        mistake = self._story.mistaken_event
-        key, mistaken = _key_of(mistake), epoch_seconds(mistake.instant)
+        mistake = self.story.mistaken_event
+        key, mistaken = _milestone_of(mistake), epoch_seconds(mistake.instant)
         self._publish([event])
         self._wait_until(lambda: self._scrape_milestones().timestamps.get(("last_event", key), mistaken) != mistaken)
         scraped = self._scrape_milestones()
         state, forecast = scraped.states.get(key), scraped.date_of("forecast", key)
-        self._print_line(f"{mistake.source} retracts that: {key} is {state} again, forecast {forecast}")
+        self.print_line(f"{mistake.source} retracts that: {key} is {state} again, forecast {forecast}")
 
-    def _publish(self, events: Sequence[Event]) -> None:
+    def _publish(self, events: Sequence[Event]) -> _ScrapedMilestones:
+        """Publish events; return the milestones once every report, or a newer one of its milestone, is visible."""
+
         def lines() -> Iterator[EventLine]:
             for number, event in enumerate(events, 1):
                 yield EventLine(f"sample:{number}", encode_structured(event)[1])
 
-        now_ms = int(time.time() * 1000)  # noqa: TID251 - a publisher's clock
-        publish_validated(self._settings, lines, ContentMode.STRUCTURED, now_ms, self._print_line)
+        def are_visible() -> bool:
+            seconds = self._scrape_milestones().timestamps
+            return all(
+                seconds.get(("last_event", _milestone_of(event)), 0) >= epoch_seconds(event.instant)
+                for event in events
+                if isinstance(event.data, MilestoneReported)
+            )
 
-    def _publish_visibly(self, event: Event) -> _ScrapedMilestones:
-        self._publish([event])
-        self._wait_until(lambda: self._are_visible([event]))
+        now_ms = int(time.time() * 1000)  # noqa: TID251 - a publisher's clock
+        publish_validated(self.settings, lines, ContentMode.STRUCTURED, now_ms, self.print_line)
+        self._wait_until(are_visible)
         return self._scrape_milestones()
 
     def _recorded_ids(self, events: Iterable[Event]) -> set[tuple[str, str]]:
@@ -161,12 +161,12 @@ class StoryPlayer:
         query = select(ledger.c.source, ledger.c.id).where(
             ledger.c.digest.is_not(None), ledger.c.id.in_([name for _, name in ids])
         )
-        with read_transaction(self._engine) as connection:
+        with read_transaction(self.engine) as connection:
             return ids.intersection(connection.execute(query).tuples())
 
     def _find_malformed_dead_letter(self) -> DeadLetter | None:
-        letters = read_dead_letters(self._settings)
-        return next((letter for letter in letters if letter.value == self._story.malformed_value), None)
+        letters = read_dead_letters(self.settings)
+        return next((letter for letter in letters if letter.value == self.story.malformed_value), None)
 
     def _count_recorded_events(self) -> int:
         """Return how many events the worker has accepted or counted as duplicates since it started."""
@@ -175,15 +175,6 @@ class StoryPlayer:
             for family in self._scrape("/metrics")
             for sample in family.samples
             if sample.name == "milepost_events_total" and sample.labels["outcome"] != "rejected"
-        )
-
-    def _are_visible(self, events: Iterable[Event]) -> bool:
-        """Return whether the page shows each report, or a newer one about the same milestone."""
-        seconds = self._scrape_milestones().timestamps
-        return all(
-            seconds.get(("last_event", _key_of(event)), 0) >= epoch_seconds(event.instant)
-            for event in events
-            if isinstance(event.data, MilestoneReported)
         )
 
     def _scrape_milestones(self) -> _ScrapedMilestones:
@@ -209,19 +200,19 @@ class StoryPlayer:
     def _fetch_page(self, path: str) -> str | None:
         """Return a page of the worker, or None when it has none now."""
         try:
-            with urlopen(f"http://{self._settings.web}{path}", timeout=_HTTP_TIMEOUT_S) as response:
+            with urlopen(f"http://{self.settings.web}{path}", timeout=_HTTP_TIMEOUT_S) as response:
                 return str(response.read(), "utf-8")
         except (OSError, HTTPException):
             return None
 
     def _wait_until(self, is_visible: Callable[[], bool]) -> None:
-        if not poll_until(is_visible, _VISIBLE_TIMEOUT_S, _VISIBLE_POLL_S, self._pause):
+        if not poll_until(is_visible, _VISIBLE_TIMEOUT_S, _VISIBLE_POLL_S, self.pause):
             raise MilepostError(
-                f"what was published is not visible on http://{self._settings.web}{MILESTONES_METRICS_PATH}"
+                f"what was published is not visible on http://{self.settings.web}{MILESTONES_METRICS_PATH}"
                 f" after {_VISIBLE_TIMEOUT_S:.0f} s: the worker's log may tell why"
             )
 
 
-def _key_of(event: Event) -> MilestoneRef:
+def _milestone_of(event: Event) -> MilestoneRef:
     assert isinstance(event.data, MilestoneReported)  # noqa: S101 - narrows the type for mypy
     return MilestoneRef(event.project, event.data.milestone)

@@ -172,7 +172,7 @@ class _PlayerThread(threading.Thread):
 
     def _play(self) -> None:
         engine = make_engine(self._settings.database)
-        player = StoryPlayer(self._settings, engine, _load_story(), print_line=_print_line, pause=self._wait_or_stop)
+        player = StoryPlayer(self._settings, engine, _load_story(), _print_line, self._wait_or_stop)
         opening_lines = player.publish_opening()
         for line in (*self._introduction, *opening_lines):
             _print_line(line)

@@ -1,6 +1,6 @@
 """The sample programme as events: what is known in the morning of the story's day, and what happens on it.
 
-`story.yaml` says what happens. The year of its report is the latest whose 21 November is not in the future, so that
+`story.yaml` holds the data. The year of its report is the latest whose 21 November is not in the future, so that
 reported dates keep their order and distances. Planned dates are counted from the story's day, so that something is
 always achieved, planned, slipping and overdue. The same day gives the same events, with the same ids.
 """
@@ -47,18 +47,14 @@ TENANTS: Final = tuple(
 
 
 class Story(NamedTuple):
-    """What is published, in this order."""
+    """What is published, in this order; the example is left for the user to publish."""
 
     day: date
     opening: tuple[Event, ...]
-    #: The SEZ park's estimate slips.
     slip_event: Event
-    #: A production launch is reported that did not happen, and then retracted.
     mistaken_event: Event
     retraction_event: Event
-    #: An event that lost its last bytes.
     malformed_value: bytes
-    #: Left for the user to publish.
     example_event: Event
 
     @property
@@ -94,25 +90,27 @@ def _build_events(row: _Row, today: date) -> Iterator[Event]:
         yield _build_event(row, today, events.DependencyDeclared, name, -_PLANNING_LEAD_DAYS)
     elif "milestone" in row:
         for classifier in filter(row.__contains__, events.Classifier):
-            said = row[classifier]
+            claimed = row[classifier]
             if classifier is events.Classifier.PLANNED:
-                said = min(said, row.get("ACT", 0), 0) - _PLANNING_LEAD_DAYS
+                claimed = min(claimed, row.get("ACT", 0), 0) - _PLANNING_LEAD_DAYS
             elif classifier is events.Classifier.ESTIMATED:
-                said = -_ESTIMATE_AGE_DAYS
+                claimed = -_ESTIMATE_AGE_DAYS
             data = {"classifier": classifier, "date": _day_of(row[classifier], today)}
             name = f"{row['milestone']}/{classifier}"
-            yield _build_event({"remark": "illustrative", **row, **data}, today, events.MilestoneReported, name, said)
+            yield _build_event(
+                {"remark": "illustrative", **row, **data}, today, events.MilestoneReported, name, claimed
+            )
     else:
         data_type = events.ProjectRegistered if "project" in row else events.ProgrammeRegistered
-        yield _build_event(row, today, data_type, "registered", row["said"])
+        yield _build_event(row, today, data_type, "registered", row["claimed"])
 
 
-def _build_event(row: _Row, today: date, data_type: type[events.EventData], name: str, said: int | str) -> Event:
+def _build_event(row: _Row, today: date, data_type: type[events.EventData], name: str, claimed: int | str) -> Event:
     if "second" in row:
         time = f"{today}T00:00:{row['second']:02d}"
     else:
-        claimed = min(_day_of(row.get("said", said), today), today)
-        time = f"{claimed}T{'09:00' if claimed < today else '00:00'}:00"
+        day = min(_day_of(row.get("claimed", claimed), today), today)
+        time = f"{day}T{'09:00' if day < today else '00:00'}:00"
     return Event(
         source=_STORY["sources"][row["source"]],
         id="/".join(filter(None, (str(today), row.get("project"), row.get("id", name)))),
