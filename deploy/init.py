@@ -26,9 +26,9 @@ def create_schema_and_topics(settings: Settings) -> Iterator[str]:
         yield f"database {redacted_url(engine)}: schema {SCHEMA_REVISION} {outcome}"
     finally:
         engine.dispose()
-    for topic in ensure_topics(settings):
+    for topic, existed in ensure_topics(settings):
         partitions = "1 partition" if topic.partitions == 1 else f"{topic.partitions} partitions"
-        yield f"topic {topic.name}: {partitions}, {'found' if topic.existed else 'made'}"
+        yield f"topic {topic.name}: {partitions}, {'found' if existed else 'made'}"
 
 
 def accept_new_topic(settings: Settings) -> Iterator[str]:

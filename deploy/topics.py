@@ -22,14 +22,6 @@ class TopicSpec(NamedTuple):
     config: Mapping[str, str]
 
 
-class EnsuredTopic(NamedTuple):
-    """A topic that exists now, and whether it existed before."""
-
-    name: str
-    partitions: int
-    existed: bool
-
-
 def required_topics(settings: Settings) -> list[TopicSpec]:
     """Return the topics of the contract, section 4."""
     return [
@@ -67,8 +59,8 @@ def _admin_client(settings: Settings) -> Iterator[KafkaAdminClient]:
         yield admin
 
 
-def ensure_topics(settings: Settings) -> list[EnsuredTopic]:
-    """Create the topics that are missing and leave the others as they are; safe to repeat.
+def ensure_topics(settings: Settings) -> list[tuple[TopicSpec, bool]]:
+    """Create the topics that are missing and leave the others; return each, and whether it existed. Safe to repeat.
 
     Raises `TopicError`, before it creates any, for a topic with the wrong number of partitions: changing that would
     move programmes to other partitions, so it is left to a person.
@@ -88,7 +80,7 @@ def ensure_topics(settings: Settings) -> list[EnsuredTopic]:
             )
         if missing := [topic for topic in topics if topic.name not in existing]:
             _create_topics(settings, admin, missing)
-    return [EnsuredTopic(topic.name, topic.partitions, topic.name in existing) for topic in topics]
+    return [(topic, topic.name in existing) for topic in topics]
 
 
 def _create_topics(settings: Settings, admin: KafkaAdminClient, topics: list[TopicSpec]) -> None:
