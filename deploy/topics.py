@@ -71,11 +71,11 @@ def ensure_topics(settings: Settings) -> list[tuple[TopicSpec, bool]]:
         for topic in topics:
             if (actual := existing.get(topic.name, topic.partitions)) == topic.partitions:
                 continue
-            found = f"topic {topic.name} on {settings.kafka} has {actual} partitions"
+            mismatch = f"topic {topic.name} on {settings.kafka} has {actual} partitions"
             if topic.name == settings.dead_letters_topic:
-                raise TopicError(f"{found} instead of 1: delete it first")
+                raise TopicError(f"{mismatch} instead of 1: delete it first")
             raise TopicError(
-                f"{found}, MILEPOST_PARTITIONS says {topic.partitions}:"
+                f"{mismatch}, MILEPOST_PARTITIONS says {topic.partitions}:"
                 f" set MILEPOST_PARTITIONS={actual}, or delete the topic first"
             )
         if missing := [topic for topic in topics if topic.name not in existing]:

@@ -48,10 +48,10 @@ class Owned:
     owner: subprocess.Popen[str]
     port: int
     java: psutil.Process
-    leash: psutil.Process
+    guard: psutil.Process
 
     def ended(self) -> bool:
-        return not any(_runs(process) for process in (self.java, self.leash))
+        return not any(_runs(process) for process in (self.java, self.guard))
 
 
 def _runs(process: psutil.Process) -> bool:
@@ -85,10 +85,10 @@ def owned_broker(data: Path) -> Iterator[Owned]:
         assert owner.stdout is not None
         pid, port = map(int, owner.stdout.readline().split())
         java = psutil.Process(pid)
-        leash = java.parent()
-        assert leash is not None
-        processes += [java, leash]
-        yield Owned(owner, port, java, leash)
+        guard = java.parent()
+        assert guard is not None
+        processes += [java, guard]
+        yield Owned(owner, port, java, guard)
     finally:
         owner.kill()
         owner.communicate()
@@ -232,13 +232,13 @@ def test_it_survives_ctrl_c_in_the_terminal_until_its_owner_lets_go(tmp_path: Pa
         assert owned.ended()
 
 
-def test_it_ends_with_its_block_even_when_the_leash_was_killed(tmp_path: Path) -> None:
+def test_it_ends_with_its_block_even_when_the_guard_was_killed(tmp_path: Path) -> None:
     with run_broker(tmp_path) as broker:
         java = psutil.Process(broker.pid)
-        leash = java.parent()
-        assert leash is not None
-        leash.kill()
-        assert eventually(lambda: not _runs(leash))
+        guard = java.parent()
+        assert guard is not None
+        guard.kill()
+        assert eventually(lambda: not _runs(guard))
         assert broker.is_alive
     assert eventually(lambda: not _runs(java))
 

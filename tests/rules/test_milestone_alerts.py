@@ -279,7 +279,7 @@ MILESTONE_RULE_TESTS = [
             expect_alert(
                 "2172h",
                 "MilestoneSilent",
-                "Nobody has said anything of plant/permit of north for 90 days, and it is forecast for one of the next"
+                "Nobody has reported on plant/permit of north for 90 days, and it is forecast for one of the next"
                 " 180.",
                 **PERMIT,
             ),

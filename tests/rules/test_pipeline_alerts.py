@@ -336,7 +336,7 @@ OF_A_DAY = 288
 
 
 def silent(silence: str) -> str:
-    return f"//office has said nothing for {silence}: more than twice its longest silence in two weeks."
+    return f"//office has published nothing for {silence}: more than twice its longest silence in two weeks."
 
 
 SOURCE_RULE_TESTS = [
