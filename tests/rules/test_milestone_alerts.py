@@ -279,8 +279,7 @@ MILESTONE_RULE_TESTS = [
             expect_alert(
                 "2172h",
                 "MilestoneSilent",
-                "Nobody has reported on plant/permit of north for 90 days, and it is forecast for one of the next"
-                " 180.",
+                "Nobody has reported on plant/permit of north for 90 days, and it is forecast for one of the next 180.",
                 **PERMIT,
             ),
         ],
