@@ -1,12 +1,13 @@
 """Winning claims in SQL: facts to rows, and rows to facts, of whole programmes or since a revision of each."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
+from itertools import chain
 from sys import intern
 from typing import Any, Final, NamedTuple
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, Result, Select, Table, bindparam, exists, or_, select
+from sqlalchemy import ColumnElement, Connection, Select, Table, bindparam, exists, or_, select
 
 from models.database import tables
 from models.database.upsert import Rows
@@ -24,18 +25,17 @@ from models.domain.claims import (
     SiteKey,
 )
 from models.domain.events import Money
-from models.domain.timestamps import Stamp
 
 _PROGRAMME_REGISTERS: Final = ("name", "investment", "jobs")
 _PROJECT_REGISTERS: Final = ("name", "kind", "site", "investment", "jobs")
 
 
 def _register_columns(names: Sequence[str]) -> Iterator[str]:
-    for name in names:
-        yield from (name, f"{name}_stamp")
+    return chain.from_iterable((f"{name}_stamp", name) for name in names)
 
 
-#: The columns of each table, in the order in which rows are written and read here.
+#: The columns of each table, in the order in which rows are written and read here: those of a claim or a register in
+#: the order of its fields.
 _COLUMNS: Final[Mapping[Table, Sequence[str]]] = {
     tables.programmes: ("programme", "registered_stamp", *_register_columns(_PROGRAMME_REGISTERS)),
     tables.projects: (
@@ -44,16 +44,14 @@ _COLUMNS: Final[Mapping[Table, Sequence[str]]] = {
     ),
     tables.sites: (*SiteKey._fields, "revision"),
     tables.milestones: (
-        *(*MilestoneKey._fields, "revision"),
-        *("baseline", "baseline_stamp"),
-        *("planned", "planned_stamp", "planned_amount"),
-        *("estimated", "estimated_stamp", "estimated_amount"),
-        *("actual", "actual_stamp", "actual_amount"),
-        "cancelled_stamp",
+        *(*MilestoneKey._fields, "revision", "cancelled_stamp", "baseline_stamp", "baseline"),
+        *("planned_stamp", "planned", "planned_amount"),
+        *("estimated_stamp", "estimated", "estimated_amount"),
+        *("actual_stamp", "actual", "actual_amount"),
     ),
-    tables.dependencies: (*DependencyKey._fields, "revision", "lag_days", "declared_stamp", "withdrawn_stamp"),
+    tables.dependencies: (*DependencyKey._fields, "revision", "withdrawn_stamp", "declared_stamp", "lag_days"),
 }
-_NULL_BASELINE: Final = (None, None)
+_NULL_REGISTER: Final = (None, None)
 _NULL_CLAIM: Final = (None, None, None)
 
 
@@ -61,50 +59,41 @@ def facts_to_rows(facts: Facts, revisions: Mapping[str, int]) -> dict[Table, Row
     """Return the rows of facts, at the current revision of each programme; sorted by key, the order of row locks."""
     rows: dict[Table, list[Sequence[Any]]] = {
         tables.programmes: [
-            (name, programme.registered, *_register_values(programme, _PROGRAMME_REGISTERS))
-            for name, programme in sorted(facts.programmes.items())
+            (name, claims.registered, *_register_values(claims, _PROGRAMME_REGISTERS))
+            for name, claims in sorted(facts.programmes.items())
         ],
         tables.projects: [
             (
-                *(*key, revisions[key[0]], project.registered, project.withdrawn),
-                *_register_values(project, _PROJECT_REGISTERS),
+                *key,
+                revisions[key[0]],
+                claims.registered,
+                claims.withdrawn,
+                *_register_values(claims, _PROJECT_REGISTERS),
             )
-            for key, project in sorted(facts.projects.items())
+            for key, claims in sorted(facts.projects.items())
         ],
         tables.sites: [(*key, revisions[key[0]]) for key in sorted(facts.sites)],
+        # Written out, because it runs for nearly every event.
         tables.milestones: [
-            _milestone_row(key, milestone, revisions[key[0]]) for key, milestone in sorted(facts.milestones.items())
+            (
+                *(*key, revisions[key[0]], claims.cancelled),
+                *(claims.baseline[:2] if claims.baseline else _NULL_REGISTER),
+                *(claims.planned or _NULL_CLAIM),
+                *(claims.estimated or _NULL_CLAIM),
+                *(claims.actual or _NULL_CLAIM),
+            )
+            for key, claims in sorted(facts.milestones.items())
         ],
         tables.dependencies: [
-            (
-                *(*key, revisions[key[0]]),
-                *((claims.declared.value, claims.declared.stamp) if claims.declared else (None, None)),
-                claims.withdrawn,
-            )
+            (*key, revisions[key[0]], claims.withdrawn, *(claims.declared or _NULL_REGISTER))
             for key, claims in sorted(facts.dependencies.items())
         ],
     }
     return {table: Rows(_COLUMNS[table], values) for table, values in rows.items()}
 
 
-def _register_values(owner: ProjectClaims | ProgrammeClaims, names: Sequence[str]) -> Iterator[Any]:
-    for name in names:
-        register: Register[Any] | None = getattr(owner, name)
-        yield from (register.value, register.stamp) if register else (None, None)
-
-
-def _milestone_row(key: MilestoneKey, milestone: MilestoneClaims, revision: int) -> Sequence[Any]:
-    # Written out, because it runs for nearly every event.
-    baseline, planned, estimated, actual = milestone.baseline, milestone.planned, milestone.estimated, milestone.actual
-    return (
-        *key,
-        revision,
-        *((baseline.date, baseline.stamp) if baseline else _NULL_BASELINE),
-        *((planned.date, planned.stamp, planned.amount) if planned else _NULL_CLAIM),
-        *((estimated.date, estimated.stamp, estimated.amount) if estimated else _NULL_CLAIM),
-        *((actual.date, actual.stamp, actual.amount) if actual else _NULL_CLAIM),
-        milestone.cancelled,
-    )
+def _register_values(claims: ProjectClaims | ProgrammeClaims, names: Sequence[str]) -> Iterator[Any]:
+    return chain.from_iterable(getattr(claims, name) or _NULL_REGISTER for name in names)
 
 
 def changed_since_condition(
@@ -131,13 +120,11 @@ def changed_since_parameters(since: Mapping[str, int]) -> dict[str, Any]:
     return parameters
 
 
-#: Returns the rows of a table, with its `_COLUMNS`.
-_SelectRows = Callable[[Table], Sequence[Any]]
-
-#: Rows that the driver converts to Python objects at once: some milliseconds.
+#: Rows that the driver converts to Python objects at once, holding the GIL: some milliseconds.
 _FETCH_SIZE: Final = 500
 #: The revision before the first.
 FROM_START: Final = -1
+_RARELY_CHANGED: Final = (tables.projects, tables.sites, tables.dependencies)
 
 
 class ChangedFacts(NamedTuple):
@@ -145,17 +132,17 @@ class ChangedFacts(NamedTuple):
 
     facts: Facts
     #: The newest revision of these rows, by programme and project.
-    newest_revisions: Mapping[tuple[str, ...], int]
+    newest_revisions: Mapping[tuple[str, str], int]
 
 
 def load_facts(connection: Connection, programmes: Sequence[str] | None = None) -> Facts:
     """Return the facts of some programmes, or of all."""
 
-    def select_rows(table: Table) -> Sequence[Any]:
+    def select_rows(table: Table) -> Iterable[Any]:
         query = _select_columns(table)
-        return connection.execute(query if programmes is None else query.where(table.c.programme.in_(programmes))).all()
+        return connection.execute(query if programmes is None else query.where(table.c.programme.in_(programmes)))
 
-    return _build_facts(select_rows, {})
+    return _build_facts(select_rows).facts
 
 
 def load_changed_since(connection: Connection, since: Mapping[str, int]) -> ChangedFacts:
@@ -163,9 +150,8 @@ def load_changed_since(connection: Connection, since: Mapping[str, int]) -> Chan
 
     Facts that a retraction removed are not among them: see `ledger.read_retractions`.
     """
-    newest_revisions: dict[tuple[str, ...], int] = {}
     if not since:
-        return ChangedFacts(Facts(), newest_revisions)
+        return ChangedFacts(Facts(), {})
     parameters = changed_since_parameters(since)
     unchanged = set()
     if FROM_START not in since.values():
@@ -173,35 +159,21 @@ def load_changed_since(connection: Connection, since: Mapping[str, int]) -> Chan
         [changed] = connection.execute(_select_has_changed_since(len(since)), parameters)
         unchanged = {table for table, has_changed in zip(_RARELY_CHANGED, changed, strict=True) if not has_changed}
 
-    def select_rows(table: Table) -> Sequence[Any]:
+    def select_rows(table: Table) -> Iterable[Any]:
         if table is tables.programmes:
-            return connection.execute(_select_columns(table).where(table.c.programme.in_(since))).all()
+            return connection.execute(_select_columns(table).where(table.c.programme.in_(since)))
         if table in unchanged:
             return ()
-        return _fetch_in_chunks(connection.execute(_select_changed_since(table, len(since)), parameters))
+        rows = connection.execute(_select_changed_since(table, len(since)), parameters)
+        return chain.from_iterable(rows.partitions(_FETCH_SIZE))
 
-    return ChangedFacts(_build_facts(select_rows, newest_revisions), newest_revisions)
-
-
-def _fetch_in_chunks(result: Result[*tuple[Any, ...]]) -> Sequence[Any]:
-    # The driver holds the GIL while it converts the rows of one call.
-    rows: list[Any] = []
-    while chunk := result.fetchmany(_FETCH_SIZE):
-        rows += chunk
-    return rows
-
-
-_RARELY_CHANGED: Final = (tables.projects, tables.sites, tables.dependencies)
+    return _build_facts(select_rows)
 
 
 @lru_cache(maxsize=64)
 def _select_has_changed_since(count: int) -> Select[*tuple[Any, ...]]:
-    return select(
-        *(
-            exists().where(changed_since_condition(table.c.programme, table.c.revision, count))
-            for table in _RARELY_CHANGED
-        )
-    )
+    conditions = (changed_since_condition(table.c.programme, table.c.revision, count) for table in _RARELY_CHANGED)
+    return select(*(exists().where(condition) for condition in conditions))
 
 
 @lru_cache(maxsize=64)
@@ -213,61 +185,45 @@ def _select_columns(table: Table) -> Select[Any]:
     return select(*(table.c[name] for name in _COLUMNS[table]))
 
 
-def _build_facts(select_rows: _SelectRows, newest_revisions: dict[tuple[str, ...], int]) -> Facts:
-    facts = Facts()
+def _build_facts(select_rows: Callable[[Table], Iterable[Any]]) -> ChangedFacts:
+    facts, newest_revisions = Facts(), dict[tuple[str, str], int]()
 
-    def track_revision(project: tuple[str, ...], revision: int) -> None:
-        if revision > newest_revisions.get(project, FROM_START):
-            newest_revisions[project] = revision
+    def track_revision(programme: str, project: str, revision: int) -> None:
+        if revision > newest_revisions.get((programme, project), FROM_START):
+            newest_revisions[programme, project] = revision
 
-    for name, registered, *registers in select_rows(tables.programmes):
+    for name, registered, *columns in select_rows(tables.programmes):
         # The row exists from the first event on; only a registration makes it a fact.
         if registered is not None:
-            facts.programmes[name] = programme_claims = ProgrammeClaims(registered=registered)
-            _set_registers(programme_claims, _PROGRAMME_REGISTERS, registers)
-    for programme, project, revision, registered, withdrawn, *registers in select_rows(tables.projects):
-        facts.projects[ProjectKey(programme, project)] = project_claims = ProjectClaims(
-            registered=registered, withdrawn=withdrawn
-        )
-        _set_registers(project_claims, _PROJECT_REGISTERS, registers)
-        track_revision((programme, project), revision)
+            facts.programmes[name] = ProgrammeClaims(registered, *_to_registers(_PROGRAMME_REGISTERS, columns))
+    for programme, project, revision, registered, withdrawn, *columns in select_rows(tables.projects):
+        registers = _to_registers(_PROJECT_REGISTERS, columns)
+        facts.projects[ProjectKey(programme, project)] = ProjectClaims(registered, withdrawn, *registers)
+        track_revision(programme, project, revision)
     for programme, project, site, revision in select_rows(tables.sites):
         facts.sites.add(SiteKey(programme, project, site))
-        track_revision((programme, project), revision)
-    for programme, project, milestone, revision, *claims, cancelled in select_rows(tables.milestones):
-        (
-            baseline,
-            baseline_stamp,
-            planned,
-            planned_stamp,
-            planned_amount,
-            estimated,
-            estimated_stamp,
-            estimated_amount,
-            actual,
-            actual_stamp,
-            actual_amount,
-        ) = claims
+        track_revision(programme, project, revision)
+    for programme, project, milestone, revision, cancelled, *columns in select_rows(tables.milestones):
+        b_stamp, baseline, p_stamp, planned, p_amount, e_stamp, estimated, e_amount, a_stamp, actual, a_amount = columns
         facts.milestones[MilestoneKey(intern(programme), intern(project), intern(milestone))] = MilestoneClaims(
-            None if baseline_stamp is None else Claim(baseline_stamp, baseline),
-            None if planned_stamp is None else Claim(planned_stamp, planned, _to_money(planned_amount)),
-            None if estimated_stamp is None else Claim(estimated_stamp, estimated, _to_money(estimated_amount)),
-            None if actual_stamp is None else Claim(actual_stamp, actual, _to_money(actual_amount)),
+            None if b_stamp is None else Claim(b_stamp, baseline),
+            None if p_stamp is None else Claim(p_stamp, planned, _to_money(p_amount)),
+            None if e_stamp is None else Claim(e_stamp, estimated, _to_money(e_amount)),
+            None if a_stamp is None else Claim(a_stamp, actual, _to_money(a_amount)),
             cancelled,
         )
-        track_revision((programme, project), revision)
-    for *key, revision, lag_days, declared, withdrawn in select_rows(tables.dependencies):
-        facts.dependencies[DependencyKey(*map(intern, key))] = DependencyClaims(
-            None if declared is None else Register(declared, lag_days), withdrawn
-        )
-        track_revision((key[0], key[1]), revision)
-    return facts
+        track_revision(programme, project, revision)
+    for *key, revision, withdrawn, stamp, lag_days in select_rows(tables.dependencies):
+        declared = None if stamp is None else Register(stamp, lag_days)
+        facts.dependencies[DependencyKey(*map(intern, key))] = DependencyClaims(declared, withdrawn)
+        track_revision(key[0], key[1], revision)
+    return ChangedFacts(facts, newest_revisions)
 
 
-def _set_registers(owner: ProjectClaims | ProgrammeClaims, names: Sequence[str], columns: Sequence[Any]) -> None:
-    for name, value, stamp in zip(names, columns[::2], columns[1::2], strict=True):
-        if stamp is not None:
-            setattr(owner, name, Register(Stamp(stamp), _to_money(value) if name == "investment" else value))
+def _to_registers(names: Sequence[str], columns: Sequence[Any]) -> Iterator[Any]:
+    """Yield a register, or None, for each name; the claims' fields have the same order."""
+    for name, stamp, value in zip(names, columns[::2], columns[1::2], strict=True):
+        yield None if stamp is None else Register(stamp, _to_money(value) if name == "investment" else value)
 
 
 def _to_money(amount: Any) -> Money | None:  # noqa: ANN401 - JSON
