@@ -92,7 +92,7 @@ def facts_to_rows(facts: Facts, revisions: Mapping[str, int]) -> dict[Table, Row
     return {table: Rows(_COLUMNS[table], values) for table, values in rows.items()}
 
 
-def _register_values(claims: ProjectClaims | ProgrammeClaims, names: Sequence[str]) -> Iterator[Any]:
+def _register_values(claims: ProgrammeClaims, names: Sequence[str]) -> Iterator[Any]:
     return chain.from_iterable(getattr(claims, name) or _NULL_REGISTER for name in names)
 
 
@@ -195,10 +195,10 @@ def _build_facts(select_rows: Callable[[Table], Iterable[Any]]) -> ChangedFacts:
     for name, registered, *columns in select_rows(tables.programmes):
         # The row exists from the first event on; only a registration makes it a fact.
         if registered is not None:
-            facts.programmes[name] = ProgrammeClaims(registered, *_to_registers(_PROGRAMME_REGISTERS, columns))
+            facts.programmes[name] = ProgrammeClaims(registered, **_to_registers(_PROGRAMME_REGISTERS, columns))
     for programme, project, revision, registered, withdrawn, *columns in select_rows(tables.projects):
         registers = _to_registers(_PROJECT_REGISTERS, columns)
-        facts.projects[ProjectKey(programme, project)] = ProjectClaims(registered, withdrawn, *registers)
+        facts.projects[ProjectKey(programme, project)] = ProjectClaims(registered, withdrawn=withdrawn, **registers)
         track_revision(programme, project, revision)
     for programme, project, site, revision in select_rows(tables.sites):
         facts.sites.add(SiteKey(programme, project, site))
@@ -220,10 +220,12 @@ def _build_facts(select_rows: Callable[[Table], Iterable[Any]]) -> ChangedFacts:
     return ChangedFacts(facts, newest_revisions)
 
 
-def _to_registers(names: Sequence[str], columns: Sequence[Any]) -> Iterator[Any]:
-    """Yield a register, or None, for each name; the claims' fields have the same order."""
-    for name, stamp, value in zip(names, columns[::2], columns[1::2], strict=True):
-        yield None if stamp is None else Register(stamp, _to_money(value) if name == "investment" else value)
+def _to_registers(names: Sequence[str], columns: Sequence[Any]) -> dict[str, Register[Any]]:
+    return {
+        name: Register(stamp, _to_money(value) if name == "investment" else value)
+        for name, stamp, value in zip(names, columns[::2], columns[1::2], strict=True)
+        if stamp is not None
+    }
 
 
 def _to_money(amount: Any) -> Money | None:  # noqa: ANN401 - JSON

@@ -14,7 +14,13 @@ from sqlalchemy import Connection, Engine, Table, and_, delete, func, select, te
 from models.database import tables
 from models.database.claims import facts_to_rows
 from models.database.engine import DatabaseError, read_transaction, write_transaction
-from models.database.forecasts import Checkpoint, read_forecasts, read_programme_versions, to_forecast_row
+from models.database.forecasts import (
+    NOT_CALCULATED,
+    Checkpoint,
+    read_forecasts,
+    read_programme_versions,
+    to_forecast_row,
+)
 from models.database.ledger import EventKey, read_retracted_keys, unpack_headers
 from models.database.postgresql import is_postgresql
 from models.database.upsert import OnConflict, Rows, upsert_rows
@@ -29,8 +35,6 @@ TableRows = Mapping[RowKey, RowFields]
 
 #: The tables of winning claims, in the order in which rows are written.
 CLAIM_TABLES: Final = (tables.programmes, *tables.SUBJECT_TABLES)
-#: The data date of a checkpoint that no calculation wrote: no worker's cache has it.
-NOT_CALCULATED: Final = date.min
 _LEDGER_FETCH_SIZE: Final = 1000
 
 
@@ -80,7 +84,7 @@ def read_tables(connection: Connection) -> TableSnapshot:
     data_dates = {
         name: checkpoint.data_date
         for name, (revision, checkpoint) in sorted(read_programme_versions(connection, sorted(revisions)).items())
-        if checkpoint is not None and checkpoint.revision == revision and checkpoint.data_date != NOT_CALCULATED
+        if checkpoint.revision == revision and checkpoint.data_date != NOT_CALCULATED
     }
     rows[tables.forecasts.name] = {
         key: row._asdict() for name in data_dates for key, row in read_forecasts(connection, name).items()

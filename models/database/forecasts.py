@@ -6,7 +6,8 @@ from typing import Any, Final, NamedTuple
 
 from sqlalchemy import Connection, bindparam, delete, select, tuple_, update
 
-from models.database.ledger import EventKey
+from models.database.claims import FROM_START
+from models.database.ledger import EventKey, read_correlation_ids
 from models.database.tables import checkpoints, forecasts, history, programmes
 from models.database.upsert import OnConflict, Rows, chunked, insert_into, upsert_rows
 from models.domain.claims import MilestoneKey
@@ -26,6 +27,12 @@ class Checkpoint(NamedTuple):
     published_number: int
 
 
+#: The data date of a checkpoint that no calculation wrote: no worker's cache has it.
+NOT_CALCULATED: Final = date.min
+#: Before the first calculation.
+NO_CHECKPOINT: Final = Checkpoint(FROM_START, NOT_CALCULATED, 0, 0)
+
+
 class ForecastRow(NamedTuple):
     """A row of `forecasts`, without its key."""
 
@@ -38,29 +45,26 @@ class ForecastRow(NamedTuple):
     dependents: int
 
 
+#: The forecasts that the database holds: of a cached schedule, or as read.
+StoredForecasts = Schedule | Mapping[tuple[str, ...], ForecastRow]
+
+
 class ProgrammeVersion(NamedTuple):
-    """The revision of a programme and its checkpoint (None before the first calculation)."""
+    """The revision of a programme and its checkpoint."""
 
     revision: int
-    checkpoint: Checkpoint | None
+    checkpoint: Checkpoint
 
 
 class ForecastUpdate(NamedTuple):
-    """A programme to write: its checkpoint as read (None: there was none) and as advanced, and its forecasts."""
+    """The forecasts of a programme at a revision, the events' changes, and the checkpoint and forecasts before."""
 
     programme: str
-    expected: Checkpoint | None
-    advanced: Checkpoint
-    stored: Schedule | Mapping[tuple[str, ...], ForecastRow]
-    schedule: Schedule
-
-
-class NumberedChange(NamedTuple):
-    """A forecast change with its number in the programme's history and the programme's revision."""
-
-    number: int
     revision: int
-    change: ForecastChange
+    checkpoint: Checkpoint
+    stored: StoredForecasts
+    schedule: Schedule
+    changes: Sequence[ForecastChange]
 
 
 _SELECT_VERSIONS: Final = (
@@ -68,44 +72,59 @@ _SELECT_VERSIONS: Final = (
     .select_from(programmes.outerjoin(checkpoints, checkpoints.c.programme == programmes.c.programme))
     .where(programmes.c.programme.in_(bindparam("names", expanding=True)))
 )
-_VERSION_COLUMNS: Final = ("revision", "data_date")
-_ADVANCED_COLUMNS: Final = (*_VERSION_COLUMNS, "history_count")
 _ADVANCE_CHECKPOINT: Final = (
     update(checkpoints)
     .where(
         checkpoints.c.programme == bindparam("key_programme"),
-        *(checkpoints.c[name] == bindparam(f"expected_{name}") for name in _VERSION_COLUMNS),
+        checkpoints.c.revision == bindparam("expected_revision"),
+        checkpoints.c.data_date == bindparam("expected_data_date"),
     )
-    .values({name: bindparam(name) for name in _ADVANCED_COLUMNS})
+    .values({name: bindparam(name) for name in ("revision", "data_date", "history_count")})
 )
-HISTORY_COLUMNS: Final = tuple(history.c[name] for name in HistoryRow._fields)
 
 
 def read_programme_versions(connection: Connection, names: Sequence[str]) -> dict[str, ProgrammeVersion]:
     """Return the versions of those of the given programmes that exist."""
     return {
-        name: ProgrammeVersion(revision, None if fields[0] is None else Checkpoint(*fields))
+        name: ProgrammeVersion(revision, NO_CHECKPOINT if fields[0] is None else Checkpoint(*fields))
         for name, revision, *fields in connection.execute(_SELECT_VERSIONS, {"names": names})
     }
 
 
-def advance_checkpoints(connection: Connection, updates: Sequence[ForecastUpdate]) -> None:
-    """Advance checkpoints from the versions that were read (optimistic locking); `published_number` stays.
+def read_forecasts(connection: Connection, name: str) -> dict[tuple[str, ...], ForecastRow]:
+    """Return the stored forecasts of a programme by milestone key."""
+    rows = connection.execute(select(forecasts).where(forecasts.c.programme == name))
+    return {row[:3]: ForecastRow._make(row[3:]) for row in rows}
 
-    Must be the first write of the transaction. Raises `ConcurrentWriteError` when another worker advanced one of them.
+
+def to_forecast_row(status: MilestoneStatus) -> ForecastRow:
+    """Return the row of a milestone's status; both have forecast, slip and float in this order."""
+    driver = status.driver or (None, None)
+    return ForecastRow._make((*status[7:10], status.state.value, *driver, status.dependents))
+
+
+def write_updates(connection: Connection, updates: Sequence[ForecastUpdate], now_ms: int) -> None:
+    """Write checkpoints, the forecasts that differ from the stored ones, and changes as history rows.
+
+    Must be the first write of the transaction, because it advances the checkpoints from the versions that were read
+    (optimistic locking). Raises `ConcurrentWriteError` when another worker advanced one of them.
     """
-    inserted = [
-        {"programme": name, **advanced._asdict()} for name, expected, advanced, *_ in updates if expected is None
-    ]
-    updated = [
-        {
-            "key_programme": name,
-            **{f"expected_{column}": getattr(expected, column) for column in _VERSION_COLUMNS},
-            **{column: getattr(advanced, column) for column in _ADVANCED_COLUMNS},
-        }
-        for name, expected, advanced, *_ in updates
-        if expected is not None
-    ]
+    _advance_checkpoints(connection, updates)
+    _write_forecasts(connection, updates)
+    if any(update.changes for update in updates):
+        _insert_history(connection, updates, now_ms)
+
+
+def _advance_checkpoints(connection: Connection, updates: Sequence[ForecastUpdate]) -> None:
+    inserted, updated = [], []
+    for name, revision, (old_revision, old_data_date, count, _), _, schedule, changes in updates:
+        # `published_number` stays.
+        fields = {"revision": revision, "data_date": schedule.data_date, "history_count": count + len(changes)}
+        if old_revision == FROM_START:
+            inserted.append({"programme": name, **fields, "published_number": 0})
+        else:
+            key = {"key_programme": name, "expected_revision": old_revision, "expected_data_date": old_data_date}
+            updated.append(key | fields)
     insert = insert_into(checkpoints, connection.dialect.name).on_conflict_do_nothing()
     written = sum(
         connection.execute(statement, rows, execution_options={"preserve_rowcount": True}).rowcount
@@ -117,77 +136,44 @@ def advance_checkpoints(connection: Connection, updates: Sequence[ForecastUpdate
         raise ConcurrentWriteError(f"another worker recalculated one of these programmes at the same time: {names}")
 
 
-def read_forecasts(connection: Connection, name: str) -> dict[tuple[str, ...], ForecastRow]:
-    """Return the stored forecasts of a programme by milestone key."""
-    columns = (forecasts.c[column] for column in (*MilestoneKey._fields, *ForecastRow._fields))
-    rows = connection.execute(select(*columns).where(forecasts.c.programme == name))
-    return {(programme, project, milestone): ForecastRow(*fields) for programme, project, milestone, *fields in rows}
-
-
-def to_forecast_row(status: MilestoneStatus) -> ForecastRow:
-    """Return the row of a milestone's status."""
-    driver_project, driver_milestone = status.driver or (None, None)
-    return ForecastRow(
-        status.forecast,
-        status.slip_days,
-        status.float_days,
-        status.state.value,
-        driver_project,
-        driver_milestone,
-        status.dependents,
-    )
-
-
-def write_forecasts(connection: Connection, updates: Sequence[ForecastUpdate]) -> None:
+def _write_forecasts(connection: Connection, updates: Sequence[ForecastUpdate]) -> None:
     """Write the forecasts that differ from the stored ones, and delete those of milestones that no longer exist."""
     rows: list[Sequence[Any]] = []
-    for name, *_, stored, schedule in updates:
+    for name, _, _, stored, schedule, _ in updates:
         if isinstance(stored, Schedule) and stored.network is schedule.network:
             # An unchanged status is the same object.
             pairs = zip(stored.statuses, schedule.statuses, strict=True)
             changed = [new for old, new in pairs if old is not new and to_forecast_row(old) != to_forecast_row(new)]
         else:
-            old_rows = (
-                {old[:3]: to_forecast_row(old) for old in stored.statuses} if isinstance(stored, Schedule) else stored
-            )
-            changed = [new for new in schedule.statuses if old_rows.get(new[:3]) != to_forecast_row(new)]
-            _delete_forecasts(connection, name, sorted(old_rows.keys() - schedule.network.index_of.keys()))
+            if isinstance(stored, Schedule):
+                stored = {old[:3]: to_forecast_row(old) for old in stored.statuses}  # noqa: PLW2901 - in the other form
+            changed = [new for new in schedule.statuses if stored.get(new[:3]) != to_forecast_row(new)]
+            for keys in chunked(sorted(stored.keys() - schedule.network.index_of.keys())):
+                is_deleted = tuple_(forecasts.c.project, forecasts.c.milestone).in_([key[1:] for key in keys])
+                connection.execute(delete(forecasts).where(forecasts.c.programme == name, is_deleted))
         rows.extend((*new.key, *to_forecast_row(new)) for new in changed)
-    upsert_rows(connection, forecasts, Rows((*MilestoneKey._fields, *ForecastRow._fields), rows), OnConflict.REPLACE)
+    upsert_rows(connection, forecasts, Rows(forecasts.c.keys(), rows), OnConflict.REPLACE)
 
 
-def _delete_forecasts(connection: Connection, name: str, keys: Sequence[tuple[str, ...]]) -> None:
-    for chunk in chunked(keys):
-        is_deleted = tuple_(forecasts.c.project, forecasts.c.milestone).in_([key[1:] for key in chunk])
-        connection.execute(delete(forecasts).where(forecasts.c.programme == name, is_deleted))
-
-
-def cause_key(change: ForecastChange) -> EventKey:
-    """Return the key of the event that caused a change."""
-    stamp = parse_stamp(change.cause)
-    return EventKey(stamp.source, stamp.id)
-
-
-def insert_history(
-    connection: Connection, changes: Sequence[NumberedChange], correlation_ids: Mapping[EventKey, str], now_ms: int
-) -> None:
-    """Write changes as history rows."""
+def _insert_history(connection: Connection, updates: Sequence[ForecastUpdate], now_ms: int) -> None:
+    causes = {change.cause: EventKey(*parse_stamp(change.cause)[1:]) for update in updates for change in update.changes}
+    correlation_ids = read_correlation_ids(connection, sorted(set(causes.values())))
     rows = []
-    for number, revision, change in changes:
-        programme, project, milestone = change.milestone
-        place = (programme, number, project, milestone, revision, now_ms)
-        dates = (change.previous, change.current, change.slip_days)
-        driver, cause = change.driver or (None, None), cause_key(change)
-        correlation_id = correlation_ids.get(cause)
-        rows.append((*place, *dates, change.state.value, *driver, change.dependents, *cause, correlation_id))
+    for name, revision, checkpoint, _, _, changes in updates:
+        for number, change in enumerate(changes, start=checkpoint.history_count + 1):
+            place = (name, number, *change.milestone[1:], revision, now_ms)
+            dates = (change.previous, change.current, change.slip_days)
+            driver, cause = change.driver or (None, None), causes[change.cause]
+            correlation_id = correlation_ids.get(cause)
+            rows.append((*place, *dates, change.state.value, *driver, change.dependents, *cause, correlation_id))
     upsert_rows(connection, history, Rows(HistoryRow._fields, rows), OnConflict.LEAVE)
 
 
 def read_history(connection: Connection, key: MilestoneKey) -> list[HistoryRow]:
     """Return the history of a milestone, the oldest row first."""
     conditions = (history.c[name] == value for name, value in key._asdict().items())
-    rows = connection.execute(select(*HISTORY_COLUMNS).where(*conditions).order_by(history.c.number))
-    return [HistoryRow._make(row) for row in rows]
+    rows = connection.execute(select(history).where(*conditions).order_by(history.c.number))
+    return list(map(HistoryRow._make, rows))
 
 
 def read_unpublished(connection: Connection, names: Sequence[str], limit: int) -> list[HistoryRow]:
@@ -195,9 +181,9 @@ def read_unpublished(connection: Connection, names: Sequence[str], limit: int) -
     unpublished = checkpoints.join(
         history, (history.c.programme == checkpoints.c.programme) & (history.c.number > checkpoints.c.published_number)
     )
-    query = select(*HISTORY_COLUMNS).select_from(unpublished).where(checkpoints.c.programme.in_(names))
+    query = select(history).select_from(unpublished).where(checkpoints.c.programme.in_(names))
     rows = connection.execute(query.order_by(history.c.programme, history.c.number).limit(limit))
-    return [HistoryRow._make(row) for row in rows]
+    return list(map(HistoryRow._make, rows))
 
 
 def mark_published(connection: Connection, published: Mapping[str, int]) -> None:

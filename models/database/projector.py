@@ -22,19 +22,15 @@ from sqlalchemy import Connection, Engine
 from models.database.claims import FROM_START, ChangedFacts, load_changed_since
 from models.database.engine import read_transaction, write_transaction
 from models.database.forecasts import (
+    NO_CHECKPOINT,
     Checkpoint,
-    ForecastRow,
     ForecastUpdate,
-    NumberedChange,
-    ProgrammeVersion,
-    advance_checkpoints,
-    cause_key,
-    insert_history,
+    StoredForecasts,
     read_forecasts,
     read_programme_versions,
-    write_forecasts,
+    write_updates,
 )
-from models.database.ledger import Retraction, read_correlation_ids, read_retractions, read_subject_events
+from models.database.ledger import Retraction, read_retractions, read_subject_events
 from models.domain.claims import Facts, MilestoneKey, fold
 from models.domain.forecast_changes import ScheduleDiff, diff_schedules
 from models.domain.schedule import Schedule, compute_schedule
@@ -69,28 +65,17 @@ class _Job:
 
     programme: str
     revision: int
-    checkpoint: Checkpoint | None
-    #: The last result, if the database still holds that version.
-    cached: ForecastResult | None
+    checkpoint: Checkpoint
     current_facts: Facts
     previous_facts: Facts
     retracted_by: Mapping[Stamp, Stamp]
-    #: The forecasts in the database, unless `cached` has them.
-    stored: Mapping[tuple[str, ...], ForecastRow]
+    #: A schedule if the cache has the version that the database holds.
+    stored: StoredForecasts
 
     @property
     def has_new_events(self) -> bool:
         """Whether events came since the checkpoint."""
-        return self.checkpoint is None or self.checkpoint.revision < self.revision
-
-    @property
-    def history_count(self) -> int:
-        """The number of history rows."""
-        return 0 if self.checkpoint is None else self.checkpoint.history_count
-
-    def is_at_checkpoint(self, data_date: date) -> bool:
-        """Return whether the database holds this version; a rebuild can leave a checkpoint ahead of the revision."""
-        return self.checkpoint is not None and self.checkpoint[:2] == (self.revision, data_date)
+        return self.checkpoint.revision < self.revision
 
 
 #: A job, its new schedule, and the difference to the previous one.
@@ -131,20 +116,19 @@ class Projector:
         versions = read_programme_versions(connection, names)
         cached = {
             name: result
-            for name, version in versions.items()
-            if (result := self._cached_if_current(name, version)) is not None
+            for name, (revision, checkpoint) in versions.items()
+            if (result := self._cache.get(name)) is not None
+            and checkpoint[:2] == (result.revision, result.schedule.data_date)
+            and result.revision <= revision
         }
-        since = {
-            name: cached[name].revision if name in cached else FROM_START
-            for name, version in versions.items()
-            if name not in cached or cached[name].revision < version.revision
-        }
+        since = dict.fromkeys(versions.keys() - cached.keys(), FROM_START)
+        since |= {name: result.revision for name, result in cached.items() if result.revision < versions[name].revision}
         changed = load_changed_since(connection, since)
         facts = changed.facts.split_by_programme(since)
         checkpoint_revisions = {
             name: checkpoint.revision
-            for name in since
-            if (checkpoint := versions[name].checkpoint) is not None and checkpoint.revision < versions[name].revision
+            for name, (revision, checkpoint) in versions.items()
+            if name in since and FROM_START < checkpoint.revision < revision
         }
         all_retractions = read_retractions(connection, checkpoint_revisions)
         jobs = []
@@ -154,52 +138,35 @@ class Projector:
             if (result := cached.get(name)) is not None:
                 current = result.facts
                 if name in since:
-                    removed = {(name, retraction.project) for retraction in retractions}
-                    current = current.merged_with(facts[name], removed)
-                jobs.append(_Job(name, revision, checkpoint, result, current, result.facts, retracted_by, {}))
-                continue
-            job = _Job(name, revision, checkpoint, None, facts[name], Facts(), retracted_by, {})
-            if checkpoint is not None:
-                job.stored = read_forecasts(connection, name)
-                job.previous_facts = job.current_facts
-                if job.has_new_events:
-                    job.previous_facts = _fold_previous_facts(connection, job, checkpoint, changed, retractions)
+                    current = current.merged_with(
+                        facts[name], {(name, retraction.project) for retraction in retractions}
+                    )
+                job = _Job(name, revision, checkpoint, current, result.facts, retracted_by, result.schedule)
+            else:
+                job = _Job(name, revision, checkpoint, facts[name], Facts(), retracted_by, {})
+                if checkpoint != NO_CHECKPOINT:
+                    job.stored, job.previous_facts = read_forecasts(connection, name), job.current_facts
+                    if job.has_new_events:
+                        job.previous_facts = _fold_previous_facts(connection, job, changed, retractions)
             jobs.append(job)
         return jobs
 
-    def _cached_if_current(self, name: str, version: ProgrammeVersion) -> ForecastResult | None:
-        """Return the cached result, if it is the version of the checkpoint."""
-        result, (revision, checkpoint) = self._cache.get(name), version
-        if result is None or checkpoint is None or result.revision > revision:
-            return None
-        return result if checkpoint[:2] == (result.revision, result.schedule.data_date) else None
-
     def _write_results(self, calculations: Sequence[_Calculation], data_date: date, now_ms: int) -> None:
-        updates, history = [], []
-        for job, schedule, diff in calculations:
-            if job.is_at_checkpoint(data_date):
-                continue
-            name, count = job.programme, job.history_count
-            advanced = Checkpoint(job.revision, data_date, count + len(diff.explained), 0)
-            stored = job.cached.schedule if job.cached else job.stored
-            updates.append(ForecastUpdate(name, job.checkpoint, advanced, stored, schedule))
-            history += [
-                NumberedChange(number, job.revision, change)
-                for number, change in enumerate(diff.explained, start=count + 1)
-            ]
+        updates = [
+            ForecastUpdate(job.programme, job.revision, job.checkpoint, job.stored, schedule, diff.explained)
+            for job, schedule, diff in calculations
+            # Whether the database holds another version: a rebuild can leave a checkpoint ahead of the revision.
+            if job.checkpoint[:2] != (job.revision, data_date)
+        ]
         if not updates:
             return
-        causes = sorted({cause_key(change) for _, _, change in history})
         with write_transaction(self._engine) as connection:
-            advance_checkpoints(connection, updates)
-            write_forecasts(connection, updates)
-            insert_history(connection, history, read_correlation_ids(connection, causes) if causes else {}, now_ms)
+            write_updates(connection, updates, now_ms)
             hit_failpoint("before-forecast-commit")
         hit_failpoint("after-forecast-commit")
 
     def _add_to_cache(self, job: _Job, schedule: Schedule, diff: ScheduleDiff) -> ForecastResult:
-        published = 0 if job.checkpoint is None else job.checkpoint.published_number
-        has_unpublished = job.history_count + len(diff.explained) > published
+        has_unpublished = job.checkpoint.history_count + len(diff.explained) > job.checkpoint.published_number
         result = ForecastResult(
             job.programme, job.revision, job.current_facts, schedule, has_unpublished, diff.unexplained
         )
@@ -210,7 +177,7 @@ class Projector:
 
 
 def _calculate(job: _Job, data_date: date) -> _Calculation:
-    cached = None if job.cached is None else job.cached.schedule
+    cached = job.stored if isinstance(job.stored, Schedule) else None
     schedule = compute_schedule(job.current_facts, data_date, cached)
     if not job.has_new_events:
         return job, schedule, ScheduleDiff([], [])
@@ -224,17 +191,14 @@ def _calculate(job: _Job, data_date: date) -> _Calculation:
 
 
 def _fold_previous_facts(
-    connection: Connection,
-    job: _Job,
-    checkpoint: Checkpoint,
-    changed: ChangedFacts,
-    retractions: Sequence[Retraction],
+    connection: Connection, job: _Job, changed: ChangedFacts, retractions: Sequence[Retraction]
 ) -> Facts:
     """Return the facts at the checkpoint."""
+    until_revision = job.checkpoint.revision
     projects = {retraction.project for retraction in retractions} | {
         project
         for (programme, project), revision in changed.newest_revisions.items()
-        if programme == job.programme and revision > checkpoint.revision
+        if programme == job.programme and revision > until_revision
     }
-    events = read_subject_events(connection, job.programme, sorted(projects), until_revision=checkpoint.revision)
+    events = read_subject_events(connection, job.programme, sorted(projects), until_revision=until_revision)
     return job.current_facts.merged_with(fold(events), {(job.programme, project) for project in projects})

@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Select, func, or_, select
 
-from models.database.forecasts import HISTORY_COLUMNS
 from models.database.ledger import decode_rows
 from models.database.tables import checkpoints, forecasts, history, ledger, programmes, projects
 from models.domain.claims import Facts, MilestoneKey, exclude_retracted, fold
@@ -160,7 +159,7 @@ def read_programme_history(
 
 def _select_dated_history() -> Select[Any]:
     is_cause = (ledger.c.source == history.c.cause_source) & (ledger.c.id == history.c.cause_id)
-    return select(*HISTORY_COLUMNS, ledger.c.instant).select_from(history.outerjoin(ledger, is_cause))
+    return select(history, ledger.c.instant).select_from(history.outerjoin(ledger, is_cause))
 
 
 def _fetch_dated_history(connection: Connection, query: Select[Any]) -> list[DatedHistoryRow]:
@@ -172,8 +171,8 @@ def read_changes_of_same_event(connection: Connection, history_row: HistoryRow, 
     # A calculation numbers its changes consecutively, and a gate before its successors.
     is_next = history.c.number.between(history_row.number + 1, history_row.number + limit)
     same = ("programme", "revision", "cause_source", "cause_id")
-    query = select(*HISTORY_COLUMNS).where(is_next, *(history.c[name] == getattr(history_row, name) for name in same))
-    return [HistoryRow._make(row) for row in connection.execute(query.order_by(history.c.number))]
+    query = select(history).where(is_next, *(history.c[name] == getattr(history_row, name) for name in same))
+    return list(map(HistoryRow._make, connection.execute(query.order_by(history.c.number))))
 
 
 def trend_line(

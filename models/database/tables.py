@@ -173,7 +173,7 @@ checkpoints = sa.Table(
     sa.Column("published_number", sa.BigInteger, nullable=False),
 )
 
-#: The status of every milestone on the data date of its programme's checkpoint.
+#: The status of every milestone on the data date of its programme's checkpoint; columns in the order of `ForecastRow`.
 forecasts = sa.Table(
     "forecasts",
     metadata,
@@ -187,7 +187,8 @@ forecasts = sa.Table(
     sa.Column("dependents", sa.Integer, nullable=False),
 )
 
-#: Every change of a forecast by an event, and every milestone that an event achieved, numbered by programme.
+#: Every change of a forecast by an event, and every milestone that an event achieved, numbered by programme; columns
+#: in the order of `HistoryRow`.
 history = sa.Table(
     "history",
     metadata,
