@@ -7,31 +7,28 @@ are programmes. The first update has the current state, so that no change is mis
 
 import asyncio
 import logging
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from hashlib import blake2b
 from typing import Final, NamedTuple
 
-from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from models.database.engine import DatabaseError
-from models.database.queries import ForecastVersion, read_forecast_versions
+from models.database.queries import ForecastVersion
 from models.text import one_line
 
 logger = logging.getLogger("milepost.board")
 
 POLL_INTERVAL_SECONDS: Final = 1.0
-
-#: Runs a query off the event loop.
-RunVersionQuery = Callable[[Callable[[Connection], dict[str, ForecastVersion]]], Awaitable[dict[str, ForecastVersion]]]
+#: The version of each programme's stored forecasts.
+Versions = Mapping[str, ForecastVersion]
 
 
 class FeedUpdate(NamedTuple):
     """What has changed since the last update of a subscriber."""
 
-    forecast_versions: dict[str, ForecastVersion]
+    forecast_versions: Versions
     #: Of all programmes together; empty in an update of one programme.
     version: str = ""
 
@@ -40,11 +37,11 @@ class Subscriber:
     """Receives updates of all programmes, or of one."""
 
     def __init__(self, stopping: asyncio.Event, programme: str | None = None) -> None:
-        self._programme = programme
-        self._pending = FeedUpdate({})
-        self._wakeup, self._stopping = asyncio.Event(), stopping
+        self._programme, self._pending = programme, FeedUpdate({})
+        #: Set when an update is pending or the service stops.
+        self.wakeup, self._stopping = asyncio.Event(), stopping
 
-    def notify(self, forecast_versions: Mapping[str, ForecastVersion], version: str, *, is_initial: bool) -> None:
+    def notify(self, forecast_versions: Versions, version: str, *, is_initial: bool) -> None:
         """Add changes to the next update; the initial state of all programmes is only their common version."""
         if self._programme is None:
             added = {} if is_initial else forecast_versions
@@ -53,62 +50,52 @@ class Subscriber:
             self._pending = FeedUpdate({self._programme: forecast_versions[self._programme]})
         else:
             return
-        self._wakeup.set()
-
-    def wake(self) -> None:
-        """Let `updates` check whether the service is stopping."""
-        self._wakeup.set()
+        self.wakeup.set()
 
     async def updates(self, heartbeat_seconds: float) -> AsyncIterator[FeedUpdate]:
         """Yield updates as they come, and an empty one after each heartbeat interval without; end with the service."""
         while not self._stopping.is_set():
             try:
                 async with asyncio.timeout(heartbeat_seconds):
-                    await self._wakeup.wait()
+                    await self.wakeup.wait()
             except TimeoutError:
                 yield FeedUpdate({})
                 continue
-            self._wakeup.clear()
+            self.wakeup.clear()
             update, self._pending = self._pending, FeedUpdate({})
             if any(update):
                 yield update
 
 
 class ChangeFeed:
-    """The version of every programme's stored forecasts, at most a second old."""
+    """The versions of all programmes, at most a second old."""
 
-    def __init__(self, run_query: RunVersionQuery, clock: Callable[[], float] = time.monotonic) -> None:
-        self._run_query, self._clock = run_query, clock
-        self._forecast_versions: dict[str, ForecastVersion] = {}
+    def __init__(self, read_versions: Callable[[], Awaitable[Versions]], clock: Callable[[], float]) -> None:
+        self._read_versions, self._clock = read_versions, clock
+        self._forecast_versions: Versions = {}
         self._read_at = float("-inf")
         #: Of all programmes together; empty before the first query.
         self.version = ""
-        self._subscribers: set[Subscriber] = set()
+        self.subscribers: set[Subscriber] = set()
         self._read_lock = asyncio.Lock()
         self._has_subscribers, self._stopping = asyncio.Event(), asyncio.Event()
-        self._is_failing = False
 
-    @property
-    def subscriber_count(self) -> int:
-        """Number of connected subscribers."""
-        return len(self._subscribers)
-
-    async def get_forecast_versions(self) -> Mapping[str, ForecastVersion]:
+    async def get_forecast_versions(self) -> Versions:
         """Return the version of each programme; raises what the database raises."""
         async with self._read_lock:
             if self._clock() - self._read_at >= POLL_INTERVAL_SECONDS:
-                self._publish_changes(await self._run_query(read_forecast_versions))
+                self._publish_changes(await self._read_versions())
                 self._read_at = self._clock()
         return self._forecast_versions
 
-    def _publish_changes(self, forecast_versions: dict[str, ForecastVersion]) -> None:
+    def _publish_changes(self, forecast_versions: Versions) -> None:
         if self.version and forecast_versions == self._forecast_versions:
             return
         is_initial, previous = not self.version, self._forecast_versions
         changed = {name: version for name, version in forecast_versions.items() if previous.get(name) != version}
         self._forecast_versions = forecast_versions
         self.version = blake2b(repr(sorted(forecast_versions.items())).encode(), digest_size=6).hexdigest()
-        for subscriber in self._subscribers:
+        for subscriber in self.subscribers:
             subscriber.notify(changed, self.version, is_initial=is_initial)
 
     @contextmanager
@@ -117,32 +104,32 @@ class ChangeFeed:
         subscriber = Subscriber(self._stopping, programme)
         if self.version:
             subscriber.notify(self._forecast_versions, self.version, is_initial=True)
-        self._subscribers.add(subscriber)
+        self.subscribers.add(subscriber)
         self._has_subscribers.set()
         try:
             yield subscriber
         finally:
-            self._subscribers.discard(subscriber)
-            if not self._subscribers:
+            self.subscribers.discard(subscriber)
+            if not self.subscribers:
                 self._has_subscribers.clear()
 
     async def poll(self) -> None:
         """Poll while there are subscribers, until `stop`."""
+        is_failing = False
         while not self._stopping.is_set():
             await self._has_subscribers.wait()
             try:
                 await self.get_forecast_versions()
+                is_failing = False
             except (DatabaseError, SQLAlchemyError) as error:
-                if not self._is_failing:
+                if not is_failing:
                     logger.warning("the board cannot check for changes: %s", one_line(error))
-                self._is_failing = True
-            else:
-                self._is_failing = False
+                is_failing = True
             await asyncio.sleep(POLL_INTERVAL_SECONDS)
 
     def stop(self) -> None:
         """End polling and all subscriptions."""
         self._stopping.set()
         self._has_subscribers.set()
-        for subscriber in self._subscribers:
-            subscriber.wake()
+        for subscriber in self.subscribers:
+            subscriber.wakeup.set()

@@ -13,7 +13,6 @@ from streams.web import urls
 from streams.web.api import Operation, QueryParameter
 from streams.web.schemas import ErrorSchema, ProgrammeUpdateSchema, VersionSchema
 
-_REF_TEMPLATE: Final = "#/components/schemas/{name}"
 _SLUG_SCHEMA: Final = {"type": "string", "pattern": f"^{SLUG_PATTERN}$"}
 _ETAG_HEADER: Final = {
     "description": "Identifies the content: send it as If-None-Match to receive only changes.",
@@ -28,9 +27,9 @@ _ERROR_DESCRIPTIONS: Final = {
 
 def build_openapi(operations: Sequence[Operation]) -> bytes:
     """Return the OpenAPI document, as JSON."""
-    types: list[type[Struct]] = [operation.response_schema for operation in operations]
+    types: list[type[Struct]] = [operation.build.__annotations__["return"] for operation in operations]
     types += [ErrorSchema, ProgrammeUpdateSchema, VersionSchema]
-    references, components = msgspec.json.schema_components(types, ref_template=_REF_TEMPLATE)
+    references, components = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
     schemas = dict(zip(types, references, strict=True))
     errors = {
         status: {"description": description, "content": {"application/json": {"schema": schemas[ErrorSchema]}}}
@@ -54,11 +53,12 @@ def build_openapi(operations: Sequence[Operation]) -> bytes:
 
 
 def _operation_object(operation: Operation, schemas: dict[type[Struct], Any], errors: dict[str, Any]) -> dict[str, Any]:
+    schema: type[Struct] = operation.build.__annotations__["return"]
     names = re.findall(r"{(\w+)}", operation.path)
     path = [{"name": name, "in": "path", "required": True, "schema": _SLUG_SCHEMA} for name in names]
     ok: dict[str, Any] = {
-        "description": (operation.response_schema.__doc__ or "").strip(),
-        "content": {"application/json": {"schema": schemas[operation.response_schema]}},
+        "description": (schema.__doc__ or "").strip(),
+        "content": {"application/json": {"schema": schemas[schema]}},
     }
     responses: dict[str, Any] = {"200": ok}
     if operation.path != "/api/pipeline":
@@ -84,18 +84,17 @@ def _stream_operation_object(schemas: dict[type[Struct], Any], errors: dict[str,
         "Continues until either side ends it; a comment every few seconds keeps the connection open. For all"
         " programmes, an event of the type `turn` has their version, first and after every change."
     )
+    parameter = {
+        "name": "programme",
+        "in": "query",
+        "description": "Only notices of this programme; the first has its current version.",
+        "schema": {"type": "string"},
+    }
     notice = {"anyOf": [schemas[ProgrammeUpdateSchema], schemas[VersionSchema]]}
+    ok = {"description": description, "content": {"text/event-stream": {"schema": notice}}}
     return {
         "operationId": "stream",
         "summary": "Server-sent events: one of the type `drawn` for each recalculated programme.",
-        "parameters": [
-            {
-                "name": "programme",
-                "in": "query",
-                "description": "Only notices of this programme; the first has its current version.",
-                "schema": {"type": "string"},
-            }
-        ],
-        "responses": errors
-        | {"200": {"description": description, "content": {"text/event-stream": {"schema": notice}}}},
+        "parameters": [parameter],
+        "responses": {**errors, "200": ok},
     }

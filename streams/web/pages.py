@@ -10,33 +10,20 @@ import msgspec
 from aiohttp import web
 
 from models.database.queries import read_programme_history
-from models.domain.claims import ProjectClaims, ProjectKey
-from models.domain.schedule import State
+from models.domain.claims import NO_PROJECT_CLAIMS, ProjectClaims, ProjectKey
+from models.domain.impact import successors_of
+from models.domain.schedule import MilestoneStatus, State
 from models.views.explanation import link_sentences
-from streams.web import urls
-from streams.web.api import BEFORE, OFFSET, milestone_in_path
+from streams.web import urls, view_models
+from streams.web.api import BEFORE, OFFSET, read_milestone
 from streams.web.pipeline_status import PipelineMonitor
-from streams.web.read_model import ProgrammeView, ReadModel
-from streams.web.responses import HTML, BadQuery, ResponseCache, uncached_response
+from streams.web.read_model import NotFoundError, ProgrammeView, ReadModel
+from streams.web.responses import HTML, BadQuery, Parameter, ResponseCache, uncached_response
 from streams.web.schemas import count_states
 from streams.web.templating import create_environment
 from streams.web.timeline import fit_percent_axis, lay_out_lanes
-from streams.web.view_models import (
-    MAX_TREND_LINES,
-    Pager,
-    changed_by_days,
-    evidence_views,
-    explain_milestone,
-    find_milestone,
-    read_gate_impact,
-    read_trend_lines,
-    select_trend_milestones,
-    slip_bars,
-    sort_gates_first,
-    trend_series,
-)
 
-PROGRAMMES_PER_PAGE, MILESTONES_PER_PAGE, FORECAST_CHANGES_PER_PAGE, SUCCESSORS_PER_PAGE = 50, 1000, 100, 500
+PROGRAMMES_PER_PAGE, MILESTONES_PER_PAGE, CHANGES_PER_PAGE, SUCCESSORS_PER_PAGE = 50, 1000, 100, 500
 _STATE_FILTERS: Final[Mapping[str, frozenset[State]]] = {
     "all": frozenset(State),
     "late": frozenset({State.OVERDUE, State.BLOCKED, State.SLIPPING}),
@@ -48,143 +35,129 @@ class HtmlPages:
     """The handlers of the pages."""
 
     def __init__(
-        self,
-        read_model: ReadModel,
-        response_cache: ResponseCache,
-        pipeline: PipelineMonitor,
-        static_urls: Mapping[str, str],
+        self, read_model: ReadModel, cache: ResponseCache, pipeline: PipelineMonitor, static_urls: Mapping[str, str]
     ) -> None:
-        self._read_model, self._response_cache, self._pipeline = read_model, response_cache, pipeline
+        self._read_model, self._cache, self._pipeline = read_model, cache, pipeline
         self._templates = create_environment(static_urls)
         # A page of another release, with other static files, must have another entity tag.
         self._release = "-" + blake2b("".join(static_urls.values()).encode(), digest_size=6).hexdigest()
 
     def routes(self) -> list[web.RouteDef]:
         """Return the routes of the pages."""
-        milestone = "{project}/{milestone}"
+        programme, milestone = "/programmes/{programme}", "{project}/{milestone}"
         return [
-            web.get("/", self.overview),
-            self._programme_route("", self.timeline),
-            self._programme_route("/trend", self.trend),
-            self._programme_route(f"/milestones/{milestone}", self.milestone),
-            self._programme_route(f"/gates/{milestone}", self.gate),
+            self._route("/", self.overview, OFFSET.read),
+            self._route(programme, self.timeline, OFFSET.read, _read_filter),
+            self._route(f"{programme}/trend", self.trend, BEFORE.read, _read_trend_milestones),
+            self._route(f"{programme}/milestones/{milestone}", self.milestone, read_milestone),
+            self._route(f"{programme}/gates/{milestone}", self.gate, read_milestone),
             web.get(urls.PIPELINE_PATH, self.pipeline),
         ]
 
-    def _programme_route(
-        self, path: str, read: Callable[[web.Request, ProgrammeView], Awaitable[dict[str, Any]]]
-    ) -> web.RouteDef:
-        """Return the route of a programme's page: its template has the name of the function that reads its values."""
+    def _route(self, path: str, read: Callable[..., Awaitable[dict[str, Any]]], *parameters: Parameter) -> web.RouteDef:
+        """Return the route of a page: its template has the name of the function that reads its values."""
 
-        async def render(request: web.Request, view: ProgrammeView) -> bytes:
-            values = {"view": view, "programme": view.programme} | await read(request, view)
-            return await self._read_model.run_in_executor(self._render, f"{read.__name__}.html", **values)
+        async def render(request: web.Request, view: ProgrammeView | str, *arguments: Any) -> bytes:  # noqa: ANN401 - the arguments of `read`
+            values = {"view": view} | await read(request, view, *arguments)
+            return await self._read_model.run_in_executor(self._render, f"{read.__name__}.html", values)
 
-        handler = self._response_cache.programme_handler(HTML, render, self._release)
-        return web.get(f"/programmes/{{programme}}{path}", handler)
+        return web.get(path, self._cache.handler(HTML, render, parameters, self._release))
 
-    def _render(self, template: str, **values: Any) -> bytes:  # noqa: ANN401 - whatever the template shows
+    def _render(self, template: str, values: Mapping[str, Any]) -> bytes:
         return self._templates.get_template(template).render(values).encode()
 
-    def html_error_response(self, _request: web.Request, status: HTTPStatus, message: str) -> web.Response:
+    def error_response(self, status: HTTPStatus, message: str) -> web.Response:
         """Return an error as a page."""
-        response = uncached_response(self._render("error.html", status=status, message=message), HTML)
-        response.set_status(status)
-        return response
+        return uncached_response(self._render("error.html", {"status": status, "message": message}), HTML, status)
 
-    async def overview(self, request: web.Request) -> web.Response:
+    async def overview(self, request: web.Request, version: str, offset: int) -> dict[str, Any]:
         """Show all programmes: which gates slipped, and which milestones they delay."""
-        offset = OFFSET.read(request)
-        version = await self._read_model.get_version()
+        overview = await self._read_model.get_overview(version, offset, PROGRAMMES_PER_PAGE)
+        return {
+            "version": version,
+            "overview": overview,
+            "pager": view_models.Pager.for_list(request.path, offset, PROGRAMMES_PER_PAGE, overview.total),
+        }
 
-        async def render() -> bytes:
-            overview = await self._read_model.get_overview(version, offset, PROGRAMMES_PER_PAGE)
-            delay_roots = [root for roots in overview.delay_roots.values() for root in roots]
-            return await self._read_model.run_in_executor(
-                self._render,
-                "overview.html",
-                version=version,
-                overview=overview,
-                gate_count=len(delay_roots),
-                delayed_count=sum(root.late_count for root in delay_roots),
-                pager=Pager.for_list(request.path, offset, PROGRAMMES_PER_PAGE, overview.total),
-            )
-
-        return await self._response_cache.respond(request, HTML, f"all-{version}{self._release}", render)
-
-    async def timeline(self, request: web.Request, view: ProgrammeView) -> dict[str, Any]:
+    async def timeline(self, request: web.Request, view: ProgrammeView, offset: int, show: str) -> dict[str, Any]:
         """Show the milestones of a programme over time."""
-        offset, show = OFFSET.read(request), request.query.get("show", "all")
-        if show not in _STATE_FILTERS:
-            raise BadQuery(text=f"show is one of {', '.join(_STATE_FILTERS)}.")
         return await self._read_model.run_in_executor(_timeline_values, request.path, view, offset, show)
 
-    async def trend(self, request: web.Request, view: ProgrammeView) -> dict[str, Any]:
+    async def trend(
+        self, _request: web.Request, view: ProgrammeView, before: int | None, requested: list[MilestoneStatus]
+    ) -> dict[str, Any]:
         """Show the forecasts of milestones against the days on which they were reported."""
-        before = BEFORE.read(request) or None
-        requested = request.query.getall("milestone", [])[:MAX_TREND_LINES]
-        statuses = [find_milestone(view, name) for name in requested] or select_trend_milestones(view)
-        lines = await read_trend_lines(self._read_model, view, statuses)
-        changes = await self._read_model.run_query(
-            read_programme_history, view.programme, before, FORECAST_CHANGES_PER_PAGE
-        )
+        statuses = requested or view_models.select_trend_milestones(view)
+        changes = await self._read_model.run_query(read_programme_history, view.programme, before, CHANGES_PER_PAGE)
         return {
-            "lines": lines,
-            "chart_data": list(map(trend_series, lines)),
-            "changes": [(change, changed_by_days(change.row)) for change in changes],
-            "older_than": changes[-1].row.number if len(changes) == FORECAST_CHANGES_PER_PAGE else None,
+            "lines": await self._read_model.run_query(view_models.read_trend_lines, view, statuses),
+            "changes": [(change, view_models.changed_by_days(change.row)) for change in changes],
+            "older_than": changes[-1].row.number if len(changes) == CHANGES_PER_PAGE else None,
             "requested": requested,
         }
 
-    async def milestone(self, request: web.Request, view: ProgrammeView) -> dict[str, Any]:
+    async def milestone(self, _request: web.Request, view: ProgrammeView, status: MilestoneStatus) -> dict[str, Any]:
         """Show why a milestone's forecast is what it is."""
-        explanation = await explain_milestone(self._read_model, view, *milestone_in_path(request))
-        status = explanation.chain[0].status
-        [line] = await read_trend_lines(self._read_model, view, [status])
+        explanation = await view_models.explain_milestone(self._read_model, view, status.key)
+        [line] = await self._read_model.run_query(view_models.read_trend_lines, view, [status])
         return {
             "milestone_status": status,
             "project": _project_claims(view, status.project),
             "chain": [
-                (link, list(link_sentences(link)), evidence_views(explanation, link.evidence))
+                (link, list(link_sentences(link)), view_models.evidence_rows(explanation, link.evidence))
                 for link in explanation.chain
             ],
             "line": line,
-            "chart_data": [trend_series(line)],
         }
 
-    async def gate(self, request: web.Request, view: ProgrammeView) -> dict[str, Any]:
+    async def gate(self, _request: web.Request, view: ProgrammeView, status: MilestoneStatus) -> dict[str, Any]:
         """Show which milestones wait for a milestone, and the days by which they moved with it."""
-        impact = await read_gate_impact(self._read_model, view, *milestone_in_path(request))
+        successors = await self._read_model.run_in_executor(successors_of, view.schedule, status.key)
+        last_change, days_by_milestone = await self._read_model.run_query(view_models.read_last_change, status.key)
         return {
-            "impact": impact,
-            "milestone_status": impact.status,
-            "project": _project_claims(view, impact.status.project),
-            "successors": impact.successors[:SUCCESSORS_PER_PAGE],
-            "slip_bars": slip_bars(impact.successors),
+            "milestone_status": status,
+            "project": _project_claims(view, status.project),
+            "successors": successors,
+            "successors_per_page": SUCCESSORS_PER_PAGE,
+            "last_change": last_change,
+            "days_by_milestone": days_by_milestone,
+            "slip_bars": view_models.slip_bars(successors),
         }
 
     async def pipeline(self, _request: web.Request) -> web.Response:
         """Show the state of reading, recording and calculating."""
         values = msgspec.structs.asdict(await self._pipeline.read())
-        return uncached_response(await self._read_model.run_in_executor(self._render, "pipeline.html", **values), HTML)
+        return uncached_response(await self._read_model.run_in_executor(self._render, "pipeline.html", values), HTML)
+
+
+def _read_filter(request: web.Request, _view: object) -> str:
+    if (show := request.query.get("show", "all")) not in _STATE_FILTERS:
+        raise BadQuery(text=f"show is one of {', '.join(_STATE_FILTERS)}.")
+    return show
+
+
+def _read_trend_milestones(request: web.Request, view: ProgrammeView) -> list[MilestoneStatus]:
+    names = request.query.getall("milestone", [])[: view_models.MAX_TREND_LINES]
+    if any("/" not in name for name in names):
+        raise NotFoundError("A milestone is named project/milestone.")
+    return [view.get_status(*name.split("/", 1)) for name in names]
 
 
 def _timeline_values(path: str, view: ProgrammeView, offset: int, show: str) -> dict[str, Any]:
     counts = count_states(view.statuses)
-    matching = [status for status in sort_gates_first(view) if status.state in _STATE_FILTERS[show]]
+    matching = [status for status in view_models.sort_gates_first(view) if status.state in _STATE_FILTERS[show]]
     page = matching[offset : offset + MILESTONES_PER_PAGE]
     axis = fit_percent_axis(page, view.schedule.data_date)
     lanes_by_project = groupby(lay_out_lanes(page, axis), key=lambda lane: lane.status.project)
     return {
         "counts": counts,
         "axis": axis,
-        "today_percent": axis.to_percent(view.schedule.data_date),
         "projects": [(name, _project_claims(view, name), list(lanes)) for name, lanes in lanes_by_project],
         "show": show,
         "filters": {name: sum(counts.get(state, 0) for state in states) for name, states in _STATE_FILTERS.items()},
-        "pager": Pager.for_list(path, offset, MILESTONES_PER_PAGE, len(matching), f"&show={show}"),
+        "pager": view_models.Pager.for_list(path, offset, MILESTONES_PER_PAGE, len(matching), f"&show={show}"),
     }
 
 
 def _project_claims(view: ProgrammeView, project: str) -> ProjectClaims:
-    return view.facts.projects.get(ProjectKey(view.programme, project)) or ProjectClaims()
+    return view.facts.projects.get(ProjectKey(view.programme, project), NO_PROJECT_CLAIMS)

@@ -1,13 +1,12 @@
 """What the pipeline page shows: the worker's own metrics, and the newest dead letters.
 
-Dead letters are read at most every ten seconds, in a thread of their own, and only from the end of the topic: a flood
+Dead letters are read at most every ten seconds, off the event loop, and only from the end of the topic: a flood
 of rejected events makes the page no slower.
 """
 
 import asyncio
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
 import msgspec
@@ -19,15 +18,9 @@ from models.domain.dead_letters import DeadLetter
 from models.errors import MilepostError
 from streams.web.server import WorkerProbes
 
-DEAD_LETTERS_TTL_SECONDS: Final = 10.0
 MAX_DEAD_LETTER_OFFSETS: Final = 200
 #: A source floods when more than half of its events were rejected, of at least so many; the alert has the same meaning.
 MIN_EVENTS_TO_FLOOD: Final = 100
-_PARTITION_METRICS: Final = {
-    "milepost_position": "position",
-    "milepost_log_end": "log_end",
-    "milepost_lag_seconds": "lag_seconds",
-}
 
 #: Returns the dead letters among the last offsets of the topic, the newest first.
 ReadNewest = Callable[[int], Sequence[DeadLetter]]
@@ -105,20 +98,14 @@ class PipelineMonitor:
 
     def __init__(self, worker: WorkerProbes, read_newest: ReadNewest) -> None:
         self._worker, self._read_newest = worker, read_newest
-        self._executor = ThreadPoolExecutor(1, "dead-letters")
-        self._cache = TTLCache[str, tuple[list[DeadLetterSchema], str | None]](1, DEAD_LETTERS_TTL_SECONDS)
+        self._cache = TTLCache[str, tuple[list[DeadLetterSchema], str | None]](1, ttl=10)
         self._read_lock = asyncio.Lock()
-
-    def close(self) -> None:
-        """Stop the thread that reads dead letters."""
-        self._executor.shutdown(wait=False, cancel_futures=True)
 
     async def read(self) -> PipelineSchema:
         """Return the status; the dead letters are at most ten seconds old."""
         async with self._read_lock:
             if (newest := self._cache.get("newest")) is None:
-                newest = await asyncio.get_running_loop().run_in_executor(self._executor, self._read_dead_letters)
-                self._cache["newest"] = newest
+                newest = self._cache["newest"] = await asyncio.to_thread(self._read_dead_letters)
         reasons = {**self._worker.liveness(), **self._worker.readiness()}
         return PipelineSchema(read_pipeline_status(self._worker.registry, reasons), *newest)
 
@@ -144,22 +131,23 @@ def read_pipeline_status(registry: CollectorRegistry, reasons: Mapping[str, str]
     rejected: dict[str, int] = {}
     for sample in (sample for family in registry.collect() for sample in family.samples):
         labels, value = sample.labels, sample.value
-        if (field := _PARTITION_METRICS.get(sample.name)) is not None:
-            partitions[labels["topic"], int(labels["partition"])][field] = (
-                value if field == "lag_seconds" else int(value)
-            )
-        elif sample.name == "milepost_source_last_event_timestamp_seconds":
-            last_events[labels["source"]] = value
-        elif sample.name == "milepost_source_events_total":
-            outcomes[labels["source"]][labels["outcome"]] = int(value)
-        elif sample.name == "milepost_events_total":
-            events[labels["outcome"]] += int(value)
-        elif sample.name == "milepost_rejected_total" and value:
-            rejected[labels["reason"]] = int(value)
+        match sample.name:
+            case "milepost_position" | "milepost_log_end":
+                partitions[labels["topic"], int(labels["partition"])][sample.name] = int(value)
+            case "milepost_lag_seconds":
+                partitions[labels["topic"], int(labels["partition"])][sample.name] = value
+            case "milepost_source_last_event_timestamp_seconds":
+                last_events[labels["source"]] = value
+            case "milepost_source_events_total":
+                outcomes[labels["source"]][labels["outcome"]] = int(value)
+            case "milepost_events_total":
+                events[labels["outcome"]] += int(value)
+            case "milepost_rejected_total" if value:
+                rejected[labels["reason"]] = int(value)
     return PipelineStatus(
-        dict(reasons),
+        reasons,
         [
-            PartitionStatus(*key, *map(values.get, ("position", "log_end", "lag_seconds")))
+            PartitionStatus(*key, *map(values.get, ("milepost_position", "milepost_log_end", "milepost_lag_seconds")))
             for key, values in sorted(partitions.items())
         ],
         [

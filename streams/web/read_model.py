@@ -11,20 +11,15 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
-from typing import Concatenate, Final, NamedTuple, ParamSpec, TypeVar
+from typing import Final, NamedTuple, TypeVar, TypeVarTuple
 
 from cachetools import LRUCache
 from sqlalchemy import Connection, Engine, select, text
 
+from models.database import queries
 from models.database.claims import load_facts
 from models.database.engine import read_transaction
-from models.database.queries import (
-    ForecastVersion,
-    ProgrammeSummary,
-    list_programmes,
-    read_open_milestones,
-    read_programme_names,
-)
+from models.database.queries import ForecastVersion, ProgrammeSummary
 from models.database.tables import programmes
 from models.domain.claims import Facts, ProgrammeClaims
 from models.domain.events import catalogue_sort_key
@@ -34,16 +29,14 @@ from streams.web.change_feed import ChangeFeed
 
 #: Size of the cache of programmes.
 _MAX_CACHED_MILESTONES: Final = 50_000
-_STATEMENT_TIMEOUT_SECONDS: Final = 10
-_THREADS: Final = 2
 #: Seconds of cooldown for each second of work, and the longest cooldown.
 _COOLDOWN_RATIO: Final = 9
 _MAX_COOLDOWN_SECONDS: Final = 10.0
 #: An older view is refreshed even in a cooldown: otherwise the work for others could extend the cooldown for ever.
 _MAX_STALENESS_SECONDS: Final = 20.0
 
-P = ParamSpec("P")
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 
 class NotFoundError(Exception):
@@ -75,11 +68,6 @@ class ProgrammeView(NamedTuple):
         """Name, investment and jobs of the programme, as far as they are registered."""
         return self.facts.programmes.get(self.programme) or ProgrammeClaims()
 
-    @property
-    def title(self) -> str:
-        """The programme's name, or its slug when it has none."""
-        return self.registration.name.value if self.registration.name else self.programme
-
     def get_status(self, project: str, milestone: str) -> MilestoneStatus:
         """Return a milestone's status; raises `NotFoundError`."""
         index = self.schedule.network.index_of.get((self.programme, project, milestone))
@@ -96,11 +84,6 @@ class Overview(NamedTuple):
     programmes: Sequence[ProgrammeSummary]
     titles: dict[str, str]
     delay_roots: dict[str, list[DelayRoot]]
-
-
-class _CachedView(NamedTuple):
-    read_at: float
-    view: ProgrammeView
 
 
 class RefreshCooldown:
@@ -125,13 +108,12 @@ class ReadModel:
 
     def __init__(self, engine: Engine, today: Callable[[], date], clock: Callable[[], float] = time.monotonic) -> None:
         self._engine, self._today, self._clock = engine, today, clock
-        self._executor = ThreadPoolExecutor(_THREADS, "board")
+        self._executor = ThreadPoolExecutor(2, "board")
         # Polling is cheap, and its rate is limited: no cooldown follows it.
-        self.change_feed = ChangeFeed(lambda query: self._submit(lambda: self._query(query)), clock)
-        # A programme larger than the whole cache is cached alone; one without milestones counts as well.
-        self._views = LRUCache[str, _CachedView](
-            _MAX_CACHED_MILESTONES,
-            getsizeof=lambda cached: min(len(cached.view.statuses) + 1, _MAX_CACHED_MILESTONES),
+        self.change_feed = ChangeFeed(lambda: self._submit(lambda: self._query(queries.read_forecast_versions)), clock)
+        # With the time of reading. A programme larger than the cache is cached alone; one without milestones counts.
+        self._views = LRUCache[str, tuple[ProgrammeView, float]](
+            _MAX_CACHED_MILESTONES, getsizeof=lambda cached: min(len(cached[0].statuses) + 1, _MAX_CACHED_MILESTONES)
         )
         self._cooldown = RefreshCooldown(clock)
         self._version, self._version_read_at = "", float("-inf")
@@ -143,14 +125,14 @@ class ReadModel:
         self._executor.shutdown(wait=False, cancel_futures=True)
         self._engine.dispose()
 
-    async def run_in_executor(self, work: Callable[P, T], *args: P.args, **options: P.kwargs) -> T:
+    async def run_in_executor(self, work: Callable[[*Ts], T], *args: *Ts) -> T:
         """Call a function in one of the board's threads; its duration extends the cooldown."""
         durations: list[float] = []
 
         def timed_work() -> T:
             started = self._clock()
             try:
-                return work(*args, **options)
+                return work(*args)
             finally:
                 durations.append(self._clock() - started)
 
@@ -162,41 +144,38 @@ class ReadModel:
     async def _submit(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._executor, work)
 
-    async def run_query(self, query: Callable[Concatenate[Connection, P], T], *args: P.args, **options: P.kwargs) -> T:
+    async def run_query(self, query: Callable[[Connection, *Ts], T], *args: *Ts) -> T:
         """Call a function with a connection, in one read transaction."""
-        return await self.run_in_executor(lambda: self._query(query, *args, **options))
+        return await self.run_in_executor(lambda: self._query(query, *args))
 
-    def _query(self, query: Callable[Concatenate[Connection, P], T], *args: P.args, **options: P.kwargs) -> T:
+    def _query(self, query: Callable[[Connection, *Ts], T], *args: *Ts) -> T:
         with read_transaction(self._engine) as connection:
             if self._engine.dialect.name == "postgresql":
-                connection.execute(text(f"SET LOCAL statement_timeout = '{_STATEMENT_TIMEOUT_SECONDS}s'"))
-            return query(connection, *args, **options)
+                connection.execute(text("SET LOCAL statement_timeout = '10s'"))
+            return query(connection, *args)
 
     async def get_programme(self, programme: str) -> ProgrammeView:
         """Return a programme; raises `NotFoundError`."""
         version = (await self.change_feed.get_forecast_versions()).get(programme)
         data_date = self._today()
-        if (cached := self._get_cached_view(programme, version, data_date)) is not None:
-            return cached
+        if (view := self._cached_view(programme, version, data_date)) is not None:
+            return view
         async with self._programme_locks.setdefault(programme, asyncio.Lock()):
             # Another request may have read it while this one waited for the lock.
-            if (cached := self._get_cached_view(programme, version, data_date)) is not None:
-                return cached
-            try:
-                view = await self.run_query(_load_view, programme, version, data_date)
-            finally:
-                self._programme_locks.pop(programme, None)
-            self._views[programme] = _CachedView(self._clock(), view)
+            if (view := self._cached_view(programme, version, data_date)) is None:
+                try:
+                    view = await self.run_query(_load_view, programme, version, data_date)
+                finally:
+                    self._programme_locks.pop(programme, None)
+                self._views[programme] = view, self._clock()
             return view
 
-    def _get_cached_view(
-        self, programme: str, version: ForecastVersion | None, data_date: date
-    ) -> ProgrammeView | None:
-        cached = self._views.get(programme)
-        if cached is None or cached.view.schedule.data_date != data_date:
+    def _cached_view(self, programme: str, version: ForecastVersion | None, data_date: date) -> ProgrammeView | None:
+        view, read_at = self._views.get(programme, (None, 0.0))
+        if view is None or view.schedule.data_date != data_date:
             return None
-        is_current = version is not None and cached.view.forecast_version == version
-        return cached.view if is_current or self._cooldown.is_fresh_enough(cached.read_at) else None
+        is_current = version is not None and view.forecast_version == version
+        return view if is_current or self._cooldown.is_fresh_enough(read_at) else None
 
     async def get_version(self) -> str:
         """Return the version of all programmes that the overview shows now."""
@@ -208,21 +187,22 @@ class ReadModel:
     async def get_overview(self, version: str, offset: int, limit: int) -> Overview:
         """Return a page of all programmes, of a version or a newer one."""
         if self._summaries[0] != version:
-            self._summaries = version, await self.run_query(list_programmes)
+            self._summaries = version, await self.run_query(queries.list_programmes)
         summaries = self._summaries[1]
         page = summaries[offset : offset + limit]
         slugs = [summary.programme for summary in page]
 
         def read_page(connection: Connection) -> tuple[dict[str, str], dict[str, list[DelayRoot]]]:
-            milestones = read_open_milestones(connection, slugs)
-            return read_programme_names(connection, slugs), {slug: delay_roots(milestones[slug]) for slug in slugs}
+            milestones = queries.read_open_milestones(connection, slugs)
+            titles = queries.read_programme_names(connection, slugs)
+            return titles, {slug: delay_roots(milestones[slug]) for slug in slugs}
 
         late_programmes = sum(summary.late_count > 0 for summary in summaries)
         return Overview(len(summaries), late_programmes, page, *await self.run_query(read_page))
 
 
 def _load_view(
-    connection: Connection, programme: str, forecast_version: ForecastVersion | None, data_date: date
+    connection: Connection, programme: str, version: ForecastVersion | None, data_date: date
 ) -> ProgrammeView:
     revision = connection.scalar(select(programmes.c.revision).where(programmes.c.programme == programme))
     facts = load_facts(connection, [programme])
@@ -231,4 +211,4 @@ def _load_view(
     schedule = compute_schedule(facts, data_date)
     statuses = sorted(schedule.statuses, key=lambda status: (status.project, catalogue_sort_key(status.milestone)))
     roots = delay_roots(schedule.statuses)
-    return ProgrammeView(programme, revision, forecast_version, facts, schedule, statuses, roots)
+    return ProgrammeView(programme, revision, version, facts, schedule, statuses, roots)

@@ -2,10 +2,10 @@
 
 import gzip
 import logging
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import suppress
 from http import HTTPStatus
-from typing import Final, NamedTuple
+from typing import Any, Final
 
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
@@ -40,22 +40,18 @@ _MAX_CACHE_BYTES: Final = 16 * 1024 * 1024
 
 #: Returns an error response of a status with a message of one sentence.
 ErrorResponder = Callable[[web.Request, HTTPStatus, str], web.Response]
+#: Returns a parameter of a request for a programme's view; raises `BadQuery` and `NotFoundError`.
+Parameter = Callable[[web.Request, Any], Any]
 
 
 class BadQuery(web.HTTPBadRequest):
     """An invalid query; the text is one sentence."""
 
 
-def uncached_response(body: bytes, content_type: str) -> web.Response:
+def uncached_response(body: bytes, content_type: str, status: HTTPStatus = HTTPStatus.OK) -> web.Response:
     """Return a response that no client may store."""
-    return web.Response(body=body, content_type=content_type, charset="utf-8", headers={hdrs.CACHE_CONTROL: "no-store"})
-
-
-class _CachedBody(NamedTuple):
-    etag: str
-    body: bytes
-    #: Empty for a small body.
-    gzipped: bytes
+    headers = {hdrs.CACHE_CONTROL: "no-store"}
+    return web.Response(body=body, status=status, content_type=content_type, charset="utf-8", headers=headers)
 
 
 class ResponseCache:
@@ -63,40 +59,46 @@ class ResponseCache:
 
     def __init__(self, read_model: ReadModel) -> None:
         self._read_model = read_model
-        self._bodies = LRUCache[str, _CachedBody](
-            _MAX_CACHE_BYTES, getsizeof=lambda cached: len(cached.body) + len(cached.gzipped)
+        #: The entity tag, the body, and the compressed body, which is empty for a small one.
+        self._responses = LRUCache[str, tuple[str, bytes, bytes]](
+            _MAX_CACHE_BYTES, getsizeof=lambda cached: len(cached[1]) + len(cached[2])
         )
 
-    async def respond(
-        self, request: web.Request, content_type: str, etag: str, render: Callable[[], Awaitable[bytes]]
-    ) -> web.Response:
-        """Return the cached or newly rendered response, or 304 when the client has it already."""
-        # The client asks again each time, which costs little with an entity tag.
-        headers = {hdrs.CACHE_CONTROL: "no-cache"}
-        if any(client_etag.value in {etag, "*"} for client_etag in request.if_none_match or ()):
-            response = web.Response(status=HTTPStatus.NOT_MODIFIED, headers=headers)
-        else:
-            cached = self._bodies.get(request.path_qs)
-            if cached is None or cached.etag != etag:
-                body = await render()
-                cached = _CachedBody(etag, body, await self._read_model.run_in_executor(_gzip, body))
-                with suppress(ValueError):  # It is larger than the whole cache.
-                    self._bodies[request.path_qs] = cached
-            body, headers[hdrs.VARY] = cached.body, hdrs.ACCEPT_ENCODING
-            if cached.gzipped and "gzip" in request.headers.get(hdrs.ACCEPT_ENCODING, ""):
-                body, headers[hdrs.CONTENT_ENCODING] = cached.gzipped, "gzip"
-            response = web.Response(body=body, content_type=content_type, charset="utf-8", headers=headers)
-        response.etag = etag
-        return response
-
-    def programme_handler(
-        self, content_type: str, render: Callable[[web.Request, ProgrammeView], Awaitable[bytes]], release: str = ""
+    def handler(
+        self, content_type: str, render: Callable[..., Awaitable[bytes]], parameters: Sequence[Parameter], tag: str = ""
     ) -> Handler:
-        """Return a handler that responds with what is rendered from the programme in the path."""
+        """Return a handler that responds with what is rendered, or with 304 when the client has it already.
+
+        `render` receives the request, the view of the programme in the path (without one: the version of all
+        programmes), and the value of each parameter. `tag` is appended to the entity tags.
+        """
 
         async def handle(request: web.Request) -> web.Response:
-            view = await self._read_model.get_programme(request.match_info["programme"])
-            return await self.respond(request, content_type, f"{view.etag}{release}", lambda: render(request, view))
+            if (programme := request.match_info.get("programme")) is None:
+                view: ProgrammeView | str = await self._read_model.get_version()
+                etag = f"all-{view}{tag}"
+            else:
+                view = await self._read_model.get_programme(programme)
+                etag = f"{view.etag}{tag}"
+            # Before the entity tag is compared: an invalid request must not get a 304.
+            values = [read(request, view) for read in parameters]
+            # The client asks again each time, which costs little with an entity tag.
+            headers = {hdrs.CACHE_CONTROL: "no-cache"}
+            if any(client_etag.value in {etag, "*"} for client_etag in request.if_none_match or ()):
+                response = web.Response(status=HTTPStatus.NOT_MODIFIED, headers=headers)
+            else:
+                cached_etag, body, gzipped = self._responses.get(request.path_qs, ("", b"", b""))
+                if cached_etag != etag:
+                    body = await render(request, view, *values)
+                    gzipped = await self._read_model.run_in_executor(_gzip, body)
+                    with suppress(ValueError):  # It is larger than the whole cache.
+                        self._responses[request.path_qs] = etag, body, gzipped
+                headers[hdrs.VARY] = hdrs.ACCEPT_ENCODING
+                if gzipped and "gzip" in request.headers.get(hdrs.ACCEPT_ENCODING, ""):
+                    body, headers[hdrs.CONTENT_ENCODING] = gzipped, "gzip"
+                response = web.Response(body=body, content_type=content_type, charset="utf-8", headers=headers)
+            response.etag = etag
+            return response
 
         return handle
 

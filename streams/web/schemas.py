@@ -1,7 +1,4 @@
-"""JSON schemas of the API; `openapi.json` is made of these classes.
-
-A milestone has the fields of `milepost status --json`.
-"""
+"""JSON schemas of the API, of which `openapi.json` is made. A milestone has the fields of `milepost status --json`."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,10 +10,10 @@ from msgspec import Struct, field
 
 from models.database.queries import DatedHistoryRow, ProgrammeSummary
 from models.domain.events import Money
-from models.domain.impact import DelayRoot, Successor
+from models.domain.impact import DelayRoot
 from models.domain.schedule import MilestoneStatus, State
 from models.domain.timestamps import instant_from_epoch_ms
-from models.views.status import StatusRow, status_row
+from models.views.status import StatusRow
 from streams.web.read_model import Overview, ProgrammeView
 
 #: Delay roots of one programme, and delayed milestones of one root, in a response; the counts include all of them.
@@ -194,10 +191,8 @@ def _milestone_summary_schema(status: MilestoneStatus) -> MilestoneSummarySchema
 
 def programme_summary_schema(summary: ProgrammeSummary, overview: Overview) -> ProgrammeSummarySchema:
     """Return a programme of the overview."""
-    name, roots = overview.titles.get(summary.programme), overview.delay_roots[summary.programme]
-    return ProgrammeSummarySchema(
-        summary.programme, name, *summary.forecast_version, summary.counts, delay_root_schemas(roots)
-    )
+    slug, roots = summary.programme, delay_root_schemas(overview.delay_roots[summary.programme])
+    return ProgrammeSummarySchema(slug, overview.titles.get(slug), *summary.forecast_version, summary.counts, roots)
 
 
 def programme_schema(view: ProgrammeView) -> ProgrammeSchema:
@@ -213,13 +208,6 @@ def programme_schema(view: ProgrammeView) -> ProgrammeSchema:
         count_states(view.statuses),
         delay_root_schemas(view.delay_roots),
         [CyclicDependencySchema(*key[1:]) for key in view.schedule.cyclic[:MAX_DELAY_ITEMS]],
-    )
-
-
-def successor_schema(successor: Successor, revision: int) -> SuccessorSchema:
-    """Return a milestone that waits for a gate."""
-    return SuccessorSchema(
-        status_row(successor.status, revision), str(successor.predecessor), successor.lag_days, successor.slack_days
     )
 
 

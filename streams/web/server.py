@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from aiohttp import web
+from aiohttp.typedefs import Handler
 from mode import Service
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4, CollectorRegistry, generate_latest
 
@@ -69,21 +70,19 @@ def create_application(
         await response.write_eof()
         return response
 
-    async def serve_liveness(_request: web.Request) -> web.Response:
-        return _health_response(probes.liveness())
-
-    async def serve_readiness(_request: web.Request) -> web.Response:
-        return _health_response(probes.readiness())
-
     application = web.Application()
     application.router.add_get("/metrics", serve_pipeline_metrics)
     application.router.add_get("/metrics/milestones", serve_milestone_metrics)
-    application.router.add_get("/live", serve_liveness)
-    application.router.add_get("/ready", serve_readiness)
+    application.router.add_get("/live", _health_handler(probes.liveness))
+    application.router.add_get("/ready", _health_handler(probes.readiness))
     if add_routes is not None:
         add_routes(application, probes)
     return application
 
 
-def _health_response(problems: Mapping[str, str]) -> web.Response:
-    return web.json_response({"ok": not problems, "reasons": dict(problems)}, status=503 if problems else 200)
+def _health_handler(check: HealthCheck) -> Handler:
+    async def serve(_request: web.Request) -> web.Response:
+        reasons = dict(check())
+        return web.json_response({"ok": not reasons, "reasons": reasons}, status=503 if reasons else 200)
+
+    return serve

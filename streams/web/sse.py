@@ -11,6 +11,7 @@ from typing import Final
 
 import msgspec
 from aiohttp import hdrs, web
+from aiohttp.typedefs import Handler
 
 from streams.web.change_feed import ChangeFeed, FeedUpdate
 from streams.web.responses import ErrorResponder
@@ -19,28 +20,24 @@ from streams.web.schemas import ProgrammeUpdateSchema, VersionSchema
 MAX_SUBSCRIBERS: Final = 200
 #: A comment now and then keeps proxies from closing an idle connection, and detects clients that are gone.
 SSE_HEARTBEAT_SECONDS: Final = 15.0
-_RETRY_FIELD: Final = b"retry: 2000\n\n"
-_HEARTBEAT: Final = b": here\n\n"
 
 
-class EventStream:
-    """The handler of the stream."""
+def stream_handler(change_feed: ChangeFeed, error_response: ErrorResponder) -> Handler:
+    """Return a handler that sends updates until the client disconnects or the worker stops."""
 
-    def __init__(self, change_feed: ChangeFeed, error_response: ErrorResponder) -> None:
-        self._change_feed, self._error_response = change_feed, error_response
-
-    async def serve(self, request: web.Request) -> web.StreamResponse:
-        """Send updates until the client disconnects or the worker stops."""
-        if self._change_feed.subscriber_count >= MAX_SUBSCRIBERS:
-            return self._error_response(request, HTTPStatus.SERVICE_UNAVAILABLE, "Too many are listening at once.")
+    async def serve(request: web.Request) -> web.StreamResponse:
+        if len(change_feed.subscribers) >= MAX_SUBSCRIBERS:
+            return error_response(request, HTTPStatus.SERVICE_UNAVAILABLE, "Too many are listening at once.")
         headers = {hdrs.CONTENT_TYPE: "text/event-stream", hdrs.CACHE_CONTROL: "no-store", "X-Accel-Buffering": "no"}
         response = web.StreamResponse(headers=headers)
-        with self._change_feed.subscribe(request.query.get("programme")) as subscriber, suppress(ConnectionError):
+        with change_feed.subscribe(request.query.get("programme")) as subscriber, suppress(ConnectionError):
             await response.prepare(request)
-            await response.write(_RETRY_FIELD)
+            await response.write(b"retry: 2000\n\n")
             async for update in subscriber.updates(SSE_HEARTBEAT_SECONDS):
-                await response.write(_encode_sse(update) or _HEARTBEAT)
+                await response.write(_encode_sse(update) or b": here\n\n")
         return response
+
+    return serve
 
 
 def _encode_sse(update: FeedUpdate) -> bytes:

@@ -3,17 +3,15 @@
 import json
 from collections.abc import Mapping
 from datetime import UTC, date, datetime
-from typing import Final
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from models.domain.events import Money
+from models.domain.forecast_changes import HistoryRow
 from models.domain.schedule import MilestoneRef, State
 from models.text import printable
 from streams.web import urls
-
-_MINUS_SIGN: Final = "\N{MINUS SIGN}"
 
 
 def day_markup(value: date | None) -> Markup:
@@ -36,7 +34,8 @@ def format_signed_days(days: int | None) -> str:
     """Return a number of days with its sign; late is positive."""
     if days is None:
         return "\N{EN DASH}"
-    return f"{'+' if days > 0 else _MINUS_SIGN if days < 0 else ''}{abs(days):,} d"
+    sign = "+" if days > 0 else "\N{MINUS SIGN}" if days < 0 else ""
+    return f"{sign}{abs(days):,} d"
 
 
 def format_count(number: int, singular: str, plural: str = "") -> str:
@@ -49,7 +48,7 @@ def untrusted(text: str | None) -> Markup:
     return Markup("") if text is None else Markup("<bdi>{}</bdi>").format(printable(text))
 
 
-def milestone_markup(milestone: MilestoneRef) -> Markup:
+def milestone_markup(milestone: MilestoneRef | HistoryRow) -> Markup:
     """Return a milestone's name, which may be broken between its parts."""
     return Markup("{}<wbr>/<wbr>{}").format(milestone.project, milestone.milestone)
 
@@ -87,10 +86,5 @@ def create_environment(static_urls: Mapping[str, str]) -> Environment:
         "money": format_money,
         "json": to_json,
     }
-    environment.globals |= {
-        "urls": urls,
-        "static_url": static_urls.__getitem__,
-        "states": list(State),
-        "MilestoneRef": MilestoneRef,
-    }
+    environment.globals |= {"urls": urls, "static_url": static_urls.__getitem__, "states": list(State)}
     return environment

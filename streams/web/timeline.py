@@ -55,8 +55,14 @@ class Lane(NamedTuple):
     baseline_percent: float | None
     #: Of the forecast or the actual date.
     forecast_percent: float | None
-    #: The bar between baseline and forecast: its start and its width.
-    slip_span: tuple[float, float] | None
+
+    @property
+    def slip_span(self) -> tuple[float, float] | None:
+        """The bar between baseline and forecast: its start and its width."""
+        baseline, forecast = self.baseline_percent, self.forecast_percent
+        if baseline is None or forecast is None or baseline == forecast:
+            return None
+        return min(baseline, forecast), round(abs(forecast - baseline), 2)
 
     @property
     def is_late(self) -> bool:
@@ -74,13 +80,7 @@ def fit_percent_axis(statuses: Iterable[MilestoneStatus], data_date: date) -> Pe
 
 def lay_out_lanes(statuses: Iterable[MilestoneStatus], axis: PercentAxis) -> list[Lane]:
     """Return a lane for each milestone."""
-    lanes = []
-    for status in statuses:
-        baseline, forecast = (
-            None if day is None else axis.to_percent(day) for day in (status.baseline, status.forecast)
-        )
-        bar = None
-        if baseline is not None and forecast is not None and baseline != forecast:
-            bar = min(baseline, forecast), round(abs(forecast - baseline), 2)
-        lanes.append(Lane(status, baseline, forecast, bar))
-    return lanes
+    return [
+        Lane(status, *(None if day is None else axis.to_percent(day) for day in (status.baseline, status.forecast)))
+        for status in statuses
+    ]

@@ -2,6 +2,7 @@
 
 from urllib.parse import quote
 
+from models.domain.forecast_changes import HistoryRow
 from models.domain.schedule import MilestoneRef
 
 API_PATH = "/api"
@@ -12,7 +13,7 @@ PIPELINE_PATH = "/pipeline"
 
 def programme_url(programme: str) -> str:
     """Return the path of a programme's timeline."""
-    return f"/programmes/{quote(programme, safe='')}"
+    return f"/programmes/{quote(programme, '')}"
 
 
 def trend_url(programme: str) -> str:
@@ -20,9 +21,9 @@ def trend_url(programme: str) -> str:
     return f"{programme_url(programme)}/trend"
 
 
-def milestone_url(programme: str, milestone: MilestoneRef, view: str = "milestones") -> str:
+def milestone_url(programme: str, milestone: MilestoneRef | HistoryRow, view: str = "milestones") -> str:
     """Return the path of the explanation of a milestone's forecast."""
-    return "/".join([programme_url(programme), view, *(quote(part, safe="") for part in milestone)])
+    return "/".join([programme_url(programme), view, quote(milestone.project, ""), quote(milestone.milestone, "")])
 
 
 def gate_url(programme: str, milestone: MilestoneRef) -> str:

@@ -6,23 +6,18 @@ from typing import Any, Final, NamedTuple
 
 from sqlalchemy import Connection
 
+from models.database import queries
 from models.database.ledger import EventKey, read_events
-from models.database.queries import (
-    DatedHistoryRow,
-    TrendPoint,
-    read_changes_of_same_event,
-    read_milestone_history,
-    trend_line,
-)
-from models.domain.claims import MilestoneClaims, MilestoneKey
+from models.database.queries import DatedHistoryRow, TrendPoint
+from models.domain.claims import NO_MILESTONE_CLAIMS, MilestoneKey
 from models.domain.explanation import Evidence, explain_forecast
 from models.domain.forecast_changes import HistoryRow
-from models.domain.impact import Successor, successors_of
+from models.domain.impact import Successor
 from models.domain.schedule import MilestoneRef, MilestoneStatus
 from models.domain.timestamps import day_of, parse_stamp
 from models.views.explanation import TEXT_FIELDS, Explanation, data_field, event_key_of, event_summary
 from models.views.queries import MilestoneQuery
-from streams.web.read_model import NotFoundError, ProgrammeView, ReadModel
+from streams.web.read_model import ProgrammeView, ReadModel
 
 #: The newest rows of a milestone's history that a trend line contains.
 MAX_HISTORY_ROWS: Final = 500
@@ -39,27 +34,10 @@ class TrendLine(NamedTuple):
     status: MilestoneStatus
     points: Sequence[TrendPoint]
 
-
-class GateImpact(NamedTuple):
-    """The milestones that wait for a gate, and what its last change moved."""
-
-    status: MilestoneStatus
-    successors: Sequence[Successor]
-    last_change: DatedHistoryRow | None
-    #: Days by which the event of the last change moved the gate and others.
-    days_by_milestone: dict[MilestoneRef, int]
-
-
-class EvidenceView(NamedTuple):
-    """The claims of one event in an explanation."""
-
-    time: str
-    role: str
-    description: str
-    source: str
-    id: str
-    details: Sequence[tuple[str, str]]
-    is_in_ledger: bool
+    @property
+    def chart_series(self) -> dict[str, Any]:
+        """The line as the chart reads it."""
+        return {"name": str(self.status.ref), "points": self.points}
 
 
 class Pager(NamedTuple):
@@ -80,41 +58,40 @@ class Pager(NamedTuple):
         return cls(min(offset + 1, total), min(end, total), total, previous_url, next_url)
 
 
-async def explain_milestone(read_model: ReadModel, view: ProgrammeView, project: str, milestone: str) -> Explanation:
-    """Return why a milestone's forecast is what it is; raises `NotFoundError`."""
-    key = view.get_status(project, milestone).key
+async def explain_milestone(read_model: ReadModel, view: ProgrammeView, key: MilestoneKey) -> Explanation:
+    """Return why a milestone's forecast is what it is."""
     chain = explain_forecast(view.facts, view.schedule, key)
     event_keys = sorted({event_key_of(evidence) for link in chain for evidence in link.evidence})
     events = await read_model.run_query(read_events, event_keys)
     return Explanation(MilestoneQuery(view.schedule.data_date, key.programme, key.project), chain, events)
 
 
-def evidence_views(explanation: Explanation, evidence: Sequence[Evidence]) -> list[EvidenceView]:
-    """Return the evidence of a link, one view for each event."""
-    views = []
+def evidence_rows(explanation: Explanation, evidence: Sequence[Evidence]) -> list[dict[str, Any]]:
+    """Return the evidence of a link, one row for each event."""
+    rows = []
     for stamp, claims in groupby(evidence, key=lambda claim: claim.stamp):
         instant, source, event_id = parse_stamp(stamp)
         event = explanation.events.get(EventKey(source, event_id))
-        details = [(name, text) for name in TEXT_FIELDS if (text := data_field(event, name)) is not None]
-        roles = " and ".join(claim.role for claim in claims)
-        time = f"{instant[:10]} {instant[11:16]} UTC"
-        views.append(EvidenceView(time, roles, event_summary(event), source, event_id, details, event is not None))
-    return views
+        rows.append(
+            {
+                "time": f"{instant[:10]} {instant[11:16]} UTC",
+                "summary": " and ".join(claim.role for claim in claims) + event_summary(event),
+                "source": source,
+                "id": event_id,
+                "details": [(name, text) for name in TEXT_FIELDS if (text := data_field(event, name)) is not None],
+                "is_in_ledger": event is not None,
+            }
+        )
+    return rows
 
 
-async def read_gate_impact(read_model: ReadModel, view: ProgrammeView, project: str, milestone: str) -> GateImpact:
-    """Return the milestones that wait for a milestone; raises `NotFoundError`."""
-    status = view.get_status(project, milestone)
-    successors = await read_model.run_in_executor(successors_of, view.schedule, status.key)
-    return GateImpact(status, successors, *await read_model.run_query(_read_last_change, status.key))
-
-
-def _read_last_change(
+def read_last_change(
     connection: Connection, key: MilestoneKey
 ) -> tuple[DatedHistoryRow | None, dict[MilestoneRef, int]]:
-    for change in reversed(read_milestone_history(connection, key, MAX_HISTORY_ROWS)):
+    """Return a gate's last change, and the days by which the same event moved the gate and others."""
+    for change in reversed(queries.read_milestone_history(connection, key, MAX_HISTORY_ROWS)):
         if change.row.previous not in {None, change.row.current}:
-            rows = [change.row, *read_changes_of_same_event(connection, change.row, MAX_CHANGES_PER_RUN)]
+            rows = [change.row, *queries.read_changes_of_same_event(connection, change.row, MAX_CHANGES_PER_RUN)]
             days = {MilestoneRef(row.project, row.milestone): changed_by_days(row) for row in rows}
             return change, {milestone: number for milestone, number in days.items() if number is not None}
     return None, {}
@@ -125,22 +102,17 @@ def changed_by_days(row: HistoryRow) -> int | None:
     return None if row.previous is None or row.current is None else (row.current - row.previous).days
 
 
-async def read_trend_lines(
-    read_model: ReadModel, view: ProgrammeView, statuses: Sequence[MilestoneStatus]
-) -> list[TrendLine]:
+def read_trend_lines(connection: Connection, view: ProgrammeView, statuses: list[MilestoneStatus]) -> list[TrendLine]:
     """Return the trend lines of some milestones."""
-    histories = await read_model.run_query(
-        lambda connection: [read_milestone_history(connection, status.key, MAX_HISTORY_ROWS) for status in statuses]
-    )
-    return [_build_trend_line(view, *row) for row in zip(statuses, histories, strict=True)]
-
-
-def _build_trend_line(view: ProgrammeView, status: MilestoneStatus, changes: Sequence[DatedHistoryRow]) -> TrendLine:
-    baseline = view.facts.milestones.get(status.key, MilestoneClaims()).baseline
-    first = None if baseline is None else TrendPoint(day_of(parse_stamp(baseline.stamp).instant), baseline.date)
-    # The line of an achieved milestone ends on its actual date, or when that was reported.
-    last = TrendPoint(status.actual or view.schedule.data_date, status.forecast)
-    return TrendLine(status, trend_line(changes, first, last))
+    lines = []
+    for status in statuses:
+        changes = queries.read_milestone_history(connection, status.key, MAX_HISTORY_ROWS)
+        baseline = view.facts.milestones.get(status.key, NO_MILESTONE_CLAIMS).baseline
+        first = None if baseline is None else TrendPoint(day_of(parse_stamp(baseline.stamp).instant), baseline.date)
+        # The line of an achieved milestone ends on its actual date, or when that was reported.
+        last = TrendPoint(status.actual or view.schedule.data_date, status.forecast)
+        lines.append(TrendLine(status, queries.trend_line(changes, first, last)))
+    return lines
 
 
 def select_trend_milestones(view: ProgrammeView) -> list[MilestoneStatus]:
@@ -151,14 +123,6 @@ def select_trend_milestones(view: ProgrammeView) -> list[MilestoneStatus]:
     return [*gates, *others[: MAX_TREND_LINES - len(gates)]]
 
 
-def find_milestone(view: ProgrammeView, name: str) -> MilestoneStatus:
-    """Return the status of the milestone `project/milestone`; raises `NotFoundError`."""
-    project, slash, milestone = name.partition("/")
-    if not slash:
-        raise NotFoundError("A milestone is named project/milestone.")
-    return view.get_status(project, milestone)
-
-
 def sort_gates_first(view: ProgrammeView) -> list[MilestoneStatus]:
     """Return all milestones by project, beginning with the projects whose gates delay others."""
     projects = dict.fromkeys(root.gate.ref.project for root in view.delay_roots)
@@ -166,17 +130,8 @@ def sort_gates_first(view: ProgrammeView) -> list[MilestoneStatus]:
     return sorted(view.statuses, key=lambda status: (ranks.get(status.project, len(ranks)), status.project))
 
 
-def trend_series(line: TrendLine) -> dict[str, Any]:
-    """Return a trend line as the chart reads it."""
-    name = f"{line.status.project}/{line.status.milestone}"
-    return {"name": name, "points": line.points}
-
-
 def slip_bars(successors: Sequence[Successor]) -> list[dict[str, Any]]:
     """Return the bars of a gate's chart: milestones without slack, by slip."""
     statuses = [row.status for row in successors if row.has_no_slack and row.status.slip_days is not None]
     statuses.sort(key=lambda status: -(status.slip_days or 0))
-    return [
-        {"name": f"{status.project}/{status.milestone}", "days": status.slip_days, "state": status.state}
-        for status in statuses[:MAX_SLIP_BARS]
-    ]
+    return [{"name": str(row.ref), "days": row.slip_days, "state": row.state} for row in statuses[:MAX_SLIP_BARS]]

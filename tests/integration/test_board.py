@@ -288,6 +288,32 @@ def test_what_has_not_changed_is_not_sent_again(told: BoardServer, path: str) ->
     assert (first.status, again.status, again.body) == (200, 304, b"")
 
 
+@pytest.mark.parametrize(
+    ("page", "request_path", "status"),
+    [
+        ("/", "/?offset=x", 400),
+        (HERE, f"{HERE}?show=x", 400),
+        (HERE, f"{HERE}?offset=-1", 400),
+        (f"{HERE}/trend", f"{HERE}/trend?before=0", 400),
+        (f"{HERE}/trend", f"{HERE}/trend?milestone=a/b", 404),
+        (HERE, f"{HERE}/milestones/a/b", 404),
+        (HERE, f"{HERE}/gates/a/b", 404),
+        ("/api/programmes", "/api/programmes?limit=0", 400),
+        (f"/api{HERE}", f"/api{HERE}/milestones?limit=x", 400),
+        (f"/api{HERE}", f"/api{HERE}/milestones/a/b", 404),
+        (f"/api{HERE}", f"/api{HERE}/gates/{GATE}?offset=x", 400),
+        (f"/api{HERE}", f"/api{HERE}/moves?before=x", 400),
+    ],
+)
+def test_an_invalid_request_with_a_matching_entity_tag_gets_its_error(
+    told: BoardServer, page: str, request_path: str, status: int
+) -> None:
+    entity_tag = told.get(page).headers["Etag"]
+
+    for tag in (entity_tag, "*"):
+        assert told.get(request_path, If_None_Match=tag).status == status
+
+
 def test_a_change_makes_another_answer(empty: BoardServer) -> None:
     empty.record_events([registered("north", "The north")])
     before = {path: empty.get(path).headers["Etag"] for path in ("/", "/programmes/north", "/api/programmes")}
@@ -392,7 +418,7 @@ def test_a_bug_of_a_page_is_logged_and_ends_nothing(
     told: BoardServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     with monkeypatch.context() as broken:
-        broken.setattr("streams.web.pages.select_trend_milestones", None)
+        broken.setattr("streams.web.view_models.select_trend_milestones", None)
         page = told.get(f"{HERE}/trend?not-cached")
 
     assert (page.status, "This page has a bug" in page.text) == (500, True)

@@ -1,11 +1,9 @@
 """What the board knows anew: one poll for all who look, none while nobody does."""
 
 import asyncio
-from collections.abc import Callable
 from contextlib import ExitStack
 from datetime import date
 
-from sqlalchemy import Connection
 from sqlalchemy.exc import OperationalError
 
 from models.database.queries import ForecastVersion
@@ -23,7 +21,7 @@ class Database:
         self.asked = 0
         self.is_away = False
 
-    async def read(self, _query: Callable[[Connection], dict[str, ForecastVersion]]) -> dict[str, ForecastVersion]:
+    async def read(self) -> dict[str, ForecastVersion]:
         self.asked += 1
         if self.is_away:
             raise OperationalError("SELECT", {}, Exception("away"))
@@ -94,7 +92,7 @@ def test_nobody_listening_is_nobody_polling_and_many_are_one() -> None:
             told = await asyncio.gather(*(anext(listener.updates(10)) for listener in listeners))
             assert told == [FeedUpdate({"north": ForecastVersion(1, DAY)}, watch.version)] * 20
             assert database.asked == 2
-        assert watch.subscriber_count == 0
+        assert len(watch.subscribers) == 0
         watch.stop()
         await asyncio.wait_for(polling, 5)
 
