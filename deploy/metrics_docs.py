@@ -29,7 +29,7 @@ stands on the page as `_bucket` (with the label `le`), `_sum` and `_count`.
 """
 
 
-AnyFamily = PipelineFamily | Family[Any]
+AnyFamily = PipelineFamily | Family[Any, Any]
 
 
 def families_by_path() -> dict[str, list[AnyFamily]]:

@@ -23,8 +23,8 @@ FailpointName = Literal[
     "after-signal",
     "before-forecast-commit",
     "after-forecast-commit",
-    "before-telling",
-    "after-telling",
+    "before-publish",
+    "after-publish",
     "block-loop",
 ]
 FAILPOINT_NAMES: Final[tuple[FailpointName, ...]] = get_args(FailpointName)

@@ -1,14 +1,15 @@
-"""Telling changes: what the history of programmes has that was not published goes to the topic `changes`.
+"""The transactional outbox: publishes the rows of the history that are not published yet to the topic `changes`.
 
-The history is in the database before anything is told, and says what was told only once the broker has it: a worker
-that dies between the two leaves the telling to whoever draws the programme next. It is done beside drawing, so that
-nobody who looks at the milestones waits for it, and what several drawings moved is published at once.
+A forecast change is committed with its history row before anything is published, and the row is marked as published
+only after the broker acknowledged it. If a worker dies in between, whoever recalculates the programme next publishes
+the row. Publishing runs beside the recalculation, so that the milestones' pages never wait for it, and the changes of
+several recalculations are sent together.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Executor
-from typing import Any, Final, TypeVar
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final
 
 from mode import Service
 from sqlalchemy import Engine
@@ -21,23 +22,22 @@ from models.failpoints import hit_failpoint
 from streams.kafka.producer import OutgoingRecord, Produce
 from streams.retry import RevokedError, retry_until_done
 
-#: How many rows are read and published at once: bounds memory when a backlog moved tens of thousands.
+#: How many rows are read and published at once: bounds memory when a backlog changed tens of thousands.
 _ROWS_PER_PUBLISH: Final = 1000
-#: How long a change may wait for others to be told with it: under a steady flow, telling each by itself would cost
-#: as much as drawing it.
+#: The shortest time between two rounds: under a steady flow, publishing each change by itself would cost as much as
+#: calculating it.
 PUBLISH_INTERVAL_SECONDS: Final = 0.1
-
-T = TypeVar("T")
 
 
 class OutboxPublisher(Service):
-    """Publishes changes, at least once and each programme's in order."""
+    """Publishes changes at least once, and those of a programme in order."""
 
-    def __init__(self, engine: Engine, topic: str, produce: Produce, executor: Executor, **options: Any) -> None:  # noqa: ANN401 - mode's own
-        self._engine, self._topic, self._produce, self._executor = engine, topic, produce, executor
+    def __init__(self, engine: Engine, topic: str, produce: Produce) -> None:
+        super().__init__()
+        self._engine, self._topic, self._produce = engine, topic, produce
+        self._executor = ThreadPoolExecutor(1, "outbox")
         self._pending: set[str] = set()
         self._wakeup = asyncio.Event()
-        super().__init__(**options)
 
     def wake(self, programmes: Iterable[str]) -> None:
         """Have the changes of some programmes published soon."""
@@ -58,14 +58,15 @@ class OutboxPublisher(Service):
             await self.sleep(PUBLISH_INTERVAL_SECONDS)
 
     async def _publish(self, programmes: Sequence[str]) -> None:
-        while noted := await self._run_in_executor(self._read_unpublished, programmes):
+        loop = asyncio.get_running_loop()
+        while rows := await loop.run_in_executor(self._executor, self._read_unpublished, programmes):
             events: list[OutgoingRecord] = [
-                (row.programme.encode(), event, [*STRUCTURED_HEADERS]) for row in noted for event in encode_changes(row)
+                (row.programme.encode(), event, [*STRUCTURED_HEADERS]) for row in rows for event in encode_changes(row)
             ]
-            hit_failpoint("before-telling")
+            hit_failpoint("before-publish")
             await self._produce(self._topic, events)
-            hit_failpoint("after-telling")
-            await self._run_in_executor(self._mark_published, noted)
+            hit_failpoint("after-publish")
+            await loop.run_in_executor(self._executor, self._mark_published, rows)
 
     def _read_unpublished(self, programmes: Sequence[str]) -> list[HistoryRow]:
         with read_transaction(self._engine) as connection:
@@ -74,6 +75,3 @@ class OutboxPublisher(Service):
     def _mark_published(self, rows: Sequence[HistoryRow]) -> None:
         with write_transaction(self._engine) as connection:
             mark_published(connection, {row.programme: row.number for row in rows})
-
-    async def _run_in_executor(self, function: Callable[..., T], *args: object) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._executor, function, *args)

@@ -1,4 +1,4 @@
-"""Trying again: how long to wait between tries, and when to give up."""
+"""Retries with exponential backoff and jitter, until done or until the partitions are revoked."""
 
 import asyncio
 import logging
@@ -15,25 +15,25 @@ from models.text import one_line
 logger = logging.getLogger("milepost.retry")
 
 INITIAL_BACKOFF_SECONDS: Final = 0.1
-#: Seconds of every outage that a worker sleeps through after its end, at worst; and how often it asks meanwhile.
+#: Upper bound of the backoff, and so the longest a worker takes to notice that an outage is over.
 MAX_BACKOFF_SECONDS: Final = 2.0
 
 T = TypeVar("T")
 
 
 class RevokedError(Exception):
-    """The work in hand is no longer ours: its partitions were revoked, or the worker stops."""
+    """The work is no longer this worker's: its partitions were revoked, or the worker stops."""
 
 
 def is_transient(error: BaseException) -> bool:
-    """Return whether an error of the database or of Kafka passes by itself."""
+    """Return whether an error of the database or of Kafka may pass by itself."""
     return (
         isinstance(error, KafkaError | ProducerSendError | TimeoutError) or classify_error(error) is ErrorKind.TRANSIENT
     )
 
 
 def backoff(rng: random.Random) -> Iterator[float]:
-    """Yield the seconds to wait before each next try: doubling, bounded, with jitter so that workers spread."""
+    """Yield the seconds to wait before each retry: doubling, bounded, with jitter so that workers spread out."""
     ceiling = INITIAL_BACKOFF_SECONDS
     while True:
         yield ceiling * rng.uniform(0.5, 1)
@@ -41,28 +41,28 @@ def backoff(rng: random.Random) -> Iterator[float]:
 
 
 async def retry_until_done(description: str, operation: Callable[[], Awaitable[T]], is_active: Callable[[], bool]) -> T:
-    """Return what the work returns, trying again for as long as what goes wrong may pass.
+    """Return the operation's result, retrying it for as long as its errors are transient.
 
-    Raises `RevokedError` as soon as the work is no longer ours, and at once whatever cannot pass.
+    Raises `RevokedError` once `is_active` is false, and any other error at once.
     """
-    for wait in backoff(random.Random()):  # noqa: S311 - jitter is no secret
+    for delay in backoff(random.Random()):  # noqa: S311 - jitter is no secret
         try:
             return await operation()
         except Exception as error:
             if not is_transient(error):
                 raise
-            logger.warning("%s failed, trying again in %.1f s: %s", description, wait, one_line(error, 500))
-        await sleep_while(wait, is_active)
+            logger.warning("%s failed, trying again in %.1f s: %s", description, delay, one_line(error, 500))
+        await sleep_while(delay, is_active)
     raise AssertionError("backoff() never ends")
 
 
 async def sleep_while(seconds: float, is_active: Callable[[], bool]) -> None:
-    """Wait, but no longer than the work is ours; raises `RevokedError` when it is not."""
+    """Sleep; raises `RevokedError` as soon as `is_active` is false."""
     loop = asyncio.get_running_loop()
     until = loop.time() + seconds
     while is_active():
-        left = until - loop.time()
-        if left <= 0:
+        remaining = until - loop.time()
+        if remaining <= 0:
             return
-        await asyncio.sleep(min(left, 0.1))
+        await asyncio.sleep(min(remaining, 0.1))
     raise RevokedError

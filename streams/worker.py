@@ -1,9 +1,9 @@
-"""Run the application in this process until it is told to stop, or crashes.
+"""Runs the application in this process until it is asked to stop, or crashes.
 
-Faust's own worker is for its command line: it redirects output, discovers modules, spins a spinner and takes a
-second to close the loop. This one starts, waits and stops, and keeps a deadline of its own: Faust's graceful stop
-waits without bound for what is in hand, and what is in hand may wait for a database that is away. Ending hard is
-safe, because the positions say where to go on.
+Faust's own worker is for its command line: it redirects output, discovers modules, spins a spinner and takes a second
+to close the loop. This one starts, waits and stops, within a deadline of its own: Faust's graceful stop waits without
+bound for the work in progress, which may wait for a database that is down. Ending hard is safe, because the positions
+say where to go on.
 """
 
 import asyncio
@@ -37,46 +37,46 @@ EX_DEADLINE: Final = 75
 #: From glibc's malloc.h.
 _M_ARENA_MAX: Final = -8
 _M_MMAP_THRESHOLD: Final = -3
-#: How many objects more than before make the collector look, and how many looks at the young make one at the older.
-#: (Python: 700, 10, 10.) A batch makes tens of thousands that go by themselves; looking at them again and again takes
-#: a quarter of a worker's time.
+#: Thresholds of the three generations of the garbage collector. (Python: 700, 10, 10.) A batch creates tens of
+#: thousands of objects that reference counting frees; collecting them again and again takes a quarter of a worker's
+#: time.
 GC_THRESHOLDS: Final = (50_000, 20, 50)
 
 
 class RootService(Service):
-    """What everything else hangs below: a crash anywhere is a crash here."""
+    """The parent of all services: a crash of any is a crash of this."""
 
     def __init__(self, services: Iterable[ServiceT], **options: Any) -> None:  # noqa: ANN401 - mode's own
         self._services = list(services)
         super().__init__(**options)
-        for part in self._services:
-            part.beacon.reattach(self.beacon)
+        for service in self._services:
+            service.beacon.reattach(self.beacon)
 
     def on_init_dependencies(self) -> Iterable[ServiceT]:
-        """Return what is started with this, in order."""
+        """Return the services, in the order in which they start."""
         return self._services
 
     async def wait_for_crash(self) -> None:
-        """Return when a part has crashed."""
+        """Return when a service has crashed."""
         await self._crashed.wait()
 
 
 class ShutdownDeadline:
-    """Ends this process when it is still stopping after so many seconds, saying what every thread was doing."""
+    """Ends this process, with a traceback of every thread, when it has not stopped after so many seconds."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
         self._timer: threading.Timer | None = None
 
     def arm(self) -> None:
-        """Begin to count, unless it does already."""
+        """Start the timer, unless it runs already."""
         if self._timer is None:
             self._timer = threading.Timer(self._seconds, self._terminate)
             self._timer.daemon = True
             self._timer.start()
 
     def disarm(self) -> None:
-        """Count no more: it has stopped."""
+        """Cancel the timer: the process has stopped."""
         if self._timer is not None:
             self._timer.cancel()
 
@@ -87,9 +87,9 @@ class ShutdownDeadline:
 
 
 def limit_malloc_heaps() -> None:
-    """Have glibc keep one heap and give large blocks back: a quarter less memory after a backlog.
+    """Limit glibc to one heap, and have it return large blocks: a quarter less memory after a backlog.
 
-    Its default is a heap for each thread, and the threads here hand each other what they allocate.
+    By default every thread has a heap, but the threads of a worker free what others allocated.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
@@ -100,13 +100,13 @@ def limit_malloc_heaps() -> None:
 def run_worker_process(
     settings: Settings, recorder: Recorder, server_socket: socket.socket, add_routes: AddRoutes | None = None
 ) -> int:
-    """Run a worker, with further pages on its web service; return its exit status.
+    """Run a worker, with further routes on its web server; return its exit status.
 
-    Raises `MilepostError` when the worker had to stop because of something that only an operator can put right.
+    Raises `MilepostError` when an operator has to act before a worker can go on.
     """
     limit_malloc_heaps()
     gc.set_threshold(*GC_THRESHOLDS)
-    # A `_created` series beside every counter doubles the page and says nothing Prometheus 2 reads.
+    # A `_created` series beside every counter doubles the page, and Prometheus 2 does not read it.
     disable_created_metrics()  # type: ignore[no-untyped-call]  # the library forgot
     deadline = ShutdownDeadline(settings.stop_seconds)
     try:
@@ -123,29 +123,28 @@ async def _run_until_stopped(
     add_routes: AddRoutes | None,
 ) -> int:
     loop = asyncio.get_running_loop()
-    told = asyncio.Event()
-
-    refusals: list[str] = []
+    stop_requested = asyncio.Event()
+    errors: list[str] = []
 
     def request_stop() -> None:
-        milepost.watchdog.stop()
+        components.watchdog.stop()
         deadline.arm()
-        told.set()
+        stop_requested.set()
 
     def stop_with_error(message: str) -> None:
-        refusals.append(message)
+        errors.append(message)
         request_stop()
 
-    milepost = create_app(settings, recorder, server_socket, stop_with_error, add_routes)
+    components = create_app(settings, recorder, server_socket, stop_with_error, add_routes)
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, request_stop)
-    milepost.app.in_worker = True
-    root = RootService([*milepost.services, milepost.app], loop=loop)
-    # What is loaded by now stays: the collector need not look at it again.
+    components.app.in_worker = True
+    root = RootService([*components.services, components.app], loop=loop)
+    # What is loaded by now stays in memory: the collector need not look at it again.
     gc.freeze()
-    milepost.watchdog.start(loop)
+    components.watchdog.start(loop)
     starting = asyncio.ensure_future(root.start())
-    waiting = [asyncio.ensure_future(told.wait()), asyncio.ensure_future(root.wait_for_crash())]
+    waiting = [asyncio.ensure_future(stop_requested.wait()), asyncio.ensure_future(root.wait_for_crash())]
     try:
         await asyncio.wait([starting, *waiting], return_when=asyncio.FIRST_COMPLETED)
         if starting.done() and not starting.exception() and not any(task.done() for task in waiting):
@@ -155,16 +154,16 @@ async def _run_until_stopped(
     finally:
         for task in (starting, *waiting):
             task.cancel()
-    milepost.watchdog.stop()
+    components.watchdog.stop()
     deadline.arm()
     if isinstance(reason, DatabaseError):
-        refusals.append(str(reason))
+        errors.append(str(reason))
     elif reason is not None:
         logger.critical(
             "the worker stops because of a bug; the positions in the database say where to go on", exc_info=reason
         )
     await root.stop()
     recorder.engine.dispose()
-    if refusals:
-        raise MilepostError(refusals[0])
+    if errors:
+        raise MilepostError(errors[0])
     return 0 if reason is None else 1

@@ -1,21 +1,24 @@
-"""The `forecast` agent: a programme that changed is drawn anew, shown in `/metrics/milestones`, and told of.
+"""The `forecast` agent: recalculates the programmes that changed, and renders them for `/metrics/milestones`.
 
-1. A backlog of signals collapses to one drawing a programme: `projector` reads, schedules, writes what differs.
-2. What was drawn is rendered and put on the shelf.
-3. If its history has changes that are not published yet, `streams.outbox` is told so.
+1. The signals of a batch collapse to one recalculation of each programme: `projector` loads the claims, computes the
+   schedule, and writes the rows that differ.
+2. The programme is rendered and put into the metrics store.
+3. If its history has changes that are not published yet, `streams.outbox` is woken.
 
-A programme belongs to the worker that has its partition of `programmes`, whatever key its events came under, so its
-series stand on one worker. Signals are hints: a *sweep* on every assignment and every half minute finds what changed
-without one (a worker that died between commit and signal), and what is of yesterday.
+A programme belongs to the worker that has its partition of `programmes`, whatever key its events had, so that one
+worker exposes all its series. Signals are hints: a *sweep* on every assignment and every half minute finds the
+programmes that changed without one (a worker that died between commit and signal), and those calculated yesterday.
 """
 
 import asyncio
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Executor
+from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import dataclass, field
 from datetime import date
-from typing import Final, TypeVar, cast
+from functools import partial
+from typing import Final, cast
 
 import msgspec
 from aiokafka.partitioner import murmur2
@@ -26,24 +29,24 @@ from models.database.projector import ForecastResult, Projector
 from models.database.recorder import Recorder
 from models.settings import Settings
 from streams.agents.record import Signal
-from streams.kafka.transport import FetchedBatch
+from streams.clock import Clock
+from streams.kafka.transport import BatchSource, FetchedBatch
 from streams.metrics.pipeline import Metrics
 from streams.metrics.store import MetricsStore, RenderedProgramme
+from streams.outbox import OutboxPublisher
 from streams.retry import RevokedError, retry_until_done, sleep_while
 
 logger = logging.getLogger("milepost.forecast")
 
-#: How many programmes are read at once: bounds memory when thousands changed.
+#: How many programmes are loaded at once: bounds memory when thousands changed.
 _PROGRAMMES_PER_CHUNK: Final = 10
-#: How long what was drawn rests while there is a backlog, as a multiple of what drawing it took: a backlog changes
-#: every programme with every batch, and who draws and who records take the interpreter from each other.
+#: The pause between recalculations while there is a backlog, as a multiple of the time that the last one took: a
+#: backlog changes every programme with every batch, and recalculating competes with recording for the GIL.
 _BACKLOG_PAUSE_FACTOR: Final = 19
-#: How old a picture may become, at most, for the sake of a backlog of events.
+#: How old a schedule may become, at most, for the sake of a backlog of events.
 MAX_BACKLOG_PAUSE_SECONDS: Final = 60.0
-#: How soon it is noticed that the backlog is over.
+#: How soon the end of the backlog is noticed.
 _BACKLOG_CHECK_SECONDS: Final = 0.2
-
-T = TypeVar("T")
 
 _decode_signal = msgspec.json.Decoder(Signal).decode
 
@@ -54,130 +57,119 @@ def partition_of(programme: str, partition_count: int) -> int:
     return (hashed & 0x7FFFFFFF) % partition_count
 
 
+@dataclass(eq=False, kw_only=True)
 class ForecastAgent:
-    """What the agent does with signals, and what it sweeps."""
+    """Recalculates and renders the programmes of this worker."""
 
-    def __init__(  # noqa: PLR0913 - everything it touches comes in as an argument
-        self,
-        recorder: Recorder,
-        metrics: Metrics,
-        metrics_store: MetricsStore,
-        settings: Settings,
-        executor: Executor,
-        *,
-        clock: Callable[[], float],
-        today: Callable[[], date],
-        is_assigned: Callable[[FetchedBatch], bool],
-        is_catching_up: Callable[[], bool],
-        wake_outbox: Callable[[Sequence[str]], None],
-    ) -> None:
-        self._recorder, self._projector = recorder, Projector(recorder.engine)
-        self._metrics, self._metrics_store, self._settings = metrics, metrics_store, settings
-        self._executor, self._clock, self._today = executor, clock, today
-        self._is_assigned, self._is_catching_up, self._wake_outbox = is_assigned, is_catching_up, wake_outbox
-        self._assigned_partitions: frozenset[int] = frozenset()
-        # The agent and the sweep take turns, so that neither draws what the other is about to.
-        self._recalculation_lock = asyncio.Lock()
-        #: Until when what is shown may stay as it is while a backlog is recorded.
-        self._paused_until = 0.0
+    recorder: Recorder
+    metrics: Metrics
+    metrics_store: MetricsStore
+    settings: Settings
+    clock: Clock
+    source: BatchSource
+    outbox: OutboxPublisher
+    is_catching_up: Callable[[], bool]
+    executor: Executor = field(default_factory=partial(ThreadPoolExecutor, 2, "forecast"))
+    _assigned_partitions: frozenset[int] = field(default=frozenset(), init=False)
+    #: The agent and the sweep take turns, so that neither recalculates what the other is about to.
+    _recalculation_lock: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
+    #: Until when nothing is recalculated while there is a backlog.
+    _paused_until: float = field(default=0.0, init=False)
+
+    def __post_init__(self) -> None:
+        self._projector = Projector(self.recorder.engine)
 
     def is_responsible_for(self, programme: str) -> bool:
         """Return whether a programme's partition is assigned to this worker."""
-        return partition_of(programme, self._settings.partitions) in self._assigned_partitions
+        return partition_of(programme, self.settings.partitions) in self._assigned_partitions
 
     def assign(self, partitions: Iterable[TP]) -> None:
-        """Take over the programmes of the assigned partitions, and take down all others."""
-        topic = self._settings.programmes_topic
+        """Take over the programmes of the assigned partitions, and drop all others."""
+        topic = self.settings.programmes_topic
         self._assigned_partitions = frozenset(tp.partition for tp in partitions if tp.topic == topic)
-        self._metrics.assignments.inc()
-        self._metrics_store.retain(self.is_responsible_for)
+        self.metrics.assignments.inc()
+        self.metrics_store.retain(self.is_responsible_for)
 
     async def process_stream(self, stream: StreamT[FetchedBatch]) -> None:
-        """Draw what the signals of a stream name."""
+        """Recalculate the programmes that the signals of a stream name."""
         # Acknowledged by hand: Faust's compiled streams write into its own book-keeping, past the transport's `ack`.
         async for event in cast("Stream[FetchedBatch]", stream).noack().events():
             await self.process_batch(event.value)
             event.ack()
 
     async def process_batch(self, batch: FetchedBatch) -> None:
-        """Draw the programmes that a delivery of signals names."""
-        appended: dict[str, list[int]] = {}
+        """Recalculate the programmes that a batch of signals names."""
+        append_times: dict[str, list[int]] = {}
         for record in batch.records:
             name = (record.key or b"").decode("utf-8", "replace")
             try:
-                appended.setdefault(name, []).append(_decode_signal(record.value or b"").appended_ms)
+                append_times.setdefault(name, []).append(_decode_signal(record.value or b"").appended_ms)
             except msgspec.DecodeError as error:
                 logger.warning("%s:%s:%s is no signal: %s", record.topic, record.partition, record.offset, error)
-
-        def is_active() -> bool:
-            return self._is_assigned(batch)
-
+        is_active = partial(self.source.is_current, batch)
         try:
             while self._is_paused():
                 await sleep_while(_BACKLOG_CHECK_SECONDS, is_active)
-            await retry_until_done("drawing what changed", lambda: self._recalculate(list(appended)), is_active)
+            await retry_until_done(
+                "recalculating changed programmes", lambda: self._recalculate(list(append_times)), is_active
+            )
         except RevokedError:
             return
-        now = self._clock()
-        shown = self._metrics_store.programme_names
-        self._metrics.forecast_delay.observe_all(
-            Counter(now - moment / 1000 for name in appended.keys() & shown for moment in appended[name])
+        now, rendered = self.clock.now(), self.metrics_store.programme_names
+        self.metrics.forecast_delay.observe_all(
+            Counter(now - time_ms / 1000 for name in append_times.keys() & rendered for time_ms in append_times[name])
         )
         batch.is_done = True
 
     def _is_paused(self) -> bool:
-        return self._is_catching_up() and self._clock() < self._paused_until
+        return self.is_catching_up() and self.clock.now() < self._paused_until
 
     async def sweep(self) -> None:
-        """Draw every programme of ours that is not shown as it is today, and take down those that are no longer."""
-        began, shown = self._clock(), self._metrics_store.programme_names
-        revisions = await self._run_in_executor(self._recorder.read_revisions)
-        # One that is shown only since then may be newer than the answer.
-        gone = shown - revisions.keys()
-        self._metrics_store.retain(lambda name: name not in gone)
-        ours = {name: revision for name, revision in revisions.items() if self.is_responsible_for(name)}
-        behind = self._metrics_store.outdated_programmes(ours, self._today())
+        """Recalculate every programme of this worker that is out of date, and drop those that no longer exist."""
+        started_at, rendered = self.clock.now(), self.metrics_store.programme_names
+        loop = asyncio.get_running_loop()
+        revisions = await loop.run_in_executor(self.executor, self.recorder.read_revisions)
+        # A programme that was rendered only since then may be newer than the answer.
+        deleted = rendered - revisions.keys()
+        self.metrics_store.retain(lambda name: name not in deleted)
+        assigned = {name: revision for name, revision in revisions.items() if self.is_responsible_for(name)}
+        outdated = self.metrics_store.outdated_programmes(assigned, self.clock.today())
         if self._is_paused():
-            # What is shown rests; what is not shown yet is not to wait for it.
-            await self._recalculate([name for name in behind if name not in shown])
+            # The pause is for what is rendered already; a new programme does not wait for it.
+            await self._recalculate([name for name in outdated if name not in rendered])
             return
-        await self._recalculate(behind)
-        self._metrics.forecasts_current.set(began)
+        await self._recalculate(outdated)
+        self.metrics.forecasts_current.set(started_at)
 
     async def _recalculate(self, programmes: Sequence[str]) -> None:
-        """Draw programmes, off the event loop, a few at a time."""
+        """Recalculate programmes off the event loop, a few at a time."""
+        loop, now = asyncio.get_running_loop(), self.clock.now
         async with self._recalculation_lock:
-            first = self._clock()
+            first_started_at = now()
             for start in range(0, len(programmes), _PROGRAMMES_PER_CHUNK):
-                chunk = [
-                    name for name in programmes[start : start + _PROGRAMMES_PER_CHUNK] if self.is_responsible_for(name)
-                ]
+                chunk = [*filter(self.is_responsible_for, programmes[start : start + _PROGRAMMES_PER_CHUNK])]
                 if not chunk:
                     continue
-                began = self._clock()
-                done = await self._run_in_executor(
-                    self._recalculate_and_render, chunk, self._today(), int(began * 1000)
+                started_at = now()
+                results = await loop.run_in_executor(
+                    self.executor, self._recalculate_and_render, chunk, self.clock.today(), int(started_at * 1000)
                 )
-                for drawn, shown in done:
-                    if self.is_responsible_for(drawn.programme):  # it may have gone to another worker meanwhile
-                        self._metrics_store.put(drawn.programme, shown)
-                self._metrics.forecast_seconds.observe(self._clock() - began)
-                self._wake_outbox([drawn.programme for drawn, _ in done if drawn.has_unpublished])
-            now = self._clock()
-            # What is drawn while others rest, or a look that found nothing to draw, does not wake them.
-            self._paused_until = max(
-                self._paused_until, now + min(_BACKLOG_PAUSE_FACTOR * (now - first), MAX_BACKLOG_PAUSE_SECONDS)
-            )
+                for result, rendered in results:
+                    if self.is_responsible_for(result.programme):  # it may have gone to another worker meanwhile
+                        self.metrics_store.put(result.programme, rendered)
+                self.metrics.forecast_seconds.observe(now() - started_at)
+                self.outbox.wake([result.programme for result, _ in results if result.has_unpublished])
+            # Recalculating new programmes during a pause, or a sweep that found nothing, does not end the pause.
+            ended_at = now()
+            pause = min(_BACKLOG_PAUSE_FACTOR * (ended_at - first_started_at), MAX_BACKLOG_PAUSE_SECONDS)
+            self._paused_until = max(self._paused_until, ended_at + pause)
 
     def _recalculate_and_render(
         self, programmes: Sequence[str], today: date, now_ms: int
     ) -> list[tuple[ForecastResult, RenderedProgramme]]:
         self._projector.retain(self.is_responsible_for)
-        done = self._projector.recalculate(programmes, today, now_ms)
-        for drawn in done:
-            for key in drawn.unexplained:
+        results = self._projector.recalculate(programmes, today, now_ms)
+        for result in results:
+            for key in result.unexplained:
                 logger.error("%s moved, and no event moves it: `milepost rebuild --diff` shows why", "/".join(key))
-        return [(drawn, self._metrics_store.render(drawn)) for drawn in done]
-
-    async def _run_in_executor(self, function: Callable[..., T], *args: object) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._executor, function, *args)
+        return [(result, self.metrics_store.render(result)) for result in results]

@@ -1,4 +1,4 @@
-"""How the Faust side reaches Kafka: addresses and credentials from the settings."""
+"""The settings as options of Faust and aiokafka: broker addresses and credentials."""
 
 from ssl import SSLContext, create_default_context
 from typing import Any
@@ -10,7 +10,7 @@ from models.settings import Settings
 
 
 def create_ssl_context(settings: Settings) -> SSLContext | None:
-    """Return the TLS context that the settings ask for, or None for plain text."""
+    """Return the TLS context of the settings, or None for plain text."""
     if not settings.kafka_security.endswith("SSL"):
         return None
     context = create_default_context(cafile=settings.kafka_ca)
@@ -20,7 +20,7 @@ def create_ssl_context(settings: Settings) -> SSLContext | None:
 
 
 def create_credentials(settings: Settings) -> CredentialsT | None:
-    """Return Faust's credentials."""
+    """Return the settings' credentials for Faust, or None."""
     context = create_ssl_context(settings)
     if settings.kafka_security.startswith("SASL"):
         return SASLCredentials(
@@ -33,7 +33,7 @@ def create_credentials(settings: Settings) -> CredentialsT | None:
 
 
 def aiokafka_options(settings: Settings) -> dict[str, Any]:
-    """Return the options of an aiokafka client of our own."""
+    """Return the options of an aiokafka client."""
     options: dict[str, Any] = {
         "bootstrap_servers": settings.kafka,
         "security_protocol": settings.kafka_security,
@@ -49,7 +49,7 @@ def aiokafka_options(settings: Settings) -> dict[str, Any]:
 
 
 def faust_broker_urls(settings: Settings) -> str:
-    """Return the bootstrap servers as Faust wants them."""
+    """Return the bootstrap servers in Faust's form."""
     return ";".join(f"kafka://{server.strip()}" for server in settings.kafka.split(","))
 
 

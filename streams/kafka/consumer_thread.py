@@ -1,8 +1,8 @@
 """The thread that owns the aiokafka consumer: it fetches, seeks and commits, and sends heartbeats meanwhile.
 
 What it replaces of `faust.transport.drivers.aiokafka.AIOKafkaConsumerThread`: `_commit`, which ends the application on
-any error. Committed offsets are advice for lag tools here, so an error is logged and the next commit tells again. And
-`_stopped_set`, which raises when the thread's loop is closed already, and puts a traceback before a refusal's one line.
+any error. Committed offsets only inform lag tools here, so an error is logged and the next commit makes up for it. And
+`_stopped_set`, which raises when the thread's loop is closed already, and prints a traceback before a one-line error.
 """
 
 import asyncio
@@ -23,16 +23,16 @@ logger = logging.getLogger("milepost.transport")
 
 #: How long one fetch may wait for records; bounds how long a rebalance waits for it to come back.
 FETCH_TIMEOUT_SECONDS: Final = 0.2
-#: How long the broker may hold a fetch open. aiokafka has one fetch a broker under way, and a partition that was
-#: drained meanwhile is not part of it: it waits this long, at worst, for its next turn. (Faust: 1.5 s.)
+#: Kafka's fetch.max.wait.ms. aiokafka has one fetch per broker under way, and a partition that was drained meanwhile is
+#: not part of it: it waits at most this long for the next one. (Faust: 1.5 s.)
 FETCH_MAX_WAIT_MS: Final = 100
-#: How long a fetch that found records there waits for those that came after them: the broker answered that one with
-#: the first of what came since, some milliseconds' worth, and has had the rest ever since.
+#: How long a fetch that found buffered records waits for those behind them: aiokafka's next request was answered with
+#: the first few milliseconds' worth, and the broker has held the rest ever since.
 _REMAINDER_TIMEOUT_SECONDS: Final = 0.01
 
 
 class KafkaRecord(Protocol):
-    """What is read of an aiokafka `ConsumerRecord`."""
+    """The fields of an aiokafka `ConsumerRecord` that are used."""
 
     offset: int
     #: Milliseconds since the epoch: the broker's append time where the topic says so.
@@ -49,27 +49,19 @@ class FetchResult(NamedTuple):
     """What a fetch brought."""
 
     records: Mapping[TP, list[KafkaRecord]]
-    #: How many more records the broker had of its partitions when it last answered.
+    #: How many more records its partitions had when the broker last answered.
     lag: int
 
     @property
     def record_count(self) -> int:
-        """How many records."""
-        return _count_records(self.records)
+        """The number of records of all partitions."""
+        return sum(map(len, self.records.values()))
 
-    def merge(self, other: "FetchResult") -> "FetchResult":
-        """Return both as one fetch."""
-        return FetchResult(_merge_records(self.records, other.records), other.lag)
-
-
-def _count_records(records: Mapping[TP, list[KafkaRecord]]) -> int:
-    return sum(map(len, records.values()))
-
-
-def _merge_records(
-    first: Mapping[TP, list[KafkaRecord]], second: Mapping[TP, list[KafkaRecord]]
-) -> dict[TP, list[KafkaRecord]]:
-    return {tp: [*first.get(tp, ()), *second.get(tp, ())] for tp in {**first, **second}}
+    def merge(self, later: "FetchResult") -> "FetchResult":
+        """Return both as one result."""
+        partitions = {**self.records, **later.records}
+        records = {tp: [*self.records.get(tp, ()), *later.records.get(tp, ())] for tp in partitions}
+        return FetchResult(records, later.lag)
 
 
 class MicroBatchConsumerThread(driver.AIOKafkaConsumerThread):
@@ -83,20 +75,20 @@ class MicroBatchConsumerThread(driver.AIOKafkaConsumerThread):
         return consumer
 
     def mark_polled(self) -> None:
-        """Have aiokafka count the time without a fetch from now; from any thread."""
+        """Restart aiokafka's count of the time without a fetch; in any thread."""
         if self._consumer is not None:
             self._consumer._subscription._last_fetch_ended = time.monotonic()  # noqa: SLF001 - it has no other way
 
     def _stopped_set(self) -> None:
-        """Say that it has stopped, to nobody where its loop has ended before: when all of it crashes at once."""
         try:
             super()._stopped_set()
         except RuntimeError:
+            # In a crash, the loop may have ended before.
             if not self.thread_loop.is_closed():
                 raise
 
     async def _commit(self, offsets: Mapping[TP, int]) -> bool:
-        """Commit, if the broker likes: a failure is told and forgotten."""
+        """Commit, or log why not."""
         assigned = self.assignment()
         try:
             await self._ensure_consumer().commit(
@@ -108,7 +100,7 @@ class MicroBatchConsumerThread(driver.AIOKafkaConsumerThread):
         return True
 
     async def run_in_loop(self, coroutine_function: Callable[..., Awaitable[Any]], *args: object) -> Any:  # noqa: ANN401 - whatever it returns
-        """Run a coroutine of the aiokafka consumer in its loop, past the method queue, whose two workers commit."""
+        """Run a coroutine in this thread's loop, past the method queue, whose two workers commit."""
 
         async def call() -> Any:  # noqa: ANN401 - as above
             return await coroutine_function(*args)
@@ -120,41 +112,40 @@ class MicroBatchConsumerThread(driver.AIOKafkaConsumerThread):
         consumer = self._ensure_consumer()
         fetcher = consumer._fetcher  # noqa: SLF001 - as Faust's own _fetch_records does
         with fetcher._subscriptions.fetch_context():  # noqa: SLF001
-            were_there = not partitions.isdisjoint(fetcher._records)  # noqa: SLF001 - as above
-            records: dict[TP, list[KafkaRecord]] = await fetcher.fetched_records(
-                partitions, timeout=FETCH_TIMEOUT_SECONDS, max_records=max_records
+            was_buffered = not partitions.isdisjoint(fetcher._records)  # noqa: SLF001 - as above
+            result = FetchResult(
+                await fetcher.fetched_records(partitions, timeout=FETCH_TIMEOUT_SECONDS, max_records=max_records), 0
             )
-            if were_there and (left := max_records - _count_records(records)) > 0:
+            if was_buffered and (remaining := max_records - result.record_count) > 0:
                 try:
-                    rest = await fetcher.fetched_records(
-                        partitions, timeout=_REMAINDER_TIMEOUT_SECONDS, max_records=left
+                    remainder = await fetcher.fetched_records(
+                        partitions, timeout=_REMAINDER_TIMEOUT_SECONDS, max_records=remaining
                     )
                 except KafkaError as error:
-                    # It comes again with the next fetch, where it is dealt with; this one has records already.
+                    # It comes again with the next fetch, which handles it; this one has records already.
                     logger.info("what came behind a fetch cannot be read (%r)", error)
                 else:
-                    records = _merge_records(records, rest)
+                    result = result.merge(FetchResult(remainder, 0))
         assignment = fetcher._subscriptions.subscription.assignment  # noqa: SLF001
         states = [] if assignment is None else map(assignment.state_value, partitions)
-        waiting = sum(
+        lag = sum(
             max(0, state.highwater - state.position)
             for state in states
             if state is not None and state.highwater is not None and state.has_valid_position
         )
-        return FetchResult(records, waiting)
+        return result._replace(lag=lag)
 
     async def read_log_bounds(self, partitions: set[TP]) -> dict[TP, tuple[int, int]]:
         """Return the first and the end offset of some partitions' logs; in this thread's loop."""
         consumer = self._ensure_consumer()
-        named = [TopicPartition(*tp) for tp in partitions]
-        first, end = await asyncio.gather(consumer.beginning_offsets(named), consumer.end_offsets(named))
+        keys = [TopicPartition(*tp) for tp in partitions]
+        first, end = await asyncio.gather(consumer.beginning_offsets(keys), consumer.end_offsets(keys))
         return {tp: (first[tp], end[tp]) for tp in partitions}
 
     async def seek_all(self, offsets: Mapping[TP, int], committed_log_bounds: Mapping[TP, tuple[int, int]]) -> None:
-        """Seek some partitions to offsets, others to what is committed; in this thread's loop.
+        """Seek some partitions to offsets, others to their committed offsets; in this thread's loop.
 
-        Given the first and the end offset of the others' logs: one that has nothing committed, or what its log does not
-        hold, is read from the log's start.
+        Takes the bounds of the others' logs: a partition without a committed offset within them is read from its start.
         """
         consumer = self._ensure_consumer()
         for tp, offset in offsets.items():

@@ -1,4 +1,4 @@
-"""Sending records and waiting until the broker has them."""
+"""Sends records and waits for the broker's acknowledgement."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -7,18 +7,22 @@ from typing import cast
 from faust.types import AppT
 
 OutgoingRecord = tuple[bytes | None, bytes | None, list[tuple[str, bytes | None]]]
-#: Sends (key, value, headers) to a topic; returns when all are acknowledged by the broker.
+#: Sends (key, value, headers) to a topic; returns when the broker has acknowledged all.
 Produce = Callable[[str, Sequence[OutgoingRecord]], Awaitable[None]]
 
 
 def create_producer(app: AppT) -> Produce:
-    """Return a sender that uses the application's own producer."""
+    """Return what sends with the application's own producer."""
 
-    async def produce(topic: str, outgoing: Sequence[OutgoingRecord]) -> None:
-        sending = []
-        for key, value, headers in outgoing:
-            given = cast("list[tuple[str, bytes]]", headers)  # Kafka's header values may be null; Faust's type forgot
-            sending.append(await app.producer.send(topic, key, value, partition=None, timestamp=None, headers=given))
-        await asyncio.gather(*sending)
+    async def produce(topic: str, records: Sequence[OutgoingRecord]) -> None:
+        acknowledgements = []
+        for key, value, nullable in records:
+            headers = cast(
+                "list[tuple[str, bytes]]", nullable
+            )  # Kafka's header values may be null, unlike Faust's type
+            acknowledgements.append(
+                await app.producer.send(topic, key, value, partition=None, timestamp=None, headers=headers)
+            )
+        await asyncio.gather(*acknowledgements)
 
     return produce

@@ -1,24 +1,24 @@
-"""The micro-batch transport: one Faust message for everything a fetch brought of a topic.
+"""The micro-batch transport: one Faust message for everything that a fetch brought of a topic.
 
-Nearly all of Faust's cost is paid per message: drain loop, conductor, event, queue, ack, sensors. This transport
-hands a stream a `FetchedBatch`, the records of all partitions of one topic that were there when it had time for them,
-so that cost is paid once a batch, and a batch grows as fast as the database needs it to.
+Nearly all of Faust's cost is paid per message: drain loop, conductor, event, queue, ack, sensors. This transport hands
+a stream a `FetchedBatch`, the records of all partitions of one topic that had arrived when the stream was ready, so
+that the cost is paid once per batch, and a batch grows as large as the database's speed demands.
 
 What it replaces of `faust.transport.consumer.Consumer`, and why:
 
-- `_drain_messages`/`getmany`: the stock loop asks for all topics at once and pauses a partition whose stream is
-  full; aiokafka looks at a resumed partition only some 100 ms later. Here each topic has one fetch of its own under
-  way, and *admission* decides: the next delivery of a topic is made only while few are unrecorded. Nothing is ever
-  paused. Of topics that are not positioned, small records that collapse, the next fetch does not wait for that: what
-  lies with aiokafka unread keeps it from asking the broker for anything else, up to 100 ms.
-- `_add_gap`, `_new_offset`, `ack`: the stock book-keeping knows single offsets and fills what lies between two
-  batches into *gaps*; merged across batches they would either never commit or commit what was not processed. Here
-  a partition's committable offset is the end of the last delivery before the first unfinished one. A delivery is
-  finished when its agent says so (`is_done`), not when its loop body ends: Faust acks also what raised. Streams are
-  read with `noack()` and acknowledged by hand, because Faust's compiled ones inline the stock book-keeping.
-- `perform_seek`: where to read is not the group's decision. For topics that are *positioned*, `resolve_start_offsets`
-  is asked on every assignment; for others the committed offset counts. It happens in the drain loop, the only place
-  that fetches, so that no fetch spans a seek and no time-out of the rebalance can let reading begin without it.
+- `_drain_messages`/`getmany`: the stock loop asks for all topics at once and pauses a partition whose stream is full;
+  aiokafka looks at a resumed partition only some 100 ms later. Here each topic has one fetch of its own under way, and
+  admission control decides: the next batch of a topic is created only while few are unrecorded. Nothing is ever
+  paused. For topics that are not positioned, whose small records collapse, the next fetch does not wait for that:
+  records that lie unread in aiokafka keep it from asking the broker for anything else, up to 100 ms.
+- `_add_gap`, `_new_offset`, `ack`: the stock book-keeping knows single offsets and fills the offsets between two
+  batches into *gaps*; merged across batches they would either never commit or commit unprocessed records. Here a
+  partition's committable offset is the end of the last batch before the first unfinished one. A batch is finished when
+  its agent says so (`is_done`), not when its loop body ends: Faust also acknowledges what raised. Streams are read with
+  `noack()` and acknowledged by hand, because Faust's compiled streams inline the stock book-keeping.
+- `perform_seek`: the group does not decide where to read. For *positioned* topics `resolve_start_offsets` is called on
+  every assignment; for others the committed offset counts. It runs in the drain loop, the only place that fetches, so
+  that no fetch spans a seek and no time-out of the rebalance lets reading begin without it.
 
 The thread that fetches and commits is in `streams.kafka.consumer_thread`.
 """
@@ -28,6 +28,7 @@ import logging
 from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar, Final, cast
 
 from aiokafka.errors import ConsumerStoppedError, KafkaError, OffsetOutOfRangeError
@@ -37,19 +38,19 @@ from faust.types.transports import ConsumerT, TPorTopicSet
 from mode import Service, ServiceT
 from yarl import URL
 
+from models.database.ledger import DecodedRecord
 from models.database.positions import OffsetRange
 from streams.kafka.consumer_thread import FETCH_TIMEOUT_SECONDS, FetchResult, KafkaRecord, MicroBatchConsumerThread
 from streams.retry import RevokedError
 
 logger = logging.getLogger("milepost.transport")
 
+#: Given the first and end offset of each partition's log, and whether the assignment still stands, returns where to
+#: read each from. Retries transient errors; raises `RevokedError` when there is no answer.
+ResolveStartOffsets = Callable[[Mapping[TP, tuple[int, int]], Callable[[], bool]], Awaitable[Mapping[TP, int]]]
 
-#: Given the first and end offset of each partition's log, says where to read it from. Retries what passes; raises
-#: `RevokedError` when it will not say.
-ResolveStartOffsets = Callable[[Mapping[TP, tuple[int, int]]], Awaitable[Mapping[TP, int]]]
-
-#: Deliveries of a topic that may be unrecorded while there is a backlog: one being written, one ready. While there is
-#: none, it is one: what came in the meantime is then written together, and none of it waits for two others.
+#: Batches of a topic that may be unrecorded while there is a backlog: one being written, one ready. Without a backlog
+#: it is one: what arrives meanwhile is then written together, and none of it waits for two others.
 MAX_IN_FLIGHT: Final = 2
 
 #: Far below the shortest time that aiokafka is told to wait for a poll.
@@ -64,36 +65,41 @@ class FetchedBatch:
     spans: Sequence[OffsetRange]
     records: Sequence[KafkaRecord]
     generation: int
-    #: Whether a batch and more was there, with what waits behind it: one fetch of few partitions may bring less.
+    #: Whether a batch or more was there, counting what waits behind it: one fetch of few partitions may bring less.
     has_backlog: bool = False
-    #: Set when its agent is through with it but for telling what came of it.
+    #: The records, if the agent decoded them before the batch's turn came.
+    decoded: Sequence[DecodedRecord] | None = None
+    #: Set once the database has it; only its results are still to be published.
     is_recorded: bool = False
     #: Set by the agent when nothing of it is left to do; only then may its offsets be committed.
     is_done: bool = False
 
+    def __str__(self) -> str:
+        return ", ".join(f"{span.topic}:{span.partition}:{span.start}-{span.end - 1}" for span in self.spans)
+
 
 class MicroBatchConsumer(driver.Consumer):
-    """Faust's consumer, with deliveries for messages."""
+    """Faust's consumer, with batches for messages."""
 
     transport: "MicroBatchTransport"
     _thread: MicroBatchConsumerThread
 
-    #: Deliveries of each partition that are not committed yet, in order.
+    #: Batches of each partition that are not committed yet, in order, each with its end offset there.
     _uncommitted: dict[TP, deque[tuple[int, FetchedBatch]]]
 
     def __init__(self, *args: Any, **options: Any) -> None:  # noqa: ANN401 - Faust's own
         super().__init__(*args, **options)
         self._uncommitted = defaultdict(deque)
         self._in_flight: dict[str, set[FetchedBatch]] = defaultdict(set)
-        #: Topics whose last delivery was of a backlog.
+        #: Topics whose last batch was of a backlog.
         self._topics_with_backlog: set[str] = set()
-        #: The next offset of each partition that was taken up; None: to be taken up.
+        #: The next offset of each assigned partition; None: the start offsets are still to be resolved.
         self._next_offsets: dict[TP, int | None] | None = None
         self._fetches: dict[str, asyncio.Task[FetchResult]] = {}
-        #: What was fetched of a topic and is not delivered yet.
+        #: What was fetched of a topic and is not in a batch yet.
         self._buffered: dict[str, FetchResult] = {}
         self._wakeup = asyncio.Event()
-        #: Topics of which a partition is to be read from where its log has nothing.
+        #: Topics of which a partition's next offset is not in its log.
         self._out_of_range_topics: set[str] = set()
 
     def _new_consumer_thread(self) -> MicroBatchConsumerThread:
@@ -101,28 +107,28 @@ class MicroBatchConsumer(driver.Consumer):
 
     @Service.task
     async def _keep_polling_alive(self) -> None:
-        """Have this worker count as polling for as long as its loop turns.
+        """Have this worker count as polling for as long as its event loop runs.
 
-        One that waits for its database fetches nothing, and aiokafka puts it out of the group for that; it would never
-        come back, for aiokafka waits for a fetch before it joins again, and a fetch waits for an assignment.
+        A worker that waits for its database fetches nothing, and aiokafka would put it out of the group for that. It
+        would never come back: aiokafka waits for a fetch before it joins again, and a fetch waits for an assignment.
         """
         while not self.should_stop:
             self._thread.mark_polled()
             await self.sleep(_POLL_KEEPALIVE_SECONDS)
 
-    # Where to read.
-
-    async def perform_seek(self) -> None:
-        """Have every partition taken up before the next fetch."""
-        self.rewind()
+    # Start offsets.
 
     def rewind(self) -> None:
-        """Forget what was read and is not recorded, and ask again where to read."""
+        """Forget what was fetched and is not recorded, and resolve the start offsets again."""
         self._next_offsets = None
         self._wakeup.set()
 
+    async def perform_seek(self) -> None:
+        """Have the start offsets resolved before the next fetch."""
+        self.rewind()
+
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
-        """Forget the book-keeping of partitions that are gone, once their deliveries are finished or given up."""
+        """Forget the book-keeping of revoked partitions, once their batches are finished or given up."""
         self._wakeup.set()
         await super().on_partitions_revoked(revoked)
         self._next_offsets = None
@@ -130,19 +136,18 @@ class MicroBatchConsumer(driver.Consumer):
             self._uncommitted.pop(tp, None)
 
     async def _seek_to_start_offsets(self) -> None:
-        """Ask where to read every assigned partition, and seek there."""
         await self._drain_fetches()
-        generation = self.app.consumer_generation_id
+        is_current = partial(self.is_current_generation, self.app.consumer_generation_id)
         assigned = self.assignment()
-        logs: Mapping[TP, tuple[int, int]] = {}
+        log_bounds: Mapping[TP, tuple[int, int]] = {}
         starts: Mapping[TP, int] = {}
         if assigned:
-            logs = await self._thread.run_in_loop(self._thread.read_log_bounds, assigned)
-        if positioned := {tp: log for tp, log in logs.items() if tp.topic in self.transport.positioned_topics}:
-            starts = await self.transport.resolve_start_offsets(positioned)
-        if not self.is_current_generation(generation):
-            return  # another rebalance began meanwhile: what was said is stale
-        committed = {tp: log for tp, log in logs.items() if tp not in positioned}
+            log_bounds = await self._thread.run_in_loop(self._thread.read_log_bounds, assigned)
+        if positioned := {tp: log for tp, log in log_bounds.items() if tp.topic in self.transport.positioned_topics}:
+            starts = await self.transport.resolve_start_offsets(positioned, is_current)
+        if not is_current():
+            return  # another rebalance began meanwhile: the start offsets are stale
+        committed = {tp: log for tp, log in log_bounds.items() if tp not in positioned}
         await self._thread.run_in_loop(self._thread.seek_all, starts, committed)
         self._uncommitted.clear()
         self._in_flight.clear()
@@ -150,7 +155,7 @@ class MicroBatchConsumer(driver.Consumer):
         self._next_offsets = {tp: starts.get(tp) for tp in assigned}
 
     async def _drain_fetches(self) -> None:
-        """Wait for the fetches under way; what they bring, and what is held, is of positions that no longer count."""
+        """Wait for the fetches under way, and drop their results and the buffer: their offsets no longer count."""
         fetches, self._fetches = list(self._fetches.values()), {}
         self._buffered.clear()
         for outcome in await asyncio.gather(*fetches, return_exceptions=True):
@@ -159,17 +164,17 @@ class MicroBatchConsumer(driver.Consumer):
 
     @property
     def has_start_offsets(self) -> bool:
-        """Whether it is known where to read every assigned partition."""
+        """Whether the start offset of every assigned partition is resolved."""
         return self._next_offsets is not None
 
     def is_current_generation(self, generation: int) -> bool:
-        """Return whether what was read in a generation of the group is still this worker's to process."""
+        """Return whether what was fetched in a generation of the group is still this worker's to process."""
         return self.flow_active and not self.app.should_stop and generation == self.app.consumer_generation_id
 
     # Reading.
 
     async def _drain_messages(self, fetcher: ServiceT) -> None:
-        """Hand deliveries to the streams until the consumer or the fetcher is stopped."""
+        """Hand batches to the streams until the consumer or the fetcher is stopped."""
         try:
             while not (self.should_stop or fetcher.should_stop):
                 if not self.flow_active:
@@ -184,7 +189,7 @@ class MicroBatchConsumer(driver.Consumer):
             await self._drain_fetches()
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, Message]]:  # noqa: ASYNC109 - Faust's signature
-        """Yield the deliveries that are ready, after waiting for at least something to happen."""
+        """Yield the batches that are ready, after waiting for at least something to happen."""
         if self._next_offsets is None:
             try:
                 await self._seek_to_start_offsets()
@@ -194,34 +199,34 @@ class MicroBatchConsumer(driver.Consumer):
             except RevokedError:
                 await self.sleep(timeout)
             return
-        following = self._next_offsets
-        self._start_fetches(following)
+        next_offsets = self._next_offsets
+        self._start_fetches(next_offsets)
         await self._wait_for_activity(timeout)
-        is_well = self._collect_fetches()
+        all_succeeded = self._collect_fetches()
         for topic in [topic for topic in self._buffered if self._has_delivery_capacity(topic)]:
-            if self._next_offsets is not following or not self.flow_active:
-                return  # all is taken up again before the next fetch
-            if delivery := self._create_batch(topic, self._buffered.pop(topic), following):
-                tp = TP(topic, delivery.spans[0].partition)
-                yield tp, self._create_message(tp, delivery)
-        if not is_well:
+            if self._next_offsets is not next_offsets or not self.flow_active:
+                return  # the start offsets are resolved again before the next fetch
+            if batch := self._create_batch(topic, self._buffered.pop(topic), next_offsets):
+                tp = TP(topic, batch.spans[0].partition)
+                yield tp, self._create_message(tp, batch)
+        if not all_succeeded:
             await self.sleep(timeout)
 
     def _collect_fetches(self) -> bool:
-        """Hold what the fetches that are back brought; return whether none of them failed."""
-        outcomes = {topic: self._fetch_result(topic, fetch) for topic, fetch in self._fetches.items() if fetch.done()}
-        for topic, fetched in outcomes.items():
+        """Buffer the results of the fetches that have ended; return whether none of them failed."""
+        results = {topic: self._fetch_result(topic, fetch) for topic, fetch in self._fetches.items() if fetch.done()}
+        for topic, fetched in results.items():
             del self._fetches[topic]
             if fetched is not None and fetched.records:
                 self._buffered[topic] = self._buffered[topic].merge(fetched) if topic in self._buffered else fetched
-        return None not in outcomes.values()
+        return None not in results.values()
 
     def _fetch_result(self, topic: str, task: asyncio.Task[FetchResult]) -> FetchResult | None:
         """Return what a fetch brought; None: it failed, and the next one should wait a little."""
         try:
             return task.result()
         except OffsetOutOfRangeError:
-            # Records were deleted in front of us, or the topic is another one.
+            # Records were deleted before they were read, or the topic was recreated.
             self._out_of_range_topics.add(topic)
         except KafkaError as error:
             logger.warning("a fetch from %s failed (%r); trying again", topic, error)
@@ -233,8 +238,8 @@ class MicroBatchConsumer(driver.Consumer):
             by_topic[tp.topic].add(tp)
         for topic, partitions in by_topic.items():
             if topic in self._out_of_range_topics:
-                # What was read before is recorded first; `resolve_start_offsets` then says where to go on, counts what
-                # is missed, or will not go on at all.
+                # What was read before is recorded first. `resolve_start_offsets` then says where to go on and counts
+                # what was missed, or refuses to go on.
                 if not self._in_flight[topic]:
                     self.rewind()
                 continue
@@ -244,9 +249,10 @@ class MicroBatchConsumer(driver.Consumer):
 
     def _has_delivery_capacity(self, topic: str) -> bool:
         in_flight = self._in_flight[topic]
-        most = MAX_IN_FLIGHT if topic in self._topics_with_backlog else 1
-        # And while few are only told of: a broker that takes nothing is not to have them pile up.
-        return len(in_flight) <= most and sum(not delivery.is_recorded for delivery in in_flight) < most
+        limit = MAX_IN_FLIGHT if topic in self._topics_with_backlog else 1
+        # Also bound the batches that wait only for their signals, so that they do not pile up while the broker accepts
+        # nothing.
+        return len(in_flight) <= limit and sum(not batch.is_recorded for batch in in_flight) < limit
 
     def _has_fetch_capacity(self, topic: str) -> bool:
         if topic in self.transport.positioned_topics:
@@ -254,37 +260,36 @@ class MicroBatchConsumer(driver.Consumer):
         return topic not in self._buffered or self._buffered[topic].record_count < self.transport.max_records
 
     async def _wait_for_activity(self, timeout: float) -> None:  # noqa: ASYNC109 - a bound, not a cancellation
-        """Wait until a fetch is back, a delivery was acknowledged, or the flow was stopped."""
+        """Wait until a fetch has ended, a batch was recorded or acknowledged, or the flow was stopped."""
         self._wakeup.clear()
-        stirred = asyncio.ensure_future(self._wakeup.wait())
+        wakeup = asyncio.ensure_future(self._wakeup.wait())
         try:
-            await asyncio.wait([stirred, *self._fetches.values()], timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([wakeup, *self._fetches.values()], timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            stirred.cancel()
+            wakeup.cancel()
 
     def _create_batch(
         self, topic: str, fetched: FetchResult, next_offsets: dict[TP, int | None]
     ) -> FetchedBatch | None:
         spans, records = [], []
-        for partition, batch in fetched.records.items():
+        for partition, partition_records in fetched.records.items():
             tp = TP(partition.topic, partition.partition)
             if tp not in next_offsets:
                 continue
-            end = batch[-1].offset + 1
-            start = next_offsets[tp]
-            spans.append(OffsetRange(tp.topic, tp.partition, batch[0].offset if start is None else start, end))
-            records.extend(batch)
+            start, end = next_offsets[tp], partition_records[-1].offset + 1
+            first = partition_records[0].offset if start is None else start
+            spans.append(OffsetRange(tp.topic, tp.partition, first, end))
+            records.extend(partition_records)
             next_offsets[tp] = end
         if not spans:
             return None
-        is_backlog = len(records) + fetched.lag >= self.transport.max_records
-        (self._topics_with_backlog.add if is_backlog else self._topics_with_backlog.discard)(topic)
-        delivery = FetchedBatch(topic, spans, records, self.app.consumer_generation_id, is_backlog)
-        self.transport.on_fetched(delivery)
-        self._in_flight[topic].add(delivery)
+        has_backlog = len(records) + fetched.lag >= self.transport.max_records
+        (self._topics_with_backlog.add if has_backlog else self._topics_with_backlog.discard)(topic)
+        batch = FetchedBatch(topic, spans, records, self.app.consumer_generation_id, has_backlog)
+        self._in_flight[topic].add(batch)
         for span in spans:
-            self._uncommitted[TP(span.topic, span.partition)].append((span.end, delivery))
-        return delivery
+            self._uncommitted[TP(span.topic, span.partition)].append((span.end, batch))
+        return batch
 
     def _create_message(self, tp: TP, batch: FetchedBatch) -> ConsumerMessage:
         last = batch.records[-1]
@@ -305,19 +310,14 @@ class MicroBatchConsumer(driver.Consumer):
 
     # Acknowledging.
 
-    def mark_recorded(self, batch: FetchedBatch) -> None:
-        """Let the next delivery come: of this one only what came of it is still to be told."""
-        batch.is_recorded = True
-        self._wakeup.set()
-
     def ack(self, message: Message) -> bool:
-        """Note that a stream is through with a delivery; wake the loop that may fetch the next."""
+        """Note that a stream has finished with a batch, and wake the loop that may fetch the next."""
         if message.acked:
             return False
         message.acked = True
         self._unacked_messages.discard(message)
-        delivery = cast("FetchedBatch", message.value)
-        self._in_flight[delivery.topic].discard(delivery)
+        batch = cast("FetchedBatch", message.value)
+        self._in_flight[batch.topic].discard(batch)
         self._wakeup.set()
         if (waiting := self._waiting_for_ack) is not None and not waiting.done():
             waiting.set_result(None)
@@ -328,40 +328,66 @@ class MicroBatchConsumer(driver.Consumer):
         return (tp for tp in list(self._uncommitted) if wanted is None or not wanted.isdisjoint({tp, tp.topic}))
 
     def _new_offset(self, tp: TP) -> int | None:
-        """Return up to where everything of a partition is done, or None when nothing new is."""
-        delivered, offset = self._uncommitted[tp], None
-        while delivered and delivered[0][1].is_done:
-            offset, _ = delivered.popleft()
+        """Return the offset up to which all of a partition is done, or None when that has not moved."""
+        batches, offset = self._uncommitted[tp], None
+        while batches and batches[0][1].is_done:
+            offset, _ = batches.popleft()
         return offset
 
     async def verify_all_partitions_active(self) -> None:
-        """Say nothing: Faust's livelock detector reads book-keeping that is not kept here."""
+        """Do nothing: Faust's livelock detector reads book-keeping that does not exist here."""
 
 
 class MicroBatchTransport(driver.Transport):
-    """Faust's aiokafka transport with micro-batches. Give it to `app.transport`."""
+    """Faust's aiokafka transport with micro-batches. Assign it to `app.transport`."""
 
     Consumer: ClassVar[type[ConsumerT]] = MicroBatchConsumer
 
-    def __init__(  # noqa: PLR0913 - everything it touches comes in as an argument
+    def __init__(
         self,
         urls: Iterable[URL],
         app: AppT,
         *,
         positioned_topics: Iterable[str],
         resolve_start_offsets: ResolveStartOffsets,
-        on_fetched: Callable[[FetchedBatch], None],
         max_records: int,
     ) -> None:
         super().__init__(list(urls), app)
         #: Topics whose positions `resolve_start_offsets` knows.
         self.positioned_topics = frozenset(positioned_topics)
         self.resolve_start_offsets = resolve_start_offsets
-        #: Told of every delivery, while the one before it may still be in its agent's hands.
-        self.on_fetched = on_fetched
         self.max_records = max_records
 
 
 def get_consumer(app: AppT) -> MicroBatchConsumer:
     """Return the consumer of an application that has this transport."""
     return cast("MicroBatchConsumer", app.consumer)
+
+
+class BatchSource:
+    """What agents and monitors ask of the consumer; exists before Faust creates that."""
+
+    def __init__(self, app: AppT) -> None:
+        self._app = app
+
+    def is_current(self, batch: FetchedBatch) -> bool:
+        """Return whether a batch is still this worker's to process."""
+        return get_consumer(self._app).is_current_generation(batch.generation)
+
+    def peek_next(self, batch: FetchedBatch) -> FetchedBatch | None:
+        """Return the batch that waits behind another one; in any thread."""
+        in_flight = get_consumer(self._app)._in_flight.get(batch.topic, set()).copy()  # noqa: SLF001 - of this module
+        return next((other for other in in_flight if other is not batch and not other.is_recorded), None)
+
+    def mark_recorded(self, batch: FetchedBatch) -> None:
+        """Admit the next batch: only the results of this one are still to be published."""
+        batch.is_recorded = True
+        get_consumer(self._app)._wakeup.set()  # noqa: SLF001 - as above
+
+    def rewind(self) -> None:
+        """Forget what was fetched and is not recorded, and resolve the start offsets again."""
+        get_consumer(self._app).rewind()
+
+    def event_loops(self) -> list[asyncio.AbstractEventLoop]:
+        """Return the loops of the application and of the thread that fetches."""
+        return [self._app.loop, get_consumer(self._app)._thread.thread_loop]  # noqa: SLF001 - as above

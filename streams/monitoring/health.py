@@ -10,49 +10,48 @@ from streams.kafka.transport import get_consumer
 
 @dataclass(slots=True)
 class Health:
-    """Noted by those who find out; read by those who are asked."""
+    """Set by agents and monitors, read by the web server and the metrics."""
 
     app: AppT
     #: None until the first answer or the first failure.
     is_database_up: bool | None = None
     is_kafka_up: bool | None = None
-    #: Whether partitions were ever assigned (to a spare worker: none of them).
+    #: Whether partitions were ever assigned (a spare worker is assigned none).
     has_joined: bool = False
-    #: Whether the programmes of the present assignment were all drawn once.
+    #: Whether all programmes of the present assignment were calculated once.
     has_initial_forecasts: bool = False
-    #: What is assigned to this worker.
     assigned_partitions: frozenset[TP] = frozenset()
-    #: What did not move for too long, in one line; see `streams.monitoring.watchdog`.
+    #: What made no progress for too long, in one line; see `streams.monitoring.watchdog`.
     stall_reason: str | None = None
 
     def readiness_problems(self) -> dict[str, str]:
-        """Return what stands in the way of serving, by name; empty when nothing does."""
-        reasons = {}
+        """Return what keeps the worker from serving, by name; empty when it is ready."""
+        problems = {}
         if not self.is_database_up:
-            reasons["database"] = "does not answer" if self.is_database_up is False else "not asked yet"
+            problems["database"] = "does not answer" if self.is_database_up is False else "not asked yet"
         if not self.is_kafka_up:
-            reasons["kafka"] = "does not answer" if self.is_kafka_up is False else "not asked yet"
+            problems["kafka"] = "does not answer" if self.is_kafka_up is False else "not asked yet"
         if not self.has_joined:
-            reasons["group"] = "no assignment yet"
+            problems["group"] = "no assignment yet"
         elif self.app.rebalancing:
-            reasons["group"] = "partitions are being assigned"
+            problems["group"] = "partitions are being assigned"
         elif not get_consumer(self.app).has_start_offsets:
-            reasons["positions"] = "where to read is being asked"
+            problems["positions"] = "start offsets are being resolved"
         elif not self.has_initial_forecasts:
-            reasons["milestones"] = "not drawn yet"
-        return reasons
+            problems["milestones"] = "not calculated yet"
+        return problems
 
     def liveness_problems(self) -> dict[str, str]:
-        """Return why this process should be ended, by name. Never that Kafka or the database is away."""
+        """Return why this process should be ended, by name. Never because Kafka or the database is down."""
         if self.app.should_stop:
             return {"worker": "is stopping"}
         return {"stuck": self.stall_reason} if self.stall_reason else {}
 
     def expected_progress(self, topic: str, unread_positions: Mapping[int, int] | None) -> Mapping[str, int]:
-        """Return what this worker should be getting on with, as `streams.monitoring.watchdog` takes it.
+        """Return the numbers that this worker has to change, by name, for `streams.monitoring.watchdog`.
 
-        Given where the partitions of a topic stand that have something to read; None when Kafka or the database does
-        not tell, for which this worker is not to blame.
+        Takes the positions of the topic's partitions that have unread records; None when Kafka or the database did not
+        answer, for which this worker is not to blame.
         """
         if unread_positions is None or self.app.should_stop:
             return {}

@@ -1,14 +1,14 @@
-"""How far the database is behind the log, asked of both every few seconds, apart from the fetching consumer.
+"""Measures the consumer lag: how far the database is behind the log, asked of both every few seconds.
 
-A consumer that hangs would report its own lag as it was when it hung. This one only asks: the broker for the ends
-of the logs and for the append time of the oldest unread record, the database for the positions.
+It uses a consumer of its own. A fetching consumer that hangs would report its lag as it was when it hung; this one only
+asks the broker for the ends of the logs and for the append time of the oldest unread record.
 """
 
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
-from concurrent.futures import Executor
-from typing import Any, Final
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import ConsumerStoppedError, KafkaError
@@ -18,50 +18,48 @@ from sqlalchemy.exc import SQLAlchemyError
 from models.database.engine import DatabaseError
 from models.database.recorder import Recorder
 from models.failpoints import hit_failpoint
+from models.settings import Settings
 from models.text import one_line
+from streams.clock import Clock
+from streams.kafka.config import aiokafka_options
+from streams.kafka.transport import BatchSource
 from streams.metrics.pipeline import Metrics
 from streams.monitoring.health import Health
+from streams.monitoring.watchdog import Watchdog
 
 logger = logging.getLogger("milepost.lag")
 
-#: How long one round of questions may take.
+#: How long one poll may take.
 POLL_TIMEOUT_SECONDS: Final = 10.0
 #: How long to wait for the oldest unread record of a partition.
 _RECORD_TIMEOUT_MS: Final = 1000
-#: How soon partitions that were added are seen.
+#: How soon added partitions are noticed.
 _METADATA_MAX_AGE_MS: Final = 10_000
 
 
 class LagMonitor(Service):
-    """Keeps `milepost_position`, `milepost_log_end`, `milepost_lag_seconds` true, and knows who answers."""
+    """Sets `milepost_position`, `milepost_log_end`, `milepost_lag_seconds`, and whether both answer."""
 
     def __init__(  # noqa: PLR0913 - everything it touches comes in as an argument
         self,
+        *,
         recorder: Recorder,
         metrics: Metrics,
         health: Health,
-        topic: str,
-        partition_count: int,
-        executor: Executor,
-        *,
-        interval: float,
-        clock: Callable[[], float],
-        client_options: Mapping[str, Any],
-        on_progress: Callable[[Mapping[int, int] | None], None],
-        rewind: Callable[[], None],
+        settings: Settings,
+        clock: Clock,
+        source: BatchSource,
+        watchdog: Watchdog,
         stop_with_error: Callable[[str], None],
-        **options: Any,  # noqa: ANN401 - mode's own
     ) -> None:
-        self._recorder, self._metrics, self._health = recorder, metrics, health
-        self._topic, self._executor = topic, executor
-        self._interval, self._clock, self._client_options = interval, clock, dict(client_options)
-        #: Told where the partitions stand that have something to read; None when one of both does not answer.
-        self._on_progress = on_progress
-        self._rewind, self._stop_with_error = rewind, stop_with_error
+        super().__init__()
+        self._recorder, self._metrics, self._health, self._settings = recorder, metrics, health, settings
+        self._clock, self._source, self._watchdog, self._stop_with_error = clock, source, watchdog, stop_with_error
+        self._executor = ThreadPoolExecutor(1, "lag")
+        self._topic, self._client_options = settings.events_topic, aiokafka_options(settings)
+        self._partitions = [TopicPartition(self._topic, number) for number in range(settings.partitions)]
         self._positions: Mapping[int, int] = {}
-        self._partitions = [TopicPartition(topic, partition) for partition in range(partition_count)]
         self._consumer: AIOKafkaConsumer | None = None
-        super().__init__(**options)
 
     @Service.task
     async def _poll_forever(self) -> None:
@@ -71,85 +69,85 @@ class LagMonitor(Service):
             except ConsumerStoppedError:
                 if not self.should_stop:
                     raise
-                return  # the worker stops, and was just asking
+                return  # the worker was stopped during a poll
             hit_failpoint("block-loop")
-            await self.sleep(self._interval)
+            await self.sleep(self._settings.log_end_seconds)
 
     async def on_stop(self) -> None:
-        """Let go of the broker."""
+        """Disconnect from the broker."""
         await self._disconnect()
 
     async def poll(self) -> None:
-        """Ask once; what does not answer is shown as down, and asked again next time."""
+        """Ask the database and the broker once; what does not answer is down until the next poll."""
         loop = asyncio.get_running_loop()
         positions: dict[int, int] | None = None
+        unread: Mapping[int, int] | None = None
         try:
             positions = await loop.run_in_executor(self._executor, self._recorder.read_positions, self._topic)
         except DatabaseError as error:
             self._stop_with_error(str(error))
         except SQLAlchemyError as error:
-            logger.warning("the database does not tell its positions: %s", one_line(error))
+            logger.warning("cannot read the positions from the database: %s", one_line(error))
         self._health.is_database_up = positions is not None
         if positions is not None:
             self._rewind_if_positions_went_back(positions)
         try:
             async with asyncio.timeout(POLL_TIMEOUT_SECONDS):
-                waiting = await self._measure_lag(positions or {})
+                unread = await self._measure_lag(positions or {})
         except (KafkaError, TimeoutError) as error:
             self._health.is_kafka_up = False
-            logger.warning("Kafka does not tell the ends of %s: %r", self._topic, error)
+            logger.warning("cannot read the ends of %s from Kafka: %r", self._topic, error)
             await self._disconnect()
-            self._on_progress(None)
         else:
             self._health.is_kafka_up = True
-            self._on_progress(None if positions is None else waiting)
+        self._watchdog.observe(self._health.expected_progress(self._topic, None if positions is None else unread))
 
     def _rewind_if_positions_went_back(self, positions: Mapping[int, int]) -> None:
-        """Have all read again when a position went back: no worker does that, so the database is another one now."""
-        before, self._positions = self._positions, positions
-        if lost := [partition for partition, was in before.items() if positions.get(partition, -1) < was]:
+        """Rewind when a position went back: no worker does that, so the database is another one now."""
+        previous, self._positions = self._positions, positions
+        if lost := [partition for partition, position in previous.items() if positions.get(partition, -1) < position]:
             logger.warning(
                 "the database's positions of %s went back (partitions %s): it was restored or emptied; reading again"
                 " from where it is",
                 self._topic,
                 ", ".join(map(str, sorted(lost))),
             )
-            self._rewind()
+            self._source.rewind()
 
     def _check_partition_count(self, consumer: AIOKafkaConsumer) -> None:
-        """Refuse to go on when partitions were added: nobody reads them, and programmes belong to others now."""
-        found, known = len(consumer.partitions_for_topic(self._topic) or self._partitions), len(self._partitions)
-        if found != known:
+        """Stop the worker when partitions were added: nobody reads them, and programmes belong to others now."""
+        actual, expected = len(consumer.partitions_for_topic(self._topic) or self._partitions), len(self._partitions)
+        if actual != expected:
             self._stop_with_error(
-                f"topic {self._topic} has {found} partitions and had {known} when this worker started: give its sister"
-                f" topics as many, set MILEPOST_PARTITIONS={found}, and start the workers again"
+                f"topic {self._topic} has {actual} partitions and had {expected} when this worker started: give its"
+                f" sister topics as many, set MILEPOST_PARTITIONS={actual}, and start the workers again"
             )
 
     async def _measure_lag(self, positions: Mapping[int, int]) -> Mapping[int, int]:
-        """Show the lags; return the positions of the partitions that have a record to read."""
+        """Set the lag metrics; return the positions of the partitions that have unread records."""
         consumer = await self._connect()
         self._check_partition_count(consumer)
         ends: dict[TopicPartition, int] = await consumer.end_offsets(self._partitions)
-        waiting = {}
+        behind = {}
         for tp, end in ends.items():
-            at = (tp.topic, str(tp.partition))
-            self._metrics.log_end.labels(*at).set(end)
+            labels = (tp.topic, str(tp.partition))
+            self._metrics.log_end.labels(*labels).set(end)
             if (position := positions.get(tp.partition)) is None:
                 continue
-            self._metrics.position.labels(*at).set(position)
+            self._metrics.position.labels(*labels).set(position)
             if position < end:
-                waiting[tp] = position
+                behind[tp] = position
             elif position > end:
-                # The topic was made anew: whoever asks where to read is told so.
-                self._rewind()
+                # The topic was recreated; resolving the start offsets reports it.
+                self._source.rewind()
             else:
-                self._metrics.lag_seconds.labels(*at).set(0)
+                self._metrics.lag_seconds.labels(*labels).set(0)
         unread = {}
-        for tp, position in waiting.items():
-            appended = await self._read_append_time(consumer, tp, position)
-            # What ends with the marker of a transaction has nothing to read before its end.
-            lag = 0.0 if appended is None else max(0.0, self._clock() - appended)
-            if appended is not None:
+        for tp, position in behind.items():
+            append_time = await self._read_append_time(consumer, tp, position)
+            # A log that ends with a transaction marker has nothing to read before its end.
+            lag = 0.0 if append_time is None else max(0.0, self._clock.now() - append_time)
+            if append_time is not None:
                 unread[tp.partition] = position
             self._metrics.lag_seconds.labels(tp.topic, str(tp.partition)).set(lag)
         return unread
@@ -164,7 +162,7 @@ class LagMonitor(Service):
 
     async def _connect(self) -> AIOKafkaConsumer:
         if self._consumer is None:
-            # No group: it must never take part in the assignment it watches.
+            # No group: it must never take part in the assignment that it watches.
             consumer = AIOKafkaConsumer(
                 group_id=None,
                 enable_auto_commit=False,

@@ -1,12 +1,12 @@
-"""A worker that is stuck ends itself, so that whoever runs it starts another.
+"""A worker that makes no progress ends itself, so that its supervisor starts another.
 
-What ought to move is seen as numbers by name: the position of a partition that has something to read, the count of a
-rebalance under way, the beats of the event loop. One that stays the same for too long is stuck. Time counts only from
-one look to the next, and only so much of it: a look is taken while Kafka and the database both answer, and a process
-that was stopped as a whole is not to blame for the time it lost.
+Progress is numbers by name: the position of a partition that has unread records, the count of a rebalance under way,
+the heartbeats of the event loop. A number that stays the same for too long is a stall. Time counts only from one
+observation to the next, and only so much of it: observations are made while Kafka and the database both answer, and a
+process that was stopped as a whole is not to blame for the time that it lost.
 
-Positions and rebalances are looked at by `lag`, which asks apart from the consumer that fetches; the loop
-is watched from a thread.
+Positions and rebalances are observed by `streams.monitoring.lag`, which has a consumer of its own; the event loop is
+watched from a thread.
 """
 
 import asyncio
@@ -15,6 +15,7 @@ import io
 import logging
 import os
 import threading
+import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
@@ -22,20 +23,20 @@ from streams.monitoring.health import Health
 
 logger = logging.getLogger("milepost.watchdog")
 
-#: The exit status of a worker that was stuck.
+#: The exit status of a worker that made no progress.
 EX_STALLED: Final = 70
-#: How long saying what everything was doing may take.
+#: How long dumping the tracebacks may take.
 TRACEBACK_TIMEOUT_SECONDS: Final = 5.0
 _EVENT_LOOP: Final = "the event loop"
 
-#: What ought to move: a number by name, another one whenever it moved.
+#: What has to make progress: a number by name, another one whenever it did.
 Progress = Mapping[str, int]
-#: The last number of everything that ought to move, and for how many seconds it has been the same.
+#: The last number of each, and for how many seconds it has been the same.
 StallTimes = Mapping[str, tuple[int, float]]
 
 
 def advance(stall_times: StallTimes, progress: Progress, elapsed: float) -> StallTimes:
-    """Return how things stand after a look, so many seconds after the one before."""
+    """Return the stall times after an observation, so many seconds after the one before."""
     return {
         name: (
             number,
@@ -46,13 +47,13 @@ def advance(stall_times: StallTimes, progress: Progress, elapsed: float) -> Stal
 
 
 def describe_stall(stall_times: StallTimes, limit: float) -> str | None:
-    """Return what has not moved for the limit in seconds, in one line; None when everything did."""
+    """Return in one line what made no progress for the limit in seconds; None when everything did."""
     names = sorted(name for name, (_, seconds) in stall_times.items() if seconds >= limit)
     return f"{', '.join(names)} did not move for {limit:g} s" if names else None
 
 
 class Watchdog:
-    """Told what ought to move; makes `/live` fail, and then ends the process, when something did not."""
+    """Makes `/live` fail when something makes no progress, and then ends the process."""
 
     def __init__(
         self,
@@ -60,12 +61,12 @@ class Watchdog:
         limit: float,
         *,
         max_elapsed: float,
-        clock: Callable[[], float],
         event_loops: Callable[[], Iterable[asyncio.AbstractEventLoop]],
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Give the limit in seconds, and how many of them one look counts at most."""
+        """Take the limit in seconds, how many of them one observation counts at most, and the loops to dump."""
         self._health, self._limit, self._clock, self._event_loops = health, limit, clock, event_loops
-        # More than two looks are needed for a verdict, however far apart they are.
+        # A stall takes more than two observations, however far apart they are.
         self._max_elapsed = min(max_elapsed, limit / 3)
         self._check_interval = min(1.0, limit / 4)
         self._stall_times: StallTimes = {}
@@ -74,7 +75,7 @@ class Watchdog:
         self._stopped = threading.Event()
 
     def observe(self, progress: Progress) -> None:
-        """Take in what ought to move; nothing, when that cannot be told or somebody else is away."""
+        """Take what has to make progress; nothing when that is unknown, or Kafka or the database is down."""
         now = self._clock()
         self._stall_times = advance(self._stall_times, progress, min(now - self._observed_at, self._max_elapsed))
         self._observed_at = now
@@ -82,20 +83,20 @@ class Watchdog:
             self._health.stall_reason = reason
 
     def reset(self) -> None:
-        """Note that a try ended, if only with an error that passes: who waits for others is not stuck."""
+        """Count from 0: an attempt ended, if only with a transient error, and a worker that retries does not stall."""
         self._stall_times = {}
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Begin to watch a loop, from a thread."""
+        """Start to watch an event loop from a thread."""
         threading.Thread(target=self._watch, args=[loop], name="watchdog", daemon=True).start()
 
     def stop(self) -> None:
-        """Watch no more: the worker is stopping, and has a deadline for that."""
+        """Stop watching: the worker stops, which has a deadline of its own."""
         self._stopped.set()
 
     def _watch(self, loop: asyncio.AbstractEventLoop) -> None:
-        stand: StallTimes = {}
-        looked = self._clock()
+        stall_times: StallTimes = {}
+        observed_at = self._clock()
         while not self._stopped.is_set():
             try:
                 loop.call_soon_threadsafe(self._heartbeat)
@@ -104,22 +105,23 @@ class Watchdog:
             if self._stopped.wait(self._check_interval):
                 return
             now = self._clock()
-            stand = advance(stand, {_EVENT_LOOP: self._heartbeats}, min(now - looked, 2 * self._check_interval))
-            looked = now
+            elapsed = min(now - observed_at, 2 * self._check_interval)
+            stall_times = advance(stall_times, {_EVENT_LOOP: self._heartbeats}, elapsed)
+            observed_at = now
             if self._health.stall_reason is None:
-                self._health.stall_reason = describe_stall(stand, self._limit)
+                self._health.stall_reason = describe_stall(stall_times, self._limit)
             elif not self._stopped.is_set():
-                # `/live` has said so for one round by now.
+                # `/live` has failed for one round by now.
                 self._terminate(self._health.stall_reason)
 
     def _heartbeat(self) -> None:
         self._heartbeats += 1
 
     def _terminate(self, reason: str) -> None:
-        # What hangs may hold the log itself: it ends in any case.
-        last = threading.Timer(TRACEBACK_TIMEOUT_SECONDS, os._exit, [EX_STALLED])
-        last.daemon = True
-        last.start()
+        # What hangs may hold the log's lock: the process ends in any case.
+        timer = threading.Timer(TRACEBACK_TIMEOUT_SECONDS, os._exit, [EX_STALLED])
+        timer.daemon = True
+        timer.start()
         logger.critical(
             "the worker is stuck: %s; it ends, and the positions in the database say where to go on\n%s",
             reason,
@@ -129,8 +131,8 @@ class Watchdog:
         os._exit(EX_STALLED)
 
     def _format_tasks(self) -> str:
-        said = io.StringIO()
+        stacks = io.StringIO()
         for loop in self._event_loops():
             for task in asyncio.all_tasks(loop):
-                task.print_stack(file=said)
-        return said.getvalue()
+                task.print_stack(file=stacks)
+        return stacks.getvalue()

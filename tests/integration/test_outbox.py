@@ -11,7 +11,6 @@ import pytest
 from faust.exceptions import ProducerSendError
 from sqlalchemy import select, update
 
-import streams.app
 from models.database import tables
 from models.database.engine import make_engine, read_transaction, write_transaction
 from models.database.projector import Projector
@@ -20,6 +19,7 @@ from models.domain.forecast_changes import FORECAST_CHANGED, GATE_OPENED, MILEPO
 from models.domain.schedule import Schedule
 from models.settings import Settings
 from streams.app import WorkerComponents
+from streams.clock import Clock
 from streams.kafka.producer import OutgoingRecord
 from tests.helpers.oracle import DEPENDENCY_DECLARED, MILESTONE_REPORTED, JsonEvent
 from tests.helpers.workers import MetricsPage, publish, read_topic, running_app, wait_until_async
@@ -228,7 +228,7 @@ def test_a_new_day_draws_every_programme_again_and_tells_nothing(
 ) -> None:
     settings = sqlite_settings.model_copy(update={"sweep_seconds": 0.2})
     days = [TODAY]
-    monkeypatch.setattr(streams.app, "_today", lambda: days[0])
+    monkeypatch.setattr(Clock, "today", lambda _: days[0])
 
     async def run() -> MetricsPage:
         async with running_app(settings) as milepost:

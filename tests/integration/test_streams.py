@@ -512,10 +512,10 @@ class TestTrouble:
                 await wait_until_async(lambda: store.held == 1, "a batch is being written")
                 await wait_until_async(lambda: len(waiting) == 2, "another one is admitted")
                 assert all(one.has_backlog and len(one.records) < 150 for one in waiting)
-                assert milepost.forecast_agent._is_catching_up()
+                assert milepost.forecast_agent.is_catching_up()
                 store.go_on.set()
                 await all_recorded(milepost, 600)
-                await wait_until_async(lambda: not milepost.forecast_agent._is_catching_up(), "the backlog is over")
+                await wait_until_async(lambda: not milepost.forecast_agent.is_catching_up(), "the backlog is over")
 
         asyncio.run(run())
 
@@ -706,17 +706,17 @@ class TestTrouble:
                 )
                 publish(sqlite_settings, [numbered_report(1, "north/plant")])
                 await wait_until_async(lambda: milepost.metrics_store.programme_names == {"north"}, "one is shown")
-                monkeypatch.setattr(forecaster, "_is_catching_up", lambda: True)
+                monkeypatch.setattr(forecaster, "is_catching_up", lambda: True)
                 monkeypatch.setattr(forecaster, "_paused_until", math.inf)
                 publish(sqlite_settings, [numbered_report(2, "north/plant"), numbered_report(3, "south/plant")])
                 await wait_until_async(lambda: revisions().keys() == {"north", "south"}, "all is recorded")
                 await forecaster.sweep()
                 assert milepost.metrics_store.programme_names == {"north", "south"}
-                assert milepost.metrics_store.outdated_programmes(revisions(), forecaster._today()) == ["north"]
-                monkeypatch.setattr(forecaster, "_is_catching_up", lambda: False)
+                assert milepost.metrics_store.outdated_programmes(revisions(), forecaster.clock.today()) == ["north"]
+                monkeypatch.setattr(forecaster, "is_catching_up", lambda: False)
                 # By the agent, which has waited until now.
                 await wait_until_async(
-                    lambda: not milepost.metrics_store.outdated_programmes(revisions(), forecaster._today()),
+                    lambda: not milepost.metrics_store.outdated_programmes(revisions(), forecaster.clock.today()),
                     "all is drawn",
                 )
 

@@ -185,7 +185,7 @@ def cleaned(text: str) -> str:
 
 @given(st.text(st.characters(codec="utf-8")))
 def test_any_text_survives_the_page_but_for_control_characters(text: str) -> None:
-    line = f"x{{{format_labels(name=text)}}} 1\n"
+    line = f"x{{{format_labels(['name'], [text])}}} 1\n"
     [family] = text_string_to_metric_families(line)
 
     assert len(line.splitlines()) == 1

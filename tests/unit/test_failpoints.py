@@ -90,7 +90,7 @@ def test_a_hang_holds_the_thread_that_came_there_and_no_other() -> None:
     [
         ("", None),
         ("block-loop=hang", Failpoint("block-loop", FailpointAction.HANG, 1)),
-        ("after-telling=kill@12", Failpoint("after-telling", FailpointAction.KILL, 12)),
+        ("after-publish=kill@12", Failpoint("after-publish", FailpointAction.KILL, 12)),
     ],
 )
 def test_what_is_said_is_what_is_set(text: str, read: Failpoint | None) -> None:

@@ -128,8 +128,8 @@ class TestReady:
             ({"is_kafka_up": False}, {"kafka": "does not answer"}),
             ({"has_joined": False}, {"group": "no assignment yet"}),
             ({"rebalancing": True}, {"group": "partitions are being assigned"}),
-            ({"has_start_offsets": False}, {"positions": "where to read is being asked"}),
-            ({"has_initial_forecasts": False}, {"milestones": "not drawn yet"}),
+            ({"has_start_offsets": False}, {"positions": "start offsets are being resolved"}),
+            ({"has_initial_forecasts": False}, {"milestones": "not calculated yet"}),
             ({}, {}),
         ],
     )
