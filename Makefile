@@ -3,12 +3,15 @@ PYTHON ?= python3
 UV_VERSION := 0.13.9
 BIN := .venv/bin
 TESTS ?= tests
+# More than there are cores: most tests wait for Kafka, locks and time-outs.
+PROCESSES ?= 5
+PYTEST = $(BIN)/pytest $(PYTEST_OPTIONS) --numprocesses $(PROCESSES)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench faults generated lock clean
+.PHONY: help setup demo test test-unit test-integration test-system test-rules check bench faults generated lock clean
 
 help: ## what there is
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 11
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
 
 # The stamp is made last, so an interrupted setup is taken up again.
 setup: .venv/.ready ## .venv with exactly what requirements.lock says
@@ -24,8 +27,20 @@ setup: .venv/.ready ## .venv with exactly what requirements.lock says
 demo: setup ## Kafka, a worker and the sample programme, until Ctrl-C
 	@$(BIN)/milepost demo
 
-test: setup check ## everything: check, unit, property, integration, system
-	$(BIN)/pytest $(TESTS)
+test: setup check ## check and all tests; TESTS="tests/unit -k cycle" names some
+	$(PYTEST) $(TESTS)
+
+test-unit: setup ## one module each: no broker, no database server
+	$(PYTEST) tests/unit
+
+test-integration: setup ## a real Kafka, SQLite and PostgreSQL; properties that hold for every input
+	$(PYTEST) tests/integration tests/properties
+
+test-system: setup ## what a user sees: command line, demo, board in a browser; some faults
+	$(PYTEST) tests/system tests/faults
+
+test-rules: setup ## alert rules and metrics with promtool, routes with amtool
+	$(PYTEST) tests/rules
 
 check: setup ## format, lint, types, layers
 	$(BIN)/ruff format --check .

@@ -35,7 +35,7 @@ def write_document(
         if name in _PLOTS:
             ending, title = _PLOTS[name]
             drawn = {figure.name.removesuffix(ending): figure for figure in figures if figure.name.endswith(ending)}
-            document.with_name(f"performance-{name}.svg").write_text(bar_chart_svg(title, drawn), encoding="utf-8")
+            document.with_name(f"benchmarks-{name}.svg").write_text(bar_chart_svg(title, drawn), encoding="utf-8")
     document.write_text(text, encoding="utf-8")
 
 
@@ -57,5 +57,5 @@ def _section(name: str, figures: Sequence[Figure], options: RunOptions, machine_
         has_p99 = len(figure.values) >= _P99_FROM_VALUES
         what = f"{figure.name} (p99 {format_value(figure.p99, figure.unit)})" if has_p99 else figure.name
         lines.append(f"| {what} | {numbers} | {targets} | {verdicts} |")
-    picture = f"\n![{_PLOTS[name][1]}](performance-{name}.svg)\n" if name in _PLOTS else ""
+    picture = f"\n![{_PLOTS[name][1]}](benchmarks-{name}.svg)\n" if name in _PLOTS else ""
     return "\n".join(lines) + "\n" + picture

@@ -19,7 +19,7 @@ def test_the_document_has_one_place_for_each_benchmark(name: str) -> None:
 
 
 def test_what_is_measured_again_takes_the_place_of_what_was(tmp_path: Path) -> None:
-    document = tmp_path / "performance.md"
+    document = tmp_path / "benchmarks.md"
     document.write_text("# Fast\n\n<!-- ingest: begin -->\nold\n<!-- ingest: end -->\n\nThe end.\n", encoding="utf-8")
     targets = [Target("median", 1.5, "least")]
     figures = [Figure("ours: events/s", "number", [1000.0, 3000.0, 2000.0]), Figure("ratio", "ratio", [1.25], targets)]
@@ -31,11 +31,11 @@ def test_what_is_measured_again_takes_the_place_of_what_was(tmp_path: Path) -> N
     assert "| ratio | 1.25 | 1.25 | 1.25 | median ≥ 1.50 | **missed** |" in text
     assert text.startswith("# Fast\n\n<!-- ingest: begin -->\n3 runs; cores 2.\n")
     assert text.endswith("<!-- ingest: end -->\n\nThe end.\n")
-    assert (tmp_path / "performance-ingest.svg").exists()
+    assert (tmp_path / "benchmarks-ingest.svg").exists()
 
 
 def test_a_benchmark_without_a_place_is_refused(tmp_path: Path) -> None:
-    document = tmp_path / "performance.md"
+    document = tmp_path / "benchmarks.md"
     document.write_text("# Fast\n", encoding="utf-8")
     with pytest.raises(ValueError, match="has no place for record"):
         write_document({"record": []}, RunOptions(), {}, document)

@@ -1,5 +1,6 @@
 """What the documents list is what there is."""
 
+import ast
 import re
 import tomllib
 from pathlib import Path
@@ -30,6 +31,13 @@ def test_every_setting_is_documented(name: str) -> None:
 
 DOCUMENTS = [*CHECKOUT.glob("*.md"), *CHECKOUT.glob("docs/**/*.md")]
 ARCHITECTURE = (CHECKOUT / "docs" / "architecture.md").read_text(encoding="utf-8")
+README = (CHECKOUT / "README.md").read_text(encoding="utf-8")
+CONTRIBUTING = (CHECKOUT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+_DEFINITIONS = (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+_MODULE_FILE = r"`((?:models|streams|consumers|deploy)/[\w/]+\.py)`"
+WAY_OF_AN_EVENT = re.findall(_MODULE_FILE, README.partition("## The way of an event")[2].partition("\n## ")[0])
+#: A file, and the function, class or method in it that decides.
+WALK = re.findall(rf"{_MODULE_FILE} → `([\w.]+)`", CONTRIBUTING.partition("## A newcomer's walk")[2])
 
 
 @pytest.mark.parametrize("document", sorted(DOCUMENTS), ids=lambda path: path.name)
@@ -38,6 +46,29 @@ def test_every_link_leads_somewhere(document: Path) -> None:
         assert (document.parent / target).exists(), target
 
 
-@pytest.mark.parametrize("name", re.findall(r"`((?:models|streams|consumers|deploy)/[\w/]+\.py)`", ARCHITECTURE))
+@pytest.mark.parametrize("name", re.findall(_MODULE_FILE, ARCHITECTURE))
 def test_every_file_that_the_architecture_names_is_there(name: str) -> None:
     assert (CHECKOUT / name).exists()
+
+
+def test_the_way_of_an_event_begins_at_kafka_and_ends_at_the_web_server() -> None:
+    assert (WAY_OF_AN_EVENT[0], WAY_OF_AN_EVENT[-1]) == ("streams/kafka/transport.py", "streams/web/server.py")
+
+
+@pytest.mark.parametrize("name", WAY_OF_AN_EVENT)
+def test_every_file_on_the_way_of_an_event_is_there(name: str) -> None:
+    assert (CHECKOUT / name).exists()
+
+
+def test_the_newcomers_walk_has_three_ways_of_at_most_three_steps() -> None:
+    ways = re.split(r"\*\*\(.\)", CONTRIBUTING.partition("## A newcomer's walk")[2])[1:]
+
+    assert [len(re.findall(rf"^\d\. {_MODULE_FILE} → ", way, re.MULTILINE)) for way in ways] == [3, 3, 3]
+
+
+@pytest.mark.parametrize(("file", "name"), WALK)
+def test_every_step_of_the_newcomers_walk_is_there(file: str, name: str) -> None:
+    scope: list[ast.stmt] = ast.parse((CHECKOUT / file).read_text(encoding="utf-8")).body
+    for part in name.split("."):
+        [definition] = [node for node in scope if isinstance(node, _DEFINITIONS) and node.name == part]
+        scope = definition.body
