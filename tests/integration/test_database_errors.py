@@ -133,9 +133,8 @@ def test_a_connection_that_is_cut_passes(shared_recorder: Recorder) -> None:
     assert event_ids(shared_recorder.record(batch, lambda _: None).accepted) == ["1"]
 
 
-def test_a_database_that_is_locked_for_too_long_passes(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("models.database.engine.LOCK_TIMEOUT_MS", 50)
-    impatient = make_engine(engine.url.render_as_string(hide_password=False))
+def test_a_database_that_is_locked_for_too_long_passes(engine: Engine) -> None:
+    impatient = make_engine(engine.url.render_as_string(hide_password=False), lock_timeout_ms=50)
     try:
         with write_transaction(engine) as connection:
             connection.execute(text(POSITION), {"topic": "one"})

@@ -3,6 +3,7 @@
 import asyncio
 from contextlib import closing
 
+import pytest
 from kafka import KafkaProducer
 from prometheus_client import generate_latest
 
@@ -12,6 +13,8 @@ from streams.metrics.pipeline import OUTCOMES
 from tests.helpers.event_generators import structured_record
 from tests.helpers.workers import MetricsPage, running_app, wait_until_async
 from tests.integration.test_dead_letters import plan_report
+
+pytestmark = pytest.mark.timing
 
 #: How long a good event may take from the broker to the database, at most, while the flood runs.
 BOUND_SECONDS = 5.0

@@ -12,7 +12,7 @@ from faust.exceptions import ProducerSendError
 from sqlalchemy import select, update
 
 from models.database import tables
-from models.database.engine import make_engine, read_transaction, write_transaction
+from models.database.engine import open_engine, read_transaction, write_transaction
 from models.database.projector import Projector
 from models.database.recorder import Recorder
 from models.domain.forecast_changes import FORECAST_CHANGED, GATE_OPENED, MILEPOST_SOURCE, MILESTONE_ACHIEVED
@@ -72,7 +72,7 @@ def by(cause: str, records: Iterable[Any]) -> list[tuple[str, str, dict[str, Any
 
 
 def is_all_told(settings: Settings) -> bool:
-    with read_transaction(make_engine(settings.database)) as connection:
+    with open_engine(settings.database) as engine, read_transaction(engine) as connection:
         marks = connection.execute(
             select(tables.checkpoints.c.history_count, tables.checkpoints.c.published_number)
         ).all()
@@ -81,14 +81,17 @@ def is_all_told(settings: Settings) -> bool:
 
 def revision(settings: Settings) -> int | None:
     """Give up to which revision of the programme its forecasts are."""
-    with read_transaction(make_engine(settings.database)) as connection:
+    with open_engine(settings.database) as engine, read_transaction(engine) as connection:
         return connection.scalar(select(tables.checkpoints.c.revision))
 
 
 async def drawn_and_told(settings: Settings) -> None:
     """Wait until everything that was recorded is drawn and published."""
-    store = Recorder(make_engine(settings.database))
-    await wait_until_async(lambda: store.read_revisions().get("north") == revision(settings), "the programme is drawn")
+    with open_engine(settings.database) as engine:
+        recorder = Recorder(engine)
+        await wait_until_async(
+            lambda: recorder.read_revisions().get("north") == revision(settings), "the programme is calculated"
+        )
     await wait_until_async(lambda: is_all_told(settings), "its changes are published")
 
 
@@ -173,17 +176,19 @@ def test_what_was_committed_and_not_told_is_told_by_whoever_comes_next(fresh_set
 
     asyncio.run(record_only())
     before = len(told(settings))
-    engine = make_engine(settings.database)
-    store = Recorder(engine)
 
     async def die_between() -> None:
-        """Record a slip and draw it, as a worker does that is killed before it tells."""
-        async with running_app(settings) as milepost:
-            # Nothing gets through to the broker from here on.
-            milepost.outbox_publisher._produce = refuse
-            publish(settings, [SLIP])
-            await wait_until_async(lambda: recorded(milepost) == 1, "recorded")
-            await wait_until_async(lambda: store.read_revisions()["north"] == revision(settings), "drawn")
+        """Record a slip and calculate it, as a worker does that is killed before it publishes."""
+        with open_engine(settings.database) as engine:
+            recorder = Recorder(engine)
+            async with running_app(settings) as milepost:
+                # Nothing gets through to the broker from here on.
+                milepost.outbox_publisher._produce = refuse
+                publish(settings, [SLIP])
+                await wait_until_async(lambda: recorded(milepost) == 1, "recorded")
+                await wait_until_async(
+                    lambda: recorder.read_revisions()["north"] == revision(settings), "the programme is calculated"
+                )
 
     asyncio.run(die_between())
     assert len(told(settings)) == before
@@ -214,7 +219,7 @@ def test_a_change_told_twice_is_twice_the_same_event(sqlite_settings: Settings) 
 
     asyncio.run(run())
     once = [record.value for record, _ in told(settings)]
-    with write_transaction(make_engine(settings.database)) as connection:
+    with open_engine(settings.database) as engine, write_transaction(engine) as connection:
         # As if the worker had died after the broker took them and before it noted that.
         connection.execute(update(tables.checkpoints).values(published_number=0))
     asyncio.run(run())
@@ -238,7 +243,7 @@ def test_a_new_day_draws_every_programme_again_and_tells_nothing(
             days[0] = TODAY + timedelta(days=55)
 
             def is_of_that_day() -> bool:
-                with read_transaction(make_engine(settings.database)) as connection:
+                with open_engine(settings.database) as engine, read_transaction(engine) as connection:
                     return connection.scalar(select(tables.checkpoints.c.data_date)) == days[0]
 
             await wait_until_async(is_of_that_day, "the programme is drawn for the new day")
@@ -273,7 +278,8 @@ def test_what_is_shown_is_what_the_database_holds(fresh_settings: Settings) -> N
                 lambda: not milepost.metrics_store.outdated_programmes({"north": revision(settings) or 0}, TODAY),
                 "it is shown",
             )
-            [drawn] = Projector(make_engine(settings.database)).recalculate(["north"], TODAY, 0)
+            with open_engine(settings.database) as engine:
+                [drawn] = Projector(engine).recalculate(["north"], TODAY, 0)
             return MetricsPage(b"".join(milepost.metrics_store.iter_families()).decode()), drawn.schedule
 
     page, picture = asyncio.run(run())

@@ -320,6 +320,7 @@ def test_names_that_mean_harm_do_none(browser: Browser, tmp_path: Path, scheme: 
         assert HOSTILE_TEXTS[0] in here.get("/api/programmes/north").json["name"]
 
 
+@pytest.mark.timing
 def test_a_thousand_milestones_are_painted_at_once(browser: Browser, tmp_path: Path) -> None:
     day = today()
     with running_board(f"sqlite:///{tmp_path}/large.db", day) as here:
@@ -337,6 +338,7 @@ def test_a_thousand_milestones_are_painted_at_once(browser: Browser, tmp_path: P
     assert paint < PAINTED_WITHIN_MS
 
 
+@pytest.mark.timing
 def test_a_worker_told_to_stop_does_not_wait_for_those_who_listen(kafka: str, tmp_path: Path) -> None:
     settings = prepare_settings(kafka, f"sqlite:///{tmp_path}/milepost.db")
     with worker_process(settings, tmp_path) as running:

@@ -25,6 +25,8 @@ from tests.helpers.alertmanager import alert_key, http_get, http_get_json
 from tests.helpers.promtool import skip_without
 from tests.helpers.workers import free_port
 
+pytestmark = pytest.mark.timing
+
 MILEPOST = Path(sys.executable).with_name("milepost")
 ACTUAL = "milepost_milestone_actual_timestamp_seconds"
 #: With everything fetched before; fetching Kafka itself may take longer the first time.

@@ -16,6 +16,8 @@ import pytest
 from deploy.kafka.jars import class_path
 from tests.helpers.workers import wait_until
 
+pytestmark = pytest.mark.timing
+
 CHECKOUT = Path(__file__).parents[2]
 DOCUMENTS = sorted([CHECKOUT / "README.md", *CHECKOUT.glob("docs/**/*.md")])
 #: These two are what the fixture and the run of this very suite are.
@@ -130,4 +132,4 @@ def test_make_runs_the_whole_suite(newcomer: Newcomer) -> None:
 
     for step in ("ruff format --check", "ruff check", "mypy", "lint-imports"):
         assert step in planned
-    assert re.search(r"/pytest .* tests$", planned, re.MULTILINE)
+    assert re.search(r"/pytest .* tests( |$)", planned, re.MULTILINE)

@@ -147,6 +147,7 @@ class TestServing:
 
         assert listening == {("127.0.0.1", worker.port)}
 
+    @pytest.mark.timing
     def test_an_event_is_shown_within_a_second(self, serving: tuple[Settings, WorkerProcess]) -> None:
         settings, worker = serving
         publish(settings, [numbered_report(2, "north/plant", "site-leased")])
@@ -164,6 +165,7 @@ class TestServing:
 
 
 class TestStartingAndStopping:
+    @pytest.mark.timing
     def test_it_stops_within_five_seconds_of_sigterm_and_says_nothing_bad(
         self, fresh_settings: Settings, tmp_path: Path
     ) -> None:
@@ -175,6 +177,7 @@ class TestStartingAndStopping:
             assert "Traceback" not in worker.log_text
             assert "ERROR" not in worker.log_text
 
+    @pytest.mark.timing
     def test_the_first_worker_of_a_new_broker_says_nothing_bad(self, tmp_path: Path) -> None:
         folder = tmp_path / "kafka"
         folder.mkdir()
@@ -186,6 +189,7 @@ class TestStartingAndStopping:
                 assert worker.stop(signal.SIGTERM) < 5
                 assert "ERROR" not in worker.log_text
 
+    @pytest.mark.timing
     def test_it_stops_within_five_seconds_while_the_database_is_locked(
         self, sqlite_settings: Settings, tmp_path: Path
     ) -> None:
