@@ -1,7 +1,4 @@
-"""Fault injection for tests: named points where a process dies, hangs or fails, e.g. `before-commit=kill@3`.
-
-One failpoint at a time, for the whole process. When none is armed, reaching a point costs one comparison.
-"""
+"""Fault injection for tests: named points where a process dies, hangs or fails, e.g. `before-commit=kill@3`."""
 
 import itertools
 import os
@@ -11,7 +8,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Final, Literal, NoReturn, get_args
+from typing import Final, Literal, get_args
 
 from models.errors import ConcurrentWriteError
 
@@ -33,12 +30,9 @@ FAILPOINT_NAMES: Final[tuple[FailpointName, ...]] = get_args(FailpointName)
 class FailpointAction(Enum):
     """What happens at a failpoint."""
 
-    #: SIGKILL to this process.
-    KILL = "kill"
-    #: The current thread waits forever.
-    HANG = "hang"
-    #: A transient error is raised.
-    ERROR = "error"
+    KILL = "kill"  # SIGKILL to this process
+    HANG = "hang"  # the current thread waits forever
+    ERROR = "error"  # a transient error is raised
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +52,8 @@ class Failpoint:
             raise ConcurrentWriteError(f"failpoint {self.name}")
         if self.action is FailpointAction.KILL:
             os.kill(os.getpid(), signal.SIGKILL)
-        _hang_forever()
-
-
-def _hang_forever() -> NoReturn:
-    while True:
-        threading.Event().wait()
+        while True:
+            threading.Event().wait()
 
 
 _FAILPOINT_PATTERN: Final = re.compile(r"([a-z-]+)=([a-z]+)(?:@([1-9][0-9]{0,8}))?", re.ASCII)
@@ -85,6 +75,7 @@ def parse_failpoint(text: str) -> Failpoint | None:
     return Failpoint(name, FailpointAction(action), int(nth_hit or 1))
 
 
+#: One at a time, for the whole process. When none is armed, reaching a point costs one comparison.
 _armed: Failpoint | None = None
 
 

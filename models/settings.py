@@ -46,23 +46,16 @@ class Settings(BaseSettings):
     #: The sources that may publish for each programme; a programme without an entry accepts any.
     allowed_sources: dict[str, list[str]] = {}
 
-    #: Largest number of records in one transaction.
-    batch: Annotated[int, Field(ge=1, le=100_000)] = 4000
-    #: Largest number of milestone series that one worker exposes.
-    max_series: Annotated[int, Field(ge=0)] = 200_000
-    #: Days for which a milestone is exposed after it was achieved or cancelled.
-    keep_days: Annotated[int, Field(ge=0)] = 90
-    #: How often a worker looks for programmes that changed without a signal.
-    sweep_seconds: Seconds = 30
-    #: How often the log end offsets are requested from the broker.
-    log_end_seconds: Seconds = 3
-    #: How long a worker may take to stop before it kills itself.
-    stop_seconds: Seconds = 4
+    batch: Annotated[int, Field(ge=1, le=100_000)] = 4000  # largest number of records in one transaction
+    max_series: Annotated[int, Field(ge=0)] = 200_000  # largest number of milestone series that one worker exposes
+    keep_days: Annotated[int, Field(ge=0)] = 90  # for which a milestone is exposed after it was achieved or cancelled
+    sweep_seconds: Seconds = 30  # how often a worker looks for programmes that changed without a signal
+    log_end_seconds: Seconds = 3  # how often the log end offsets are requested from the broker
+    stop_seconds: Seconds = 4  # how long a worker may take to stop before it kills itself
     #: How long a worker may make no progress, while Kafka and the database answer, before it kills itself.
     #: Longer than a consumer group waits for a member (10 s), because a rebalance that long is normal.
     stuck_seconds: Annotated[float, Field(ge=12)] = 60
-    #: Fault injection for tests; see `models.failpoints`.
-    failpoint: str = ""
+    failpoint: str = ""  # fault injection for tests; see `models.failpoints`
 
     @field_validator("web")
     @classmethod
@@ -93,10 +86,10 @@ class Settings(BaseSettings):
         settings_cls: type[BaseSettings],
         init_settings: PydanticBaseSettingsSource,
         env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - no .env files: milepost.toml is the file
-        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - as above
+        *_args: PydanticBaseSettingsSource,
+        **_no_files: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Order the sources: flags, file, environment."""
+        """Order the sources: flags, file, environment. No .env or secret files: milepost.toml is the file."""
         return init_settings, TomlConfigSettingsSource(settings_cls), env_settings
 
     @property

@@ -7,10 +7,7 @@ def one_line(value: object, max_length: int = 300) -> str:
 
 
 def printable(text: str, *, keep_line_breaks: bool = False) -> str:
-    """Return text with everything unprintable escaped: control sequences and marks of writing direction included.
-
-    `keep_line_breaks` keeps line breaks and tabs.
-    """
+    """Return text with everything unprintable escaped, marks of writing direction too; optionally not line breaks, tabs."""
     allowed = "\n\t" if keep_line_breaks else ""
     return "".join(
         character if character.isprintable() or character in allowed else ascii(character)[1:-1] for character in text

@@ -2,10 +2,9 @@
 
 `decode` never raises, whatever the bytes. It checks in this order, with the reasons of the contract, section 3: too
 large, malformed, envelope, type, data. `models.domain.events.check_acceptable` checks what depends on more than the
-record: the broker's clock and the allowed sources. The module is long so that all steps of decoding are in one file.
+record: the broker's clock and the allowed sources.
 """
 
-import binascii
 import re
 from base64 import b64decode
 from collections.abc import Mapping, Sequence
@@ -13,22 +12,11 @@ from contextlib import suppress
 from typing import Any, Final, Literal
 
 import msgspec
-from msgspec import Raw, Struct, ValidationError, defstruct
-from msgspec.structs import astuple, fields
+from msgspec import Raw, Struct, ValidationError
+from msgspec.structs import astuple
 
-from models.domain.events import (
-    DATA_TYPES,
-    MAX_VALUE_BYTES,
-    UNKNOWN_TYPE,
-    Event,
-    EventData,
-    MilestoneReported,
-    Oddity,
-    ProgrammeRegistered,
-    Rejection,
-    RejectionReason,
-    parse_subject,
-)
+from models.domain import events
+from models.domain.events import DATA_TYPES, MAX_VALUE_BYTES, Event, EventData, Oddity, Rejection, RejectionReason
 from models.domain.timestamps import Instant, parse_instant
 
 Headers = Sequence[tuple[str, bytes | None]]
@@ -71,11 +59,8 @@ class _Envelope(_Attributes):
     data_base64: str | None = None
 
 
-_StrictReportData: Any = defstruct(
-    "_StrictReportData",
-    [(field.name, field.type, field.default) for field in fields(MilestoneReported)],
-    forbid_unknown_fields=True,
-)
+class _StrictReportData(events.MilestoneReported, frozen=True, forbid_unknown_fields=True):
+    pass
 
 
 class _StrictReport(_Attributes, kw_only=True):
@@ -95,13 +80,11 @@ _known_fields = {name: frozenset(data.__struct_fields__) for name, data in DATA_
 
 
 class _RejectedError(Exception):
-    """Carries a rejection out of the steps below; never leaves this module."""
+    """Carries a rejection, and the envelope as far as it was decoded, out of the steps below to `decode`."""
 
     def __init__(self, reason: RejectionReason, detail: str, envelope: _Envelope | None = None) -> None:
         super().__init__(detail)
-        self.reason = reason
-        #: As far as it was decoded.
-        self.envelope = envelope
+        self.reason, self.envelope = reason, envelope
 
 
 def _malformed(detail: str) -> _RejectedError:
@@ -126,14 +109,11 @@ def decode(headers: Headers, value: bytes | None) -> Event | Rejection:
         source = None if envelope.source is None else envelope.source[:_MAX_ATTRIBUTE_LENGTH]
         # A detail may quote anything, and becomes a log line and a header.
         detail = _CONTROL_CHARACTERS.sub("\N{REPLACEMENT CHARACTER}", str(rejected)[:_MAX_DETAIL_LENGTH])
-        return Rejection(rejected.reason, detail, source, event_type or UNKNOWN_TYPE)
+        return Rejection(rejected.reason, detail, source, event_type or events.UNKNOWN_TYPE)
 
 
 def _decode_fast_path(headers: Headers, value: bytes) -> Event | None:
-    """Return the event of a plain report in structured mode, as nearly all are, or None for any other record.
-
-    It takes one pass, and the general way three.
-    """
+    """Return the event of a plain report in structured mode (nearly all) in one pass instead of three; else None."""
     if dict(headers).get("content-type") != _STRUCTURED_CONTENT_TYPE or len(value) > MAX_VALUE_BYTES:
         return None
     try:
@@ -177,12 +157,9 @@ def _detect_header_prefix(header_values: Mapping[str, bytes | None]) -> str | No
 
 
 def _has_specversion(value: bytes) -> bool:
-    if b'"specversion"' not in value:
-        return False
-    try:
-        return "specversion" in _decode_json_object(value)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return False
+    with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return b'"specversion"' in value and "specversion" in _decode_json_object(value)
+    return False
 
 
 def _parse_structured_mode(value: bytes) -> _Envelope:
@@ -203,8 +180,7 @@ def _parse_structured_mode(value: bytes) -> _Envelope:
 def _parse_binary_mode(header_values: Mapping[str, bytes | None], prefix: str) -> _Envelope:
     envelope = _Envelope()
     for name in ATTRIBUTE_NAMES:
-        raw = header_values.get(prefix + name)
-        if raw is None:
+        if (raw := header_values.get(prefix + name)) is None:
             continue
         try:
             setattr(envelope, name, raw.decode("utf-8"))
@@ -228,13 +204,10 @@ def _check_encoding_and_depth(value: bytes) -> None:
         return
     depth = 0
     for token in _JSON_TOKENS.finditer(value):
-        match value[token.start()]:
-            case 0x5B | 0x7B:
-                depth += 1
-                if depth > MAX_JSON_DEPTH:
-                    raise _malformed(f"nested deeper than {MAX_JSON_DEPTH} levels")
-            case 0x5D | 0x7D:
-                depth -= 1
+        first = value[token.start()]
+        depth += (first in b"[{") - (first in b"]}")
+        if depth > MAX_JSON_DEPTH:
+            raise _malformed(f"nested deeper than {MAX_JSON_DEPTH} levels")
 
 
 def _check_json_object(value: bytes) -> None:
@@ -262,7 +235,7 @@ def _build_event(envelope: _Envelope | _StrictReport, oddities: tuple[Oddity, ..
     programme, project = _parse_subject_attribute(envelope)
     data: EventData
     if isinstance(envelope, _StrictReport):
-        data, unknown = MilestoneReported(*astuple(envelope.data)), False
+        data, unknown = events.MilestoneReported(*astuple(envelope.data)), False
     else:
         data, unknown = _parse_data(envelope.type, _extract_data(envelope))
     event = Event(
@@ -303,10 +276,10 @@ def _parse_time_attribute(text: str | None, attribute: str) -> Instant | None:
 
 
 def _parse_subject_attribute(envelope: _Envelope | _StrictReport) -> tuple[str, str]:
-    parts = None if envelope.subject is None else parse_subject(envelope.subject)
+    parts = None if envelope.subject is None else events.parse_subject(envelope.subject)
     if parts is None:
         raise _invalid_envelope(f"subject {_quote(envelope.subject)} is not <programme>/<project>")
-    if bool(parts[1]) == (envelope.type == ProgrammeRegistered.TYPE):
+    if bool(parts[1]) == (envelope.type == events.ProgrammeRegistered.TYPE):
         expected = "<programme>/<project>" if not parts[1] else "<programme> alone"
         raise _invalid_envelope(f"subject {_quote(envelope.subject)} of a {envelope.type} is not {expected}")
     return parts
@@ -319,7 +292,7 @@ def _extract_data(envelope: _Envelope) -> bytes:
             raise _invalid_envelope("both data and data_base64 are there")
         try:
             raw = b64decode(envelope.data_base64, validate=True)
-        except (binascii.Error, ValueError):
+        except ValueError:
             raise _invalid_envelope("data_base64 is not base64") from None
         _check_json_object(raw)
     # CloudEvents makes data optional; for types with only optional fields, no data means the same as {}.

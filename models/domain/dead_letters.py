@@ -10,14 +10,10 @@ from typing import Final
 from models.domain.cloudevents import Headers
 from models.domain.events import Rejection
 
-_REASON: Final = "milepost-reason"
-_DETAIL: Final = "milepost-detail"
-_TOPIC: Final = "milepost-topic"
-_PARTITION: Final = "milepost-partition"
-_OFFSET: Final = "milepost-offset"
-_SOURCE: Final = "milepost-source"
+_PREFIX: Final = "milepost-"
+_NAMES: Final = ("reason", "detail", "topic", "partition", "offset", "source")
 #: The headers that Milepost adds. All others are the rejected record's own, whatever their names.
-MILEPOST_HEADERS: Final = frozenset((_REASON, _DETAIL, _TOPIC, _PARTITION, _OFFSET, _SOURCE))
+MILEPOST_HEADERS: Final = frozenset(_PREFIX + name for name in _NAMES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +27,9 @@ class DeadLetter:
     topic: str
     partition: int | None
     offset: int | None
-    #: The CloudEvents source, when it could be read.
-    source: str | None
-    #: The original value; null is one of the reasons for a rejection.
-    value: bytes | None
-    #: The original headers.
-    headers: tuple[tuple[str, bytes | None], ...]
+    source: str | None  # of CloudEvents, when it could be read
+    value: bytes | None  # the original; null is one of the reasons for a rejection
+    headers: tuple[tuple[str, bytes | None], ...]  # the original ones
 
     @property
     def key_bytes(self) -> bytes:
@@ -54,42 +47,40 @@ def dead_letter_headers(
 ) -> list[tuple[str, bytes | None]]:
     """Return the original headers and Milepost's."""
     added = {
-        _REASON: rejection.reason.value,
-        _DETAIL: rejection.detail,
-        _TOPIC: topic,
-        _PARTITION: str(partition),
-        _OFFSET: str(offset),
+        "reason": rejection.reason.value,
+        "detail": rejection.detail,
+        "topic": topic,
+        "partition": str(partition),
+        "offset": str(offset),
     }
     if rejection.source:
-        added[_SOURCE] = rejection.source
+        added["source"] = rejection.source
     # A replayed dead letter that is rejected again may carry these headers already: the new ones replace them.
     original = [(name, value) for name, value in headers if name not in MILEPOST_HEADERS]
-    return [*original, *((name, text.encode("utf-8", "replace")) for name, text in added.items())]
+    return [*original, *((_PREFIX + name, text.encode("utf-8", "replace")) for name, text in added.items())]
 
 
 def parse_dead_letter(key: bytes | None, value: bytes | None, headers: Headers) -> DeadLetter | None:
     """Return the dead letter that a record holds, or None for a tombstone."""
-    added: dict[str, str] = {}
-    original: list[tuple[str, bytes | None]] = []
-    for name, content in headers:
-        if name in MILEPOST_HEADERS:
-            added[name] = (content or b"").decode("utf-8", "backslashreplace")
-        else:
-            original.append((name, content))
+    added = {
+        name.removeprefix(_PREFIX): (content or b"").decode("utf-8", "backslashreplace")
+        for name, content in headers
+        if name in MILEPOST_HEADERS
+    }
     # A null value alone does not make a tombstone: a rejected record may have had one.
-    if value is None and _REASON not in added:
+    if value is None and "reason" not in added:
         return None
     return DeadLetter(
         # A key that Milepost did not write may be any bytes, and `key_bytes` has to return them.
         key=(key or b"").decode("utf-8", "surrogateescape"),
-        reason=added.get(_REASON, "unknown"),
-        detail=added.get(_DETAIL, ""),
-        topic=added.get(_TOPIC, ""),
-        partition=_parse_number(added.get(_PARTITION)),
-        offset=_parse_number(added.get(_OFFSET)),
-        source=added.get(_SOURCE),
+        reason=added.get("reason", "unknown"),
+        detail=added.get("detail", ""),
+        topic=added.get("topic", ""),
+        partition=_parse_number(added.get("partition")),
+        offset=_parse_number(added.get("offset")),
+        source=added.get("source"),
         value=value,
-        headers=tuple(original),
+        headers=tuple((name, content) for name, content in headers if name not in MILEPOST_HEADERS),
     )
 
 

@@ -56,10 +56,8 @@ class Rejection(Struct, frozen=True):
 
     reason: RejectionReason
     detail: str
-    #: The CloudEvents source, when it could be read.
-    source: str | None = None
-    #: The CloudEvents type when it is known.
-    type: str = UNKNOWN_TYPE
+    source: str | None = None  # of CloudEvents, when it could be read
+    type: str = UNKNOWN_TYPE  # of CloudEvents, when it is a known one
 
 
 class Money(Struct, frozen=True):
@@ -201,17 +199,13 @@ class Event(Struct, frozen=True, kw_only=True):
     source: str
     id: str
     programme: str
-    #: Empty when the subject is the programme alone.
-    project: str
-    #: When the claim was made.
-    time: Instant
-    #: The extension `recordedtime`, which replaces `time`.
-    recorded_time: Instant | None = None
+    project: str  # empty when the subject is the programme alone
+    time: Instant  # when the claim was made
+    recorded_time: Instant | None = None  # the extension `recordedtime`, which replaces `time`
     correlationid: str | None = None
     causationid: str | None = None
     data: EventData
-    #: Tolerated deviations; not part of the content.
-    oddities: tuple[Oddity, ...] = ()
+    oddities: tuple[Oddity, ...] = ()  # not part of the content
 
     @property
     def type(self) -> str:
@@ -288,19 +282,11 @@ AllowedSources = Mapping[str, Sequence[str]]
 def check_acceptable(event: Event, appended_ms: int, allowed_sources: AllowedSources) -> Event | Rejection:
     """Return the event itself, or a rejection by the broker's clock or the allowed sources."""
     if event.instant > instant_from_epoch_ms(appended_ms + MAX_CLOCK_SKEW_MS):
-        return Rejection(
-            RejectionReason.TIME_IN_FUTURE,
-            f"claimed at {event.instant}Z, appended at {instant_from_epoch_ms(appended_ms)}Z; is the"
-            " publisher's clock right?",
-            event.source,
-            event.type,
-        )
+        times = f"claimed at {event.instant}Z, appended at {instant_from_epoch_ms(appended_ms)}Z"
+        detail = f"{times}; is the publisher's clock right?"
+        return Rejection(RejectionReason.TIME_IN_FUTURE, detail, event.source, event.type)
     sources = allowed_sources.get(event.programme)
     if sources is not None and event.source not in sources:
-        return Rejection(
-            RejectionReason.SOURCE_NOT_ALLOWED,
-            f"source {event.source!r} may not speak for programme {event.programme!r}",
-            event.source,
-            event.type,
-        )
+        detail = f"source {event.source!r} may not speak for programme {event.programme!r}"
+        return Rejection(RejectionReason.SOURCE_NOT_ALLOWED, detail, event.source, event.type)
     return event

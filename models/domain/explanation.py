@@ -10,16 +10,7 @@ from datetime import date
 from enum import StrEnum
 from typing import NamedTuple
 
-from models.domain.claims import (
-    NO_MILESTONE_CLAIMS,
-    NO_PROJECT_CLAIMS,
-    Claim,
-    DependencyKey,
-    Facts,
-    MilestoneClaims,
-    MilestoneKey,
-    ProjectKey,
-)
+from models.domain.claims import Claim, DependencyKey, Facts, MilestoneClaims, MilestoneKey
 from models.domain.events import Classifier
 from models.domain.schedule import MilestoneRef, MilestoneStatus, Schedule, State
 from models.domain.timestamps import Stamp
@@ -34,8 +25,7 @@ class ForecastBasis(StrEnum):
     #: No later date is known: a milestone without an actual date is never forecast in the past.
     DATA_DATE = "data-date"
     DRIVER = "driver"
-    #: There is no forecast.
-    NOTHING = "nothing"
+    NOTHING = "nothing"  # there is no forecast
 
 
 class EvidenceRole(StrEnum):
@@ -45,12 +35,9 @@ class EvidenceRole(StrEnum):
     PLANNED = "planned"
     ESTIMATED = "estimated"
     ACTUAL = "actual"
-    #: Declares the dependency on the predecessor that decides.
-    DEPENDENCY = "dependency"
-    #: Of the milestone.
-    CANCELLATION = "cancellation"
-    #: Of its project.
-    WITHDRAWAL = "withdrawal"
+    DEPENDENCY = "dependency"  # on the predecessor that decides
+    CANCELLATION = "cancellation"  # of the milestone
+    WITHDRAWAL = "withdrawal"  # of its project
 
 
 class Evidence(NamedTuple):
@@ -65,8 +52,7 @@ class IgnoredBecause(StrEnum):
 
     CANCELLED = "cancelled"
     NO_FORECAST = "no-forecast"
-    #: The dependency would close a cycle.
-    CYCLE = "cycle"
+    CYCLE = "cycle"  # the dependency would close one
 
 
 class IgnoredPredecessor(NamedTuple):
@@ -84,28 +70,22 @@ class ChainLink(NamedTuple):
     own_date: date | None
     own_classifier: Classifier | None
     set_by: ForecastBasis
-    #: The lag after the driver.
-    lag_days: int | None
-    #: In the order of the stamps.
-    evidence: Sequence[Evidence]
+    lag_days: int | None  # after the driver
+    evidence: Sequence[Evidence]  # in the order of the stamps
     ignored: Sequence[IgnoredPredecessor]
 
 
 def explain_forecast(facts: Facts, schedule: Schedule, key: MilestoneKey) -> list[ChainLink]:
     """Return the chain from a milestone down to the end of its drivers; the schedule has to be that of the facts."""
-    chain = []
-    current: MilestoneKey | None = key
-    while current is not None:
-        link = _chain_link(facts, schedule, current)
-        chain.append(link)
-        driver = link.status.driver
-        current = None if driver is None else MilestoneKey(key.programme, *driver)
+    chain = [_chain_link(facts, schedule, key)]
+    while (driver := chain[-1].status.driver) is not None:
+        chain.append(_chain_link(facts, schedule, MilestoneKey(key.programme, *driver)))
     return chain
 
 
 def _chain_link(facts: Facts, schedule: Schedule, key: MilestoneKey) -> ChainLink:
     status = schedule.statuses[schedule.network.index_of[key]]
-    claims = facts.milestones.get(key, NO_MILESTONE_CLAIMS)
+    claims = facts.milestone(key)
     own = claims.own_claim
     gate = _deciding_gate(schedule, status, own)
     declared = None if gate is None else facts.dependencies[DependencyKey(*key, *gate)].declared
@@ -115,7 +95,7 @@ def _chain_link(facts: Facts, schedule: Schedule, key: MilestoneKey) -> ChainLin
         None if own is None else Classifier.ESTIMATED if own is claims.estimated else Classifier.PLANNED,
         _forecast_basis(status, claims, schedule.data_date),
         declared.value if declared is not None and status.driver is not None else None,
-        sorted(_collect_evidence(facts, key, None if declared is None else declared.stamp)),
+        _collect_evidence(facts, key, declared and declared.stamp),
         # An achieved milestone waits for nothing.
         [] if status.actual is not None else sorted(_ignored_predecessors(schedule, key)),
     )
@@ -135,12 +115,10 @@ def _forecast_basis(status: MilestoneStatus, claims: MilestoneClaims, data_date:
 
 
 def _deciding_gate(schedule: Schedule, status: MilestoneStatus, own_claim: Claim | None) -> MilestoneRef | None:
-    """Return the predecessor that decides the forecast: the driver, or else the last one of a milestone without dates.
-
-    Without a date of its own there is a forecast only because of predecessors, even if all of them have passed.
-    """
+    """Return the predecessor that decides the forecast: the driver, or the last one of a milestone without dates."""
     if status.driver is not None or own_claim is not None or status.actual is not None or status.forecast is None:
         return status.driver
+    # Without a date of its own there is a forecast only because of predecessors, even if all of them have passed.
     network = schedule.network
     candidates = [
         (gate.forecast.toordinal() + lag_days, -index)
@@ -150,23 +128,18 @@ def _deciding_gate(schedule: Schedule, status: MilestoneStatus, own_claim: Claim
     return schedule.statuses[-max(candidates)[1]].ref
 
 
-def _collect_evidence(facts: Facts, key: MilestoneKey, dependency: Stamp | None) -> Iterator[Evidence]:
-    claims = facts.milestones.get(key, NO_MILESTONE_CLAIMS)
-    project = facts.projects.get(ProjectKey(key.programme, key.project), NO_PROJECT_CLAIMS)
-    for role, claim in (
-        (EvidenceRole.BASELINE, claims.baseline),
-        (EvidenceRole.PLANNED, claims.planned),
-        (EvidenceRole.ESTIMATED, claims.estimated),
-        (EvidenceRole.ACTUAL, claims.actual),
-    ):
-        if claim is not None:
-            yield Evidence(claim.stamp, role)
-    if dependency is not None:
-        yield Evidence(dependency, EvidenceRole.DEPENDENCY)
-    if claims.cancelled is not None and claims.is_cancelled:
-        yield Evidence(claims.cancelled, EvidenceRole.CANCELLATION)
-    if project.withdrawn is not None and project.is_withdrawn:
-        yield Evidence(project.withdrawn, EvidenceRole.WITHDRAWAL)
+def _collect_evidence(facts: Facts, key: MilestoneKey, dependency: Stamp | None) -> list[Evidence]:
+    claims, project = facts.milestone(key), facts.project_of(key)
+    stamps = {
+        EvidenceRole.BASELINE: claims.baseline and claims.baseline.stamp,
+        EvidenceRole.PLANNED: claims.planned and claims.planned.stamp,
+        EvidenceRole.ESTIMATED: claims.estimated and claims.estimated.stamp,
+        EvidenceRole.ACTUAL: claims.actual and claims.actual.stamp,
+        EvidenceRole.DEPENDENCY: dependency,
+        EvidenceRole.CANCELLATION: claims.cancelled if claims.is_cancelled else None,
+        EvidenceRole.WITHDRAWAL: project.withdrawn if project.is_withdrawn else None,
+    }
+    return sorted(Evidence(stamp, role) for role, stamp in stamps.items() if stamp is not None)
 
 
 def _ignored_predecessors(schedule: Schedule, key: MilestoneKey) -> Iterator[IgnoredPredecessor]:
@@ -176,8 +149,7 @@ def _ignored_predecessors(schedule: Schedule, key: MilestoneKey) -> Iterator[Ign
             yield IgnoredPredecessor(schedule.statuses[index].ref, because)
     for dependency in network.cyclic:
         if dependency.successor == key:
-            gate = MilestoneRef(dependency.after_project, dependency.after_milestone)
-            yield IgnoredPredecessor(gate, IgnoredBecause.CYCLE)
+            yield IgnoredPredecessor(MilestoneRef(*dependency.predecessor[1:]), IgnoredBecause.CYCLE)
 
 
 def _ignored_because(gate: MilestoneStatus) -> IgnoredBecause | None:

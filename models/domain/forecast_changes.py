@@ -18,16 +18,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from models.domain.claims import (
-    NO_MILESTONE_CLAIMS,
-    NO_PROJECT_CLAIMS,
-    DependencyClaims,
-    DependencyKey,
-    Facts,
-    MilestoneClaims,
-    MilestoneKey,
-    ProjectKey,
-)
+from models.domain.claims import DependencyClaims, DependencyKey, Facts, MilestoneClaims, MilestoneKey
 from models.domain.network import reachable
 from models.domain.schedule import MilestoneRef, MilestoneStatus, Schedule, State
 from models.domain.timestamps import Stamp, instant_from_epoch_ms
@@ -42,8 +33,7 @@ class ForecastChange(NamedTuple):
     slip_days: int | None
     state: State
     driver: MilestoneRef | None
-    #: Only when the milestone was achieved: how many open milestones wait for it.
-    dependents: int | None
+    dependents: int | None  # only when the milestone was achieved: how many open milestones wait for it
     cause: Stamp
 
 
@@ -62,8 +52,7 @@ class HistoryRow(NamedTuple):
     state: str
     driver_project: str | None
     driver_milestone: str | None
-    #: As in `ForecastChange`.
-    dependents: int | None
+    dependents: int | None  # as in `ForecastChange`
     cause_source: str
     cause_id: str
     correlationid: str | None
@@ -78,8 +67,7 @@ class ScheduleDiff(NamedTuple):
     """What changed between two schedules."""
 
     explained: list[ForecastChange]
-    #: Changed although no event explains it: rows were changed by hand.
-    unexplained: list[MilestoneKey]
+    unexplained: list[MilestoneKey]  # changed although no event explains it: rows were changed by hand
 
 
 def diff_schedules(
@@ -96,24 +84,18 @@ def diff_schedules(
         if cause is None:
             diff.unexplained.append(key)
             continue
-        is_newly_achieved = _is_achieved(current) and not _is_achieved(previous)
-        diff.explained.append(
-            ForecastChange(
-                key,
-                previous.forecast if previous else None,
-                current.forecast if current else None,
-                current.slip_days if current else None,
-                current.state if current else State.UNKNOWN,
-                current.driver if current else None,
-                current.dependents if current and is_newly_achieved else None,
-                cause,
-            )
-        )
+        before_date = previous and previous.forecast
+        if current is None:
+            diff.explained.append(ForecastChange(key, before_date, None, None, State.UNKNOWN, None, None, cause))
+            continue
+        dependents = current.dependents if _is_newly_achieved(previous, current) else None
+        result = current.forecast, current.slip_days, current.state, current.driver
+        diff.explained.append(ForecastChange(key, before_date, *result, dependents, cause))
     return diff
 
 
-def _is_achieved(status: MilestoneStatus | None) -> bool:
-    return status is not None and status.state is State.ACHIEVED
+def _is_newly_achieved(previous: MilestoneStatus | None, current: MilestoneStatus) -> bool:
+    return current.state is State.ACHIEVED and (previous is None or previous.state is not State.ACHIEVED)
 
 
 def _changed_statuses(
@@ -128,8 +110,7 @@ def _changed_statuses(
         previous = None if previous_index is None else before.statuses[previous_index]
         if previous is current:
             continue
-        previous_forecast = previous.forecast if previous else None
-        if previous_forecast != current.forecast or (_is_achieved(current) and not _is_achieved(previous)):
+        if (previous and previous.forecast) != current.forecast or _is_newly_achieved(previous, current):
             yield current.key, previous, current
     if not same_network:
         for previous in before.statuses:
@@ -138,15 +119,13 @@ def _changed_statuses(
 
 
 class _Snapshot(NamedTuple):
-    """The facts and their schedule, before or after."""
-
     facts: Facts
     schedule: Schedule
 
     def driver(self, key: MilestoneKey) -> MilestoneKey | None:
         index = self.schedule.network.index_of.get(key)
         driver = None if index is None else self.schedule.statuses[index].driver
-        return None if driver is None else MilestoneKey(key.programme, *driver)
+        return driver and MilestoneKey(key.programme, *driver)
 
     def predecessors(self, key: MilestoneKey) -> set[MilestoneKey]:
         network = self.schedule.network
@@ -174,7 +153,7 @@ class _CauseFinder:
         return cause
 
     def _candidate_causes(self, key: MilestoneKey) -> Iterator[Stamp | None]:
-        before, after = (side.facts.milestones.get(key, NO_MILESTONE_CLAIMS) for side in (self._before, self._after))
+        before, after = self._before.facts.milestone(key), self._after.facts.milestone(key)
         if before.actual is not None or after.actual is not None:
             # An achieved milestone waits for nothing.
             yield self._cause_in_dates(before, after)
@@ -212,9 +191,8 @@ class _CauseFinder:
         """Return what cancelled a milestone or its project, or reversed that."""
         if self._before.is_cancelled(key) == self._after.is_cancelled(key):
             return None
-        facts, project_key = (self._before.facts, self._after.facts), ProjectKey(key.programme, key.project)
-        claims = [side.milestones.get(key, NO_MILESTONE_CLAIMS) for side in facts]
-        projects = [side.projects.get(project_key, NO_PROJECT_CLAIMS) for side in facts]
+        facts = self._before.facts, self._after.facts
+        claims, projects = [side.milestone(key) for side in facts], [side.project_of(key) for side in facts]
         candidates = []
         if claims[0].is_cancelled != claims[1].is_cancelled:
             candidates.append(self._deciding_stamp(*((side.cancelled, side.last_report_stamp) for side in claims)))
@@ -223,10 +201,8 @@ class _CauseFinder:
         return _newest(candidates)
 
     def _cause_in_cycle(self, key: MilestoneKey) -> Stamp | None:
-        """Return the newest change among the dependencies on the cycles through a milestone.
-
-        A dependency is set aside, or counts again, only because of others on the same cycles.
-        """
+        """Return the newest change among the dependencies on the cycles through a milestone."""
+        # A dependency is set aside, or counts again, only because of others on the same cycles.
         if key not in self._cycle_causes:
             sides = (self._before.facts.dependencies, self._after.facts.dependencies)
             in_force = {name for side in sides for name, dependency in side.items() if dependency.is_in_force}
@@ -235,8 +211,7 @@ class _CauseFinder:
             for name in in_force:
                 predecessors[name.successor].append(name.predecessor)
                 successors[name.predecessor].append(name.successor)
-            upstream = reachable(key, predecessors.__getitem__)
-            downstream = reachable(key, successors.__getitem__)
+            upstream, downstream = reachable(key, predecessors.__getitem__), reachable(key, successors.__getitem__)
             cycle = upstream & downstream
             cause = _newest(
                 self._deciding_stamp(*(_dependency_stamps(side.get(name)) for side in sides))
@@ -267,9 +242,7 @@ def _date_stamps(claims: MilestoneClaims) -> list[Stamp]:
 
 
 def _dependency_stamps(dependency: DependencyClaims | None) -> list[Stamp | None]:
-    if dependency is None:
-        return []
-    return [dependency.declared.stamp if dependency.declared else None, dependency.withdrawn]
+    return [] if dependency is None else [dependency.declared and dependency.declared.stamp, dependency.withdrawn]
 
 
 FORECAST_CHANGED: Final = "milepost.forecast.changed.v1"

@@ -20,8 +20,7 @@ class DelayRoot(NamedTuple):
     """A gate, and every open milestone whose date it sets, directly or through others."""
 
     gate: MilestoneStatus
-    #: The largest slip first.
-    driven: Sequence[MilestoneStatus]
+    driven: Sequence[MilestoneStatus]  # the largest slip first
 
     @property
     def late_count(self) -> int:
@@ -30,15 +29,13 @@ class DelayRoot(NamedTuple):
 
 
 def delay_roots(statuses: Iterable[MilestoneStatus]) -> list[DelayRoot]:
-    """Return the gates that make other milestones of one programme late, the one with the most late milestones first.
-
-    A driver that is not among the statuses is taken for a milestone about which nothing is known.
-    """
+    """Return the gates that make other milestones of one programme late, those with the most late milestones first."""
     by_ref = {status.ref: status for status in statuses if status.state is not State.CANCELLED}
     driven_by: dict[MilestoneRef, list[MilestoneStatus]] = {}
     for status in by_ref.values():
         if status.driver is not None and status.state is not State.ACHIEVED:
             driven_by.setdefault(_find_root(by_ref, status.driver), []).append(status)
+    # A driver that is not among the statuses is taken for a milestone about which nothing is known.
     roots = [
         DelayRoot(by_ref[root], sorted(driven, key=lambda status: (-(status.slip_days or 0), status.ref)))
         for root, driven in driven_by.items()
@@ -66,11 +63,6 @@ class Successor(NamedTuple):
     #: By how many days the gate may come later before this milestone moves; None when it never would.
     slack_days: int | None
 
-    @property
-    def has_no_slack(self) -> bool:
-        """Whether each further day of the gate delays this milestone by a day."""
-        return self.slack_days == 0
-
 
 def successors_of(schedule: Schedule, key: MilestoneKey) -> Sequence[Successor]:
     """Return the milestones that wait for a gate, those with the least slack first."""
@@ -90,21 +82,12 @@ def successors_of(schedule: Schedule, key: MilestoneKey) -> Sequence[Successor]:
         if not paths or cancelled[index]:
             continue
         least, predecessor, lag_days = min(paths)
-        if not status.is_open:
-            # An achieved milestone does not move, and delays nothing behind it.
-            slack[index] = _UNLIMITED_SLACK
-            continue
-        slack[index] = least
-        slack_days = None if least >= _UNLIMITED_SLACK else least
-        successors.append(Successor(status, statuses[predecessor].ref, lag_days, slack_days))
-    return sorted(
-        successors,
-        key=lambda successor: (
-            successor.slack_days is None,
-            successor.slack_days,
-            -(successor.status.slip_days or 0),
-        ),
-    )
+        # An achieved milestone does not move, and delays nothing behind it.
+        slack[index] = least if status.is_open else _UNLIMITED_SLACK
+        if status.is_open:
+            slack_days = None if least >= _UNLIMITED_SLACK else least
+            successors.append(Successor(status, statuses[predecessor].ref, lag_days, slack_days))
+    return sorted(successors, key=lambda row: (row.slack_days is None, row.slack_days, -(row.status.slip_days or 0)))
 
 
 def _path_slack(predecessor: MilestoneStatus, successor: MilestoneStatus, lag_days: int, predecessor_slack: int) -> int:

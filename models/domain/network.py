@@ -18,6 +18,8 @@ T = TypeVar("T")
 #: The index of a predecessor in `Network.milestones`, and the lag in days. (Plain tuples, here and below: there are
 #: tens of thousands, and a named tuple takes six times as long to make.)
 PredecessorLink = tuple[int, int]
+_Predecessors = list[list[PredecessorLink]]
+_Indexes = Mapping[tuple[str, ...], int]
 #: The stamp, the indexes of successor and predecessor, and the dependency.
 _StampedEdge = tuple[Stamp, int, int, DependencyKey]
 
@@ -25,23 +27,17 @@ _StampedEdge = tuple[Stamp, int, int, DependencyKey]
 class Network(NamedTuple):
     """The milestones that exist and the dependencies that count, by index into `milestones`."""
 
-    #: Sorted by programme, project, milestone.
-    milestones: Sequence[MilestoneKey]
-    index_of: Mapping[tuple[str, ...], int]
+    milestones: Sequence[MilestoneKey]  # sorted by programme, project, milestone
+    index_of: _Indexes
     #: The predecessors of each milestone. Successors are not stored: a walk against the order meets them first.
     predecessors: Sequence[Sequence[PredecessorLink]]
-    #: All indexes, predecessors before successors.
-    topological_order: Sequence[int]
-    #: The dependencies in force that would close a cycle, in the order of their stamps.
-    cyclic: Sequence[DependencyKey]
-    #: The facts that the network was built from.
-    facts: Facts
+    topological_order: Sequence[int]  # all indexes, predecessors before successors
+    cyclic: Sequence[DependencyKey]  # the dependencies in force that would close a cycle, in the order of their stamps
+    facts: Facts  # that the network was built from
 
     def is_reusable_for(self, facts: Facts) -> bool:
-        """Return whether these facts are known to have the same network, without building it.
-
-        `Facts.merged_with` keeps the same dictionary of dependencies when none of them changes.
-        """
+        """Return whether these facts are known to have the same network, without building it."""
+        # `Facts.merged_with` keeps the same dictionary of dependencies when none of them changes.
         return self.facts.dependencies is facts.dependencies and self.facts.milestones.keys() == facts.milestones.keys()
 
 
@@ -56,7 +52,7 @@ def build_network(facts: Facts) -> Network:
 
 def _build_network(facts: Facts, milestones: Sequence[MilestoneKey]) -> Network:
     """Return the network of these milestones; raises `KeyError` when a dependency names another."""
-    index_of: dict[tuple[str, ...], int] = dict(zip(milestones, count()))
+    index_of: _Indexes = dict(zip(milestones, count()))
     predecessors = _build_predecessors(facts, index_of, ())
     order = _sort_topologically(predecessors)
     cyclic: list[DependencyKey] = []
@@ -67,16 +63,12 @@ def _build_network(facts: Facts, milestones: Sequence[MilestoneKey]) -> Network:
     return Network(milestones, index_of, predecessors, order, cyclic, facts)
 
 
-def _build_predecessors(
-    facts: Facts, index_of: Mapping[tuple[str, ...], int], excluded: Collection[DependencyKey]
-) -> list[list[PredecessorLink]]:
-    predecessors: list[list[PredecessorLink]] = [[] for _ in range(len(index_of))]
+def _build_predecessors(facts: Facts, index_of: _Indexes, excluded: Collection[DependencyKey]) -> _Predecessors:
+    predecessors: _Predecessors = [[] for _ in index_of]
     for key, dependency in facts.dependencies.items():
         programme, project, milestone, after_project, after_milestone = key
-        successor, predecessor = (
-            index_of[programme, project, milestone],
-            index_of[programme, after_project, after_milestone],
-        )
+        successor = index_of[programme, project, milestone]
+        predecessor = index_of[programme, after_project, after_milestone]
         if (lag_days := dependency.lag_days) is not None and key not in excluded:
             predecessors[successor].append((predecessor, lag_days))
     return predecessors
@@ -103,9 +95,7 @@ def _sort_topologically(predecessors: Sequence[Sequence[PredecessorLink]]) -> li
     return order
 
 
-def _find_cyclic(
-    facts: Facts, index_of: Mapping[tuple[str, ...], int], unordered: Container[int]
-) -> list[DependencyKey]:
+def _find_cyclic(facts: Facts, index_of: _Indexes, unordered: Container[int]) -> list[DependencyKey]:
     """Return the dependencies among unordered milestones that close a cycle, in the order of their stamps."""
     edges = []
     for key, dependency in facts.dependencies.items():
@@ -116,21 +106,24 @@ def _find_cyclic(
 
 
 def _cycle_closing_edges(edges: Sequence[_StampedEdge]) -> list[_StampedEdge]:
-    """Return the edges that close a cycle with the edges added before them."""
     rank = {index: number for number, index in enumerate(_approximate_order(edges))}
     predecessors: dict[int, list[int]] = {index: [] for index in rank}
     successors: dict[int, list[int]] = {index: [] for index in rank}
     closing = []
+
+    def reachable_within(ranks: range, start: int, neighbours: dict[int, list[int]]) -> set[int]:
+        return reachable(start, lambda index: [other for other in neighbours[index] if rank[other] in ranks])
+
     for edge in edges:
         _, successor, predecessor, _ = edge
         ranks = range(rank[successor], rank[predecessor] + 1)
         if ranks:
-            later = _reachable_within(ranks, rank, successor, successors)
+            later = reachable_within(ranks, successor, successors)
             if predecessor in later:
                 closing.append(edge)
                 continue
             # The predecessor and what it waits for move ahead of the successor, all within the ranks they had.
-            earlier = _reachable_within(ranks, rank, predecessor, predecessors)
+            earlier = reachable_within(ranks, predecessor, predecessors)
             moved = sorted(earlier, key=rank.__getitem__) + sorted(later, key=rank.__getitem__)
             rank.update(zip(moved, sorted(map(rank.__getitem__, moved)), strict=True))
         predecessors[successor].append(predecessor)
@@ -168,9 +161,3 @@ def reachable(start: T, neighbours: Callable[[T], Iterable[T]]) -> set[T]:
                 reached.add(node)
                 pending.append(node)
     return reached
-
-
-def _reachable_within(
-    ranks: range, rank: Mapping[int, int], start: int, neighbours: Mapping[int, Sequence[int]]
-) -> set[int]:
-    return reachable(start, lambda index: [other for other in neighbours[index] if rank[other] in ranks])

@@ -52,7 +52,6 @@ class MilestoneRef(NamedTuple):
     milestone: str
 
     def __str__(self) -> str:
-        """Return `project/milestone`."""
         return f"{self.project}/{self.milestone}"
 
 
@@ -71,8 +70,7 @@ class MilestoneStatus(NamedTuple):
     float_days: int | None
     state: State
     driver: MilestoneRef | None
-    #: How many open milestones wait for it, directly or through others.
-    dependents: int
+    dependents: int  # how many open milestones wait for it, directly or through others
     last_claim_stamp: Stamp | None
     amount: Money | None
 
@@ -98,8 +96,7 @@ class MilestoneStatus(NamedTuple):
 
 
 class _Inputs(NamedTuple):
-    """The input of the passes for each milestone of a network."""
-
+    # Of the passes, for each milestone of a network.
     claims: list[MilestoneClaims]
     own_days: list[int]
     planned_days: list[int]
@@ -108,21 +105,17 @@ class _Inputs(NamedTuple):
 
 
 class _PassResults(NamedTuple):
-    """The output of the passes for each milestone of a network."""
-
+    # For each milestone of a network.
     forecasts: list[int]
-    #: Indexes; -1 is none.
-    drivers: list[int]
-    #: `_NO_DEADLINE` is none.
-    floats: list[int]
+    drivers: list[int]  # indexes; -1 is none
+    floats: list[int]  # `_NO_DEADLINE` is none
     dependents: list[int]
 
 
 class Schedule(NamedTuple):
     """The statuses of all milestones on one day."""
 
-    #: Sorted by programme, project, milestone.
-    statuses: list[MilestoneStatus]
+    statuses: list[MilestoneStatus]  # sorted by programme, project, milestone
     data_date: date
     network: Network
     inputs: _Inputs
@@ -288,9 +281,7 @@ def _update_dependents(previous: Schedule, inputs: _Inputs) -> list[int]:
     return dependents
 
 
-@lru_cache(maxsize=4096)
-def _date_from_ordinal(ordinal: int) -> date:
-    return date.fromordinal(ordinal)
+_date_from_ordinal = lru_cache(maxsize=4096)(date.fromordinal)
 
 
 def _build_statuses(

@@ -10,6 +10,7 @@ sorts before every other character, so the order of stamps is that of (instant, 
 """
 
 import re
+from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 from typing import NamedTuple, NewType
@@ -20,7 +21,6 @@ Stamp = NewType("Stamp", str)
 _RFC_3339_PATTERN = re.compile(
     r"(\d{4}-\d\d-\d\d)[Tt](\d\d:\d\d):(\d\d)(?:\.(\d+))?(?:[Zz]|([+-])(\d\d):(\d\d))", re.ASCII
 )
-_DATE_PATTERN = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 _MINUTE_TEXTS = frozenset(f"T{hour:02}:{minute:02}:" for hour in range(24) for minute in range(60))
 _SECOND_TEXTS = frozenset(f"{second:02}Z" for second in range(60))
 _MIN_EPOCH_MS, _MAX_EPOCH_MS = -62_135_596_800_000, 253_402_300_799_999
@@ -41,18 +41,23 @@ def parse_instant(text: str) -> Instant:
     day, minute, second, fraction, sign, hours, minutes = match.groups()
     leap = second == _LEAP_SECOND
     moment = datetime.fromisoformat(f"{day}T{minute}:{'59' if leap else second}")
-    if sign is not None:
-        if int(hours) > _MAX_OFFSET_HOURS or int(minutes) > _MAX_OFFSET_MINUTES:
+    # Without arithmetic the parts of the text are the canonical form, which is faster than `isoformat`.
+    canonical = f"{day}T{minute}:{second}"
+    if leap or sign is not None:
+        if sign and (int(hours) > _MAX_OFFSET_HOURS or int(minutes) > _MAX_OFFSET_MINUTES):
             raise ValueError(f"no such offset: {text[:64]!r}")
-        offset = timedelta(hours=int(hours), minutes=int(minutes))
+        offset = timedelta(hours=int(sign + hours), minutes=int(sign + minutes)) if sign else timedelta()
         try:
-            moment = moment - offset if sign == "+" else moment + offset
+            moment -= offset
         except OverflowError:
             raise ValueError(f"outside of the years 1 to 9999 in UTC: {text[:64]!r}") from None
-    if leap:
-        moment = _resolve_leap_second(moment, text)
-    # Without arithmetic the parts of the text are the canonical form, which is faster than `isoformat`.
-    canonical = moment.isoformat() if leap or sign is not None else f"{day}T{minute}:{second}"
+        if leap:
+            with suppress(OverflowError):
+                moment += timedelta(seconds=1)
+            # Leap seconds are inserted at the end of a UTC month (ITU-R TF.460), nowhere else.
+            if moment.day != 1 or moment.hour or moment.minute:
+                raise ValueError(f"no leap second there: {text[:64]!r}")
+        canonical = moment.isoformat()
     if fraction and (digits := fraction.rstrip("0")):
         canonical = f"{canonical}.{digits}"
     return Instant(canonical)
@@ -60,24 +65,11 @@ def parse_instant(text: str) -> Instant:
 
 @lru_cache(maxsize=4096)
 def _is_date(text: str) -> bool:
-    if _DATE_PATTERN.fullmatch(text) is None:
-        return False
     try:
-        date.fromisoformat(text)
+        # `fromisoformat` takes other forms of a date too.
+        return date.fromisoformat(text).isoformat() == text
     except ValueError:
         return False
-    return True
-
-
-def _resolve_leap_second(last_second: datetime, text: str) -> datetime:
-    try:
-        following = last_second + timedelta(seconds=1)
-    except OverflowError:
-        following = last_second
-    # Leap seconds are inserted at the end of a UTC month (ITU-R TF.460), nowhere else.
-    if following.day != 1 or following.hour or following.minute:
-        raise ValueError(f"no leap second there: {text[:64]!r}")
-    return following
 
 
 # Records appended together share one append time.
@@ -115,5 +107,4 @@ def make_stamp(instant: Instant, source: str, event_id: str) -> Stamp:
 
 def parse_stamp(stamp: Stamp) -> StampParts:
     """Return the parts of a stamp."""
-    instant, source, event_id = stamp.split("\t")
-    return StampParts(Instant(instant), source, event_id)
+    return StampParts._make(stamp.split("\t"))
