@@ -179,7 +179,7 @@ class DependencyClaims:
 
 #: For milestones and projects that only other events name; never changed.
 NO_MILESTONE_CLAIMS: Final = MilestoneClaims()
-_NO_PROJECT_CLAIMS: Final = ProjectClaims()
+NO_PROJECT_CLAIMS: Final = ProjectClaims()
 
 
 @dataclass(slots=True)
@@ -199,7 +199,7 @@ class Facts:
 
     def project_of(self, key: MilestoneKey) -> ProjectClaims:
         """Return the claims about the project of a milestone, not to be changed."""
-        return self.projects.get(ProjectKey(key.programme, key.project), _NO_PROJECT_CLAIMS)
+        return self.projects.get(ProjectKey(key.programme, key.project), NO_PROJECT_CLAIMS)
 
     def existing_milestones(self) -> set[MilestoneKey]:
         """Return every milestone that an event names, as its own or as a predecessor."""
