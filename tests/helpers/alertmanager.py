@@ -1,4 +1,4 @@
-"""Alertmanager as a process, and those it sends to."""
+"""Alertmanager as a process, and a receiver of its notifications."""
 
 import json
 import subprocess
@@ -20,7 +20,7 @@ def alert_key(labels: dict[str, str]) -> AlertKey:
 
 
 class Notification(NamedTuple):
-    """What a receiver was sent."""
+    """A notification that a receiver got."""
 
     audience: str
     status: str
@@ -29,7 +29,7 @@ class Notification(NamedTuple):
 
 
 class WebhookReceiver(HTTPServer):
-    """Takes what Alertmanager sends."""
+    """Collects the notifications of Alertmanager."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _WebhookHandler)
@@ -37,22 +37,22 @@ class WebhookReceiver(HTTPServer):
 
     def notifications_for(self, audience: str, alert: str) -> list[Notification]:
         return [
-            one
-            for one in self.notifications
-            if one.audience == audience and any(name == alert for name, _, _ in one.alerts)
+            notification
+            for notification in self.notifications
+            if notification.audience == audience and any(name == alert for name, _, _ in notification.alerts)
         ]
 
 
 class _WebhookHandler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
-        told = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        message = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         assert isinstance(self.server, WebhookReceiver)
         self.server.notifications.append(
             Notification(
                 self.path.removeprefix("/"),
-                told["status"],
-                {alert_key(alert["labels"]) for alert in told["alerts"]},
-                told["groupLabels"],
+                message["status"],
+                {alert_key(alert["labels"]) for alert in message["alerts"]},
+                message["groupLabels"],
             )
         )
         self.send_response(200)
@@ -103,5 +103,5 @@ def http_get(url: str) -> bytes:
 
 
 def http_get_json(url: str) -> Any:  # noqa: ANN401 - whatever JSON holds
-    """Return what such a page says in JSON."""
+    """Return a page of a program on this machine, decoded from JSON."""
     return json.loads(http_get(url))

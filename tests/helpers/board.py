@@ -1,4 +1,4 @@
-"""The board for tests: served without a worker, of a database that is told of events and drawn after each batch."""
+"""The board for tests: served without a worker; its database records events and recalculates after each batch."""
 
 import asyncio
 import threading
@@ -27,7 +27,7 @@ from tests.helpers.recorder import TOPIC, TopicLog, event_batch, fail_on_rejecti
 
 
 class HttpResponse(NamedTuple):
-    """What came back."""
+    """A response, whatever its status."""
 
     status: int
     headers: Mapping[str, str]
@@ -49,13 +49,13 @@ class BoardServer:
 
     def __init__(self, address: str, recorder: Recorder, metrics: Metrics, data_date: date) -> None:
         self.address, self.recorder, self.metrics, self.data_date = address, recorder, metrics, data_date
-        #: What stands in the way of being ready, as the worker would say it.
+        #: What the worker would report as the reasons for not being ready.
         self.not_ready_reasons: dict[str, str] = {}
         self._log, self._projector = TopicLog(), Projector(recorder.engine)
         recorder.resolve_start_offsets(TOPIC, {0: (0, 0)})
 
     def record_events(self, events: Sequence[Event]) -> None:
-        """Record events as one batch, and draw what they changed."""
+        """Record events as one batch, and recalculate what they changed."""
         self.record_decoded(
             [
                 self._log.append_raw([(name, text or b"") for name, text in headers], value)
@@ -64,7 +64,7 @@ class BoardServer:
         )
 
     def record_decoded(self, records: Sequence[DecodedRecord]) -> None:
-        """Record records as one batch, and draw what they changed."""
+        """Record records as one batch, and recalculate what they changed."""
         recorded = self.recorder.record(event_batch(records), fail_on_rejection)
         self._projector.recalculate(
             [change.programme for change in recorded.programme_changes], self.data_date, 1_790_000_000_000
@@ -73,14 +73,14 @@ class BoardServer:
     def get(self, path: str, **headers: str) -> HttpResponse:
         """Ask for something."""
         named = {name.replace("_", "-"): value for name, value in headers.items()}
-        return send_request(urllib.request.Request(f"{self.address}{path}", headers=named))  # noqa: S310 - its own address
+        return send_request(urllib.request.Request(f"{self.address}{path}", headers=named))  # noqa: S310 - the tests' own address
 
 
 def send_request(request: urllib.request.Request) -> HttpResponse:
-    """Return what comes back, whatever its status."""
+    """Return the response, whatever its status."""
     try:
-        with urllib.request.urlopen(request, timeout=30) as found:  # noqa: S310 - the tests' own addresses
-            return HttpResponse(found.status, dict(found.headers), found.read())
+        with urllib.request.urlopen(request, timeout=30) as response:  # noqa: S310 - the tests' own addresses
+            return HttpResponse(response.status, dict(response.headers), response.read())
     except urllib.error.HTTPError as error:
         return HttpResponse(error.code, dict(error.headers), error.read())
 
@@ -89,10 +89,10 @@ def send_request(request: urllib.request.Request) -> HttpResponse:
 def running_board(url: str, data_date: date, kafka: str = "127.0.0.1:1") -> Iterator[BoardServer]:
     """Serve the board of a database until the block ends."""
     with migrated_engine(url) as engine:
-        metrics, known = Metrics("tests"), dict[str, str]()
+        metrics, not_ready_reasons = Metrics("tests"), dict[str, str]()
         app, settings = web.Application(), Settings(database=url, kafka=kafka)
         create_board(settings, lambda: data_date, partial(read_newest_dead_letters, settings))(
-            app, WorkerProbes(metrics.registry, dict, lambda: dict(known))
+            app, WorkerProbes(metrics.registry, dict, lambda: dict(not_ready_reasons))
         )
         loop, running = asyncio.new_event_loop(), threading.Event()
         ports: list[int] = []
@@ -111,10 +111,10 @@ def running_board(url: str, data_date: date, kafka: str = "127.0.0.1:1") -> Iter
         thread = threading.Thread(target=loop.run_until_complete, args=[serve()], daemon=True)
         thread.start()
         assert running.wait(30), "the board serves"
-        here = BoardServer(f"http://127.0.0.1:{ports[0]}", Recorder(engine), metrics, data_date)
-        here.not_ready_reasons = known
+        board = BoardServer(f"http://127.0.0.1:{ports[0]}", Recorder(engine), metrics, data_date)
+        board.not_ready_reasons = not_ready_reasons
         try:
-            yield here
+            yield board
         finally:
             loop.call_soon_threadsafe(ending.set)
             thread.join(10)

@@ -1,4 +1,4 @@
-"""A real browser for tests: the system's Chromium, headless, and what it is asked about every page."""
+"""A real browser for tests: the system's Chromium, headless, and checks of every page."""
 
 import os
 import shutil
@@ -11,7 +11,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
 
-#: What pages look like, for whoever wants to see: kept after the tests, ignored by git.
+#: Screenshots of the pages: they stay after the tests and are ignored by git.
 SCREENSHOTS: Final = Path(__file__).parents[2] / ".milepost" / "screenshots"
 _EXECUTABLES: Final = ("chromium", "chromium-browser", "google-chrome")
 
@@ -21,13 +21,13 @@ ColorScheme = Literal["light", "dark"]
 @contextmanager
 def running_chromium() -> Iterator[Browser]:
     """Give a browser; without one the test is skipped, but in CI it fails."""
-    found = next(filter(None, map(shutil.which, _EXECUTABLES)), None)
-    if found is None:
-        told = pytest.fail if os.environ.get("CI") == "true" else pytest.skip
-        told("chromium is not on this machine: apt-get install chromium")
+    executable = next(filter(None, map(shutil.which, _EXECUTABLES)), None)
+    if executable is None:
+        end_test = pytest.fail if os.environ.get("CI") == "true" else pytest.skip
+        end_test("chromium is not on this machine: apt-get install chromium")
     arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=found, args=arguments)
+        browser = playwright.chromium.launch(executable_path=executable, args=arguments)
         try:
             yield browser
         finally:
@@ -54,7 +54,7 @@ def open_page(browser: Browser, color_scheme: ColorScheme = "light", **options: 
 
 
 def wait_until_rendered(page: Page) -> None:
-    """Wait until a page is drawn, and knows that it is told of what is new."""
+    """Wait until a page is rendered and connected to the change feed."""
     page.wait_for_function(
         "document.querySelectorAll('.plot').length === document.querySelectorAll('.plot canvas').length"
     )
@@ -63,18 +63,18 @@ def wait_until_rendered(page: Page) -> None:
 
 
 def accessibility_violations(page: Page) -> list[tuple[str, str, str]]:
-    """Return what axe finds that is serious or critical: which rule, what it says, and where."""
-    found: list[dict[str, Any]] = Axe().run(page).response["violations"]
+    """Return the serious and critical violations that axe finds: rule, help text and element."""
+    violations: list[dict[str, Any]] = Axe().run(page).response["violations"]
     return [
-        (one["id"], one["help"], node["html"])
-        for one in found
-        if one["impact"] in {"serious", "critical"}
-        for node in one["nodes"]
+        (violation["id"], violation["help"], node["html"])
+        for violation in violations
+        if violation["impact"] in {"serious", "critical"}
+        for node in violation["nodes"]
     ]
 
 
 def take_screenshot(page: Page, name: str, *, full_page: bool = True) -> Path:
-    """Keep how a page looks."""
+    """Save a screenshot of a page; return its path."""
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
     path = SCREENSHOTS / f"{name}.png"
     page.screenshot(path=path, full_page=full_page)

@@ -21,7 +21,7 @@ BACKENDS = ("sqlite", "postgresql")
 
 
 class DatabaseFactory:
-    """Makes databases, each one fresh; what it started ends with `ending`."""
+    """Makes new databases; what it started ends with its exit stack."""
 
     def __init__(self, exit_stack: ExitStack, server_url: str | None = None) -> None:
         self._exit_stack = exit_stack
@@ -96,9 +96,9 @@ def _sqlite_url(folder: Path) -> str:
 
 @pytest.fixture(scope="session")
 def databases() -> Iterator[DatabaseFactory]:
-    """Give the maker of databases, for tests that need several: `with databases.fresh(kind) as url`."""
-    with ExitStack() as ending:
-        yield DatabaseFactory(ending, os.environ.get("MILEPOST_TEST_DATABASE"))
+    """Give the factory of databases, for tests that need several: `with databases.new_database(kind) as url`."""
+    with ExitStack() as exit_stack:
+        yield DatabaseFactory(exit_stack, os.environ.get("MILEPOST_TEST_DATABASE"))
 
 
 @pytest.fixture

@@ -277,8 +277,8 @@ def random_events(
     kinds[PROGRAMME_REGISTERED] = 2
     if with_dependencies:
         kinds |= {DEPENDENCY_DECLARED: 10, DEPENDENCY_WITHDRAWN: 2}
-    drawn = chance.choices(list(kinds), weights=list(kinds.values()), k=count)
-    return [_random_event(chance, seed, number, kind, (programmes, projects)) for number, kind in enumerate(drawn)]
+    chosen = chance.choices(list(kinds), weights=list(kinds.values()), k=count)
+    return [_random_event(chance, seed, number, kind, (programmes, projects)) for number, kind in enumerate(chosen)]
 
 
 def _random_event(rng: random.Random, seed: int, number: int, event_type: str, size: tuple[int, int]) -> JsonEvent:

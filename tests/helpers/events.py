@@ -1,4 +1,4 @@
-"""Events in few words, recorded and drawn, for tests of what the commands show.
+"""Events in few words, recorded and calculated, for tests of what the commands show.
 
 All of them are of the programme `north`; milestones are called `project/milestone`.
 """
@@ -90,7 +90,7 @@ def _milestone_ref(milestone: str) -> dict[str, str]:
 
 
 class EventDatabase:
-    """A database that is told of events, batch by batch, and draws the forecasts after each."""
+    """A database that records events batch by batch and recalculates the forecasts after each."""
 
     def __init__(self, recorder: Recorder) -> None:
         self._recorder, self._log, self._projector = recorder, TopicLog(), Projector(recorder.engine)
@@ -99,7 +99,7 @@ class EventDatabase:
     def record_and_recalculate(
         self, events: list[JsonEvent], data_date: date, recorded_at: str = "2026-03-10T08:00:00Z"
     ) -> None:
-        """Record a batch, and draw what it changed for a day."""
+        """Record a batch, and recalculate what it changed for a day."""
         recorded = self._recorder.record(event_batch([self._log.append(event) for event in events]), fail_on_rejection)
         noted_ms = round(epoch_seconds(parse_instant(recorded_at)) * 1000)
         self._projector.recalculate([change.programme for change in recorded.programme_changes], data_date, noted_ms)
@@ -107,6 +107,6 @@ class EventDatabase:
 
 @contextmanager
 def event_database(url: str) -> Iterator[EventDatabase]:
-    """Give a new database that can be told of events."""
+    """Give a new database that records events."""
     with migrated_engine(url) as engine:
         yield EventDatabase(Recorder(engine))

@@ -1,4 +1,4 @@
-"""Networks of milestones for tests: said by hand, said by chance, and read independently with networkx.
+"""Networks of milestones for tests: declared by hand, generated at random, and evaluated independently with networkx.
 
 By hand and by chance alike a claim has a number, which is its event's id, and is made in the minute of that number, so
 that a higher number is a newer claim. Milestones are written `project/milestone`, or `programme/project/milestone`.
@@ -119,7 +119,7 @@ def retract_claim(number: int, retracted_number: int) -> Event:
 
 
 def facts_of(*events: Event) -> Facts:
-    """Give what was said."""
+    """Give the events."""
     return fold(exclude_retracted(events))
 
 
@@ -215,9 +215,9 @@ def _events_from_bytes(claims: list[bytes]) -> list[Event]:
     """Read four choices a claim, each a byte: its number, kind, place and size; of the same number, the first."""
     events: dict[int, Event] = {}
     for number, kind, place, size in claims:
-        say = _EVENT_MAKERS[kind % len(_EVENT_MAKERS)]
-        said = say(number % _CLAIM_NUMBERS, place % len(_MILESTONE_PAIRS), size % len(_DAY_OFFSETS))
-        events.setdefault(number % _CLAIM_NUMBERS, said)
+        make_event = _EVENT_MAKERS[kind % len(_EVENT_MAKERS)]
+        event = make_event(number % _CLAIM_NUMBERS, place % len(_MILESTONE_PAIRS), size % len(_DAY_OFFSETS))
+        events.setdefault(number % _CLAIM_NUMBERS, event)
     return list(events.values())
 
 
@@ -232,12 +232,12 @@ def event_lists(min_size: int = 0, max_size: int = 35) -> st.SearchStrategy[list
     return lists(min_size) | lists((min_size + max_size) // 2)
 
 
-#: What was said, claims of every kind.
+#: Claims of every kind.
 any_facts = event_lists().map(lambda events: facts_of(*events))
 
 
 def is_cancelled(facts: Facts, key: MilestoneKey) -> bool:
-    """Tell whether a milestone or its project no longer applies."""
+    """Return whether a milestone or its project no longer applies."""
     project = facts.projects.get(ProjectKey(key.programme, key.project), ProjectClaims())
     return facts.milestones.get(key, MilestoneClaims()).is_cancelled or project.is_withdrawn
 
@@ -250,7 +250,11 @@ def dependency_graph(facts: Facts) -> "tuple[nx.DiGraph[MilestoneKey], list[Depe
     graph: nx.DiGraph[MilestoneKey] = nx.DiGraph()
     graph.add_nodes_from(facts.existing_milestones())
     set_aside = []
-    holding = [(said.declared, name) for name, said in facts.dependencies.items() if said.declared and said.is_in_force]
+    holding = [
+        (dependency.declared, name)
+        for name, dependency in facts.dependencies.items()
+        if dependency.declared and dependency.is_in_force
+    ]
     for (_, lag_days), name in sorted(holding):
         waiting, gate = MilestoneKey(*name[:3]), MilestoneKey(name.programme, *name[3:])
         if nx.has_path(graph, waiting, gate):

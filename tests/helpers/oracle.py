@@ -1,8 +1,8 @@
 """An independent reading of the contract's section 2, for tests to hold the product against.
 
 It shares no code with the product and has one aim, to be obviously right: it looks at the whole set of
-accepted events every time, and says each rule once, in the words of the contract. Days are counted as
-`date.toordinal` counts them, so that no lag leads out of the calendar before it is asked how late that is.
+accepted events every time, and states each rule once, in the words of the contract. Days are counted as
+`date.toordinal` counts them, so that no lag leads out of the calendar before its lateness is calculated.
 """
 
 import re
@@ -42,7 +42,7 @@ class CountedClaim(NamedTuple):
 
 
 class MilestoneDates(NamedTuple):
-    """What the claims about one milestone say of it alone."""
+    """What the claims about one milestone say, without its dependencies."""
 
     baseline: int | None
     planned: int | None
@@ -69,10 +69,10 @@ class EffectiveDependency(NamedTuple):
 
 def seconds_since_day_zero(text: str) -> Fraction:
     """Give the seconds since day zero of the calendar in UTC, with every digit: `// 86400` is the day."""
-    found = RFC_3339.fullmatch(text)
-    if found is None:
+    match = RFC_3339.fullmatch(text)
+    if match is None:
         raise ValueError(f"not an RFC 3339 time with an offset: {text!r}")
-    day, hours, minutes, seconds, fraction, sign, ahead_hours, ahead_minutes = found.groups()
+    day, hours, minutes, seconds, fraction, sign, ahead_hours, ahead_minutes = match.groups()
     local = date.fromisoformat(day).toordinal() * 86400 + int(hours) * 3600 + int(minutes) * 60 + int(seconds)
     ahead = int(ahead_hours or 0) * 3600 + int(ahead_minutes or 0) * 60
     return local + Fraction("0" + (fraction or ".0")) - (-ahead if sign == "-" else ahead)
@@ -86,11 +86,11 @@ def claim_stamp(event: JsonEvent) -> ExactStamp:
 def counted_claims(events: Iterable[JsonEvent], as_of: str | None = None) -> list[CountedClaim]:
     """Give what counts: every event once, none stamped after `as_of`, none that its own source took back."""
     unique = {(event["source"], event["id"]): event for event in events}.values()
-    said = [event for event in unique if as_of is None or claim_stamp(event)[0] <= seconds_since_day_zero(as_of)]
-    taken_back = {(event["source"], event["data"]["retracts"]) for event in said if event["type"] == EVENT_RETRACTED}
+    claims = [event for event in unique if as_of is None or claim_stamp(event)[0] <= seconds_since_day_zero(as_of)]
+    taken_back = {(event["source"], event["data"]["retracts"]) for event in claims if event["type"] == EVENT_RETRACTED}
     return [
         CountedClaim(claim_stamp(event), event["type"], programme, project, event["data"])
-        for event in said
+        for event in claims
         if event["type"] == EVENT_RETRACTED or (event["source"], event["id"]) not in taken_back
         for programme, _, project in [event["subject"].partition("/")]
     ]
@@ -102,7 +102,7 @@ def claims_of_types(claims: Iterable[CountedClaim], *types: str) -> list[Counted
 
 
 def has_newer(claims: list[CountedClaim], others: list[CountedClaim]) -> bool:
-    """Tell whether there is one of these newer than every one of those."""
+    """Return whether there is one of these newer than every one of those."""
     return any(all(this.stamp > that.stamp for that in others) for this in claims)
 
 
@@ -113,12 +113,12 @@ def newest_value(claims: list[CountedClaim], field: str) -> Any:  # noqa: ANN401
 
 def expected_milestones(events: Iterable[JsonEvent], data_date: date, as_of: str | None = None) -> list[JsonRow]:
     """Give the rows of `milepost status --json`, without `revision`."""
-    said = counted_claims(events, as_of)
-    milestones = _milestone_dates(said)
+    claims = counted_claims(events, as_of)
+    milestones = _milestone_dates(claims)
     today = data_date.toordinal()
     before: dict[MilestoneId, list[EffectiveDependency]] = {key: [] for key in milestones}
     behind: dict[MilestoneId, list[EffectiveDependency]] = {key: [] for key in milestones}
-    for dependency in _split_cyclic(said)[0]:
+    for dependency in _split_cyclic(claims)[0]:
         before[dependency.milestone].append(dependency)
         behind[dependency.predecessor].append(dependency)
     order = [*TopologicalSorter({key: [each.predecessor for each in before[key]] for key in milestones}).static_order()]
@@ -191,10 +191,10 @@ def _iso_date(day: int | None) -> str | None:
 
 def expected_dependents(events: Iterable[JsonEvent], as_of: str | None = None) -> dict[MilestoneId, int]:
     """Give of every milestone how many open ones are downstream, where no way leads through a cancelled one."""
-    said = counted_claims(events, as_of)
-    milestones = _milestone_dates(said)
+    claims = counted_claims(events, as_of)
+    milestones = _milestone_dates(claims)
     followers: dict[MilestoneId, set[MilestoneId]] = defaultdict(set)
-    for dependency in _split_cyclic(said)[0]:
+    for dependency in _split_cyclic(claims)[0]:
         if not milestones[dependency.predecessor].is_cancelled and not milestones[dependency.milestone].is_cancelled:
             followers[dependency.predecessor].add(dependency.milestone)
     return {key: sum(milestones[each].is_open for each in downstream(key, followers) - {key}) for key in milestones}
@@ -260,14 +260,14 @@ def _project_rows(claims: list[CountedClaim]) -> dict[tuple[str, str], JsonRow]:
 
 def expected_programmes(events: Iterable[JsonEvent], as_of: str | None = None) -> dict[str, JsonRow]:
     """Give name, investment and jobs of every programme that any event names."""
-    said = counted_claims(events, as_of)
-    registered = claims_of_types(said, PROGRAMME_REGISTERED)
+    claims = counted_claims(events, as_of)
+    registered = claims_of_types(claims, PROGRAMME_REGISTERED)
     return {
         programme: {
             field: newest_value([claim for claim in registered if claim.programme == programme], field)
             for field in ("name", "investment", "jobs")
         }
-        for programme in sorted({claim.programme for claim in said})
+        for programme in sorted({claim.programme for claim in claims})
     }
 
 
@@ -278,9 +278,9 @@ def expected_dependencies(events: Iterable[JsonEvent], as_of: str | None = None)
 
 def expected_cyclic(events: Iterable[JsonEvent], as_of: str | None = None) -> dict[str, list[DependencyId]]:
     """Give of every programme the dependencies that are set aside because they would close a cycle."""
-    said = counted_claims(events, as_of)
-    set_aside: dict[str, list[DependencyId]] = {name: [] for name in sorted({claim.programme for claim in said})}
-    for dependency in _split_cyclic(said)[1]:
+    claims = counted_claims(events, as_of)
+    set_aside: dict[str, list[DependencyId]] = {name: [] for name in sorted({claim.programme for claim in claims})}
+    for dependency in _split_cyclic(claims)[1]:
         set_aside[dependency.milestone[0]].append(dependency.key)
     return {programme: sorted(keys) for programme, keys in set_aside.items()}
 

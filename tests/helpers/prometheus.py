@@ -1,4 +1,4 @@
-"""A real Prometheus that scrapes a real worker which was told the sample programme's story, and a hostile programme.
+"""A real Prometheus that scrapes a real worker which recorded the sample programme's story and a hostile programme.
 
 What happened a week ago cannot be waited for: before Prometheus starts, the page of the morning is put into its data
 as if it had been scraped then (`promtool tsdb create-blocks-from openmetrics`).
@@ -28,8 +28,7 @@ from deploy.prometheus.render import Addresses
 from models.domain.cloudevents import encode_structured
 from models.domain.events import Event
 from models.settings import Settings
-from tests.helpers.oracle import MILESTONE_REPORTED, PROGRAMME_REGISTERED, PROJECT_REGISTERED
-from tests.helpers.oracle import JsonEvent as Told
+from tests.helpers.oracle import MILESTONE_REPORTED, PROGRAMME_REGISTERED, PROJECT_REGISTERED, JsonEvent
 from tests.helpers.workers import WorkerProcess, publish, publish_records, wait_until, worker_process
 
 #: The longest wait in the files is of minutes; no wait becomes shorter than a second.
@@ -70,7 +69,7 @@ class PrometheusClient:
             return 0, ""
 
     def query(self, expression: str) -> list[dict[str, Any]]:
-        """Return the series of an instant query. Fails with what Prometheus said when it does not understand it."""
+        """Return the series of an instant query. Fails with Prometheus' message for a wrong query."""
         return self._query_data("/api/v1/query", query=expression)
 
     def has_result(self, expression: str) -> bool:
@@ -87,13 +86,13 @@ class PrometheusClient:
     def _query_data(self, path: str, **parameters: str) -> list[dict[str, Any]]:
         status, body = self.get(path, **parameters)
         assert status == 200, f"{parameters['query']}\n{body}"
-        found: list[dict[str, Any]] = json.loads(body)["data"]["result"]
-        return found
+        series: list[dict[str, Any]] = json.loads(body)["data"]["result"]
+        return series
 
 
 @dataclass(frozen=True, slots=True)
 class MonitoringStack:
-    """The worker, what it was told, and the Prometheus that scrapes it."""
+    """The worker, the story it recorded, and the Prometheus that scrapes it."""
 
     worker: WorkerProcess
     story: Story
@@ -102,18 +101,18 @@ class MonitoringStack:
 
 def require_program(name: str) -> str:
     """Return where a program of Debian's is; skips without it, and fails instead where everything must be there."""
-    found = shutil.which(name)
-    if found is None:
+    path = shutil.which(name)
+    if path is None:
         reason = f"{name} is not installed"
         if os.environ.get("CI"):
             pytest.fail(reason)
         pytest.skip(reason)
-    return found
+    return path
 
 
 @contextmanager
 def prometheus_for_worker(worker_address: str, folder: Path) -> Iterator[PrometheusClient]:
-    """Run Prometheus as it is shipped, in a hurry, for a worker on host and port, until the block ends."""
+    """Run Prometheus as it is shipped, sped up, for a worker on host and port, until the block ends."""
     places = Addresses(workers=[worker_address], alertmanagers=())
     with run_prometheus(require_program("prometheus"), folder, places, speedup=SPEEDUP) as address:
         yield PrometheusClient(address)
@@ -121,10 +120,10 @@ def prometheus_for_worker(worker_address: str, folder: Path) -> Iterator[Prometh
 
 @contextmanager
 def monitored_story(settings: Settings, folder: Path) -> Iterator[MonitoringStack]:
-    """Tell the story to a worker while Prometheus scrapes it: the morning, and once that was seen, the day."""
-    told = build_story(datetime.now(UTC).date())
-    morning = [*_to_json(told.opening), *hostile_events(told)]
-    later = [*_to_json([told.slip_event, told.mistaken_event, told.retraction_event]), late_hostile_event(told)]
+    """Publish the story to a worker while Prometheus scrapes it: the morning, and once that was scraped, the day."""
+    story = build_story(datetime.now(UTC).date())
+    morning = [*_to_json(story.opening), *hostile_events(story)]
+    later = [*_to_json([story.slip_event, story.mistaken_event, story.retraction_event]), late_hostile_event(story)]
     with worker_process(settings, folder, MILEPOST_KEEP_DAYS="1000") as worker:
         worker.wait_until_ready()
         publish(settings, morning)
@@ -135,10 +134,12 @@ def monitored_story(settings: Settings, folder: Path) -> Iterator[MonitoringStac
             gate = f'{FORECAST_METRIC}{{project="{SEZ_PARK}",milestone="park-commissioned"}}'
             counted = f'sum(milepost_events_total{{outcome="accepted"}}) == {len(morning)}'
             recorded = f'milestone:{FORECAST_METRIC}:max{{project="{SEZ_PARK}",milestone="park-commissioned"}}'
-            for seen in (gate, counted, recorded):
-                wait_until(partial(prometheus.has_result, seen), f"Prometheus has seen the morning: {seen}")
+            for expression in (gate, counted, recorded):
+                wait_until(
+                    partial(prometheus.has_result, expression), f"Prometheus has scraped the morning: {expression}"
+                )
             publish(settings, later)
-            publish_records(settings, [(None, [], told.malformed_value)])
+            publish_records(settings, [(None, [], story.malformed_value)])
             wait_until(lambda: _accepted_count(worker) == len(morning) + len(later), "the day is recorded")
             wait_until(lambda: _is_forecast_shown(worker, SEZ_SLIPPED_OPENING), "the slip is shown")
             slipped = (
@@ -149,10 +150,10 @@ def monitored_story(settings: Settings, folder: Path) -> Iterator[MonitoringStac
             wait_until(partial(prometheus.has_result, held_up), "the rules have seen the slip")
             rejected = 'milepost_rejected_total{reason="malformed"} == 1'
             wait_until(partial(prometheus.has_result, rejected), "Prometheus has scraped the rejection")
-            yield MonitoringStack(worker, told, prometheus)
+            yield MonitoringStack(worker, story, prometheus)
 
 
-def hostile_events(story: Story) -> list[Told]:
+def hostile_events(story: Story) -> list[JsonEvent]:
     """Return a programme whose names are hostile: every project late, and waiting for nothing."""
     return [
         _event("programme", PROGRAMME_REGISTERED, HOSTILE_PROGRAMME, {"name": HOSTILE_NAMES[0]}),
@@ -177,16 +178,16 @@ def hostile_events(story: Story) -> list[Told]:
     ]
 
 
-def late_hostile_event(story: Story) -> Told:
-    """Return what is said of a hostile project later: a date a month after the first."""
+def late_hostile_event(story: Story) -> JsonEvent:
+    """Return a later report of a hostile project: a date a month after the first."""
     date = str(story.day + timedelta(days=21))
-    said = {"milestone": "park-commissioned", "classifier": "EST", "date": date}
-    return _event("0/estimated", MILESTONE_REPORTED, f"{HOSTILE_PROGRAMME}/project-0", said) | {
+    data = {"milestone": "park-commissioned", "classifier": "EST", "date": date}
+    return _event("0/estimated", MILESTONE_REPORTED, f"{HOSTILE_PROGRAMME}/project-0", data) | {
         "time": "2026-01-02T12:00:00Z"
     }
 
 
-def _event(event_id: str, event_type: str, subject: str, data: Mapping[str, object]) -> Told:
+def _event(event_id: str, event_type: str, subject: str, data: Mapping[str, object]) -> JsonEvent:
     return {
         "specversion": "1.0",
         "id": event_id,
@@ -198,7 +199,7 @@ def _event(event_id: str, event_type: str, subject: str, data: Mapping[str, obje
     }
 
 
-def _to_json(events: Sequence[Event]) -> list[Told]:
+def _to_json(events: Sequence[Event]) -> list[JsonEvent]:
     return [json.loads(encode_structured(event)[1]) for event in events]
 
 
@@ -207,7 +208,7 @@ def _accepted_count(worker: WorkerProcess) -> float:
 
 
 def _is_forecast_shown(worker: WorkerProcess, opens_in_days: int) -> bool:
-    """Return whether all is drawn: the SEZ park opens so many days from today, and as many wait for it as do."""
+    """Return whether all is calculated: the SEZ park opens so many days from today, and its tenants wait for it."""
     page = worker.scrape("/metrics/milestones")
     gate = {"programme": PROGRAMME, "project": SEZ_PARK, "milestone": "park-commissioned"}
     day = datetime.now(UTC).date() + timedelta(days=opens_in_days)

@@ -33,7 +33,7 @@ def skip_without(*programs: str) -> pytest.MarkDecorator:
 
 
 class ExpectedAlert(NamedTuple):
-    """An alert that fires: what it says, and its labels besides those that its rule gives."""
+    """An alert that fires: its annotations, and its labels besides those that its rule gives."""
 
     description: str
     labels: Mapping[str, str]
@@ -54,7 +54,7 @@ def expect_alert(eval_time: str, alert: str, description: str, **labels: str) ->
 
 @dataclass(frozen=True)
 class RuleTest:
-    """What happened, and what is to be told of it."""
+    """Series over time, and the alerts that are expected of them."""
 
     name: str
     series: Sequence[InputSeries]
@@ -86,7 +86,7 @@ def alert_rules() -> dict[str, dict[str, Any]]:
 
 
 def run_promtool(rule_test: RuleTest, files: Sequence[str], folder: Path) -> None:
-    """Have promtool play a story to the rules of some files; fails with what it says."""
+    """Have promtool play a story to the rules of some files; fails with its output."""
     groups = [
         group["name"] for name in files for group in yaml.safe_load((RULES_DIR / name).read_text("utf-8"))["groups"]
     ]

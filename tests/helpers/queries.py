@@ -34,8 +34,8 @@ class PromQuery(NamedTuple):
 @cache
 def dashboards() -> dict[str, dict[str, Any]]:
     """Return every dashboard, by uid."""
-    found = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(DASHBOARDS_DIR.glob("*.json"))]
-    return {one["uid"]: one for one in found}
+    dashboards = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(DASHBOARDS_DIR.glob("*.json"))]
+    return {dashboard["uid"]: dashboard for dashboard in dashboards}
 
 
 def data_panels(dashboard: dict[str, Any]) -> list[dict[str, Any]]:

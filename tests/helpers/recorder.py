@@ -1,4 +1,4 @@
-"""What tests of the store share: events as records of a log, and what the database says afterwards."""
+"""What tests of the recorder share: events as records of a log, and the state of the database afterwards."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -87,10 +87,10 @@ def event_batch(records: Sequence[DecodedRecord]) -> Batch:
     offsets: dict[int, list[int]] = {}
     for entry in records:
         offsets.setdefault(entry.partition, []).append(entry.offset)
-    for found in offsets.values():
-        assert found == list(range(found[0], found[-1] + 1))
+    for numbers in offsets.values():
+        assert numbers == list(range(numbers[0], numbers[-1] + 1))
     return Batch(
-        [OffsetRange(TOPIC, partition, found[0], found[-1] + 1) for partition, found in offsets.items()], records
+        [OffsetRange(TOPIC, partition, numbers[0], numbers[-1] + 1) for partition, numbers in offsets.items()], records
     )
 
 
@@ -209,11 +209,11 @@ ObservableState = tuple[
 
 
 def state_of_facts(facts: Facts, data_date: date) -> ObservableState:
-    """Give what facts say, in the form of the independent reading."""
+    """Return the state that facts give, in the form of the oracle."""
     registers = ("name", "kind", "site", "investment", "jobs")
-    drawn = compute_schedule(facts, data_date)
+    schedule = compute_schedule(facts, data_date)
     return (
-        [json_status_row(standing) for standing in drawn.statuses],
+        [json_status_row(status) for status in schedule.statuses],
         {
             key: {
                 **{name: _register_value(facts.projects.get(key), name) for name in registers},
@@ -232,13 +232,13 @@ def state_of_facts(facts: Facts, data_date: date) -> ObservableState:
             for key, dependency in sorted(facts.dependencies.items())
             if dependency.declared is not None and dependency.is_in_force
         },
-        {tuple(standing.key): standing.dependents for standing in drawn.statuses},
-        sorted(drawn.cyclic),
+        {tuple(status.key): status.dependents for status in schedule.statuses},
+        sorted(schedule.cyclic),
     )
 
 
 def expected_state(events: Iterable[JsonEvent], data_date: date, as_of: str | None = None) -> ObservableState:
-    """Give what the independent reading says of events."""
+    """Return the state that the oracle gives for events."""
     events = list(events)
     return (
         oracle.expected_milestones(events, data_date, as_of),
@@ -251,7 +251,7 @@ def expected_state(events: Iterable[JsonEvent], data_date: date, as_of: str | No
 
 
 def json_status_row(status: MilestoneStatus) -> JsonRow:
-    """Give a standing as `status --json` prints it, without the revision."""
+    """Give a status as `status --json` prints it, without the revision."""
     row = status._asdict()
     del row["last_claim_stamp"], row["amount"], row["dependents"]
     return {

@@ -52,7 +52,7 @@ def free_port() -> int:
 def publish(
     settings: Settings, events: Iterable[JsonEvent], *, key_of: Callable[[JsonEvent], bytes | None] | None = None
 ) -> int:
-    """Publish events in structured mode, keyed by programme unless told otherwise; return how many."""
+    """Publish events in structured mode, by default keyed by programme; return how many."""
     keyed = key_of or (lambda event: event["subject"].split("/")[0].encode())
     return publish_records(settings, ((keyed(event), *structured_record(event)) for event in events))
 
@@ -60,7 +60,7 @@ def publish(
 def publish_records(
     settings: Settings, records: Iterable[tuple[bytes | None, Headers, bytes | None]], topic: str | None = None
 ) -> int:
-    """Publish records as they are, to the events topic unless told otherwise, and wait for the broker; say how many."""
+    """Publish records as they are, by default to the events topic; wait for the broker, and return how many."""
     producer = KafkaProducer(bootstrap_servers=settings.kafka, acks="all", linger_ms=5)
     try:
         sent = [
@@ -101,10 +101,10 @@ class MetricsPage:
 
     def value(self, name: str, **labels: str) -> float | None:
         """Return the sum of the samples that have these labels, or None when there are none."""
-        found = [
+        values = [
             sample.value for sample in self._samples if sample.name == name and labels.items() <= sample.labels.items()
         ]
-        return sum(found) if found else None
+        return sum(values) if values else None
 
     def labels(self, name: str) -> list[Labels]:
         """Return the label sets of a metric."""
@@ -128,7 +128,7 @@ class WorkerProcess:
 
     @property
     def log_text(self) -> str:
-        """What it said so far."""
+        """Its log so far."""
         return self._log_path.read_text(errors="replace")
 
     def get(self, path: str) -> tuple[int, str]:
@@ -189,8 +189,8 @@ def worker_process(settings: Settings, folder: Path, **environment: str) -> Iter
 
 
 def _environment_of(settings: Settings) -> dict[str, str]:
-    told = settings.model_dump(mode="json", exclude_defaults=True)
-    return {name: value if isinstance(value, str) else json.dumps(value) for name, value in told.items()}
+    fields = settings.model_dump(mode="json", exclude_defaults=True)
+    return {name: value if isinstance(value, str) else json.dumps(value) for name, value in fields.items()}
 
 
 @asynccontextmanager

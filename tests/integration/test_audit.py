@@ -33,7 +33,7 @@ DAMAGE = [
 ]
 
 
-def test_what_a_worker_made_of_the_topic_is_found_equal_and_each_damage_is_told(fresh_settings: Settings) -> None:
+def test_what_a_worker_made_of_the_topic_is_found_equal_and_each_damage_is_reported(fresh_settings: Settings) -> None:
     events = shuffled_with_duplicates(random_events(7, 1500, with_dependencies=True), 7)
     records: list[tuple[bytes | None, Headers, bytes | None]] = [(None, *structured_record(event)) for event in events]
     records += [(None, [], b"no event"), (b"north", [], None)]

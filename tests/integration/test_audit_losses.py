@@ -68,7 +68,7 @@ def delete_records(settings: Settings, topic: str) -> int:
     return len(records)
 
 
-def test_a_dead_letter_that_was_lost_is_told_by_the_record_it_was_for(sqlite_settings: Settings) -> None:
+def test_a_dead_letter_that_was_lost_is_reported_by_the_record_it_was_for(sqlite_settings: Settings) -> None:
     publish(sqlite_settings, [numbered_report(1)])
     publish_records(sqlite_settings, [(None, [], b"no event")])
     record_all(sqlite_settings, 2)
@@ -127,7 +127,7 @@ def test_what_was_recorded_before_the_topic_lost_it_is_taken_on_trust(sqlite_set
     assert summary.startswith("0 differences; 0 events read: 0 accepted")
 
 
-def test_a_row_whose_record_the_topic_should_hold_and_does_not_is_told(sqlite_settings: Settings) -> None:
+def test_a_row_whose_record_the_topic_should_hold_and_does_not_is_reported(sqlite_settings: Settings) -> None:
     publish(sqlite_settings, [numbered_report(1)])
     record_all(sqlite_settings, 1)
     execute(sqlite_settings, "UPDATE ledger SET offset = 7")

@@ -44,7 +44,7 @@ OPERATIONS: Final[dict[str, type[msgspec.Struct]]] = {
 
 
 @pytest.fixture(scope="module", params=BACKENDS)
-def told(request: pytest.FixtureRequest, databases: DatabaseFactory) -> Iterator[BoardServer]:
+def board(request: pytest.FixtureRequest, databases: DatabaseFactory) -> Iterator[BoardServer]:
     """Give a board of the whole story."""
     with databases.new_database(request.param) as url, running_board(url, DAY) as here:
         whole = build_story(DAY)
@@ -76,8 +76,8 @@ def registered(programme: str, name: str, day: int = 1) -> Event:
 # What pages say
 
 
-def test_the_first_page_says_which_gate_slipped_and_whom_it_holds_up(told: BoardServer) -> None:
-    page = told.get("/")
+def test_the_first_page_says_which_gate_slipped_and_whom_it_holds_up(board: BoardServer) -> None:
+    page = board.get("/")
 
     assert page.status == 200
     first, last = page.text.index(GATE.replace("/", "<wbr>/<wbr>")), page.text.index("milestones by state".capitalize())
@@ -88,12 +88,12 @@ def test_the_first_page_says_which_gate_slipped_and_whom_it_holds_up(told: Board
         assert (held in page.text[first:last]) == (tenant.park == SEZ_PARK)
 
 
-def test_the_timeline_has_every_milestone_with_its_driver(told: BoardServer) -> None:
-    text = told.get(HERE).text
+def test_the_timeline_has_every_milestone_with_its_driver(board: BoardServer) -> None:
+    text = board.get(HERE).text
 
     assert set(re.findall(r'data-name="([^"]+)"', text)) == {
         f"{row.project}/{row.milestone}"
-        for row in read_status(told.recorder.engine, MilestoneQuery(DAY, PROGRAMME)).rows
+        for row in read_status(board.recorder.engine, MilestoneQuery(DAY, PROGRAMME)).rows
     }
     assert text.count(f'data-driver="{GATE}"') == 7
 
@@ -102,22 +102,22 @@ def test_the_timeline_has_every_milestone_with_its_driver(told: BoardServer) -> 
     ("show", "states"),
     [("late", {"overdue", "blocked", "slipping"}), ("open", {"overdue", "blocked", "slipping", "planned"})],
 )
-def test_the_timeline_can_be_kept_to_some_states(told: BoardServer, show: str, states: set[str]) -> None:
-    rows = re.findall(r'<tr class="(\w+)[^"]*" data-name', told.get(f"{HERE}?show={show}").text)
+def test_the_timeline_can_be_kept_to_some_states(board: BoardServer, show: str, states: set[str]) -> None:
+    rows = re.findall(r'<tr class="(\w+)[^"]*" data-name', board.get(f"{HERE}?show={show}").text)
 
     assert set(rows) == states
 
 
-def test_why_names_the_gate_and_the_event_that_moved_it(told: BoardServer) -> None:
-    text = told.get(f"{HERE}/milestones/{LAUNCH}").text
+def test_why_names_the_gate_and_the_event_that_moved_it(board: BoardServer) -> None:
+    text = board.get(f"{HERE}/milestones/{LAUNCH}").text
 
     assert f"It waits for {GATE}, and comes at least 120 days after it." in text
     assert "heating-network-late" in text
     assert f"{HERE}/milestones/{GATE}" in text
 
 
-def test_the_gate_shows_by_how_much_each_moved_with_it(told: BoardServer) -> None:
-    page = told.get(f"{HERE}/gates/{GATE}").text
+def test_the_gate_shows_by_how_much_each_moved_with_it(board: BoardServer) -> None:
+    page = board.get(f"{HERE}/gates/{GATE}").text
 
     assert "7 milestones wait" in page
     for tenant in (tenant for tenant in TENANTS if tenant.park == SEZ_PARK):
@@ -127,8 +127,8 @@ def test_the_gate_shows_by_how_much_each_moved_with_it(told: BoardServer) -> Non
         )  # from its baseline, and with the gate
 
 
-def test_the_trend_has_the_line_of_the_gate_from_its_first_plan_over_the_slip(told: BoardServer) -> None:
-    text = told.get(f"{HERE}/trend").text
+def test_the_trend_has_the_line_of_the_gate_from_its_first_plan_over_the_slip(board: BoardServer) -> None:
+    text = board.get(f"{HERE}/trend").text
     lines = json.loads(re.search(r'data-trend="([^"]*)"', text)[1].replace("&#34;", '"'))  # type: ignore[index]
 
     [gate] = [line for line in lines if line["name"] == GATE]
@@ -138,8 +138,8 @@ def test_the_trend_has_the_line_of_the_gate_from_its_first_plan_over_the_slip(to
     assert [point[0] for point in gate["points"]] == sorted(point[0] for point in gate["points"])
 
 
-def test_a_trend_of_chosen_milestones_has_their_lines_alone(told: BoardServer) -> None:
-    text = told.get(f"{HERE}/trend?milestone={LAUNCH}&milestone={GATE}").text
+def test_a_trend_of_chosen_milestones_has_their_lines_alone(board: BoardServer) -> None:
+    text = board.get(f"{HERE}/trend?milestone={LAUNCH}&milestone={GATE}").text
 
     assert [name in text for name in (LAUNCH, GATE)] == [True, True]
     lines = json.loads(re.search(r'data-trend="([^"]*)"', text)[1].replace("&#34;", '"'))  # type: ignore[index]
@@ -182,48 +182,48 @@ def test_the_pipeline_shows_why_the_worker_is_not_ready_and_what_it_counted(empt
 # What the API says
 
 
-def test_the_api_says_of_milestones_what_status_says(told: BoardServer) -> None:
-    said = json.loads(status_as_json(read_status(told.recorder.engine, MilestoneQuery(DAY, PROGRAMME)).rows))
+def test_the_api_says_of_milestones_what_status_says(board: BoardServer) -> None:
+    said = json.loads(status_as_json(read_status(board.recorder.engine, MilestoneQuery(DAY, PROGRAMME)).rows))
 
-    page = told.get(f"/api{HERE}/milestones?limit=1000").json
+    page = board.get(f"/api{HERE}/milestones?limit=1000").json
 
     assert page["milestones"] == said
     assert (page["total"], page["next"], page["data_date"]) == (len(said), None, str(DAY))
 
 
-def test_pages_of_milestones_follow_one_another(told: BoardServer) -> None:
+def test_pages_of_milestones_follow_one_another(board: BoardServer) -> None:
     found, where = [], f"/api{HERE}/milestones?limit=7"
     while where:
-        page = told.get(where).json
+        page = board.get(where).json
         assert len(page["milestones"]) <= 7
         found += page["milestones"]
         where = page["next"]
 
-    assert found == told.get(f"/api{HERE}/milestones?limit=1000").json["milestones"]
+    assert found == board.get(f"/api{HERE}/milestones?limit=1000").json["milestones"]
 
 
-def test_pages_of_moves_follow_one_another(told: BoardServer) -> None:
+def test_pages_of_moves_follow_one_another(board: BoardServer) -> None:
     found: list[Any] = []
     where = f"/api{HERE}/moves?limit=9"
     while where:
-        page = told.get(where).json
+        page = board.get(where).json
         found += page["moves"]
         where = page["next"]
 
-    assert found == told.get(f"/api{HERE}/moves?limit=1000").json["moves"]
+    assert found == board.get(f"/api{HERE}/moves?limit=1000").json["moves"]
     assert [move["number"] for move in found] == sorted({move["number"] for move in found}, reverse=True)
 
 
-def test_the_api_explains_what_the_command_explains(told: BoardServer) -> None:
+def test_the_api_explains_what_the_command_explains(board: BoardServer) -> None:
     key = MilestoneKey(PROGRAMME, *LAUNCH.split("/"))
 
-    said = json.loads(explanation_to_json(read_explanation(told.recorder.engine, key, MilestoneQuery(DAY))))
+    said = json.loads(explanation_to_json(read_explanation(board.recorder.engine, key, MilestoneQuery(DAY))))
 
-    assert told.get(f"/api{HERE}/milestones/{LAUNCH}").json == said
+    assert board.get(f"/api{HERE}/milestones/{LAUNCH}").json == said
 
 
-def test_the_description_has_every_operation_and_its_answers_are_as_it_says(told: BoardServer) -> None:
-    document = told.get("/api/openapi.json").json
+def test_the_description_has_every_operation_and_its_answers_are_as_it_says(board: BoardServer) -> None:
+    document = board.get("/api/openapi.json").json
     schemas = document["components"]["schemas"]
 
     assert document["openapi"].startswith("3.1")
@@ -235,7 +235,7 @@ def test_the_description_has_every_operation_and_its_answers_are_as_it_says(told
         assert {one["name"] for one in operation["parameters"] if one["in"] == "path"} == set(
             re.findall(r"{(\w+)}", template)
         )
-        body = told.get(path).body
+        body = board.get(path).body
         assert isinstance(msgspec.json.decode(body, type=kind), kind)
         assert_described(json.loads(body), {"$ref": reference}, schemas)
     assert set(document["paths"]) - {"/api/stream"} == {
@@ -280,10 +280,10 @@ def assert_described(value: object, schema: dict[str, Any], schemas: dict[str, A
 
 
 @pytest.mark.parametrize("path", [path for path in (*PAGES, *OPERATIONS) if "pipeline" not in path])
-def test_what_has_not_changed_is_not_sent_again(told: BoardServer, path: str) -> None:
-    first = told.get(path)
+def test_what_has_not_changed_is_not_sent_again(board: BoardServer, path: str) -> None:
+    first = board.get(path)
 
-    again = told.get(path, If_None_Match=first.headers["Etag"])
+    again = board.get(path, If_None_Match=first.headers["Etag"])
 
     assert (first.status, again.status, again.body) == (200, 304, b"")
 
@@ -306,12 +306,12 @@ def test_what_has_not_changed_is_not_sent_again(told: BoardServer, path: str) ->
     ],
 )
 def test_an_invalid_request_with_a_matching_entity_tag_gets_its_error(
-    told: BoardServer, page: str, request_path: str, status: int
+    board: BoardServer, page: str, request_path: str, status: int
 ) -> None:
-    entity_tag = told.get(page).headers["Etag"]
+    entity_tag = board.get(page).headers["Etag"]
 
     for tag in (entity_tag, "*"):
-        assert told.get(request_path, If_None_Match=tag).status == status
+        assert board.get(request_path, If_None_Match=tag).status == status
 
 
 def test_a_change_makes_another_answer(empty: BoardServer) -> None:
@@ -328,8 +328,8 @@ def test_a_change_makes_another_answer(empty: BoardServer) -> None:
 
 
 @pytest.mark.parametrize("path", [*PAGES, *OPERATIONS, "/nowhere", "/programmes/nowhere", "/api/nowhere"])
-def test_every_answer_tells_the_browser_to_load_nothing_from_elsewhere(told: BoardServer, path: str) -> None:
-    headers = told.get(path).headers
+def test_every_response_forbids_the_browser_to_load_anything_from_elsewhere(board: BoardServer, path: str) -> None:
+    headers = board.get(path).headers
 
     policy = dict(part.strip().split(" ", 1) for part in headers["Content-Security-Policy"].split(";"))
     assert policy["default-src"] == "'none'"
@@ -338,11 +338,11 @@ def test_every_answer_tells_the_browser_to_load_nothing_from_elsewhere(told: Boa
 
 
 @pytest.mark.parametrize("path", ["/", HERE, f"/api{HERE}/milestones"])
-def test_large_answers_are_packed_for_those_who_take_that(told: BoardServer, path: str) -> None:
-    packed = told.get(path, Accept_Encoding="gzip")
+def test_large_answers_are_packed_for_those_who_take_that(board: BoardServer, path: str) -> None:
+    packed = board.get(path, Accept_Encoding="gzip")
 
     assert packed.headers["Content-Encoding"] == "gzip"
-    assert gzip.decompress(packed.body) == told.get(path).body
+    assert gzip.decompress(packed.body) == board.get(path).body
 
 
 @pytest.mark.parametrize(
@@ -357,31 +357,31 @@ def test_large_answers_are_packed_for_those_who_take_that(told: BoardServer, pat
         ("/static/000000000000/..%2F..%2Fboard.py", "There is no such page."),
     ],
 )
-def test_what_is_not_there_is_said_in_one_sentence(told: BoardServer, path: str, sentence: str) -> None:
-    page = told.get(path)
+def test_what_is_not_there_is_said_in_one_sentence(board: BoardServer, path: str, sentence: str) -> None:
+    page = board.get(path)
 
     assert page.status == 404
     assert sentence in re.sub(r"</?bdi>", "", page.text)
     if path.startswith("/programmes"):
-        problem = told.get(f"/api{path}")
+        problem = board.get(f"/api{path}")
         assert (problem.status, "error" in problem.json) == (404, True)
 
 
 @pytest.mark.parametrize(
     "query", ["limit=0", "limit=1001", "limit=x", "limit=-1", "offset=-1", "limit=", f"offset={10**30}", "limit=٣"]
 )
-def test_a_list_without_bounds_cannot_be_asked_for(told: BoardServer, query: str) -> None:
+def test_a_list_without_bounds_cannot_be_asked_for(board: BoardServer, query: str) -> None:
     name = query.partition("=")[0]
-    answer = told.get(f"/api{HERE}/milestones?{query.replace('٣', '%D9%A3')}")
+    answer = board.get(f"/api{HERE}/milestones?{query.replace('٣', '%D9%A3')}")
 
     assert answer.status == 400
     assert answer.json["error"].startswith(f"{name} is a number from ")
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH"])
-def test_nothing_can_be_written(told: BoardServer, method: str) -> None:
+def test_nothing_can_be_written(board: BoardServer, method: str) -> None:
     for path in ("/", HERE, f"/api{HERE}", "/api/stream"):
-        request = urllib.request.Request(f"{told.address}{path}", method=method, data=b"{}")  # noqa: S310 - its own address
+        request = urllib.request.Request(f"{board.address}{path}", method=method, data=b"{}")  # noqa: S310 - its own address
         assert send_request(request).status == 405
 
 
@@ -403,11 +403,11 @@ def test_without_its_tables_it_says_so_and_comes_back_with_them(empty: BoardServ
     assert empty.get("/").status == 200
 
 
-def test_more_than_it_can_bear_are_turned_away(told: BoardServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_more_than_it_can_bear_are_turned_away(board: BoardServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("streams.web.responses.MAX_CONCURRENT_REQUESTS", 0)
     monkeypatch.setattr("streams.web.sse.MAX_SUBSCRIBERS", 0)
 
-    page, problem, stream = told.get("/"), told.get("/api/programmes"), told.get("/api/stream")
+    page, problem, stream = board.get("/"), board.get("/api/programmes"), board.get("/api/stream")
 
     assert (page.status, page.headers["Retry-After"]) == (503, "1")
     assert problem.json == {"error": "Too many are asking at once."}
@@ -415,15 +415,15 @@ def test_more_than_it_can_bear_are_turned_away(told: BoardServer, monkeypatch: p
 
 
 def test_a_bug_of_a_page_is_logged_and_ends_nothing(
-    told: BoardServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    board: BoardServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     with monkeypatch.context() as broken:
         broken.setattr("streams.web.view_models.select_trend_milestones", None)
-        page = told.get(f"{HERE}/trend?not-cached")
+        page = board.get(f"{HERE}/trend?not-cached")
 
     assert (page.status, "This page has a bug" in page.text) == (500, True)
     assert "NoneType" in caplog.text
-    assert told.get(f"{HERE}/trend").status == 200
+    assert board.get(f"{HERE}/trend").status == 200
 
 
 def test_dependencies_that_close_a_cycle_are_named(empty: BoardServer) -> None:
@@ -448,13 +448,13 @@ def test_dependencies_that_close_a_cycle_are_named(empty: BoardServer) -> None:
 # Live
 
 
-def test_the_stream_tells_of_a_programme_that_is_drawn_anew(told: BoardServer) -> None:
-    with urllib.request.urlopen(f"{told.address}/api/stream", timeout=30) as stream:  # noqa: S310 - its own address
+def test_the_stream_announces_a_programme_that_is_recalculated(board: BoardServer) -> None:
+    with urllib.request.urlopen(f"{board.address}/api/stream", timeout=30) as stream:  # noqa: S310 - its own address
         assert stream.headers["Content-Type"] == "text/event-stream"
         assert stream.readline() == b"retry: 2000\n"
         kind, before = next_event(stream)
         assert kind == b"turn"  # what was there before is no news, but has a name
-        told.record_events([registered("east", "The east")])
+        board.record_events([registered("east", "The east")])
         kind, data = next_event(stream)
         turn, after = next_event(stream)
 
@@ -464,18 +464,18 @@ def test_the_stream_tells_of_a_programme_that_is_drawn_anew(told: BoardServer) -
     assert notice.revision >= 1
     names = [msgspec.json.decode(each, type=schemas.VersionSchema).version for each in (before, after)]
     assert names[0] != names[1]
-    wait_until(lambda: f'data-version="{names[1]}"' in told.get("/").text, "the page follows, after its cooldown")
+    wait_until(lambda: f'data-version="{names[1]}"' in board.get("/").text, "the page follows, after its cooldown")
 
 
-def test_the_stream_of_one_programme_begins_with_how_it_is_drawn(told: BoardServer) -> None:
-    with urllib.request.urlopen(f"{told.address}/api/stream?programme={PROGRAMME}", timeout=30) as stream:  # noqa: S310 - its own address
+def test_the_stream_of_one_programme_begins_with_its_version(board: BoardServer) -> None:
+    with urllib.request.urlopen(f"{board.address}/api/stream?programme={PROGRAMME}", timeout=30) as stream:  # noqa: S310 - its own address
         kind, data = next_event(stream)
 
     assert kind == b"drawn"
     notice = msgspec.json.decode(data, type=schemas.ProgrammeUpdateSchema)
     assert notice.programme == PROGRAMME
     version = f'data-version="{notice.revision} {notice.data_date}"'
-    wait_until(lambda: version in told.get(HERE).text, "the page follows, after its cooldown")
+    wait_until(lambda: version in board.get(HERE).text, "the page follows, after its cooldown")
 
 
 def next_event(stream: HTTPResponse) -> tuple[bytes, bytes]:

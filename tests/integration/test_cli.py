@@ -142,7 +142,7 @@ def test_a_topic_that_is_there_keeps_its_configuration(prefix: str, admin: Kafka
     assert _config(admin, letters)["delete.retention.ms"] == "5"
 
 
-def test_topics_made_for_another_number_of_partitions_are_left_and_told(
+def test_topics_made_for_another_number_of_partitions_are_left_and_reported(
     prefix: str, admin: KafkaAdminClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     admin.create_topics({f"{prefix}.changes": {"num_partitions": 5}})
@@ -157,7 +157,7 @@ def test_topics_made_for_another_number_of_partitions_are_left_and_told(
     assert f"topic {prefix}.changes: 5 partitions, found" in lines("init")
 
 
-def test_a_worker_is_told_which_topic_is_missing_or_unlike_its_sisters(
+def test_a_worker_names_the_topic_that_is_missing_or_unlike_its_sisters(
     prefix: str, kafka: str, admin: KafkaAdminClient
 ) -> None:
     def fault() -> str:
@@ -340,7 +340,7 @@ def test_an_empty_topic_of_dead_letters_is_an_empty_list() -> None:
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 0)])
-def test_kafka_serves_in_the_foreground_until_it_is_told_to_stop(number: int, status: int, tmp_path: Path) -> None:
+def test_kafka_serves_in_the_foreground_until_it_is_asked_to_stop(number: int, status: int, tmp_path: Path) -> None:
     program = "from deploy.cli.app import main; main()"
     arguments = [sys.executable, "-c", program, "kafka", "--port", str(free_port()), "--data", str(tmp_path / "kafka")]
     with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True) as command:

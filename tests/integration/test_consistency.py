@@ -67,12 +67,12 @@ def history_of(engine: Engine) -> list[tuple[object, ...]]:
         return [tuple(row) for row in connection.execute(text("SELECT * FROM history ORDER BY programme, number"))]
 
 
-def test_what_was_recorded_and_drawn_is_what_the_ledger_says(engine: Engine) -> None:
+def test_what_was_recorded_and_calculated_is_what_the_ledger_says(engine: Engine) -> None:
     assert diff_with_ledger(engine) == []
     assert rebuild_tables(engine) == []
 
 
-def test_each_damage_is_found_and_put_right_and_drawn_anew_without_a_word_in_the_history(engine: Engine) -> None:
+def test_each_damage_is_found_and_repaired_and_recalculated_without_a_word_in_the_history(engine: Engine) -> None:
     tables, forecasts, history = order_independent_rows(engine), forecasts_of(engine), history_of(engine)
     assert forecasts
     assert history
@@ -103,7 +103,7 @@ def test_a_ledger_that_contradicts_itself_is_said_and_folded_by_nobody(engine: E
     assert order_independent_rows(engine) == before
 
 
-def test_what_was_recorded_and_not_drawn_when_the_tables_were_put_right_is_history_all_the_same(
+def test_what_was_recorded_and_not_calculated_when_the_tables_were_repaired_is_history_all_the_same(
     database_url: str,
 ) -> None:
     events = random_events(6, 1000, with_dependencies=True)

@@ -72,7 +72,7 @@ def _ends(settings: Settings) -> dict[int, int]:
     return ends
 
 
-def letters_of(settings: Settings) -> list[DeadLetter]:
+def dead_letters_of(settings: Settings) -> list[DeadLetter]:
     return read_dead_letters(settings)
 
 
@@ -122,7 +122,7 @@ def rejected(settings: Settings, events: Sequence[JsonEvent]) -> list[DeadLetter
     """Have a worker reject events because of who sent them; return their letters."""
     publish(settings, events)
     work(closed(settings))
-    letters = letters_of(settings)
+    letters = dead_letters_of(settings)
     assert {letter.reason for letter in letters} == {"source-not-allowed"}
     assert len(letters) == len(events)
     return letters
@@ -135,7 +135,7 @@ class TestReplay:
         # Spaces make the bytes others than those that would be written of what it says.
         publish_records(sqlite_settings, [(b"any key", own, value + b"  ")])
         work(closed(sqlite_settings))
-        [letter] = letters_of(sqlite_settings)
+        [letter] = dead_letters_of(sqlite_settings)
 
         assert lines(sqlite_settings, "dead-letters", "replay", letter.key) == [
             letter.key,
@@ -145,21 +145,21 @@ class TestReplay:
         first, again = sorted(read_topic(sqlite_settings, sqlite_settings.events_topic), key=lambda r: r.offset)
         assert (again.value, list(again.headers)) == (first.value, list(first.headers))
         assert again.partition == first.partition
-        assert letters_of(sqlite_settings) == []
+        assert dead_letters_of(sqlite_settings) == []
         work(sqlite_settings)
-        assert letters_of(sqlite_settings) == []
+        assert dead_letters_of(sqlite_settings) == []
         assert forecasts(sqlite_settings) == {("north", "plant", "permit-approved"): date(2027, 1, 10)}
 
     def test_a_replay_that_fails_again_comes_back_once(self, sqlite_settings: Settings) -> None:
         headers, value = structured_record(plan_report("1"))
         publish_records(sqlite_settings, [(b"north", [*headers, ("milepost-foo", b"its own")], value)])
         work(closed(sqlite_settings))
-        [before] = letters_of(sqlite_settings)
+        [before] = dead_letters_of(sqlite_settings)
 
         lines(sqlite_settings, "dead-letters", "replay", "--all")
         work(closed(sqlite_settings))
 
-        [after] = letters_of(sqlite_settings)
+        [after] = dead_letters_of(sqlite_settings)
         assert (before.offset, after.offset) == (0, 1)
         assert after.key == f"{after.topic}:{after.partition}:1"
         assert (after.value, after.headers, after.reason) == (before.value, before.headers, before.reason)
@@ -172,7 +172,7 @@ class TestReplay:
         lines(sqlite_settings, "dead-letters", "replay", "--reason", "malformed")
         work(sqlite_settings)
 
-        [letter] = letters_of(sqlite_settings)
+        [letter] = dead_letters_of(sqlite_settings)
         assert (letter.offset, letter.value, letter.headers) == (1, None, (("ce_id", b"1"),))
 
     def test_a_header_without_a_value_is_replayed_without_one(self, sqlite_settings: Settings) -> None:
@@ -197,10 +197,10 @@ class TestReplay:
         )
 
         assert [row["reason"] for row in printed] == ["malformed"]
-        left = [letter.key for letter in letters_of(sqlite_settings)]
+        left = [letter.key for letter in dead_letters_of(sqlite_settings)]
         assert len(left) == 2
         lines(sqlite_settings, "dead-letters", "replay", left[1])
-        assert [letter.key for letter in letters_of(sqlite_settings)] == left[:1]
+        assert [letter.key for letter in dead_letters_of(sqlite_settings)] == left[:1]
 
     @pytest.mark.parametrize("command", ["replay", "discard"])
     def test_a_key_or_a_reason_unheard_of_is_one_line_and_nothing_is_done(
@@ -212,10 +212,10 @@ class TestReplay:
         assert line.startswith("milepost: there is no dead letter 'nope' in ")
         line = the_line(milepost(sqlite_settings, "dead-letters", command, "--reason", "nope"))
         assert line.startswith("milepost: there is no reason 'nope', only conflicting-duplicate, ")
-        assert letters_of(sqlite_settings) == [letter]
+        assert dead_letters_of(sqlite_settings) == [letter]
         assert len(read_topic(sqlite_settings, sqlite_settings.events_topic)) == 1
 
-    def test_a_letter_from_another_topic_is_not_sent_there(self, sqlite_settings: Settings) -> None:
+    def test_a_dead_letter_from_another_topic_is_not_sent_there(self, sqlite_settings: Settings) -> None:
         [letter] = rejected(sqlite_settings, [plan_report("1")])
         stranger = sqlite_settings.model_copy(update={"prefix": "elsewhere"})
         forged = [(f"milepost-{name}", text) for name, text in (("reason", b"malformed"), ("partition", b"0"))]
@@ -226,33 +226,33 @@ class TestReplay:
         line = the_line(milepost(sqlite_settings, "dead-letters", "replay", "--all"))
 
         assert "dead letter 'forged' does not say which partition" in line
-        assert letter in letters_of(sqlite_settings)
+        assert letter in dead_letters_of(sqlite_settings)
 
-    def test_what_stops_between_the_two_writes_leaves_the_letter(self, sqlite_settings: Settings) -> None:
+    def test_what_stops_between_the_two_writes_leaves_the_dead_letter(self, sqlite_settings: Settings) -> None:
         letters = rejected(sqlite_settings, [plan_report("1"), plan_report("2")])
         limit_message_bytes(sqlite_settings, sqlite_settings.dead_letters_topic, 10)
 
         line = the_line(milepost(sqlite_settings, "dead-letters", "replay", "--all"))
 
         assert line.endswith("; 0 of 2 dead letters were replayed before")
-        assert letters_of(sqlite_settings) == letters
+        assert dead_letters_of(sqlite_settings) == letters
         # They were sent, and count once when they are sent again.
         assert len(read_topic(sqlite_settings, sqlite_settings.events_topic)) == 4
         limit_message_bytes(sqlite_settings, sqlite_settings.dead_letters_topic, 1_000_000)
         lines(sqlite_settings, "dead-letters", "replay", "--all")
         work(sqlite_settings)
-        assert letters_of(sqlite_settings) == []
+        assert dead_letters_of(sqlite_settings) == []
         store = Recorder(make_engine(sqlite_settings.database))
         assert count_events(store) == 2
 
-    def test_what_the_broker_does_not_take_stays_a_letter(self, sqlite_settings: Settings) -> None:
+    def test_what_the_broker_does_not_take_stays_a_dead_letter(self, sqlite_settings: Settings) -> None:
         small, large = plan_report("1"), plan_report("2", subject="north/plant", correlationid="x" * 5_000)
         rejected(sqlite_settings, [small, large])
         limit_message_bytes(sqlite_settings, sqlite_settings.events_topic, 2_000)
 
         line = the_line(milepost(sqlite_settings, "dead-letters", "replay", "--all"))
 
-        [left] = letters_of(sqlite_settings)
+        [left] = dead_letters_of(sqlite_settings)
         assert b"xxxxx" in (left.value or b"")
         assert "refuses: The server has a configurable maximum message size" in line
         assert line.endswith("; 1 of 2 dead letters were replayed before")
@@ -278,9 +278,9 @@ class TestDiscard:
             letters[0].key,
             "1 dead letters discarded",
         ]
-        assert letters_of(sqlite_settings) == letters[1:]
+        assert dead_letters_of(sqlite_settings) == letters[1:]
         assert lines(sqlite_settings, "dead-letters", "discard", "--all")[-1] == "2 dead letters discarded"
-        assert letters_of(sqlite_settings) == []
+        assert dead_letters_of(sqlite_settings) == []
         assert lines(sqlite_settings, "dead-letters", "discard", "--all") == ["0 dead letters discarded"]
         assert len(read_topic(sqlite_settings, sqlite_settings.events_topic)) == 3
 
@@ -305,7 +305,7 @@ class TestDryRun:
         )
         work(closed(fresh_settings))
         count = len(read_topic(fresh_settings, fresh_settings.events_topic))
-        letters = letters_of(fresh_settings)
+        letters = dead_letters_of(fresh_settings)
         assert len(letters) == 7
 
         seen = json.loads("".join(lines(fresh_settings, "dead-letters", "replay", "--all", "--dry-run", "--json")))
@@ -338,7 +338,7 @@ class TestDryRun:
             },
         ]
         assert len(read_topic(fresh_settings, fresh_settings.events_topic)) == count
-        assert letters_of(fresh_settings) == letters
+        assert dead_letters_of(fresh_settings) == letters
         told = lines(fresh_settings, "dead-letters", "replay", "--all", "--dry-run")
         assert told[-3:] == [
             "north/plant/permit-approved: 2027-01-10 -> 2027-02-10, +31 days",
@@ -353,7 +353,7 @@ class TestDryRun:
         after = forecasts(fresh_settings)
         moved = {key for key in before.keys() | after.keys() if before.get(key) != after.get(key)}
         assert moved == {(row["programme"], row["project"], row["milestone"]) for row in seen["forecasts"]}
-        assert sorted(letter.reason for letter in letters_of(fresh_settings)) == [
+        assert sorted(letter.reason for letter in dead_letters_of(fresh_settings)) == [
             "conflicting-duplicate",
             "invalid-data",
         ]
@@ -367,7 +367,7 @@ class TestDryRun:
         assert summary == "0 of 1 dead letters would be accepted, 0 forecasts would move; nothing was sent"
 
 
-def test_the_newest_letters_come_first_and_only_the_end_of_the_topic_is_read(sqlite_settings: Settings) -> None:
+def test_the_newest_dead_letters_come_first_and_only_the_end_of_the_topic_is_read(sqlite_settings: Settings) -> None:
     def put(key: str, value: bytes | None) -> None:
         headers = [] if value is None else [("milepost-reason", b"malformed")]
         producer.send(sqlite_settings.dead_letters_topic, key=key.encode(), value=value, headers=headers)
@@ -382,4 +382,4 @@ def test_the_newest_letters_come_first_and_only_the_end_of_the_topic_is_read(sql
     newest = read_newest_dead_letters(sqlite_settings, 4)
 
     assert [(letter.key, letter.value) for letter in newest] == [("events:0:4", b"["), ("events:0:5", b"{")]
-    assert len(read_newest_dead_letters(sqlite_settings, 100)) == len(letters_of(sqlite_settings)) == 5
+    assert len(read_newest_dead_letters(sqlite_settings, 100)) == len(dead_letters_of(sqlite_settings)) == 5

@@ -63,7 +63,7 @@ def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 @pytest.fixture
-def north(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[EventDatabase]:
+def north_database(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[EventDatabase]:
     """Give a database that the commands find by themselves."""
     monkeypatch.setenv("MILEPOST_DATABASE", sqlite_url)
     with event_database(sqlite_url) as database:
@@ -74,20 +74,20 @@ def milepost(*arguments: str) -> Result:
     return CliRunner().invoke(app.app, arguments, prog_name="milepost")
 
 
-def told_by(*arguments: str) -> str:
+def output_of(*arguments: str) -> str:
     result = milepost(*arguments)
     assert (result.exit_code, result.stderr) == (0, "")
     return result.stdout
 
 
 def explained(milestone: str, on: date = TODAY, *more: str) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(told_by("explain", milestone, "--data-date", str(on), "--json", *more))
+    found: dict[str, Any] = json.loads(output_of("explain", milestone, "--data-date", str(on), "--json", *more))
     return found
 
 
 def read_out(milestone: str, *more: str) -> list[str]:
     """Give what people are told, line by line."""
-    text = told_by("explain", milestone, "--data-date", str(TODAY), *more)
+    text = output_of("explain", milestone, "--data-date", str(TODAY), *more)
     assert is_harmless(text)
     return text.splitlines()
 
@@ -128,9 +128,9 @@ def test_a_tenant_two_drivers_away_is_explained_by_the_gate_that_slipped(
 
     slip = event("estimated", "slip", date="2026-05-01", reason="late-survey", remark=HOSTILE)
     launch = {"date": "2026-07-01", "party": "Quay Ltd"}
-    with event_database(database_url) as north:
-        north.record_and_recalculate(PLANS, TODAY)
-        north.record_and_recalculate([SLIP], TODAY)
+    with event_database(database_url) as north_database:
+        north_database.record_and_recalculate(PLANS, TODAY)
+        north_database.record_and_recalculate([SLIP], TODAY)
         found = explained(LAUNCH)
     assert found == {
         "programme": "north",
@@ -196,9 +196,9 @@ def test_a_tenant_two_drivers_away_is_explained_by_the_gate_that_slipped(
 
 
 def test_people_read_it_as_a_sentence_and_numbered_links_and_nothing_said_can_steer_their_terminal(
-    north: EventDatabase,
+    north_database: EventDatabase,
 ) -> None:
-    north.record_and_recalculate([*PLANS, SLIP], TODAY)
+    north_database.record_and_recalculate([*PLANS, SLIP], TODAY)
     assert read_out(LAUNCH) == [
         (
             "north/quay/production-launched is forecast for 2026-07-30 (data date 2026-03-10): state blocked, "
@@ -241,11 +241,11 @@ def test_people_read_it_as_a_sentence_and_numbered_links_and_nothing_said_can_st
         "     reason: late-survey",
         r"     remark: \x1b[31mred\x9b2J\r\n7. quay/forged: 2026-01-01, achieved\u202e",
     ]
-    assert is_harmless(told_by("explain", LAUNCH, "--json"))
+    assert is_harmless(output_of("explain", LAUNCH, "--json"))
 
 
-def test_what_was_believed_before_the_gate_slipped_has_no_driver(north: EventDatabase) -> None:
-    north.record_and_recalculate([*PLANS, SLIP], TODAY)
+def test_what_was_believed_before_the_gate_slipped_has_no_driver(north_database: EventDatabase) -> None:
+    north_database.record_and_recalculate([*PLANS, SLIP], TODAY)
     before = ("--as-of", "2026-01-31")
     found = explained(LAUNCH, TODAY, *before)
     assert links(found) == [("quay/production-launched", "2026-07-01", "planned", "planned", None)]
@@ -257,11 +257,11 @@ def test_what_was_believed_before_the_gate_slipped_has_no_driver(north: EventDat
     )
 
 
-def test_a_retraction_takes_the_slip_out_of_the_chain(north: EventDatabase) -> None:
-    north.record_and_recalculate(PLANS, TODAY)
-    north.record_and_recalculate([SLIP], TODAY)
+def test_a_retraction_takes_the_slip_out_of_the_chain(north_database: EventDatabase) -> None:
+    north_database.record_and_recalculate(PLANS, TODAY)
+    north_database.record_and_recalculate([SLIP], TODAY)
     again = {"time": "2026-02-02T12:00:00Z", "source": "permit office"}
-    north.record_and_recalculate([retraction_event("sorry", "yard", "slip", **again)], TODAY)
+    north_database.record_and_recalculate([retraction_event("sorry", "yard", "slip", **again)], TODAY)
     assert links(explained(LAUNCH)) == [("quay/production-launched", "2026-07-01", "planned", "planned", None)]
     assert [event["id"] for event in explained(PERMIT)["chain"][0]["events"]] == ["permit", "permit"]
     believed = explained(LAUNCH, TODAY, "--as-of", "2026-02-01")
@@ -272,8 +272,8 @@ def test_a_retraction_takes_the_slip_out_of_the_chain(north: EventDatabase) -> N
     ]
 
 
-def test_a_cancelled_predecessor_has_no_say_and_is_named(north: EventDatabase) -> None:
-    north.record_and_recalculate(
+def test_a_cancelled_predecessor_has_no_say_and_is_named(north_database: EventDatabase) -> None:
+    north_database.record_and_recalculate(
         [*PLANS, SLIP, cancellation("gone", "dock/park-commissioned", time="2026-03-01T00:00:00Z")], TODAY
     )
     found = explained(LAUNCH)
@@ -286,9 +286,9 @@ def test_a_cancelled_predecessor_has_no_say_and_is_named(north: EventDatabase) -
     assert "   2026-03-01T00:00:00Z cancellation" in text
 
 
-def test_the_milestones_of_a_withdrawn_project_are_explained_by_its_withdrawal(north: EventDatabase) -> None:
+def test_the_milestones_of_a_withdrawn_project_are_explained_by_its_withdrawal(north_database: EventDatabase) -> None:
     left = project_withdrawal("left", "dock", time="2026-03-01T00:00:00Z", remark=HOSTILE)
-    north.record_and_recalculate([*PLANS, SLIP, project_registration("known", "dock"), left], TODAY)
+    north_database.record_and_recalculate([*PLANS, SLIP, project_registration("known", "dock"), left], TODAY)
     assert links(explained(LAUNCH)) == [("quay/production-launched", "2026-07-01", "planned", "planned", None)]
     found = explained(PARK)
     assert (found["state"], found["chain"][0]["events"][-1]) == (
@@ -306,8 +306,8 @@ def test_the_milestones_of_a_withdrawn_project_are_explained_by_its_withdrawal(n
     assert "   2026-03-01T00:00:00Z withdrawal of the project" in read_out(PARK)
 
 
-def test_an_overdue_gate_pushes_what_waits_for_it_day_by_day(north: EventDatabase) -> None:
-    north.record_and_recalculate(PLANS, TODAY)
+def test_an_overdue_gate_pushes_what_waits_for_it_day_by_day(north_database: EventDatabase) -> None:
+    north_database.record_and_recalculate(PLANS, TODAY)
     # The second of April is the first day on which the permit is late.
     for day, forecast in ((date(2026, 4, 11), "2026-07-10"), (date(2026, 4, 12), "2026-07-11")):
         launch, park, permit = links(explained(LAUNCH, day))
@@ -320,10 +320,10 @@ def test_an_overdue_gate_pushes_what_waits_for_it_day_by_day(north: EventDatabas
     ) in read_out(LAUNCH, "--data-date", "2026-04-12")
 
 
-def test_what_has_happened_and_what_nobody_dated_end_a_chain_in_a_sentence(north: EventDatabase) -> None:
+def test_what_has_happened_and_what_nobody_dated_end_a_chain_in_a_sentence(north_database: EventDatabase) -> None:
     done = date_report("done", "yard/permit-approved", "ACT", "2026-01-31", time="2026-02-01T00:00:00Z")
     early = dependency_declaration("lead", "quay/x", "dock/x", -10)
-    north.record_and_recalculate(
+    north_database.record_and_recalculate(
         [*PLANS, done, early, dependency_declaration("same-day", "quay/z", "dock/park-commissioned")], TODAY
     )
     assert read_out(PERMIT)[:4] == [
@@ -344,15 +344,15 @@ def test_what_has_happened_and_what_nobody_dated_end_a_chain_in_a_sentence(north
             "It does not wait for dock/x: that has no forecast."
         ),
     ]
-    north.record_and_recalculate([date_report("x", "dock/x", "PLN", "2026-06-11")], TODAY)
+    north_database.record_and_recalculate([date_report("x", "dock/x", "PLN", "2026-06-11")], TODAY)
     no_date = "It has no date of its own."
     assert f"   It waits for dock/x, and comes at most 10 days before it. {no_date}" in read_out("north/quay/x")
     told_of_z = f"   It waits for dock/park-commissioned, and cannot come before it. {no_date}"
     assert told_of_z in read_out("north/quay/z")
 
 
-def test_an_event_that_the_ledger_lost_is_still_named(north: EventDatabase, sqlite_url: str) -> None:
-    north.record_and_recalculate(PLANS, TODAY)
+def test_an_event_that_the_ledger_lost_is_still_named(north_database: EventDatabase, sqlite_url: str) -> None:
+    north_database.record_and_recalculate(PLANS, TODAY)
     engine = make_engine(sqlite_url)
     with write_transaction(engine) as connection:
         connection.execute(delete(ledger).where(ledger.c.id == "launch"))
@@ -365,8 +365,8 @@ def test_an_event_that_the_ledger_lost_is_still_named(north: EventDatabase, sqli
 # What is not there
 
 
-def test_what_is_not_there_or_is_no_name_is_one_line_that_says_what_to_do(north: EventDatabase) -> None:
-    north.record_and_recalculate([*PLANS, project_registration("known", "pier")], TODAY)
+def test_what_is_not_there_or_is_no_name_is_one_line_that_says_what_to_do(north_database: EventDatabase) -> None:
+    north_database.record_and_recalculate([*PLANS, project_registration("known", "pier")], TODAY)
     expected = {
         "quay/x": "not the name of a milestone: 'quay/x'; use PROGRAMME/PROJECT/MILESTONE, as in "
         "north/quay/permit-approved: `milepost status` shows those there are",
@@ -389,15 +389,15 @@ def test_what_is_not_there_or_is_no_name_is_one_line_that_says_what_to_do(north:
 
 def test_history_is_every_forecast_and_the_event_behind_it(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MILEPOST_DATABASE", database_url)
-    with event_database(database_url) as north:
-        north.record_and_recalculate(PLANS, TODAY, "2026-03-10T08:00:00Z")
-        north.record_and_recalculate([SLIP], TODAY, "2026-03-10T09:00:00.250Z")
+    with event_database(database_url) as north_database:
+        north_database.record_and_recalculate(PLANS, TODAY, "2026-03-10T08:00:00Z")
+        north_database.record_and_recalculate([SLIP], TODAY, "2026-03-10T09:00:00.250Z")
         back = retraction_event(
             "sorry", "yard", "slip", time="2026-02-02T12:00:00Z", source="permit office", remark="typo"
         )
-        north.record_and_recalculate([back], date(2026, 3, 11), "2026-03-11T08:00:00Z")
-        found = json.loads(told_by("history", LAUNCH, "--json"))
-        lines = told_by("history", LAUNCH).splitlines()
+        north_database.record_and_recalculate([back], date(2026, 3, 11), "2026-03-11T08:00:00Z")
+        found = json.loads(output_of("history", LAUNCH, "--json"))
+        lines = output_of("history", LAUNCH).splitlines()
     first, slip, last = found
     assert first == {
         "noted": "2026-03-10T08:00:00Z",
@@ -444,38 +444,38 @@ def test_history_is_every_forecast_and_the_event_behind_it(database_url: str, mo
     ]
 
 
-def test_a_milestone_achieved_on_the_day_it_was_forecast_for_moved_nothing(north: EventDatabase) -> None:
-    north.record_and_recalculate(
+def test_a_milestone_achieved_on_the_day_it_was_forecast_for_moved_nothing(north_database: EventDatabase) -> None:
+    north_database.record_and_recalculate(
         [date_report("plan", "quay/x", "PLN", "2026-03-09", time="2026-03-01T00:00:00Z")], date(2026, 3, 9)
     )
-    north.record_and_recalculate(
+    north_database.record_and_recalculate(
         [date_report("done", "quay/x", "ACT", "2026-03-09", time="2026-03-09T00:00:00Z")], date(2026, 3, 9)
     )
-    [only] = json.loads(told_by("history", "north/quay/x", "--json"))
+    [only] = json.loads(output_of("history", "north/quay/x", "--json"))
     assert (only["from"], only["to"]) == (None, "2026-03-09")
 
 
-def test_a_known_milestone_without_history_is_told_so_and_that_is_no_error(north: EventDatabase) -> None:
-    north.record_and_recalculate([dependency_declaration("1", "quay/x", "dock/x")], TODAY)
+def test_a_known_milestone_without_history_says_so_and_that_is_no_error(north_database: EventDatabase) -> None:
+    north_database.record_and_recalculate([dependency_declaration("1", "quay/x", "dock/x")], TODAY)
     line = "milepost: north/quay/x has no history yet: no event that a worker recorded has moved its forecast\n"
     for arguments, printed in ((["history", "north/quay/x"], ""), (["history", "north/quay/x", "--json"], "[]\n")):
         result = milepost(*arguments)
         assert (result.exit_code, result.stdout, result.stderr) == (0, printed, line)
 
 
-def test_what_is_forgotten_but_had_a_forecast_keeps_its_history(north: EventDatabase) -> None:
-    north.record_and_recalculate([date_report("plan", "quay/x", "PLN", "2026-06-01")], TODAY)
-    north.record_and_recalculate([retraction_event("no", "quay", "plan", time="2026-02-01T00:00:00Z")], TODAY)
-    assert [move["to"] for move in json.loads(told_by("history", "north/quay/x", "--json"))] == ["2026-06-01", None]
+def test_what_is_forgotten_but_had_a_forecast_keeps_its_history(north_database: EventDatabase) -> None:
+    north_database.record_and_recalculate([date_report("plan", "quay/x", "PLN", "2026-06-01")], TODAY)
+    north_database.record_and_recalculate([retraction_event("no", "quay", "plan", time="2026-02-01T00:00:00Z")], TODAY)
+    assert [move["to"] for move in json.loads(output_of("history", "north/quay/x", "--json"))] == ["2026-06-01", None]
     assert "no milestone 'x'" in the_line(milepost("explain", "north/quay/x"))
 
 
 # status
 
 
-def test_what_closes_a_cycle_is_told_beside_the_rows_whoever_reads_them(north: EventDatabase) -> None:
+def test_what_closes_a_cycle_is_reported_beside_the_rows_whoever_reads_them(north_database: EventDatabase) -> None:
     later = "2026-01-02T12:00:00Z"
-    north.record_and_recalculate(
+    north_database.record_and_recalculate(
         [*PLANS, dependency_declaration("back", "yard/permit-approved", "quay/production-launched", time=later)], TODAY
     )
     line = (
@@ -516,9 +516,9 @@ def in_a_terminal(columns: int, *arguments: str) -> list[str]:
 
 @pytest.mark.parametrize("columns", [60, 100])
 def test_a_terminal_shows_tables_timelines_and_explanations_within_its_width(
-    columns: int, north: EventDatabase
+    columns: int, north_database: EventDatabase
 ) -> None:
-    north.record_and_recalculate([*PLANS, SLIP], TODAY)
+    north_database.record_and_recalculate([*PLANS, SLIP], TODAY)
     status = in_a_terminal(columns, "status", "north", "--data-date", "2026-03-10")
     assert any("◇━" in line for line in status)
     explanation = in_a_terminal(columns, "explain", LAUNCH, "--data-date", "2026-03-10")

@@ -27,7 +27,7 @@ from tests.helpers.workers import MetricsPage, publish, read_topic, running_app,
 TODAY = datetime.now(UTC).date()
 
 
-def said(name: str, type_: str, subject: str, **more: Any) -> JsonEvent:  # noqa: ANN401 - fields of JSON
+def event_json(name: str, type_: str, subject: str, **more: Any) -> JsonEvent:  # noqa: ANN401 - fields of JSON
     correlated = {"correlationid": more.pop("correlationid")} if "correlationid" in more else {}
     return {
         "specversion": "1.0",
@@ -43,13 +43,13 @@ def said(name: str, type_: str, subject: str, **more: Any) -> JsonEvent:  # noqa
 
 def reported(name: str, subject: str, milestone: str, classifier: str, in_days: int, **more: Any) -> JsonEvent:  # noqa: ANN401 - as above
     day = (TODAY + timedelta(days=in_days)).isoformat()
-    return said(name, MILESTONE_REPORTED, subject, milestone=milestone, classifier=classifier, date=day, **more)
+    return event_json(name, MILESTONE_REPORTED, subject, milestone=milestone, classifier=classifier, date=day, **more)
 
 
 OPENING = [
     reported("gate", "north/park", "park-commissioned", "PLN", 30),
     reported("launch", "north/tenant", "production-launched", "PLN", 60),
-    said(
+    event_json(
         "waits",
         DEPENDENCY_DECLARED,
         "north/tenant",
@@ -62,7 +62,7 @@ SLIP = reported("slip", "north/park", "park-commissioned", "EST", 80, second=5, 
 OPENED = reported("opened", "north/park", "park-commissioned", "ACT", 0, second=9)
 
 
-def told(settings: Settings) -> list[Any]:
+def published_changes(settings: Settings) -> list[Any]:
     """Give the records of the changes topic, each with its event."""
     return [(record, json.loads(record.value)) for record in read_topic(settings, settings.changes_topic)]
 
@@ -71,7 +71,7 @@ def by(cause: str, records: Iterable[Any]) -> list[tuple[str, str, dict[str, Any
     return [(event["type"], event["subject"], event["data"]) for _, event in records if event["causationid"] == cause]
 
 
-def is_all_told(settings: Settings) -> bool:
+def is_all_published(settings: Settings) -> bool:
     with open_engine(settings.database) as engine, read_transaction(engine) as connection:
         marks = connection.execute(
             select(tables.checkpoints.c.history_count, tables.checkpoints.c.published_number)
@@ -85,17 +85,19 @@ def revision(settings: Settings) -> int | None:
         return connection.scalar(select(tables.checkpoints.c.revision))
 
 
-async def drawn_and_told(settings: Settings) -> None:
+async def calculated_and_published(settings: Settings) -> None:
     """Wait until everything that was recorded is drawn and published."""
     with open_engine(settings.database) as engine:
         recorder = Recorder(engine)
         await wait_until_async(
             lambda: recorder.read_revisions().get("north") == revision(settings), "the programme is calculated"
         )
-    await wait_until_async(lambda: is_all_told(settings), "its changes are published")
+    await wait_until_async(lambda: is_all_published(settings), "its changes are published")
 
 
-def test_what_a_slip_moves_and_what_a_gate_opens_is_told_with_the_event_behind_it(fresh_settings: Settings) -> None:
+def test_what_a_slip_moves_and_what_a_gate_opens_is_published_with_the_event_behind_it(
+    fresh_settings: Settings,
+) -> None:
     settings = fresh_settings
 
     async def run() -> None:
@@ -103,10 +105,10 @@ def test_what_a_slip_moves_and_what_a_gate_opens_is_told_with_the_event_behind_i
             for count, event in enumerate([*OPENING, SLIP, OPENED], start=1):
                 publish(settings, [event])
                 await wait_until_async(lambda count=count: recorded(milepost) == count, "recorded")  # type: ignore[misc]
-                await drawn_and_told(settings)
+                await calculated_and_published(settings)
 
     asyncio.run(run())
-    records = told(settings)
+    records = published_changes(settings)
 
     def day(in_days: int) -> str:
         return (TODAY + timedelta(days=in_days)).isoformat()
@@ -165,17 +167,17 @@ def recorded(milepost: WorkerComponents) -> int:
     )
 
 
-def test_what_was_committed_and_not_told_is_told_by_whoever_comes_next(fresh_settings: Settings) -> None:
+def test_what_was_committed_and_not_published_is_published_by_the_next_worker(fresh_settings: Settings) -> None:
     settings = fresh_settings
 
     async def record_only() -> None:
         async with running_app(settings) as milepost:
             publish(settings, OPENING)
             await wait_until_async(lambda: recorded(milepost) == 3, "recorded")
-            await drawn_and_told(settings)
+            await calculated_and_published(settings)
 
     asyncio.run(record_only())
-    before = len(told(settings))
+    before = len(published_changes(settings))
 
     async def die_between() -> None:
         """Record a slip and calculate it, as a worker does that is killed before it publishes."""
@@ -191,15 +193,15 @@ def test_what_was_committed_and_not_told_is_told_by_whoever_comes_next(fresh_set
                 )
 
     asyncio.run(die_between())
-    assert len(told(settings)) == before
-    assert not is_all_told(settings)
+    assert len(published_changes(settings)) == before
+    assert not is_all_published(settings)
 
     async def come_next() -> None:
         async with running_app(settings):
-            await drawn_and_told(settings)
+            await calculated_and_published(settings)
 
     asyncio.run(come_next())
-    assert len(by("slip", told(settings))) == 2
+    assert len(by("slip", published_changes(settings))) == 2
 
 
 async def refuse(_topic: str, _outgoing: Iterable[OutgoingRecord]) -> None:
@@ -207,28 +209,28 @@ async def refuse(_topic: str, _outgoing: Iterable[OutgoingRecord]) -> None:
     raise ProducerSendError("the broker is away")
 
 
-def test_a_change_told_twice_is_twice_the_same_event(sqlite_settings: Settings) -> None:
+def test_a_change_published_twice_is_twice_the_same_event(sqlite_settings: Settings) -> None:
     settings = sqlite_settings
 
     async def run() -> None:
         async with running_app(settings) as milepost:
-            if not told(settings):
+            if not published_changes(settings):
                 publish(settings, [*OPENING, SLIP])
                 await wait_until_async(lambda: recorded(milepost) == 4, "recorded")
-            await drawn_and_told(settings)
+            await calculated_and_published(settings)
 
     asyncio.run(run())
-    once = [record.value for record, _ in told(settings)]
+    once = [record.value for record, _ in published_changes(settings)]
     with open_engine(settings.database) as engine, write_transaction(engine) as connection:
         # As if the worker had died after the broker took them and before it noted that.
         connection.execute(update(tables.checkpoints).values(published_number=0))
     asyncio.run(run())
 
     assert once
-    assert Counter(record.value for record, _ in told(settings)) == Counter(once * 2)
+    assert Counter(record.value for record, _ in published_changes(settings)) == Counter(once * 2)
 
 
-def test_a_new_day_draws_every_programme_again_and_tells_nothing(
+def test_a_new_day_recalculates_every_programme_and_publishes_nothing(
     sqlite_settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = sqlite_settings.model_copy(update={"sweep_seconds": 0.2})
@@ -239,7 +241,7 @@ def test_a_new_day_draws_every_programme_again_and_tells_nothing(
         async with running_app(settings) as milepost:
             publish(settings, OPENING)
             await wait_until_async(lambda: recorded(milepost) == 3, "recorded")
-            await drawn_and_told(settings)
+            await calculated_and_published(settings)
             days[0] = TODAY + timedelta(days=55)
 
             def is_of_that_day() -> bool:
@@ -260,7 +262,7 @@ def test_a_new_day_draws_every_programme_again_and_tells_nothing(
     launch = page.value("milepost_milestone_forecast_timestamp_seconds", project="tenant")
     assert launch is not None
     assert datetime.fromtimestamp(launch, UTC).date() == TODAY + timedelta(days=65)
-    assert [(event["data"]["milestone"], event["data"]["from"]) for _, event in told(settings)] == [
+    assert [(event["data"]["milestone"], event["data"]["from"]) for _, event in published_changes(settings)] == [
         ("park-commissioned", None),
         ("production-launched", None),
     ]
@@ -273,7 +275,7 @@ def test_what_is_shown_is_what_the_database_holds(fresh_settings: Settings) -> N
         async with running_app(settings) as milepost:
             publish(settings, [*OPENING, SLIP])
             await wait_until_async(lambda: recorded(milepost) == 4, "recorded")
-            await drawn_and_told(settings)
+            await calculated_and_published(settings)
             await wait_until_async(
                 lambda: not milepost.metrics_store.outdated_programmes({"north": revision(settings) or 0}, TODAY),
                 "it is shown",

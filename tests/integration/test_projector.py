@@ -96,13 +96,13 @@ def office(engine: Engine) -> Office:
 
 
 @pytest.fixture(params=["warm", "cold"])
-def forecasts(request: pytest.FixtureRequest, engine: Engine) -> Projector:
+def projector(request: pytest.FixtureRequest, engine: Engine) -> Projector:
     """Give who draws: one that remembers what it drew, and one that never does."""
     return Projector(engine, cache_size=10_000 if request.param == "warm" else 0)
 
 
-def draw(forecasts: Projector, day: date = DAY, name: str = "north") -> ForecastResult:
-    [drawn] = forecasts.recalculate([name], day, NOW_MS)
+def recalculate(projector: Projector, day: date = DAY, name: str = "north") -> ForecastResult:
+    [drawn] = projector.recalculate([name], day, NOW_MS)
     return drawn
 
 
@@ -137,8 +137,10 @@ def stored(engine: Engine) -> dict[str, tuple[date | None, str, str | None, int]
         }
 
 
-def test_the_first_drawing_writes_every_forecast_and_where_it_came_from(engine: Engine, forecasts: Projector) -> None:
-    drawn = draw(forecasts)
+def test_the_first_calculation_writes_every_forecast_and_where_it_came_from(
+    engine: Engine, projector: Projector
+) -> None:
+    drawn = recalculate(projector)
 
     assert drawn.has_unpublished
     assert stored(engine) == {
@@ -154,11 +156,11 @@ def test_the_first_drawing_writes_every_forecast_and_where_it_came_from(engine: 
 
 
 def test_one_slipped_gate_moves_all_that_waits_and_every_row_names_the_event(
-    engine: Engine, office: Office, forecasts: Projector
+    engine: Engine, office: Office, projector: Projector
 ) -> None:
-    draw(forecasts)
+    recalculate(projector)
     office.estimate("park", GATE, "2026-09-01", named="slip", correlationid="hearing-7")
-    draw(forecasts)
+    recalculate(projector)
 
     assert moves(engine, since=3) == [
         ("park/park-commissioned", "2026-06-01", "2026-09-01", "slip"),
@@ -172,11 +174,11 @@ def test_one_slipped_gate_moves_all_that_waits_and_every_row_names_the_event(
     assert stored(engine)["alpha/production-launched"] == (date(2026, 9, 11), "blocked", "park", 0)
 
 
-def test_a_retraction_moves_it_back_and_is_the_cause(engine: Engine, office: Office, forecasts: Projector) -> None:
+def test_a_retraction_moves_it_back_and_is_the_cause(engine: Engine, office: Office, projector: Projector) -> None:
     office.estimate("park", GATE, "2026-09-01", named="slip")
-    draw(forecasts)
+    recalculate(projector)
     office.retract("slip", named="sorry")
-    draw(forecasts)
+    recalculate(projector)
 
     assert moves(engine, since=3) == [
         ("park/park-commissioned", "2026-09-01", "2026-06-01", "sorry"),
@@ -186,20 +188,20 @@ def test_a_retraction_moves_it_back_and_is_the_cause(engine: Engine, office: Off
 
 
 def test_a_retraction_under_another_programmes_subject_is_the_cause_all_the_same(
-    engine: Engine, office: Office, forecasts: Projector
+    engine: Engine, office: Office, projector: Projector
 ) -> None:
     office.estimate("park", GATE, "2026-09-01", named="slip")
-    draw(forecasts)
+    recalculate(projector)
     office.retract("slip", named="sorry", programme="south")
-    draw(forecasts)
+    recalculate(projector)
 
     assert [cause for *_, cause in moves(engine, since=3)] == ["sorry"] * 3
 
 
-def test_that_only_the_day_changed_is_written_and_is_no_history(engine: Engine, forecasts: Projector) -> None:
-    draw(forecasts)
+def test_that_only_the_day_changed_is_written_and_is_no_history(engine: Engine, projector: Projector) -> None:
+    recalculate(projector)
     later = date(2026, 6, 5)
-    drawn = draw(forecasts, later)
+    drawn = recalculate(projector, later)
 
     assert len(history(engine)) == 3
     assert drawn.schedule.data_date == later
@@ -207,71 +209,73 @@ def test_that_only_the_day_changed_is_written_and_is_no_history(engine: Engine, 
     assert stored(engine)["alpha/production-launched"][0] == date(2026, 7, 1)
 
 
-def test_what_an_event_moved_on_a_new_day_is_told_from_what_the_day_moved(
-    engine: Engine, office: Office, forecasts: Projector
+def test_what_an_event_moved_on_a_new_day_is_distinguished_from_what_the_day_moved(
+    engine: Engine, office: Office, projector: Projector
 ) -> None:
-    draw(forecasts)
+    recalculate(projector)
     office.plan("beta", LAUNCH, "2026-07-11", named="replan")
-    draw(forecasts, date(2026, 6, 30))
+    recalculate(projector, date(2026, 6, 30))
 
     # The gate is overdue and its tenants are pushed by the day; of beta the event alone moved nothing, for it waits.
     assert moves(engine, since=3) == []
     assert stored(engine)["beta/production-launched"] == (date(2026, 7, 20), "blocked", "park", 0)
 
     office.plan("beta", LAUNCH, "2026-08-01", named="later")
-    draw(forecasts, date(2026, 7, 2))
+    recalculate(projector, date(2026, 7, 2))
 
     assert moves(engine, since=3) == [("beta/production-launched", "2026-07-22", "2026-08-01", "later")]
 
 
 def test_an_achieved_milestone_is_noted_once_with_those_that_wait_even_when_its_date_did_not_move(
-    engine: Engine, office: Office, forecasts: Projector
+    engine: Engine, office: Office, projector: Projector
 ) -> None:
-    draw(forecasts, date(2026, 6, 1))
+    recalculate(projector, date(2026, 6, 1))
     office.achieve("park", GATE, "2026-01-02")
     office.achieve("alpha", LAUNCH, "2026-01-02")
-    draw(forecasts, date(2026, 6, 1))
+    recalculate(projector, date(2026, 6, 1))
 
     gate = next(row for row in history(engine)[3:] if row.project == "park")
     assert (gate.state, gate.dependents, gate.current) == ("achieved", 1, date(2026, 1, 2))
 
     office.say(MILESTONE_REPORTED, "park", milestone=GATE, classifier="ACT", date="2026-01-01", named="corrected")
-    draw(forecasts, date(2026, 6, 1))
+    recalculate(projector, date(2026, 6, 1))
 
     [corrected] = [row for row in history(engine) if row.cause_id == "corrected"]
     assert (corrected.previous, corrected.current, corrected.dependents) == (date(2026, 1, 2), date(2026, 1, 1), None)
 
 
 def test_cancelled_gates_and_withdrawn_projects_let_go_of_what_waited(
-    engine: Engine, office: Office, forecasts: Projector
+    engine: Engine, office: Office, projector: Projector
 ) -> None:
     office.estimate("park", GATE, "2026-09-01")
-    draw(forecasts)
+    recalculate(projector)
     office.say(MILESTONE_CANCELLED, "park", milestone=GATE, named="no-park")
-    draw(forecasts)
+    recalculate(projector)
 
     assert moves(engine, since=3) == [
         ("alpha/production-launched", "2026-09-11", "2026-07-01", "no-park"),
         ("beta/production-launched", "2026-09-21", "2026-07-01", "no-park"),
     ]
     office.estimate("park", GATE, "2026-10-01", named="after-all")
-    draw(forecasts)
+    recalculate(projector)
     assert [cause for *_, cause in moves(engine, since=5)] == ["after-all"] * 3
 
     office.say(PROJECT_WITHDRAWN, "park", named="gone")
-    draw(forecasts)
+    recalculate(projector)
     assert [(what, cause) for what, *_, cause in moves(engine, since=8)] == [
         ("alpha/production-launched", "gone"),
         ("beta/production-launched", "gone"),
     ]
 
 
-def test_several_events_in_one_drawing_are_told_apart(engine: Engine, office: Office, forecasts: Projector) -> None:
-    draw(forecasts)
+def test_several_events_in_one_calculation_are_distinguished(
+    engine: Engine, office: Office, projector: Projector
+) -> None:
+    recalculate(projector)
     office.estimate("park", GATE, "2026-06-30", named="slip")
     office.plan("alpha", LAUNCH, "2026-12-01", named="own")
     office.wait("gamma", lag_days=5)
-    draw(forecasts)
+    recalculate(projector)
 
     assert sorted(moves(engine, since=3)) == [
         ("alpha/production-launched", "2026-07-01", "2026-12-01", "own"),
@@ -281,11 +285,11 @@ def test_several_events_in_one_drawing_are_told_apart(engine: Engine, office: Of
     ]
 
 
-def test_a_milestone_that_nobody_names_any_more_is_gone(engine: Engine, office: Office, forecasts: Projector) -> None:
+def test_a_milestone_that_nobody_names_any_more_is_gone(engine: Engine, office: Office, projector: Projector) -> None:
     office.plan("delta", "site-leased", "2026-05-05", named="wrong")
-    draw(forecasts)
+    recalculate(projector)
     office.retract("wrong", named="sorry")
-    drawn = draw(forecasts)
+    drawn = recalculate(projector)
 
     assert "delta/site-leased" not in stored(engine)
     assert moves(engine, since=4) == [("delta/site-leased", "2026-05-05", None, "sorry")]
@@ -293,8 +297,8 @@ def test_a_milestone_that_nobody_names_any_more_is_gone(engine: Engine, office: 
     assert MilestoneKey("north", "delta", "site-leased") not in drawn.facts.milestones
 
 
-def test_only_rows_that_differ_are_written(engine: Engine, office: Office, forecasts: Projector) -> None:
-    draw(forecasts)
+def test_only_rows_that_differ_are_written(engine: Engine, office: Office, projector: Projector) -> None:
+    recalculate(projector)
     written: list[int] = []
 
     def count(*about: Any) -> None:  # noqa: ANN401 - SQLAlchemy's six arguments
@@ -303,50 +307,52 @@ def test_only_rows_that_differ_are_written(engine: Engine, office: Office, forec
             written.append(cursor.rowcount)
 
     event.listen(engine, "after_cursor_execute", count)
-    draw(forecasts)
+    recalculate(projector)
     assert written == []
     office.plan("beta", LAUNCH, "2026-07-02")
-    draw(forecasts)
+    recalculate(projector)
     assert sum(written) == 1
 
 
-def test_programmes_are_drawn_together_and_those_nobody_named_are_left_out(engine: Engine, office: Office) -> None:
+def test_programmes_are_calculated_together_and_those_nobody_named_are_left_out(engine: Engine, office: Office) -> None:
     office.plan("quay", GATE, "2026-08-01", programme="south")
-    forecasts = Projector(engine)
+    projector = Projector(engine)
 
     assert [
-        drawn.programme for drawn in forecasts.recalculate(["south", "north", "nowhere", "north"], DAY, NOW_MS)
+        drawn.programme for drawn in projector.recalculate(["south", "north", "nowhere", "north"], DAY, NOW_MS)
     ] == [
         "north",
         "south",
     ]
-    assert forecasts.recalculate([], DAY, NOW_MS) == []
+    assert projector.recalculate([], DAY, NOW_MS) == []
 
 
-def test_of_two_that_draw_the_same_the_slower_writes_nothing_and_begins_again(engine: Engine, office: Office) -> None:
+def test_of_two_that_calculate_the_same_the_slower_writes_nothing_and_begins_again(
+    engine: Engine, office: Office
+) -> None:
     slow, fast = Projector(engine), Projector(engine)
-    draw(slow)
+    recalculate(slow)
     office.estimate("park", GATE, "2026-09-01", named="slip")
     with read_transaction(engine) as connection:
         passes = slow._load(connection, ["north"])
-    draw(fast)
+    recalculate(fast)
     done = [_calculate(one, DAY) for one in passes]
     with pytest.raises(ConcurrentWriteError, match="north"):
         slow._write_results(done, DAY, NOW_MS)
 
     assert len(history(engine)) == 6
-    draw(slow)
+    recalculate(slow)
     assert len(history(engine)) == 6
 
 
 def test_a_worker_that_lost_the_race_finds_what_the_other_did(engine: Engine, office: Office) -> None:
     one, other = Projector(engine), Projector(engine)
-    draw(one)
+    recalculate(one)
     for day in ("2026-09-01", "2026-10-01", "2026-08-01"):
         office.estimate("park", GATE, day)
-        draw(other)
-        drawn = draw(one)
-        assert drawn.schedule.statuses == draw(Projector(engine)).schedule.statuses
+        recalculate(other)
+        drawn = recalculate(one)
+        assert drawn.schedule.statuses == recalculate(Projector(engine)).schedule.statuses
 
     assert [becomes for what, _, becomes, _ in moves(engine) if what.startswith("park")] == [
         "2026-06-01",
@@ -356,17 +362,17 @@ def test_a_worker_that_lost_the_race_finds_what_the_other_did(engine: Engine, of
     ]
 
 
-def test_programmes_made_anew_under_a_drawing_that_is_ahead_are_drawn_all_the_same(
-    engine: Engine, office: Office, forecasts: Projector
+def test_programmes_recreated_under_a_calculation_that_is_ahead_are_calculated_all_the_same(
+    engine: Engine, office: Office, projector: Projector
 ) -> None:
     for day in ("2026-09-01", "2026-10-01"):
         office.estimate("park", GATE, day)
-    draw(forecasts)
+    recalculate(projector)
     with write_transaction(engine) as connection:
         for table in (tables.ledger, tables.milestones, tables.dependencies, tables.projects, tables.programmes):
             connection.execute(delete(table))
     office.plan("park", GATE, "2026-05-01")
-    draw(forecasts)
+    recalculate(projector)
 
     assert stored(engine) == {"park/park-commissioned": (date(2026, 5, 1), "planned", None, 0)}
 
@@ -381,10 +387,10 @@ def published(engine: Engine, numbers: dict[str, int]) -> None:
         mark_published(connection, numbers)
 
 
-def test_what_was_not_published_is_told_in_order_until_it_is(engine: Engine, office: Office) -> None:
-    forecasts = Projector(engine)
+def test_what_was_not_published_is_read_in_order_until_it_is(engine: Engine, office: Office) -> None:
+    projector = Projector(engine)
     office.plan("quay", GATE, "2026-08-01", programme="south")
-    for drawn in forecasts.recalculate(["north", "south"], DAY, NOW_MS):
+    for drawn in projector.recalculate(["north", "south"], DAY, NOW_MS):
         assert drawn.has_unpublished
     first = untold(engine, 2)
     assert [(row.programme, row.number) for row in first] == [("north", 1), ("north", 2)]
@@ -395,14 +401,14 @@ def test_what_was_not_published_is_told_in_order_until_it_is(engine: Engine, off
     # Told late by somebody else, it is not told again.
     published(engine, {"north": 1})
     assert untold(engine, 10) == []
-    assert not any(drawn.has_unpublished for drawn in forecasts.recalculate(["north", "south"], DAY, NOW_MS))
+    assert not any(drawn.has_unpublished for drawn in projector.recalculate(["north", "south"], DAY, NOW_MS))
 
 
 def test_the_history_of_one_milestone_is_its_own(engine: Engine, office: Office) -> None:
-    forecasts = Projector(engine)
-    draw(forecasts)
+    projector = Projector(engine)
+    recalculate(projector)
     office.estimate("park", GATE, "2026-09-01")
-    draw(forecasts)
+    recalculate(projector)
 
     with read_transaction(engine) as connection:
         mine = read_history(connection, MilestoneKey("north", "alpha", LAUNCH))
@@ -412,22 +418,22 @@ def test_the_history_of_one_milestone_is_its_own(engine: Engine, office: Office)
     ]
 
 
-def test_what_is_drawn_longest_ago_is_forgotten_first(engine: Engine, office: Office) -> None:
+def test_what_is_calculated_longest_ago_is_forgotten_first(engine: Engine, office: Office) -> None:
     office.plan("quay", GATE, "2026-08-01", programme="south")
-    forecasts = Projector(engine, cache_size=5)
-    forecasts.recalculate(["north"], DAY, NOW_MS)
-    assert list(forecasts._cache) == ["north"]
-    forecasts.recalculate(["south"], DAY, NOW_MS)
-    assert list(forecasts._cache) == ["south"]
-    forecasts.retain(lambda name: name == "north")
-    assert list(forecasts._cache) == []
+    projector = Projector(engine, cache_size=5)
+    projector.recalculate(["north"], DAY, NOW_MS)
+    assert list(projector._cache) == ["north"]
+    projector.recalculate(["south"], DAY, NOW_MS)
+    assert list(projector._cache) == ["south"]
+    projector.retain(lambda name: name == "north")
+    assert list(projector._cache) == []
 
 
-def test_a_drawing_that_fails_is_not_remembered(engine: Engine, office: Office) -> None:
-    forecasts = Projector(engine)
-    draw(forecasts)
+def test_a_calculation_that_fails_is_not_remembered(engine: Engine, office: Office) -> None:
+    projector = Projector(engine)
+    recalculate(projector)
     with write_transaction(engine) as connection:
         connection.execute(update(tables.checkpoints).values(data_date=DAY - timedelta(days=1)))
     office.estimate("park", GATE, "2026-09-01")
     # What the database holds is not what is remembered: it is read again, whole.
-    assert draw(forecasts).schedule.statuses == draw(Projector(engine)).schedule.statuses
+    assert recalculate(projector).schedule.statuses == recalculate(Projector(engine)).schedule.statuses

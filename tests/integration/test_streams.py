@@ -435,7 +435,7 @@ class TestTrouble:
         assert store.failures == 0
         assert count_events(store) == 25
 
-    def test_connections_that_the_database_cuts_are_made_anew_and_nothing_is_lost_or_doubled(
+    def test_connections_that_the_database_cuts_are_opened_again_and_nothing_is_lost_or_doubled(
         self, postgresql_settings: Settings
     ) -> None:
         settings = postgresql_settings.model_copy(update={"batch": 50})
@@ -496,7 +496,7 @@ class TestTrouble:
         asyncio.run(run())
         admin.dispose()
 
-    def test_a_backlog_is_told_though_one_fetch_brings_less_than_a_batch(
+    def test_a_backlog_is_noticed_though_one_fetch_brings_less_than_a_batch(
         self, sqlite_settings: Settings, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         settings = sqlite_settings.model_copy(update={"batch": 300})
@@ -615,7 +615,7 @@ class TestTrouble:
 
         asyncio.run(run())
 
-    def test_signals_that_come_while_programmes_are_drawn_are_fetched_and_then_taken_together(
+    def test_signals_that_come_while_programmes_are_calculated_are_fetched_and_then_taken_together(
         self, sqlite_settings: Settings, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         settings, topic = sqlite_settings, sqlite_settings.programmes_topic

@@ -13,7 +13,7 @@ rows = st.dictionaries(keys, st.fixed_dictionaries({"planned": values, "jobs": v
 Rows = dict[RowKey, dict[str, Any]]
 
 
-def found(expected: Rows, there: Rows) -> list[Difference]:
+def differences(expected: Rows, there: Rows) -> list[Difference]:
     return list(diff_table("milestones", expected, there))
 
 
@@ -34,24 +34,24 @@ def applied(there: Rows, expected: Rows, wrong: list[Difference]) -> Rows:
 
 @given(rows)
 def test_a_table_does_not_differ_from_itself(table: Rows) -> None:
-    assert found(table, {key: dict(row) for key, row in table.items()}) == []
+    assert differences(table, {key: dict(row) for key, row in table.items()}) == []
 
 
 @given(rows, rows)
-def test_what_differs_is_all_that_has_to_be_put_right(expected: Rows, there: Rows) -> None:
-    wrong = found(expected, there)
+def test_what_differs_is_all_that_has_to_be_repaired(expected: Rows, there: Rows) -> None:
+    wrong = differences(expected, there)
     right = applied(there, expected, wrong)
 
     assert plain_rows(right) == plain_rows(expected)
-    assert found(expected, right) == []
+    assert differences(expected, right) == []
     # None of it is too much: to leave one out leaves a difference.
     for number in range(len(wrong)):
-        assert found(expected, applied(there, expected, wrong[:number] + wrong[number + 1 :])) != []
+        assert differences(expected, applied(there, expected, wrong[:number] + wrong[number + 1 :])) != []
 
 
 @given(rows, rows)
 def test_differences_come_in_the_order_of_their_keys_each_with_its_programme(expected: Rows, there: Rows) -> None:
-    wrong = found(expected, there)
+    wrong = differences(expected, there)
 
     assert [difference.where.split()[1] for difference in wrong] == sorted(
         difference.where.split()[1] for difference in wrong
@@ -60,8 +60,8 @@ def test_differences_come_in_the_order_of_their_keys_each_with_its_programme(exp
 
 
 @given(rows, rows)
-def test_a_table_that_lacks_a_row_and_one_that_has_it_too_many_are_told_apart(expected: Rows, there: Rows) -> None:
-    forth, back = found(expected, there), found(there, expected)
+def test_a_table_that_lacks_a_row_and_one_that_has_it_too_many_are_distinguished(expected: Rows, there: Rows) -> None:
+    forth, back = differences(expected, there), differences(there, expected)
 
     def whole(wrong: list[Difference], what: str) -> list[str]:
         return [difference.where for difference in wrong if difference.found == what]

@@ -67,7 +67,9 @@ def winning(known: Facts) -> set[Stamp]:
 
 @settings(max_examples=200)
 @given(told, st.lists(st.tuples(st.integers(1, 4), data_dates), max_size=8))
-def test_a_picture_drawn_after_another_is_the_picture(events: list[Event], steps: list[tuple[int, date]]) -> None:
+def test_a_schedule_calculated_after_another_is_the_schedule(
+    events: list[Event], steps: list[tuple[int, date]]
+) -> None:
     known, last, at = Facts(), compute_schedule(Facts(), date(2026, 3, 10)), 0
     for count, day in steps:
         known, at = stepped(known, events[:at], events[at : at + count]), at + count
@@ -92,7 +94,7 @@ def test_what_moved_makes_the_forecasts_that_were_those_that_are(events: list[Ev
 
 @settings(max_examples=300)
 @given(told, between, data_dates)
-def test_a_movement_tells_how_its_milestone_stands(events: list[Event], new: int, day: date) -> None:
+def test_a_forecast_change_has_the_status_of_its_milestone(events: list[Event], new: int, day: date) -> None:
     then, now, between = moved(events[:-new], events[-new:], day)
     was = {standing.key: standing.state for standing in then.statuses}
     stands = {standing.key: standing for standing in now.statuses}
@@ -173,6 +175,6 @@ def test_another_day_alone_moves_nothing(events: list[Event], day: date, next_da
 
 @settings(max_examples=200)
 @given(told, between, data_dates)
-def test_what_moved_does_not_depend_on_how_it_was_drawn(events: list[Event], new: int, day: date) -> None:
+def test_what_moved_does_not_depend_on_how_it_was_calculated(events: list[Event], new: int, day: date) -> None:
     before, since = events[:-new], events[-new:]
     assert sorted(forecast_changes_by(before, since, day)) == sorted(moved(before, since, day)[2])

@@ -15,14 +15,14 @@ from tests.helpers.networks import TODAY, estimate_date, event_lists
 NEWEST = 500_000
 
 
-def drawn(events: list[Event]) -> tuple[Facts, Schedule]:
+def facts_and_schedule(events: list[Event]) -> tuple[Facts, Schedule]:
     facts = fold(exclude_retracted(events))
     return facts, compute_schedule(facts, TODAY)
 
 
 @given(event_lists())
-def test_as_many_wait_as_the_picture_counts_and_all_of_them_are_open(events: list[Event]) -> None:
-    _, shown = drawn(events)
+def test_as_many_wait_as_the_schedule_counts_and_all_of_them_are_open(events: list[Event]) -> None:
+    _, shown = facts_and_schedule(events)
 
     for standing in shown.statuses:
         waiters = successors_of(shown, standing.key)
@@ -34,12 +34,12 @@ def test_as_many_wait_as_the_picture_counts_and_all_of_them_are_open(events: lis
 
 @given(event_lists(min_size=5), st.integers(0, 60))
 def test_a_gate_that_comes_later_moves_each_by_what_goes_beyond_its_slack(events: list[Event], later: int) -> None:
-    _, shown = drawn(events)
+    _, shown = facts_and_schedule(events)
     for standing in shown.statuses:
         if not standing.is_open or standing.forecast is None or not standing.dependents:
             continue
         days = (standing.forecast - TODAY).days + later
-        _, then = drawn([*events, estimate_date(NEWEST, "/".join(standing.key), days)])
+        _, then = facts_and_schedule([*events, estimate_date(NEWEST, "/".join(standing.key), days)])
 
         for one in successors_of(shown, standing.key):
             assert forecast_days(then, one.status.key) == expected(one, later), one

@@ -147,7 +147,7 @@ def test_the_state_is_the_first_that_applies(known: Facts, day: date) -> None:
 
 @settings(max_examples=100)
 @given(event_lists(), data_dates, st.randoms(use_true_random=False))
-def test_the_order_in_which_things_were_heard_is_nothing_to_a_picture(
+def test_a_schedule_does_not_depend_on_the_order_of_the_events(
     events: list[Event], day: date, chance: random.Random
 ) -> None:
     one, other = (compute_schedule(facts_of(*order), day) for order in (events, chance.sample(events, len(events))))
@@ -198,7 +198,7 @@ def links_to(graph: "nx.DiGraph[MilestoneKey]", name: MilestoneKey) -> dict[Mile
 
 @settings(max_examples=300)
 @given(any_facts, data_dates, data_dates, st.data())
-def test_a_picture_drawn_after_another_is_the_one_drawn_from_nothing(
+def test_a_schedule_calculated_after_another_is_the_one_calculated_from_nothing(
     known: Facts, day: date, next_day: date, data: st.DataObject
 ) -> None:
     names = sorted(known.milestones)

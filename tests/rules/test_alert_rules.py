@@ -71,7 +71,7 @@ def test_every_alert_says_whom_it_is_for_how_bad_it_is_and_where_to_look(alert: 
 
 
 @pytest.mark.parametrize("alert", [alert for alert, rule in ALERTS.items() if rule["labels"]["audience"] == "projects"])
-def test_what_projects_are_told_outlives_the_restart_of_a_worker(alert: str) -> None:
+def test_the_alerts_of_projects_outlive_the_restart_of_a_worker(alert: str) -> None:
     assert ALERTS[alert]["keep_firing_for"] in {"15m", "20m"}
 
 

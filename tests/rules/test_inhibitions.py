@@ -46,7 +46,7 @@ def names(url: str) -> set[Firing]:
     return {known(one["labels"]) for one in found if one["status"]["state"] == "active"}
 
 
-def assert_told(firing: Iterable[Labels], expected: Iterable[Labels], folder: Path) -> None:
+def assert_notified(firing: Iterable[Labels], expected: Iterable[Labels], folder: Path) -> None:
     """Have alerts fire, something among them that is held back, and see that just these are told."""
     port = free_port()
     url = f"http://127.0.0.1:{port}"
@@ -88,34 +88,36 @@ def test_a_gate_speaks_for_itself_and_all_who_wait_for_it_and_for_nobody_else(tm
         alert("MilestoneFloatNegative"),
     ]
 
-    assert_told([gate, other, *elsewhere, *waiting], [gate, other, *elsewhere], tmp_path)
+    assert_notified([gate, other, *elsewhere, *waiting], [gate, other, *elsewhere], tmp_path)
 
 
-def test_what_slips_far_is_not_told_to_have_no_float_too(tmp_path: Path) -> None:
+def test_what_slips_far_is_not_reported_to_have_no_float_too(tmp_path: Path) -> None:
     slipping, float_of_another = alert("MilestoneSlipping"), alert("MilestoneFloatNegative", "plant/design")
 
-    assert_told([slipping, float_of_another, alert("MilestoneFloatNegative")], [slipping, float_of_another], tmp_path)
+    assert_notified(
+        [slipping, float_of_another, alert("MilestoneFloatNegative")], [slipping, float_of_another], tmp_path
+    )
 
 
 @pytest.mark.parametrize("name", sorted(STALE))
-def test_whatever_makes_the_picture_stale_holds_back_all_that_projects_are_told(name: str, tmp_path: Path) -> None:
-    assert_told([alert(name), *map(alert, PROJECTS)], [alert(name)], tmp_path)
+def test_whatever_makes_the_schedule_stale_inhibits_all_alerts_of_projects(name: str, tmp_path: Path) -> None:
+    assert_notified([alert(name), *map(alert, PROJECTS)], [alert(name)], tmp_path)
 
 
-def test_when_everything_fires_at_once_causes_are_told_and_what_follows_from_them_is_not(tmp_path: Path) -> None:
+def test_when_everything_fires_at_once_causes_are_reported_and_what_follows_from_them_is_not(tmp_path: Path) -> None:
     follows = {"MilepostWorkerDown", "MilepostStale", "MilepostNoProgress", "MilepostForecastBehind"}
 
-    assert_told(map(alert, ALERTS), map(alert, ALERTS.keys() - PROJECTS - follows), tmp_path)
+    assert_notified(map(alert, ALERTS), map(alert, ALERTS.keys() - PROJECTS - follows), tmp_path)
 
 
 @pytest.mark.parametrize("cause", ["MilepostDatabaseAway", "MilepostKafkaAway", "MilepostDown"])
 def test_one_cause_is_enough(cause: str, tmp_path: Path) -> None:
     follows = ["MilepostStale", "MilepostNoProgress", "MilepostForecastBehind"]
 
-    assert_told(
+    assert_notified(
         map(alert, [cause, *follows, "MilepostDeadLetters"]), map(alert, [cause, "MilepostDeadLetters"]), tmp_path
     )
 
 
 def test_a_position_that_stands_still_is_why_events_wait(tmp_path: Path) -> None:
-    assert_told(map(alert, ["MilepostNoProgress", "MilepostStale"]), [alert("MilepostNoProgress")], tmp_path)
+    assert_notified(map(alert, ["MilepostNoProgress", "MilepostStale"]), [alert("MilepostNoProgress")], tmp_path)

@@ -55,7 +55,7 @@ class Standing(NamedTuple):
         ]
 
 
-def shown(*standings: Standing, **how: Any) -> list[InputSeries]:  # noqa: ANN401 - handed on
+def shown_series(*standings: Standing, **how: Any) -> list[InputSeries]:  # noqa: ANN401 - handed on
     return [one for standing in standings for one in standing.series(**how)]
 
 
@@ -120,7 +120,7 @@ PERMIT = labels("plant", "permit")
 MILESTONE_RULE_TESTS = [
     RuleTest(
         "a gate slips, and holds up two milestones and what waits for one of them",
-        shown(GATE, INSTALLED, LAUNCHED, BETA),
+        shown_series(GATE, INSTALLED, LAUNCHED, BETA),
         [
             AlertExpectation("1m", "GateSlipping"),
             slips("2m"),
@@ -131,22 +131,22 @@ MILESTONE_RULE_TESTS = [
     ),
     RuleTest(
         "a gate slips, and who waits for it has time",
-        shown(GATE, Standing("beta", "launched", "planned", 200, 200, None, 200)),
+        shown_series(GATE, Standing("beta", "launched", "planned", 200, 200, None, 200)),
         [AlertExpectation("20m", "GateSlipping"), AlertExpectation("20m", "MilestoneBlocked")],
     ),
     RuleTest(
         "a gate that keeps its date leads to a later one than is planned behind it",
-        shown(GATE._replace(state="planned", estimated=None, forecast=45), BETA),
+        shown_series(GATE._replace(state="planned", estimated=None, forecast=45), BETA),
         [AlertExpectation("20m", "GateSlipping"), blocked("20m", BETA)],
     ),
     RuleTest(
         "a gate was opened late, and its date still holds up who waited for it",
-        shown(GATE._replace(state="achieved"), BETA),
+        shown_series(GATE._replace(state="achieved"), BETA),
         [AlertExpectation("20m", "GateSlipping"), blocked("20m", BETA)],
     ),
     RuleTest(
         "a chain of sixteen drivers leads to its gate, and one of seventeen to the next milestone",
-        shown(*CHAIN),
+        shown_series(*CHAIN),
         [
             AlertExpectation(
                 "5m",
@@ -172,7 +172,7 @@ MILESTONE_RULE_TESTS = [
     ),
     RuleTest(
         "a worker restarts: what fires goes on, and ends when it has not come back after its time, the gate last",
-        shown(GATE, BETA, values="{}x9 stale _x40"),
+        shown_series(GATE, BETA, values="{}x9 stale _x40"),
         [
             slips("9m"),
             slips("20m"),
@@ -185,8 +185,8 @@ MILESTONE_RULE_TESTS = [
     RuleTest(
         "two workers show the same programme for a moment, and do not agree",
         [
-            *shown(GATE, INSTALLED, LAUNCHED, BETA),
-            *shown(GATE, INSTALLED, LAUNCHED, BETA._replace(driver=("other", "opened")), instance="b:8090"),
+            *shown_series(GATE, INSTALLED, LAUNCHED, BETA),
+            *shown_series(GATE, INSTALLED, LAUNCHED, BETA._replace(driver=("other", "opened")), instance="b:8090"),
         ],
         [],
         expressions=[
@@ -196,7 +196,7 @@ MILESTONE_RULE_TESTS = [
     ),
     RuleTest(
         "a date passes and nobody reports it done; the other one is",
-        shown(
+        shown_series(
             permit("overdue", planned=-1, baseline=-1, forecast=0),
             beside("design", "achieved", planned=-1, baseline=-1, forecast=-1),
         ),
@@ -213,7 +213,7 @@ MILESTONE_RULE_TESTS = [
     ),
     RuleTest(
         "one slips by two weeks and a day, one by two weeks, and one was late in the end",
-        shown(
+        shown_series(
             permit("slipping", baseline=30, forecast=45),
             beside("design", "slipping", baseline=30, forecast=44),
             beside("lease", "achieved", baseline=30, forecast=90),
@@ -230,7 +230,7 @@ MILESTONE_RULE_TESTS = [
     ),
     RuleTest(
         "one comes too late for the plan of another, one has no day to spare, and of the others more is said",
-        shown(
+        shown_series(
             permit(baseline=30, forecast=30, float_days=-4),
             beside("design", baseline=30, forecast=30, float_days=0),
             beside("lease", "cancelled", baseline=30, forecast=30, float_days=-9),
@@ -249,7 +249,7 @@ MILESTONE_RULE_TESTS = [
     ),
     RuleTest(
         "one is due within two weeks on its plan's word alone; others have an estimate, a day more, or are done",
-        shown(
+        shown_series(
             permit(planned=14, forecast=14),
             beside("design", planned=14, estimated=14, forecast=14),
             beside("lease", planned=15, forecast=15),
@@ -267,7 +267,7 @@ MILESTONE_RULE_TESTS = [
     ),
     RuleTest(
         "nobody speaks of one for ninety days; others are far away, were spoken of, or are done",
-        shown(
+        shown_series(
             permit(forecast=100, last=0),
             beside("design", forecast=300, last=0),
             beside("lease", forecast=100, last=80),
@@ -306,5 +306,5 @@ MILESTONE_RULE_TESTS = [
 
 @skip_without("promtool")
 @pytest.mark.parametrize("story", MILESTONE_RULE_TESTS, ids=lambda story: story.name)
-def test_who_answers_for_projects_is_told_that(story: RuleTest, tmp_path: Path) -> None:
+def test_projects_are_alerted_that(story: RuleTest, tmp_path: Path) -> None:
     run_promtool(story, ["recording.yml", "milestones.yml"], tmp_path)

@@ -51,7 +51,7 @@ def source_events(values: str, outcome: str, **labels: str) -> InputSeries:
     return input_series("milepost_source_events_total", values, source="//office", outcome=outcome, **labels)
 
 
-def shown(values: str, programme: str, **labels: str) -> InputSeries:
+def shown_series(values: str, programme: str, **labels: str) -> InputSeries:
     return input_series("milepost_programme_info", values, programme=programme, **labels)
 
 
@@ -271,10 +271,10 @@ PIPELINE_RULE_TESTS = [
     RuleTest(
         "a programme goes from one worker to another, and another one stays with both",
         [
-            shown("1x5 stale", "north"),
-            shown("_x5 1x20", "north", instance=OTHER),
-            shown("1x20", "south"),
-            shown("_x5 1x20", "south", instance=OTHER),
+            shown_series("1x5 stale", "north"),
+            shown_series("_x5 1x20", "north", instance=OTHER),
+            shown_series("1x20", "south"),
+            shown_series("_x5 1x20", "south", instance=OTHER),
         ],
         [
             AlertExpectation("9m", "MilepostShownTwice"),
@@ -383,11 +383,11 @@ SOURCE_RULE_TESTS = [
 
 @skip_without("promtool")
 @pytest.mark.parametrize("story", PIPELINE_RULE_TESTS, ids=lambda story: story.name)
-def test_who_runs_the_pipeline_is_told_that(story: RuleTest, tmp_path: Path) -> None:
+def test_operators_are_alerted_that(story: RuleTest, tmp_path: Path) -> None:
     run_promtool(story, ["recording.yml", "pipeline.yml"], tmp_path)
 
 
 @skip_without("promtool")
 @pytest.mark.parametrize("story", SOURCE_RULE_TESTS, ids=lambda story: story.name)
-def test_who_runs_the_pipeline_is_told_of_a_source_that(story: RuleTest, tmp_path: Path) -> None:
+def test_operators_are_alerted_of_a_source_that(story: RuleTest, tmp_path: Path) -> None:
     run_promtool(story, ["sources.yml"], tmp_path)

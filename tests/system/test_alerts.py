@@ -107,7 +107,7 @@ class Watched(NamedTuple):
         return {alert_key(alert["labels"]): alert["status"]["state"] for alert in found}
 
 
-def tell(settings: Settings, told: Story) -> int:
+def publish_story(settings: Settings, told: Story) -> int:
     """Publish the whole story, and what comes closest to the limits of a scrape; return how many records."""
     longest = structured_record(
         {
@@ -136,7 +136,7 @@ def watched(kafka: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wa
     wait_until(lambda: now() + timedelta(minutes=2) < tomorrow(), "the day has begun", timeout=150)
     with worker_process(settings, folder) as worker, running_receiver() as receiver:
         worker.wait_until_ready()
-        count = tell(settings, build_story(now().date()))
+        count = publish_story(settings, build_story(now().date()))
         wait_until(lambda: worker.scrape().value("milepost_events_total") == count, "the story is recorded")
         wait_until(lambda: worker.scrape().value("milepost_lag_seconds") == 0, "nothing waits")
         places = Addresses(
@@ -206,7 +206,7 @@ def test_every_alert_leads_to_a_page_of_the_board(watched: Watched) -> None:
     assert {page.split("/")[3] for page in pages if page.count("/") > 1} == {"milestones", "gates"}
 
 
-def test_who_runs_the_pipeline_is_told_of_the_dead_letter_and_the_watchdog_barks(watched: Watched) -> None:
+def test_operators_are_alerted_of_the_dead_letter_and_the_watchdog_fires(watched: Watched) -> None:
     wait_until(
         lambda: bool(watched.receiver.notifications_for("operators", "MilepostDeadLetters")), "the operators are told"
     )
@@ -222,7 +222,7 @@ def test_the_page_of_alerts_is_where_it_is_said_to_be(watched: Watched) -> None:
     assert b"GateSlipping" in http_get(alerts_url(watched.prometheus))
 
 
-def test_while_the_picture_is_stale_nobody_is_told_that_a_milestone_is_late(watched: Watched) -> None:
+def test_while_the_schedule_is_stale_nobody_is_alerted_that_a_milestone_is_late(watched: Watched) -> None:
     watched.worker.process.kill()
     wait_until(lambda: bool(watched.receiver.notifications_for("operators", "MilepostDown")), "the operators are told")
 

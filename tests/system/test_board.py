@@ -55,7 +55,7 @@ def today() -> date:
     return datetime.now(UTC).date()
 
 
-def say(settings: Settings, *events: Event) -> None:
+def publish_events(settings: Settings, *events: Event) -> None:
     publish_records(settings, ((event.programme.encode(), *_record(event)) for event in events))
 
 
@@ -88,12 +88,12 @@ def worker(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iter
     with worker_process(settings, tmp_path_factory.mktemp("worker")) as running:
         running.wait_until_ready()
         told = build_story(today())
-        say(settings, *told.opening)
+        publish_events(settings, *told.opening)
         wait_until(
             lambda: GATE in running.get(f"/api{HERE}/moves?limit=1000")[1].replace('","milestone":"', "/"),
             "the opening is drawn",
         )
-        say(settings, told.slip_event, told.mistaken_event, told.retraction_event)
+        publish_events(settings, told.slip_event, told.mistaken_event, told.retraction_event)
         publish_records(settings, [(None, [], told.malformed_value)])
         wait_until(lambda: "42 days late" in running.get("/")[1], "the gate slips")
         yield running
@@ -106,7 +106,7 @@ def go(page: Page, worker: WorkerProcess, path: str) -> None:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("view", VIEWS)
-def test_each_view_is_drawn_and_can_be_read_by_everyone(
+def test_each_view_is_rendered_and_can_be_read_by_everyone(
     browser: Browser, worker: WorkerProcess, view: str, scheme: ColorScheme
 ) -> None:
     with open_page(browser, scheme) as page:
@@ -156,7 +156,9 @@ def test_the_first_page_reads_the_same_without_a_script(browser: Browser, worker
 
 
 @pytest.mark.parametrize("view", ["trend", "why", "gate"])
-def test_a_chart_is_drawn_and_tells_more_where_one_points(browser: Browser, worker: WorkerProcess, view: str) -> None:
+def test_a_chart_is_rendered_and_says_more_under_the_pointer(
+    browser: Browser, worker: WorkerProcess, view: str
+) -> None:
     with open_page(browser) as page:
         go(page, worker, VIEWS[view])
         plot = page.locator(".plot").first
@@ -213,7 +215,7 @@ def test_the_board_can_be_walked_by_keyboard(browser: Browser, worker: WorkerPro
 
 
 def test_what_is_said_appears_without_a_reload(browser: Browser, worker: WorkerProcess, settings: Settings) -> None:
-    say(settings, report("pier", Classifier.PLANNED, 30, "plan"))
+    publish_events(settings, report("pier", Classifier.PLANNED, 30, "plan"))
     wait_until(lambda: "quay-opened" in worker.get("/programmes/harbour")[1], "the harbour is drawn")
     with open_page(browser) as page, open_page(browser) as first:
         go(page, worker, "/programmes/harbour")
@@ -222,7 +224,7 @@ def test_what_is_said_appears_without_a_reload(browser: Browser, worker: WorkerP
             one.evaluate("window.here = true")
         page.locator("tr a").first.focus()
 
-        say(settings, report("pier", Classifier.ESTIMATED, 47, "slip"))
+        publish_events(settings, report("pier", Classifier.ESTIMATED, 47, "slip"))
 
         page.get_by_text("+17 d").wait_for()
         first.locator("#p-harbour").locator("xpath=../..").get_by_text("1 slipping").wait_for()
@@ -232,7 +234,7 @@ def test_what_is_said_appears_without_a_reload(browser: Browser, worker: WorkerP
 
 
 def test_an_answer_that_is_lost_is_asked_for_again(browser: Browser, worker: WorkerProcess, settings: Settings) -> None:
-    say(settings, report("lighthouse", Classifier.PLANNED, 30, "lighthouse-plan"))
+    publish_events(settings, report("lighthouse", Classifier.PLANNED, 30, "lighthouse-plan"))
     wait_until(lambda: "lighthouse" in worker.get("/programmes/harbour")[1], "the harbour is drawn")
     lost = []
 
@@ -246,7 +248,7 @@ def test_an_answer_that_is_lost_is_asked_for_again(browser: Browser, worker: Wor
         go(page, worker, "/programmes/harbour")
         page.route(page.url, lose, times=1)
 
-        say(settings, report("lighthouse", Classifier.ESTIMATED, 41, "lighthouse-slip"))
+        publish_events(settings, report("lighthouse", Classifier.ESTIMATED, 41, "lighthouse-slip"))
 
         page.get_by_text("+11 d").wait_for()
         assert lost == [page.url]
@@ -339,7 +341,7 @@ def test_a_thousand_milestones_are_painted_at_once(browser: Browser, tmp_path: P
 
 
 @pytest.mark.timing
-def test_a_worker_told_to_stop_does_not_wait_for_those_who_listen(kafka: str, tmp_path: Path) -> None:
+def test_a_worker_that_is_stopped_does_not_wait_for_subscribers(kafka: str, tmp_path: Path) -> None:
     settings = prepare_settings(kafka, f"sqlite:///{tmp_path}/milepost.db")
     with worker_process(settings, tmp_path) as running:
         running.wait_until_ready()

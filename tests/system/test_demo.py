@@ -184,7 +184,7 @@ def demo(place: Place) -> Iterator[Demo]:
             demo.end(signal.SIGTERM)
 
 
-def test_it_serves_what_the_report_tells(demo: Demo, place: Place) -> None:
+def test_it_serves_what_the_report_says(demo: Demo, place: Place) -> None:
     assert [line.split()[0] for line in demo.lines if line.startswith(ADDRESSES)] == list(ADDRESSES)
     assert demo.address("kafka") == place.kafka
     assert demo.address("database") == "sqlite:///.milepost/milepost.db"
@@ -293,7 +293,7 @@ def test_status_agrees_with_the_metrics(demo: Demo, place: Place) -> None:
         assert shown == demo.dates(f"milepost_milestone_{name}_timestamp_seconds")
 
 
-def test_it_ends_when_told_goes_on_where_it_was_and_leaves_nothing_behind_when_killed(tmp_path: Path) -> None:
+def test_it_ends_when_asked_goes_on_where_it_was_and_leaves_nothing_behind_when_killed(tmp_path: Path) -> None:
     place = Place(tmp_path)
     with ExitStack() as cleaning:
         first = Demo(place)

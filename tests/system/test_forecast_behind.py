@@ -18,7 +18,7 @@ def recorded(worker: WorkerProcess) -> float:
     return worker.scrape().value("milepost_events_total", outcome="accepted") or 0
 
 
-def test_forecasts_are_current_from_sweep_to_sweep_and_stay_behind_while_a_drawing_hangs(
+def test_forecasts_are_current_from_sweep_to_sweep_and_stay_behind_while_a_calculation_hangs(
     sqlite_settings: Settings, tmp_path: Path
 ) -> None:
     settings = sqlite_settings.model_copy(update={"sweep_seconds": 0.2})

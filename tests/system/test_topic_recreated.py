@@ -51,7 +51,7 @@ def accept(settings: Settings) -> list[str]:
     return [line for line in done.stdout.splitlines() if line.startswith("position")]
 
 
-def test_a_topic_made_anew_with_more_records_is_refused_until_it_is_accepted(
+def test_a_recreated_topic_with_more_records_is_refused_until_it_is_accepted(
     fresh_settings: Settings, tmp_path: Path
 ) -> None:
     settings, store = fresh_settings, Recorder(make_engine(fresh_settings.database))

@@ -243,7 +243,7 @@ class TestStartingAndStopping:
 
 
 class TestTwoWorkers:
-    def test_two_workers_share_the_work_and_each_programme_stands_on_one(
+    def test_two_workers_share_the_work_and_each_programme_is_shown_by_one(
         self, postgresql_settings: Settings, tmp_path: Path
     ) -> None:
         settings = postgresql_settings

@@ -36,7 +36,7 @@ class Clock:
         return self.now
 
 
-def test_whoever_asks_within_a_second_is_told_what_was_read_before() -> None:
+def test_whoever_asks_within_a_second_gets_what_was_read_before() -> None:
     async def run() -> None:
         database, clock = Database(), Clock()
         watch = ChangeFeed(database.read, clock)
@@ -51,7 +51,7 @@ def test_whoever_asks_within_a_second_is_told_what_was_read_before() -> None:
     asyncio.run(run())
 
 
-def test_what_all_are_drawn_of_has_a_name_that_changes_with_any_of_them() -> None:
+def test_the_version_of_all_programmes_changes_with_any_of_them() -> None:
     async def run() -> None:
         database, clock = Database(), Clock()
         watch, names = ChangeFeed(database.read, clock), []
@@ -115,7 +115,7 @@ def test_notices_of_one_programme_collapse_for_a_slow_listener() -> None:
     asyncio.run(run())
 
 
-def test_who_listens_to_one_programme_is_told_how_it_is_and_then_of_nothing_else() -> None:
+def test_who_subscribes_to_one_programme_gets_its_version_and_then_nothing_else() -> None:
     async def run() -> None:
         database, clock = Database(), Clock()
         watch = ChangeFeed(database.read, clock)
@@ -142,7 +142,7 @@ def test_who_listens_to_one_programme_is_told_how_it_is_and_then_of_nothing_else
     asyncio.run(run())
 
 
-def test_a_database_that_was_away_is_told_of_when_it_is_back() -> None:
+def test_a_database_that_was_away_is_announced_when_it_is_back() -> None:
     async def run() -> None:
         database, clock = Database(), Clock()
         watch = ChangeFeed(database.read, clock)

@@ -42,7 +42,7 @@ JUNE, JULY, AUGUST = date(2026, 6, 1), date(2026, 7, 1), date(2026, 8, 1)
 PLANNED, ESTIMATED, ACTUAL = Classifier.PLANNED, Classifier.ESTIMATED, Classifier.ACTUAL
 
 
-def said(  # noqa: PLR0913 - each of them can decide
+def event_of(  # noqa: PLR0913 - each of them can decide
     data: EventData,
     day: int = 1,
     source: str = "office",
@@ -88,7 +88,9 @@ def test_nothing_said_is_nothing_known() -> None:
 
 
 def test_the_first_plan_is_the_baseline_and_the_last_is_the_plan() -> None:
-    milestone = gate(said(report(PLANNED, JULY), 2), said(report(PLANNED, JUNE), 1), said(report(PLANNED, AUGUST), 3))
+    milestone = gate(
+        event_of(report(PLANNED, JULY), 2), event_of(report(PLANNED, JUNE), 1), event_of(report(PLANNED, AUGUST), 3)
+    )
     assert milestone.baseline == Claim(stamp(1), JUNE)
     assert milestone.planned == Claim(stamp(3), AUGUST)
     assert milestone.own_claim == milestone.planned
@@ -96,12 +98,12 @@ def test_the_first_plan_is_the_baseline_and_the_last_is_the_plan() -> None:
 
 
 def test_a_single_plan_is_baseline_and_plan() -> None:
-    milestone = gate(said(report(PLANNED, JUNE), 1))
+    milestone = gate(event_of(report(PLANNED, JUNE), 1))
     assert milestone.baseline == milestone.planned == Claim(stamp(1), JUNE)
 
 
 def test_estimates_and_actuals_are_no_baseline() -> None:
-    milestone = gate(said(report(ESTIMATED, JUNE), 1), said(report(ACTUAL, JULY), 2))
+    milestone = gate(event_of(report(ESTIMATED, JUNE), 1), event_of(report(ACTUAL, JULY), 2))
     assert milestone.baseline is None
     assert milestone.planned is None
     assert milestone.estimated == milestone.own_claim == Claim(stamp(1), JUNE)
@@ -110,43 +112,43 @@ def test_estimates_and_actuals_are_no_baseline() -> None:
 
 def test_at_one_instant_the_source_decides_then_the_id() -> None:
     events = [
-        said(report(ESTIMATED, JUNE), 1, "office", "b"),
-        said(report(ESTIMATED, JULY), 1, "office", "a"),
-        said(report(ESTIMATED, AUGUST), 1, "Office", "z"),
+        event_of(report(ESTIMATED, JUNE), 1, "office", "b"),
+        event_of(report(ESTIMATED, JULY), 1, "office", "a"),
+        event_of(report(ESTIMATED, AUGUST), 1, "Office", "z"),
     ]
     assert gate(*events).estimated == Claim(stamp(1, "office", "b"), JUNE)
 
 
 def test_own_date_is_what_was_said_last_of_estimate_and_plan() -> None:
-    plan, estimate = said(report(PLANNED, JUNE), 1), said(report(ESTIMATED, JULY), 2)
+    plan, estimate = event_of(report(PLANNED, JUNE), 1), event_of(report(ESTIMATED, JULY), 2)
     assert gate(plan, estimate).own_claim == Claim(stamp(2), JULY)
-    assert gate(plan, estimate, said(report(PLANNED, AUGUST), 3)).own_claim == Claim(stamp(3), AUGUST)
-    assert gate(said(report(ACTUAL, JUNE), 1)).own_claim is None
+    assert gate(plan, estimate, event_of(report(PLANNED, AUGUST), 3)).own_claim == Claim(stamp(3), AUGUST)
+    assert gate(event_of(report(ACTUAL, JUNE), 1)).own_claim is None
 
 
 def test_a_cancellation_newer_than_every_report_cancels_and_a_newer_report_revives() -> None:
-    cancelled = gate(said(report(PLANNED, JUNE), 1), said(CANCELLATION, 2))
+    cancelled = gate(event_of(report(PLANNED, JUNE), 1), event_of(CANCELLATION, 2))
     assert (cancelled.is_cancelled, cancelled.cancelled, cancelled.last_claim_stamp) == (True, stamp(2), stamp(2))
-    revived = gate(said(report(PLANNED, JUNE), 1), said(CANCELLATION, 2), said(report(ESTIMATED, JULY), 3))
+    revived = gate(event_of(report(PLANNED, JUNE), 1), event_of(CANCELLATION, 2), event_of(report(ESTIMATED, JULY), 3))
     assert (revived.is_cancelled, revived.cancelled, revived.last_claim_stamp) == (False, stamp(2), stamp(3))
-    assert gate(said(CANCELLATION, 2)).is_cancelled
+    assert gate(event_of(CANCELLATION, 2)).is_cancelled
 
 
 def test_an_amount_is_the_actual_ones_before_the_estimated_before_the_planned() -> None:
     one, two, three = (Money(amount, "EUR") for amount in (1, 2, 3))
-    plan = said(report(PLANNED, JUNE, one), 3)
-    estimate = said(report(ESTIMATED, JUNE, two), 2)
-    actual = said(report(ACTUAL, JUNE, three), 1)
+    plan = event_of(report(PLANNED, JUNE, one), 3)
+    estimate = event_of(report(ESTIMATED, JUNE, two), 2)
+    actual = event_of(report(ACTUAL, JUNE, three), 1)
     assert gate(plan).amount == one
     assert gate(plan, estimate).amount == two
     assert gate(plan, estimate, actual).amount == three
-    silent = said(report(ACTUAL, JULY), 4)
+    silent = event_of(report(ACTUAL, JULY), 4)
     assert gate(plan, estimate, actual, silent).amount == two
-    assert gate(said(report(PLANNED, JUNE))).amount is None
+    assert gate(event_of(report(PLANNED, JUNE))).amount is None
 
 
 def test_the_baseline_keeps_no_amount() -> None:
-    baseline = gate(said(report(PLANNED, JUNE, Money(1, "EUR")))).baseline
+    baseline = gate(event_of(report(PLANNED, JUNE, Money(1, "EUR")))).baseline
     assert baseline is not None
     assert baseline.amount is None
 
@@ -154,9 +156,9 @@ def test_the_baseline_keeps_no_amount() -> None:
 def test_each_field_of_a_registration_is_its_own_register() -> None:
     facts = folded(
         [
-            said(ProjectRegistered(name="Wharf", jobs=5, kind="park"), 1),
-            said(ProjectRegistered(name="New Wharf", site="basin"), 3),
-            said(ProjectRegistered(jobs=7, investment=Money(5, "EUR")), 2),
+            event_of(ProjectRegistered(name="Wharf", jobs=5, kind="park"), 1),
+            event_of(ProjectRegistered(name="New Wharf", site="basin"), 3),
+            event_of(ProjectRegistered(jobs=7, investment=Money(5, "EUR")), 2),
         ]
     )
     assert facts.projects == {
@@ -173,13 +175,17 @@ def test_each_field_of_a_registration_is_its_own_register() -> None:
 
 
 def test_zero_and_the_empty_name_are_values() -> None:
-    facts = folded([said(ProjectRegistered(name="Wharf", jobs=5), 1), said(ProjectRegistered(name="", jobs=0), 2)])
+    facts = folded(
+        [event_of(ProjectRegistered(name="Wharf", jobs=5), 1), event_of(ProjectRegistered(name="", jobs=0), 2)]
+    )
     assert facts.projects[WHARF].name == Register(stamp(2), "")
     assert facts.projects[WHARF].jobs == Register(stamp(2), 0)
 
 
 def test_what_is_announced_for_a_programme_is_kept_apart_from_its_projects() -> None:
-    facts = folded([said(ProgrammeRegistered(name="North", jobs=100), 1), said(ProgrammeRegistered(jobs=90), 2)])
+    facts = folded(
+        [event_of(ProgrammeRegistered(name="North", jobs=100), 1), event_of(ProgrammeRegistered(jobs=90), 2)]
+    )
     assert facts == Facts(
         programmes={"north": ProgrammeClaims(stamp(2), Register(stamp(1), "North"), None, Register(stamp(2), 90))}
     )
@@ -187,19 +193,19 @@ def test_what_is_announced_for_a_programme_is_kept_apart_from_its_projects() -> 
 
 
 def test_a_withdrawn_project_comes_back_with_a_newer_registration_and_with_nothing_else() -> None:
-    withdrawal = said(ProjectWithdrawn(), 2)
+    withdrawal = event_of(ProjectWithdrawn(), 2)
     assert folded([withdrawal]).projects[WHARF].is_withdrawn
-    assert folded([withdrawal, said(ProjectRegistered(), 1)]).projects[WHARF].is_withdrawn
-    assert not folded([withdrawal, said(ProjectRegistered(), 3)]).projects[WHARF].is_withdrawn
-    assert folded([withdrawal, said(report(PLANNED, JUNE), 3)]).projects[WHARF].is_withdrawn
+    assert folded([withdrawal, event_of(ProjectRegistered(), 1)]).projects[WHARF].is_withdrawn
+    assert not folded([withdrawal, event_of(ProjectRegistered(), 3)]).projects[WHARF].is_withdrawn
+    assert folded([withdrawal, event_of(report(PLANNED, JUNE), 3)]).projects[WHARF].is_withdrawn
 
 
 def test_the_newest_declaration_sets_the_lag_and_a_newer_withdrawal_ends_the_dependency() -> None:
     after = Predecessor("basin", "site-leased")
     key = DependencyKey("north", "wharf", "permit-approved", "basin", "site-leased")
-    declared = said(DependencyDeclared("permit-approved", after, 30), 1)
-    again = said(DependencyDeclared("permit-approved", after), 3)
-    withdrawn = said(DependencyWithdrawn("permit-approved", after), 2)
+    declared = event_of(DependencyDeclared("permit-approved", after, 30), 1)
+    again = event_of(DependencyDeclared("permit-approved", after), 3)
+    withdrawn = event_of(DependencyWithdrawn("permit-approved", after), 2)
     assert folded([declared]).dependencies == {key: DependencyClaims(Register(stamp(1), 30))}
     ended = folded([declared, withdrawn]).dependencies[key]
     assert (ended.is_in_force, ended.withdrawn) == (False, stamp(2))
@@ -211,10 +217,10 @@ def test_the_newest_declaration_sets_the_lag_and_a_newer_withdrawal_ends_the_dep
 def test_whatever_an_event_names_exists() -> None:
     facts = folded(
         [
-            said(ProjectRegistered(site="basin"), 1),
-            said(DependencyDeclared("site-leased", Predecessor("quay", "design-completed")), 2, project="pier"),
-            said(EventRetracted("never", "did_not_occur"), 3, programme="south", project="dock"),
-            said(CANCELLATION, 4, project="mole"),
+            event_of(ProjectRegistered(site="basin"), 1),
+            event_of(DependencyDeclared("site-leased", Predecessor("quay", "design-completed")), 2, project="pier"),
+            event_of(EventRetracted("never", "did_not_occur"), 3, programme="south", project="dock"),
+            event_of(CANCELLATION, 4, project="mole"),
         ]
     )
     assert facts.existing_programmes() == {"north", "south"}
@@ -230,7 +236,7 @@ def test_whatever_an_event_names_exists() -> None:
 
 
 def test_a_site_that_was_named_once_goes_on_existing() -> None:
-    facts = folded([said(ProjectRegistered(site="basin"), 1), said(ProjectRegistered(site="quay"), 2)])
+    facts = folded([event_of(ProjectRegistered(site="basin"), 1), event_of(ProjectRegistered(site="quay"), 2)])
     assert facts.projects[WHARF].site == Register(stamp(2), "quay")
     assert facts.existing_projects() == {WHARF, ProjectKey("north", "basin"), ProjectKey("north", "quay")}
 
@@ -239,32 +245,32 @@ RETRACTION = EventRetracted("e-2", "incorrect_data")
 
 
 def test_what_its_own_source_took_back_was_never_said_whichever_came_first() -> None:
-    plan, replan = said(report(PLANNED, JUNE), 1), said(report(PLANNED, JULY), 2)
+    plan, replan = event_of(report(PLANNED, JUNE), 1), event_of(report(PLANNED, JULY), 2)
     for day in (1, 3):
-        milestone = gate(plan, replan, said(RETRACTION, day, name="r"))
+        milestone = gate(plan, replan, event_of(RETRACTION, day, name="r"))
         assert milestone.planned == Claim(stamp(1), JUNE)
 
 
 def test_another_source_takes_nothing_back() -> None:
-    plan, replan = said(report(PLANNED, JUNE), 1), said(report(PLANNED, JULY), 2)
-    assert gate(plan, replan, said(RETRACTION, 3, source="Office")).planned == Claim(stamp(2), JULY)
+    plan, replan = event_of(report(PLANNED, JUNE), 1), event_of(report(PLANNED, JULY), 2)
+    assert gate(plan, replan, event_of(RETRACTION, 3, source="Office")).planned == Claim(stamp(2), JULY)
 
 
 def test_a_retraction_counts_under_any_subject_and_names_its_own() -> None:
-    plan = said(report(PLANNED, JULY), 2)
-    facts = folded([plan, said(RETRACTION, 3, programme="south", project="dock")])
+    plan = event_of(report(PLANNED, JULY), 2)
+    facts = folded([plan, event_of(RETRACTION, 3, programme="south", project="dock")])
     assert facts == Facts(projects={ProjectKey("south", "dock"): ProjectClaims()})
 
 
 def test_a_retraction_cannot_be_retracted_not_even_by_itself() -> None:
-    plan, retraction = said(report(PLANNED, JULY), 2), said(RETRACTION, 3)
-    last_word = said(EventRetracted("e-3", "incorrect_data"), 4)
+    plan, retraction = event_of(report(PLANNED, JULY), 2), event_of(RETRACTION, 3)
+    last_word = event_of(EventRetracted("e-3", "incorrect_data"), 4)
     assert folded([plan, retraction, last_word]).milestones == {}
-    itself = said(EventRetracted("e-5", "incorrect_data"), 5)
+    itself = event_of(EventRetracted("e-5", "incorrect_data"), 5)
     assert list(exclude_retracted([itself])) == [itself]
 
 
 def test_without_the_retracted_first_plan_the_second_is_the_baseline() -> None:
-    events = [said(report(PLANNED, day), number) for number, day in enumerate((JUNE, JULY, AUGUST), start=2)]
-    milestone = gate(*events, said(RETRACTION, 9))
+    events = [event_of(report(PLANNED, day), number) for number, day in enumerate((JUNE, JULY, AUGUST), start=2)]
+    milestone = gate(*events, event_of(RETRACTION, 9))
     assert (milestone.baseline, milestone.planned) == (Claim(stamp(3), JULY), Claim(stamp(4), AUGUST))

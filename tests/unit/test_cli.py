@@ -132,7 +132,7 @@ def test_help_loads_nothing_heavy_and_answers_at_once() -> None:
         ),
     ],
 )
-def test_wrong_usage_is_told_with_exit_code_2(arguments: list[str]) -> None:
+def test_wrong_usage_is_reported_with_exit_code_2(arguments: list[str]) -> None:
     result = milepost(*arguments)
     assert result.exit_code == 2
     assert "Usage: milepost" in result.output
@@ -174,7 +174,7 @@ def test_a_kafka_that_is_not_there_is_one_line_within_seconds() -> None:
     )
 
 
-def test_what_kafkas_security_needs_is_told_before_anything_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_kafkas_security_needs_is_reported_before_anything_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MILEPOST_KAFKA_SECURITY", "SASL_SSL")
     assert "setting kafka_username: is needed" in the_line(milepost("dead-letters", "list"))
     monkeypatch.setenv("MILEPOST_KAFKA_USERNAME", "ann")
@@ -297,7 +297,7 @@ def test_what_is_not_printable_is_spelled_out_and_the_rest_stays() -> None:
     assert printable("é 中 🏗\n\t", keep_line_breaks=True) == "é 中 🏗\n\t"
 
 
-def test_a_letter_is_shown_whole_and_cannot_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_dead_letter_is_shown_whole_and_cannot_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     print_dead_letter(LETTER, as_json=False)
     shown = capsys.readouterr().out
     assert is_harmless(shown.replace("\t", ""))
@@ -309,7 +309,7 @@ def test_a_letter_is_shown_whole_and_cannot_steer_the_terminal(capsys: pytest.Ca
     assert lines[-1] == "second é 中 🏗"
 
 
-def test_a_letter_in_json_keeps_every_byte(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_dead_letter_in_json_keeps_every_byte(capsys: pytest.CaptureFixture[str]) -> None:
     print_dead_letter(LETTER, as_json=True)
     text = capsys.readouterr().out
     assert is_harmless(text.replace("\x7f", ""))
@@ -324,7 +324,7 @@ def test_a_letter_in_json_keeps_every_byte(capsys: pytest.CaptureFixture[str]) -
     ]
 
 
-def test_the_list_of_letters_has_one_line_for_each(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_list_of_dead_letters_has_one_line_for_each(capsys: pytest.CaptureFixture[str]) -> None:
     print_dead_letters([LETTER], as_json=False)
     header, line = capsys.readouterr().out.splitlines()
     assert header.split() == ["key", "reason", "source", "detail"]

@@ -34,7 +34,7 @@ def row(  # noqa: PLR0913 - the columns of a row that are drawn
     return StatusRow("north", project, milestone, days[0], None, None, days[2], days[1], None, None, state, None, 1)
 
 
-def drawn(rows: Sequence[StatusRow], width: int = 60, on: date = TODAY) -> list[str]:
+def rendered(rows: Sequence[StatusRow], width: int = 60, on: date = TODAY) -> list[str]:
     lines = render_timeline(rows, on, width)
     assert max((line.cell_len for line in lines), default=0) <= width
     return [line.plain.rstrip() for line in lines]
@@ -47,7 +47,7 @@ def test_every_milestone_has_a_line_under_its_project_over_one_axis() -> None:
         row("opened", "2027-05-01", "2027-04-01", project="wharf"),
         row("unheard-of", project="wharf", state=State.UNKNOWN),
     ]
-    assert drawn(rows) == [
+    assert rendered(rows) == [
         "                                2026-11-25",
         "quay                                 │",
         "  permit-approved   ◇━━━●            │",
@@ -68,7 +68,7 @@ def test_what_is_far_away_stands_beside_the_axis_and_presses_nothing_together() 
         row("d", "1990-01-01", actual="1991-01-01"),
         row("e", "2100-12-31", "2026-12-30"),
     ]
-    assert drawn(rows, 40) == [
+    assert rendered(rows, 40) == [
         "               2026-11-25",
         "quay                │",
         "  a   ◇━━━━━━━━━━━━━┿━━━━━━━━━━━━━━━━◆",
@@ -81,8 +81,8 @@ def test_what_is_far_away_stands_beside_the_axis_and_presses_nothing_together() 
     ]
 
 
-def test_one_milestone_is_drawn_on_an_axis_of_weeks() -> None:
-    assert drawn([row("opened", "2026-11-25", "2026-11-25")], 70) == [
+def test_one_milestone_is_shown_on_an_axis_of_weeks() -> None:
+    assert rendered([row("opened", "2026-11-25", "2026-11-25")], 70) == [
         "                                  2026-11-25",
         "quay                                   │",
         "  opened                               ◆",
@@ -91,10 +91,10 @@ def test_one_milestone_is_drawn_on_an_axis_of_weeks() -> None:
     ]
 
 
-def test_where_nothing_has_a_date_or_there_is_no_room_nothing_is_drawn() -> None:
-    assert drawn([]) == []
-    assert drawn([row("a"), row("b", state=State.UNKNOWN)]) == []
-    assert drawn([row("opened", "2026-11-25")], 30) == []
+def test_where_nothing_has_a_date_or_there_is_no_room_nothing_is_printed() -> None:
+    assert rendered([]) == []
+    assert rendered([row("a"), row("b", state=State.UNKNOWN)]) == []
+    assert rendered([row("opened", "2026-11-25")], 30) == []
 
 
 @pytest.mark.parametrize("state", State)
@@ -113,7 +113,7 @@ def test_a_terminal_that_knows_nothing_but_ascii_gets_nothing_else() -> None:
 
 def test_long_names_lose_their_middle_for_they_differ_at_either_end() -> None:
     rows = [row(f"foundations-of-the-northern-hall-phase-{phase}", "2026-12-01", "2026-12-01") for phase in (1, 2)]
-    first, second = drawn(rows, 80)[2:4]
+    first, second = rendered(rows, 80)[2:4]
     assert (first.split()[0], second.split()[0]) == ("foundations-of…n-hall-phase-1", "foundations-of…n-hall-phase-2")
 
 
@@ -135,7 +135,7 @@ def test_any_dates_on_any_day_fit_into_any_width_and_every_date_is_there(
         )
         for project, slug, first, last, done in told
     ]
-    lines = drawn(rows, width, on)
+    lines = rendered(rows, width, on)
     bars = iter(line for line in lines[1:-2] if line.startswith("  "))
     for shown in rows if lines else []:
         text = next(bars)
@@ -149,7 +149,7 @@ def test_any_dates_on_any_day_fit_into_any_width_and_every_date_is_there(
 def test_hundreds_of_milestones_have_a_line_each() -> None:
     days = [TODAY + timedelta(days=3 * number) for number in range(600)]
     rows = [row(f"m-{number}", day.isoformat(), day.isoformat()) for number, day in enumerate(days)]
-    lines = drawn(rows, 120)
+    lines = rendered(rows, 120)
     assert len(lines) == 600 + 4
     columns = [line.index(UNICODE_GLYPHS.forecast) for line in lines[2:-2]]
     assert columns == sorted(columns)
@@ -196,5 +196,5 @@ def test_without_colours_their_key_would_say_nothing(monkeypatch: pytest.MonkeyP
     assert "beyond" in text.splitlines()[-1]
 
 
-def test_where_nothing_is_drawn_there_is_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_nothing_is_printed_there_is_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "baseline" not in seen([row("opened", state=State.UNKNOWN)], monkeypatch)

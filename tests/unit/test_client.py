@@ -37,7 +37,7 @@ HUNG_UP = KafkaConnectionError("socket disconnected")
 WRONG = SaslAuthenticationFailedError("SaslAuthenticationFailedError: Authentication failed: Invalid password")
 
 
-def told(raised: KafkaError, *logged: Exception, settings: Settings = SETTINGS) -> str:
+def message_of(raised: KafkaError, *logged: Exception, settings: Settings = SETTINGS) -> str:
     def fail() -> None:
         for error in logged:
             logging.getLogger("kafka.net").warning("Bootstrap connection to %s failed: %s", "bootstrap-0", error)
@@ -53,40 +53,40 @@ def told(raised: KafkaError, *logged: Exception, settings: Settings = SETTINGS) 
 NEVER = KafkaTimeoutError("Unable to bootstrap from broker:9092")
 
 
-def test_the_reason_that_is_only_logged_is_told() -> None:
-    assert told(NEVER, REFUSED) == (
+def test_the_reason_that_is_only_logged_is_reported() -> None:
+    assert message_of(NEVER, REFUSED) == (
         "Kafka at broker:9092 does not answer: Connection refused; is it running? `milepost kafka` starts one"
     )
-    assert "does not answer: DNS Resolution failure; is it running, and is its security PLAINTEXT?" in told(
+    assert "does not answer: DNS Resolution failure; is it running, and is its security PLAINTEXT?" in message_of(
         NEVER, KafkaConnectionError("DNS Resolution failure")
     )
-    assert "Unable to bootstrap" in told(NEVER)
+    assert "Unable to bootstrap" in message_of(NEVER)
 
 
 @pytest.mark.parametrize("later", [[], [HUNG_UP], [RequestTimedOutError("Request timed out after 37 ms")], [NEVER]])
-def test_a_refused_login_is_told_whatever_fails_after_it(later: list[Exception]) -> None:
-    assert told(NEVER, HUNG_UP, WRONG, *later, settings=LOGIN) == (
+def test_a_refused_login_is_reported_whatever_fails_after_it(later: list[Exception]) -> None:
+    assert message_of(NEVER, HUNG_UP, WRONG, *later, settings=LOGIN) == (
         "Kafka at broker:9092 refuses the login of 'ann': Authentication failed: Invalid password;"
         " check the settings kafka_username, kafka_password and kafka_sasl_mechanism"
     )
-    assert "does not support the requested SASL mechanism" in told(
+    assert "does not support the requested SASL mechanism" in message_of(
         NEVER, UnsupportedSaslMechanismError(), *later, settings=LOGIN
     )
 
 
 def test_a_broker_that_only_hangs_up_on_a_login_may_mean_the_login() -> None:
-    assert "kafka_sasl_mechanism right?" in told(NEVER, HUNG_UP, settings=LOGIN)
+    assert "kafka_sasl_mechanism right?" in message_of(NEVER, HUNG_UP, settings=LOGIN)
 
 
-def test_what_a_broker_refuses_is_told_as_that_and_not_as_silence() -> None:
-    assert "does not allow this" in told(TopicAuthorizationFailedError("topic x"), REFUSED)
-    assert told(MessageSizeTooLargeError("too much."), REFUSED) == "Kafka at broker:9092 refuses: too much"
+def test_what_a_broker_refuses_is_reported_as_that_and_not_as_silence() -> None:
+    assert "does not allow this" in message_of(TopicAuthorizationFailedError("topic x"), REFUSED)
+    assert message_of(MessageSizeTooLargeError("too much."), REFUSED) == "Kafka at broker:9092 refuses: too much"
 
 
 def test_the_library_is_quiet_while_it_is_used_and_as_before_afterwards(caplog: pytest.LogCaptureFixture) -> None:
     logger = logging.getLogger("kafka")
     before = (list(logger.handlers), logger.propagate)
-    told(NEVER, REFUSED)
+    message_of(NEVER, REFUSED)
     assert caplog.records == []
     assert (logger.handlers, logger.propagate) == before
 
@@ -132,7 +132,7 @@ def silent() -> Iterator[str]:
 
 
 @pytest.mark.parametrize("security", ["PLAINTEXT", "SSL"])
-def test_a_server_that_is_no_kafka_is_told_when_the_time_is_over(
+def test_a_server_that_is_no_kafka_is_reported_when_the_time_is_over(
     silent: str, security: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(client, "BOOTSTRAP_TIMEOUT_MS", 500)

@@ -215,7 +215,7 @@ def test_an_instant_counts_for_the_content_not_its_spelling() -> None:
         b"  application/cloudevents+json  ",
     ],
 )
-def test_structured_mode_is_told_by_the_content_type_in_any_spelling(content_type: bytes) -> None:
+def test_structured_mode_is_recognised_by_the_content_type_in_any_spelling(content_type: bytes) -> None:
     assert accepted([("content-type", content_type)], written(document())).id == "e-1"
 
 
@@ -627,7 +627,7 @@ def test_a_number_beyond_all_bounds_does_not_hide_what_is_wrong_with_an_attribut
         )
 
 
-def test_a_rejection_tells_the_source_and_a_known_type_where_they_can_be_read() -> None:
+def test_a_rejection_names_the_source_and_a_known_type_where_they_can_be_read() -> None:
     cases = {
         written(document(id=5)): ("https://plans.example", MILESTONE_REPORTED),
         written(document(id="")): ("https://plans.example", MILESTONE_REPORTED),
@@ -856,7 +856,7 @@ def test_a_field_of_another_type_is_unknown() -> None:
     assert (event.data, event.oddities) == (ProjectWithdrawn(), (Oddity.UNKNOWN_FIELD,))
 
 
-def test_both_oddities_are_told() -> None:
+def test_both_oddities_are_reported() -> None:
     headers, value = binary_record(with_data(colour="blue"))
     wrong = [(name.replace("ce_", "ce-"), text) for name, text in headers]
     assert accepted(wrong, value).oddities == (Oddity.HEADER_PREFIX, Oddity.UNKNOWN_FIELD)

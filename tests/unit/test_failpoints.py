@@ -107,7 +107,7 @@ def test_what_is_said_is_what_is_set(text: str, read: Failpoint | None) -> None:
         ("before-commit=kill@", "say place=action"),
     ],
 )
-def test_a_wrong_one_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch, text: str, said: str) -> None:
+def test_a_wrong_one_is_reported_in_one_line(monkeypatch: pytest.MonkeyPatch, text: str, said: str) -> None:
     monkeypatch.setenv("MILEPOST_FAILPOINT", text)
 
     with pytest.raises(SettingsError, match=re.escape(said)) as refused:

@@ -156,7 +156,7 @@ class TestAchievements:
         assert {name: each.dependents for name, each in told.items()} == {"park": 2, "shop": 0}
         assert [each.cause for each in told.values()] == [stamp_of(7), stamp_of(8)]
 
-    def test_another_actual_date_moves_and_achieves_nothing_anew(self) -> None:
+    def test_another_actual_date_moves_and_achieves_nothing_again(self) -> None:
         [park] = forecast_changes_by([*PLAN, report_actual(7, "park/open", -2)], [report_actual(8, "park/open", -3)])
         assert (days_from_today(park.previous), days_from_today(park.current), park.dependents, park.cause) == (
             -2,

@@ -113,7 +113,7 @@ def test_a_milestone_achieved_on_its_day_that_others_wait_for_is_two() -> None:
         (OPENED._replace(dependents=None), []),
     ],
 )
-def test_what_is_told_depends_on_what_happened(noted: HistoryRow, types: list[str]) -> None:
+def test_what_is_published_depends_on_what_happened(noted: HistoryRow, types: list[str]) -> None:
     assert [document["type"] for document in documents(noted)] == [f"milepost.{name}.v1" for name in types]
 
 
@@ -197,7 +197,7 @@ def test_the_official_sdk_reads_every_one_of_them(noted: HistoryRow) -> None:
             assert event.get_extension(extension) == document.get(extension)
 
 
-def test_any_name_and_id_can_be_told() -> None:
+def test_any_name_and_id_can_be_published() -> None:
     odd = 'Über/büro 🏗 "\\'
     [document] = documents(SLIPPED._replace(cause_source=odd, cause_id=odd, correlationid=odd))
     assert (document["causationsource"], document["causationid"], document["correlationid"]) == (odd, odd, odd)

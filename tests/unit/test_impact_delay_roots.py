@@ -21,10 +21,10 @@ LAUNCH = [plan_date(3, "one/launch", 40), declare_dependency(4, "one/launch", "p
 
 def held_up(facts: Facts) -> list[tuple[str, list[tuple[str, int | None]]]]:
     """Give each gate, and by how much those slipped that it holds up."""
-    return [(str(one.gate.ref), [(str(stand.ref), stand.slip_days) for stand in one.driven]) for one in found(facts)]
+    return [(str(one.gate.ref), [(str(stand.ref), stand.slip_days) for stand in one.driven]) for one in roots_of(facts)]
 
 
-def found(facts: Facts) -> list[DelayRoot]:
+def roots_of(facts: Facts) -> list[DelayRoot]:
     return delay_roots(compute_schedule(facts, TODAY).statuses)
 
 
@@ -54,7 +54,7 @@ def test_who_has_slack_behind_a_late_gate_is_not_held_up() -> None:
 
 
 def test_an_overdue_gate_without_a_slip_yet_is_late() -> None:
-    [one] = found(
+    [one] = roots_of(
         facts_of(
             plan_date(1, "park/open", -1),
             plan_date(2, "one/launch", 5),
@@ -74,7 +74,7 @@ def test_what_was_reached_late_still_holds_up_what_comes_after_it() -> None:
         declare_dependency(4, "one/launch", "park/open", 30),
     )
 
-    [one] = found(facts)
+    [one] = roots_of(facts)
 
     assert (one.gate.state, [stand.slip_days for stand in one.driven]) == (State.ACHIEVED, [19])
 
@@ -97,6 +97,6 @@ def test_the_gate_that_makes_most_late_comes_first() -> None:
 
 
 def test_the_baseline_of_a_gate_is_where_it_was_first_planned() -> None:
-    [one] = found(facts_of(*PARK, *LAUNCH))
+    [one] = roots_of(facts_of(*PARK, *LAUNCH))
 
     assert (one.gate.baseline, one.gate.forecast) == (TODAY + timedelta(days=10), TODAY + timedelta(days=30))

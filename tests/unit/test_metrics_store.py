@@ -100,7 +100,7 @@ class TestRoom:
         assert slugs(show(shelf, facts)) == ["m000", "m018", "m019"]
         assert shelf.dropped_milestones == 17
 
-    def test_a_programme_drawn_late_gets_the_room_of_others_closed_milestones(self) -> None:
+    def test_a_programme_calculated_late_gets_the_room_of_others_closed_milestones(self) -> None:
         shelf = MetricsStore(20 * OPEN, keep_days=90)
         early = show(shelf, crowd("zulu", 20, actual=15))
         assert shelf.outdated_programmes({"zulu": 1}, DAY) == []

@@ -146,7 +146,7 @@ def test_of_cycles_that_share_a_link_each_closes_at_its_own_newest() -> None:
     assert net.cyclic == [dependency_key("b/x", "a/x")]
 
 
-def test_what_is_set_aside_is_told_in_the_order_of_the_stamps() -> None:
+def test_what_is_set_aside_is_reported_in_the_order_of_the_stamps() -> None:
     pairs = [("a/x", "b/x"), ("e/x", "f/x"), ("c/x", "d/x")]
     older = [declare_dependency(number, gate, name) for number, (name, gate) in enumerate(pairs)]
     newer = [declare_dependency(number, *pair) for number, pair in zip((30, 10, 20), pairs, strict=True)]

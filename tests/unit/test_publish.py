@@ -92,7 +92,7 @@ def test_standard_input_and_pipes_can_be_read_twice(tmp_path: Path) -> None:
             assert next(read()).location == "<stdin>:1"
 
 
-def test_a_file_that_is_not_there_is_told_before_any_is_read(tmp_path: Path) -> None:
+def test_a_file_that_is_not_there_is_reported_before_any_is_read(tmp_path: Path) -> None:
     with (
         pytest.raises(EventFileError, match=r"nowhere\.jsonl cannot be read: No such file"),
         open_events(["-", str(tmp_path / "nowhere.jsonl")], io.BytesIO(), reread=False),
@@ -133,7 +133,7 @@ def test_csv_lines_are_counted_through_blank_lines_and_quoted_line_breaks(writte
     assert [place.location for place in found] == ["x.csv:3", "x.csv:6", "x.csv:8"]
 
 
-def test_csv_that_cannot_be_meant_is_told_with_its_line(written: Write) -> None:
+def test_csv_that_cannot_be_meant_is_reported_with_its_line(written: Write) -> None:
     found = written("x.csv", "id,a,a.b\n1,x,y\n2,x,,more\n3,x\n")
     assert [(place.location, place.fault) for place in found] == [
         ("x.csv:2", "column a.b and another one say two things of the same field"),
@@ -253,7 +253,7 @@ def test_in_csv_a_number_is_one_of_json(written: Write, cell: str, published: ob
     assert event["data"]["name"] == cell.replace('"""', '"')
 
 
-def test_a_number_that_is_out_of_range_is_told_as_such_and_fields_that_look_like_numbers_are_text(
+def test_a_number_that_is_out_of_range_is_reported_as_such_and_fields_that_look_like_numbers_are_text(
     written: Write,
 ) -> None:
     columns = "id,source,type,subject,time,jobs,name\n"
@@ -276,7 +276,7 @@ def test_a_number_that_is_out_of_range_is_told_as_such_and_fields_that_look_like
         ("- id: 1\n- {data: " + "[" * 5000 + "\n", "x.yaml:2", "not YAML: "),
     ],
 )
-def test_yaml_that_is_none_is_told_with_its_line(written: Write, text: str | bytes, where: str, fault: str) -> None:
+def test_yaml_that_is_none_is_reported_with_its_line(written: Write, text: str | bytes, where: str, fault: str) -> None:
     *_, last = written("x.yaml", text)
     assert last.location == where
     assert fault in (last.fault or "")
@@ -285,7 +285,7 @@ def test_yaml_that_is_none_is_told_with_its_line(written: Write, text: str | byt
 # Checking
 
 
-def test_every_bad_event_is_told_with_its_place_and_reason(written: Write) -> None:
+def test_every_bad_event_is_reported_with_its_place_and_reason(written: Write) -> None:
     lines = [
         report(),
         report(subject="north"),

@@ -63,7 +63,7 @@ def keep(engine: Engine, events: Sequence[JsonEvent]) -> None:
     assert not recorded.rejected
 
 
-def believed(engine: Engine, as_of: str, programme: str | None = None) -> Facts:
+def folded(engine: Engine, as_of: str, programme: str | None = None) -> Facts:
     with read_transaction(engine) as connection:
         return fold_as_of(connection, parse_instant(as_of), programme)
 
@@ -72,7 +72,7 @@ def rows(facts: Facts) -> list[JsonRow]:
     return [json_status_row(standing) for standing in compute_schedule(facts, TODAY).statuses]
 
 
-def said(called: str, time: str, subject: str = "north/wharf", **data: str) -> JsonEvent:
+def event_json(called: str, time: str, subject: str = "north/wharf", **data: str) -> JsonEvent:
     return {
         "specversion": "1.0",
         "id": called,
@@ -85,15 +85,15 @@ def said(called: str, time: str, subject: str = "north/wharf", **data: str) -> J
 
 
 def planned(called: str, time: str, day: str) -> JsonEvent:
-    return said(called, time, milestone="permit-approved", classifier="PLN", date=day)
+    return event_json(called, time, milestone="permit-approved", classifier="PLN", date=day)
 
 
 def retraction(called: str, time: str, of: str, subject: str = "north/wharf") -> JsonEvent:
-    return said(called, time, subject, retracts=of, reason="incorrect_data")
+    return event_json(called, time, subject, retracts=of, reason="incorrect_data")
 
 
 def plans(engine: Engine, as_of: str, programme: str | None = "north") -> list[str | None]:
-    return [row["planned"] for row in rows(believed(engine, as_of, programme))]
+    return [row["planned"] for row in rows(folded(engine, as_of, programme))]
 
 
 @settings(max_examples=60, deadline=None)
@@ -102,7 +102,7 @@ def test_any_moment_gives_what_the_claims_stamped_up_to_then_say(
     engine: Engine, events: list[JsonEvent], as_of: str, programme: str | None
 ) -> None:
     keep(engine, events)
-    facts = believed(engine, as_of, programme)
+    facts = folded(engine, as_of, programme)
     assert rows(facts) == [
         row for row in expected_milestones(events, TODAY, as_of) if programme in {None, row["programme"]}
     ]
@@ -114,11 +114,11 @@ def test_at_the_end_of_time_what_is_believed_is_what_the_tables_of_the_present_h
     events = random_events(3, 1500, with_dependencies=True)
     keep(engine, events)
     present, _ = load_facts(Recorder(engine))
-    assert rows(believed(engine, "9999-12-31T23:59:59Z")) == rows(present)
+    assert rows(folded(engine, "9999-12-31T23:59:59Z")) == rows(present)
     for as_of in ("2025-06-01T00:00:00Z", "2026-01-01T12:00:00+05:00"):
-        assert rows(believed(engine, as_of)) == expected_milestones(events, TODAY, as_of)
+        assert rows(folded(engine, as_of)) == expected_milestones(events, TODAY, as_of)
         alone = [row for row in expected_milestones(events, TODAY, as_of) if row["programme"] == "programme-1"]
-        assert rows(believed(engine, as_of, "programme-1")) == alone
+        assert rows(folded(engine, as_of, "programme-1")) == alone
 
 
 def test_a_claim_counts_from_its_own_stamp_on_to_the_last_digit(engine: Engine) -> None:
@@ -150,11 +150,11 @@ def test_a_retraction_under_another_programme_counts_and_its_programme_stays_out
     )
     assert plans(engine, "2026-01-04T00:00:00Z") == ["2026-06-01"]
     assert plans(engine, "2026-01-06T00:00:00Z") == []
-    assert believed(engine, "2026-01-06T00:00:00Z", "north").existing_programmes() == set()
-    assert believed(engine, "2026-01-06T00:00:00Z", "south").existing_programmes() == {"south"}
+    assert folded(engine, "2026-01-06T00:00:00Z", "north").existing_programmes() == set()
+    assert folded(engine, "2026-01-06T00:00:00Z", "south").existing_programmes() == {"south"}
 
 
 def test_the_place_held_for_an_event_that_never_came_is_no_event(engine: Engine) -> None:
     keep(engine, [retraction("2", "2026-01-05T00:00:00Z", "never")])
     assert plans(engine, "2026-01-06T00:00:00Z") == []
-    assert believed(engine, "2026-01-06T00:00:00Z", None).existing_programmes() == {"north"}
+    assert folded(engine, "2026-01-06T00:00:00Z", None).existing_programmes() == {"north"}

@@ -48,7 +48,7 @@ def numbers(standing: MilestoneStatus) -> tuple[int | None, int | None, int | No
     return forecast, standing.slip_days, standing.float_days, standing.state
 
 
-def test_of_nothing_there_is_an_empty_picture() -> None:
+def test_of_nothing_there_is_an_empty_schedule() -> None:
     assert compute_schedule(Facts(), TODAY).statuses == []
 
 
@@ -164,7 +164,7 @@ def test_a_milestone_that_is_only_waited_for_is_unknown() -> None:
     assert [standing.state for standing in compute_schedule(facts, TODAY).statuses] == [State.UNKNOWN, State.PLANNED]
 
 
-def test_a_picture_is_sorted_by_programme_project_and_milestone() -> None:
+def test_a_schedule_is_sorted_by_programme_project_and_milestone() -> None:
     names = [
         ("north", "ab", "x"),
         ("n.2", "a.b", "y"),
@@ -176,7 +176,7 @@ def test_a_picture_is_sorted_by_programme_project_and_milestone() -> None:
     assert [standing[:3] for standing in compute_schedule(facts, TODAY).statuses] == sorted(names)
 
 
-def test_the_newest_claims_stamp_and_amount_are_told() -> None:
+def test_the_newest_claims_stamp_and_amount_are_reported() -> None:
     standing = gate(
         MilestoneClaims(
             claim(1, 10), claim(2, 10, Money(5, "EUR")), estimated=claim(3, 11), cancelled=Stamp("2026-01-02T00\ta\tb")

@@ -161,7 +161,7 @@ class TestDependents:
         assert dependents(*self.DIAMOND, *done) == {"a/x": 1, "b/x": 1, "c/x": 1, "d/x": 0}
         assert dependents(*self.DIAMOND, report_actual(5, "d/x", -1)) == {"a/x": 2, "b/x": 0, "c/x": 0, "d/x": 0}
 
-    def test_a_gate_that_is_done_tells_who_waited_for_it(self) -> None:
+    def test_a_gate_that_is_achieved_counts_who_waited_for_it(self) -> None:
         assert dependents(*self.DIAMOND, report_actual(5, "a/x", -1))["a/x"] == 3
 
     def test_nothing_waits_for_what_is_cancelled_nor_through_it(self) -> None:

@@ -24,16 +24,16 @@ from tests.helpers.networks import (
     withdraw_project,
 )
 
-Told = tuple[int | None, str | None, State]
+StatusSummary = tuple[int | None, str | None, State]
 
 
-def told(standing: MilestoneStatus) -> Told:
+def summary_of(standing: MilestoneStatus) -> StatusSummary:
     """Give forecast (days from today), driver and state."""
     return days_from_today(standing.forecast), str(standing.driver) if standing.driver else None, standing.state
 
 
-def all_told(shown: Mapping[str, MilestoneStatus]) -> dict[str, Told]:
-    return {name: told(standing) for name, standing in shown.items()}
+def summaries_of(shown: Mapping[str, MilestoneStatus]) -> dict[str, StatusSummary]:
+    return {name: summary_of(standing) for name, standing in shown.items()}
 
 
 @pytest.mark.parametrize(
@@ -49,27 +49,27 @@ def all_told(shown: Mapping[str, MilestoneStatus]) -> dict[str, Told]:
         (-3650, (5, None, State.PLANNED)),
     ],
 )
-def test_a_milestone_comes_no_earlier_than_so_many_days_after_its_gate(lag_days: int, expected: Told) -> None:
+def test_a_milestone_comes_no_earlier_than_so_many_days_after_its_gate(lag_days: int, expected: StatusSummary) -> None:
     shown = statuses_of(
         plan_date(1, "park/gate", 10),
         plan_date(2, "wharf/x", 5),
         declare_dependency(3, "wharf/x", "park/gate", lag_days),
     )
-    assert told(shown["park/gate"]) == (10, None, State.PLANNED)
-    assert told(shown["wharf/x"]) == expected
+    assert summary_of(shown["park/gate"]) == (10, None, State.PLANNED)
+    assert summary_of(shown["wharf/x"]) == expected
 
 
 def test_a_slip_goes_down_a_chain_and_every_link_names_the_one_before() -> None:
     plan = [plan_date(1, "a/x", 2), plan_date(2, "b/x", 5), plan_date(3, "c/x", 9)]
     chain = [declare_dependency(4, "b/x", "a/x", 3), declare_dependency(5, "c/x", "b/x", 4)]
     # As planned everything fits, with nothing to spare.
-    assert all_told(statuses_of(*plan, *chain)) == {
+    assert summaries_of(statuses_of(*plan, *chain)) == {
         "a/x": (2, None, State.PLANNED),
         "b/x": (5, None, State.PLANNED),
         "c/x": (9, None, State.PLANNED),
     }
     late = statuses_of(*plan, *chain, estimate_date(6, "a/x", 10))
-    assert all_told(late) == {
+    assert summaries_of(late) == {
         "a/x": (10, None, State.SLIPPING),
         "b/x": (13, "a/x", State.BLOCKED),
         "c/x": (17, "b/x", State.BLOCKED),
@@ -77,9 +77,9 @@ def test_a_slip_goes_down_a_chain_and_every_link_names_the_one_before() -> None:
     assert [standing.slip_days for standing in late.values()] == [8, 8, 8]
     # What has room takes up a part of it.
     roomy = statuses_of(*plan, *chain, estimate_date(6, "a/x", 10), estimate_date(7, "c/x", 16))
-    assert (told(roomy["c/x"]), roomy["c/x"].slip_days) == ((17, "b/x", State.BLOCKED), 8)
+    assert (summary_of(roomy["c/x"]), roomy["c/x"].slip_days) == ((17, "b/x", State.BLOCKED), 8)
     roomy = statuses_of(*plan, *chain, estimate_date(6, "a/x", 10), estimate_date(7, "c/x", 18))
-    assert (told(roomy["c/x"]), roomy["c/x"].slip_days) == ((18, None, State.SLIPPING), 9)
+    assert (summary_of(roomy["c/x"]), roomy["c/x"].slip_days) == ((18, None, State.SLIPPING), 9)
 
 
 def test_of_several_gates_the_latest_drives() -> None:
@@ -89,7 +89,7 @@ def test_of_several_gates_the_latest_drives() -> None:
         *(plan_date(5, "c/x", 20), declare_dependency(6, "d/x", "c/x", -11)),
         plan_date(7, "d/x", 2),
     )
-    assert told(shown["d/x"]) == (10, "b/x", State.BLOCKED)
+    assert summary_of(shown["d/x"]) == (10, "b/x", State.BLOCKED)
 
 
 def test_of_gates_that_set_the_same_date_the_first_by_project_and_milestone_drives() -> None:
@@ -99,16 +99,16 @@ def test_of_gates_that_set_the_same_date_the_first_by_project_and_milestone_driv
         *(plan_date(5, "a.b/x", 12), declare_dependency(6, "d/x", "a.b/x", -2)),
         plan_date(7, "d/x", 2),
     )
-    assert told(shown["d/x"]) == (10, "a.b/x", State.BLOCKED)
+    assert summary_of(shown["d/x"]) == (10, "a.b/x", State.BLOCKED)
     assert shown["d/x"].driver == MilestoneRef("a.b", "x")
 
 
 def test_nothing_drives_a_forecast_that_is_the_data_date_anyway() -> None:
     gate, follower = report_actual(1, "a/x", -3), declare_dependency(2, "b/x", "a/x", 3)
-    assert told(statuses_of(gate, follower)["b/x"]) == (0, None, State.PLANNED)
-    assert told(statuses_of(gate, follower, plan_date(3, "b/x", -1))["b/x"]) == (0, None, State.OVERDUE)
+    assert summary_of(statuses_of(gate, follower)["b/x"]) == (0, None, State.PLANNED)
+    assert summary_of(statuses_of(gate, follower, plan_date(3, "b/x", -1))["b/x"]) == (0, None, State.OVERDUE)
     a_day_before = TODAY - timedelta(days=1)
-    assert told(statuses_of(gate, follower, data_date=a_day_before)["b/x"]) == (0, "a/x", State.BLOCKED)
+    assert summary_of(statuses_of(gate, follower, data_date=a_day_before)["b/x"]) == (0, "a/x", State.BLOCKED)
 
 
 GATE, HALL = plan_date(1, "a/x", 10), [plan_date(2, "b/x", 5), declare_dependency(3, "b/x", "a/x")]
@@ -138,23 +138,23 @@ GATE, HALL = plan_date(1, "a/x", 10), [plan_date(2, "b/x", 5), declare_dependenc
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_a_gate_has_no_say_or_again_one_when(why: str, events: list[Event], expected: Told) -> None:
-    assert told(statuses_of(GATE, *HALL)["b/x"]) == (10, "a/x", State.BLOCKED)
-    assert told(statuses_of(GATE, *HALL, *events)["b/x"]) == expected, why
+def test_a_gate_has_no_say_or_again_one_when(why: str, events: list[Event], expected: StatusSummary) -> None:
+    assert summary_of(statuses_of(GATE, *HALL)["b/x"]) == (10, "a/x", State.BLOCKED)
+    assert summary_of(statuses_of(GATE, *HALL, *events)["b/x"]) == expected, why
 
 
 def test_without_the_gate_that_drove_it_the_next_does() -> None:
     other = [plan_date(4, "c/x", 7), declare_dependency(5, "b/x", "c/x")]
-    assert told(statuses_of(GATE, *HALL, *other)["b/x"]) == (10, "a/x", State.BLOCKED)
-    assert told(statuses_of(GATE, *HALL, *other, cancel_milestone(6, "a/x"))["b/x"]) == (7, "c/x", State.BLOCKED)
+    assert summary_of(statuses_of(GATE, *HALL, *other)["b/x"]) == (10, "a/x", State.BLOCKED)
+    assert summary_of(statuses_of(GATE, *HALL, *other, cancel_milestone(6, "a/x"))["b/x"]) == (7, "c/x", State.BLOCKED)
 
 
 def test_what_is_cancelled_still_has_a_forecast_and_hands_none_on() -> None:
     shown = statuses_of(
         GATE, *HALL, plan_date(4, "c/x", 6), declare_dependency(5, "c/x", "b/x"), cancel_milestone(6, "b/x")
     )
-    assert told(shown["b/x"]) == (10, "a/x", State.CANCELLED)
-    assert told(shown["c/x"]) == (6, None, State.PLANNED)
+    assert summary_of(shown["b/x"]) == (10, "a/x", State.CANCELLED)
+    assert summary_of(shown["c/x"]) == (6, None, State.PLANNED)
 
 
 class TestWithoutADateOfItsOwn:
@@ -164,41 +164,41 @@ class TestWithoutADateOfItsOwn:
         shown = statuses_of(
             plan_date(1, "a/x", 10), declare_dependency(2, "b/x", "a/x", 2), declare_dependency(3, "c/x", "b/x", -1)
         )
-        assert told(shown["b/x"]) == (12, "a/x", State.BLOCKED)
-        assert told(shown["c/x"]) == (11, "b/x", State.BLOCKED)
+        assert summary_of(shown["b/x"]) == (12, "a/x", State.BLOCKED)
+        assert summary_of(shown["c/x"]) == (11, "b/x", State.BLOCKED)
         assert (shown["b/x"].slip_days, shown["b/x"].float_days) == (None, None)
 
     def test_comes_today_when_they_let_it_earlier(self) -> None:
         shown = statuses_of(report_actual(1, "a/x", -30), declare_dependency(2, "b/x", "a/x", 2))
-        assert told(shown["b/x"]) == (0, None, State.PLANNED)
+        assert summary_of(shown["b/x"]) == (0, None, State.PLANNED)
 
     def test_is_unknown_when_they_are(self) -> None:
         shown = statuses_of(declare_dependency(1, "b/x", "a/x", 2), declare_dependency(2, "c/x", "b/x"))
-        assert set(all_told(shown).values()) == {(None, None, State.UNKNOWN)}
+        assert set(summaries_of(shown).values()) == {(None, None, State.UNKNOWN)}
 
     def test_is_unknown_when_all_that_are_known_are_cancelled(self) -> None:
         shown = statuses_of(plan_date(1, "a/x", 10), declare_dependency(2, "b/x", "a/x"), cancel_milestone(3, "a/x"))
-        assert told(shown["b/x"]) == (None, None, State.UNKNOWN)
+        assert summary_of(shown["b/x"]) == (None, None, State.UNKNOWN)
 
     def test_one_gate_of_which_something_is_known_is_enough(self) -> None:
         shown = statuses_of(
             plan_date(1, "a/x", 10), declare_dependency(2, "c/x", "a/x"), declare_dependency(3, "c/x", "b/x", 3650)
         )
-        assert told(shown["c/x"]) == (10, "a/x", State.BLOCKED)
+        assert summary_of(shown["c/x"]) == (10, "a/x", State.BLOCKED)
 
 
 def test_what_is_done_hands_on_the_day_when_it_was() -> None:
     follower = [plan_date(2, "b/x", 5), declare_dependency(3, "b/x", "a/x", 30)]
     shown = statuses_of(report_actual(1, "a/x", -20), *follower)
-    assert told(shown["b/x"]) == (10, "a/x", State.BLOCKED)
+    assert summary_of(shown["b/x"]) == (10, "a/x", State.BLOCKED)
     shown = statuses_of(report_actual(1, "a/x", -25), *follower)
-    assert told(shown["b/x"]) == (5, None, State.PLANNED)
+    assert summary_of(shown["b/x"]) == (5, None, State.PLANNED)
 
 
 def test_an_overdue_gate_pushes_what_waits_for_it_day_by_day() -> None:
     events = plan_date(1, "a/x", 2), plan_date(2, "b/x", 5), declare_dependency(3, "b/x", "a/x", 2)
     days = [statuses_of(*events, data_date=TODAY + timedelta(days=day)) for day in range(7)]
-    assert [told(shown["a/x"]) for shown in days] == [
+    assert [summary_of(shown["a/x"]) for shown in days] == [
         (2, None, State.PLANNED),
         (2, None, State.PLANNED),
         (2, None, State.PLANNED),
@@ -207,7 +207,7 @@ def test_an_overdue_gate_pushes_what_waits_for_it_day_by_day() -> None:
         (5, None, State.OVERDUE),
         (6, None, State.OVERDUE),
     ]
-    assert [told(shown["b/x"]) for shown in days] == [
+    assert [summary_of(shown["b/x"]) for shown in days] == [
         (5, None, State.PLANNED),
         (5, None, State.PLANNED),
         (5, None, State.PLANNED),
@@ -246,26 +246,26 @@ def test_an_overdue_gate_pushes_what_waits_for_it_day_by_day() -> None:
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_of_the_states_that_apply_the_first_is_told(
-    why: str, events: list[Event], expected: Told, slip_days: int
+def test_of_the_states_that_apply_the_first_is_reported(
+    why: str, events: list[Event], expected: StatusSummary, slip_days: int
 ) -> None:
     standing = statuses_of(GATE, *HALL, *events)["b/x"]
-    assert (told(standing), standing.slip_days) == (expected, slip_days), why
+    assert (summary_of(standing), standing.slip_days) == (expected, slip_days), why
 
 
-def test_a_cycle_moves_nothing_beyond_what_counts_and_is_told() -> None:
+def test_a_cycle_moves_nothing_beyond_what_counts_and_is_reported() -> None:
     events = (
         plan_date(1, "a/x", 5),
         plan_date(2, "b/x", 9),
         declare_dependency(3, "a/x", "b/x", 1),
         declare_dependency(4, "b/x", "a/x", 100),
     )
-    assert all_told(statuses_of(*events)) == {
+    assert summaries_of(statuses_of(*events)) == {
         "a/x": (10, "b/x", State.BLOCKED),
         "b/x": (9, None, State.PLANNED),
     }
     assert compute_schedule(facts_of(*events), TODAY).cyclic == [dependency_key("b/x", "a/x")]
-    assert told(statuses_of(plan_date(1, "a/x", 5), declare_dependency(2, "a/x", "a/x", 7))["a/x"]) == (
+    assert summary_of(statuses_of(plan_date(1, "a/x", 5), declare_dependency(2, "a/x", "a/x", 7))["a/x"]) == (
         5,
         None,
         State.PLANNED,
@@ -282,7 +282,7 @@ def test_the_same_names_in_another_programme_are_others() -> None:
         ),
         TODAY,
     ).statuses
-    assert {standing.key: told(standing) for standing in shown} == {
+    assert {standing.key: summary_of(standing) for standing in shown} == {
         ("north", "a", "x"): (10, None, State.PLANNED),
         ("north", "b", "x"): (10, "a/x", State.BLOCKED),
         ("south", "a", "x"): (5, None, State.PLANNED),

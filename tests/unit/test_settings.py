@@ -137,7 +137,7 @@ def test_kafka_is_one_server_or_several(kafka: str) -> None:
         ("allowed_sources", ("office",)),
     ],
 )
-def test_a_value_that_cannot_be_used_is_told_in_one_line_that_names_the_setting(
+def test_a_value_that_cannot_be_used_is_reported_in_one_line_that_names_the_setting(
     name: str, values: tuple[str, ...]
 ) -> None:
     for value in values:
@@ -148,13 +148,13 @@ def test_a_value_that_cannot_be_used_is_told_in_one_line_that_names_the_setting(
 
 
 @pytest.mark.parametrize(("name", "value"), [("PARTITIONS", "many"), ("WEB", "nowhere"), ("KAFKA", "nowhere")])
-def test_a_wrong_variable_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+def test_a_wrong_variable_is_reported_in_one_line(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
     monkeypatch.setenv(f"MILEPOST_{name}", value)
     assert f"MILEPOST_{name}" in complaint()
 
 
 @pytest.mark.parametrize("value", ["office", "{", '["office"]', '{"north": "office"}', '{"north": [1]}', "1"])
-def test_wrong_allowed_sources_in_the_environment_are_told_by_their_name(
+def test_wrong_allowed_sources_in_the_environment_are_reported_by_their_name(
     monkeypatch: pytest.MonkeyPatch, value: str
 ) -> None:
     monkeypatch.setenv("MILEPOST_ALLOWED_SOURCES", value)
@@ -167,19 +167,19 @@ def test_wrong_allowed_sources_in_the_environment_are_told_by_their_name(
 @pytest.mark.parametrize(
     "content", [b"group =", b"group = 'a'\ngroup = 'b'\n", b"\xff", b"[", b"kafka: a:1\n", b"\xef\xbb\xbfgroup = 'a'"]
 )
-def test_a_file_that_is_no_toml_is_told_in_one_line(folder: Path, content: bytes) -> None:
+def test_a_file_that_is_no_toml_is_reported_in_one_line(folder: Path, content: bytes) -> None:
     (folder / "milepost.toml").write_bytes(content)
     assert complaint().startswith("milepost.toml: ")
 
 
 @pytest.mark.parametrize("content", ["grupp = 'a'\n", "[kafka]\nhost = 'a'\n", "partitions = 'many'\n", "group = 5\n"])
-def test_a_setting_of_the_file_that_does_not_exist_or_does_not_fit_is_told_in_one_line(
+def test_a_setting_of_the_file_that_does_not_exist_or_does_not_fit_is_reported_in_one_line(
     folder: Path, content: str
 ) -> None:
     (folder / "milepost.toml").write_text(content)
     assert complaint().startswith(f"setting {content.strip('[').split()[0].strip(']')}")
 
 
-def test_a_flag_that_does_not_exist_is_told(folder: Path) -> None:
+def test_a_flag_that_does_not_exist_is_reported(folder: Path) -> None:
     assert not list(folder.iterdir())
     assert complaint(grupp="a").startswith("setting grupp: ")

@@ -45,14 +45,14 @@ def keep(engine: Engine, events: Sequence[JsonEvent]) -> None:
     store.record(Batch([OffsetRange("t", 0, 0, len(entries))], entries), lambda _: None)
 
 
-def said(called: str, subject: str, time: str = "2026-01-01T12:00:00Z", **data: object) -> JsonEvent:
+def event_json(called: str, subject: str, time: str = "2026-01-01T12:00:00Z", **data: object) -> JsonEvent:
     kind = DEPENDENCY_DECLARED if "after" in data else MILESTONE_REPORTED if "milestone" in data else PROJECT_REGISTERED
     named = {"specversion": "1.0", "id": called, "source": "office", "type": kind, "subject": subject, "time": time}
     return {**named, "data": data}
 
 
 def report(called: str, subject: str, milestone: str, classifier: str, day: str) -> JsonEvent:
-    return said(called, subject, milestone=milestone, classifier=classifier, date=day)
+    return event_json(called, subject, milestone=milestone, classifier=classifier, date=day)
 
 
 def rows_of(engine: Engine, question: MilestoneQuery) -> Sequence[StatusRow]:
@@ -65,7 +65,7 @@ def test_json_has_the_contracts_keys_in_the_contracts_order(engine: Engine) -> N
         [
             report("1", "north/wharf", "permit-approved", "PLN", "2026-06-01"),
             report("2", "north/wharf", "permit-approved", "EST", "2026-06-08"),
-            said("3", "north/wharf", milestone="x", after={"project": "wharf", "milestone": "permit-approved"}),
+            event_json("3", "north/wharf", milestone="x", after={"project": "wharf", "milestone": "permit-approved"}),
         ],
     )
     first, second = json.loads(status_to_json(rows_of(engine, MilestoneQuery(TODAY))))
@@ -123,18 +123,20 @@ def test_a_programme_and_a_project_can_be_asked_for_alone(engine: Engine) -> Non
     subjects = ("north/a", "north/b", "south/a")
     keep(engine, [report(subject, subject, "x", "PLN", "2026-06-01") for subject in subjects])
 
-    def asked(programme: str | None = None, project: str | None = None) -> list[str]:
+    def names_of(programme: str | None = None, project: str | None = None) -> list[str]:
         rows = rows_of(engine, MilestoneQuery(TODAY, programme, project))
         return [f"{row.programme}/{row.project}" for row in rows]
 
-    assert asked() == list(subjects)
-    assert asked("north") == ["north/a", "north/b"]
-    assert asked("north", "b") == ["north/b"]
-    assert asked(project="a") == ["north/a", "south/a"]
+    assert names_of() == list(subjects)
+    assert names_of("north") == ["north/a", "north/b"]
+    assert names_of("north", "b") == ["north/b"]
+    assert names_of(project="a") == ["north/a", "south/a"]
 
 
-def test_what_nobody_named_is_told_in_one_line_but_a_project_without_milestones_is_none_of_that(engine: Engine) -> None:
-    keep(engine, [said("1", "north/wharf", name="Wharf")])
+def test_what_nobody_named_is_reported_in_one_line_but_a_project_without_milestones_is_none_of_that(
+    engine: Engine,
+) -> None:
+    keep(engine, [event_json("1", "north/wharf", name="Wharf")])
     assert rows_of(engine, MilestoneQuery(TODAY, "north", "wharf")) == []
     for question, told in (
         (MilestoneQuery(TODAY, "west"), "no programme 'west'"),
@@ -150,7 +152,7 @@ def test_what_nobody_named_is_told_in_one_line_but_a_project_without_milestones_
         assert "\n" not in str(raised.value)
 
 
-def test_a_database_without_tables_is_told_before_anything_is_read(tmp_path: Path) -> None:
+def test_a_database_without_tables_is_reported_before_anything_is_read(tmp_path: Path) -> None:
     with pytest.raises(DatabaseError, match="run `milepost init`"):
         read_status(make_engine(f"sqlite:///{tmp_path / 'empty.db'}"), MilestoneQuery(TODAY))
 
@@ -160,8 +162,8 @@ def test_a_bare_day_means_its_end_in_utc_whatever_fraction_a_claim_has(engine: E
     keep(
         engine,
         [
-            said("1", "north/a", last, milestone="x", classifier="PLN", date="2026-06-01"),
-            said("2", "north/a", next_, milestone="x", classifier="PLN", date="2026-07-01"),
+            event_json("1", "north/a", last, milestone="x", classifier="PLN", date="2026-06-01"),
+            event_json("2", "north/a", next_, milestone="x", classifier="PLN", date="2026-07-01"),
         ],
     )
     [row] = rows_of(engine, MilestoneQuery(TODAY, as_of=parse_as_of("2026-01-01")))
@@ -200,15 +202,17 @@ def test_a_pipe_gets_one_line_a_milestone_with_a_word_in_every_column(
     assert lines[0].index("2026-06-08") == header.index("estimated")
 
 
-def test_a_dependency_that_closes_a_cycle_is_told_of_whoever_is_at_either_end(engine: Engine) -> None:
+def test_a_dependency_that_closes_a_cycle_is_reported_at_either_end(engine: Engine) -> None:
     waits = {"milestone": "permit-approved", "after": {"project": "dock", "milestone": "site-leased"}}
     closes = {"milestone": "site-leased", "after": {"project": "quay", "milestone": "permit-approved"}}
     keep(
         engine,
         [
-            said("1", "north/dock", "2026-01-01T12:00:00Z", **closes),
-            said("2", "north/quay", "2026-01-02T12:00:00Z", **waits),
-            said("3", "south/quay", "2026-01-02T12:00:00Z", milestone="x", after={"project": "quay", "milestone": "x"}),
+            event_json("1", "north/dock", "2026-01-01T12:00:00Z", **closes),
+            event_json("2", "north/quay", "2026-01-02T12:00:00Z", **waits),
+            event_json(
+                "3", "south/quay", "2026-01-02T12:00:00Z", milestone="x", after={"project": "quay", "milestone": "x"}
+            ),
             report("4", "north/yard", "site-leased", "PLN", "2026-06-01"),
         ],
     )
@@ -218,13 +222,19 @@ def test_a_dependency_that_closes_a_cycle_is_told_of_whoever_is_at_either_end(en
     )
     south = "south/quay/x does not wait for south/quay/x: that would close a cycle, so the dependency is set aside"
 
-    def told(programme: str | None = None, project: str | None = None) -> list[str]:
+    def lines_of(programme: str | None = None, project: str | None = None) -> list[str]:
         return list(map(describe_cycle, read_status(engine, MilestoneQuery(TODAY, programme, project)).cyclic))
 
-    assert told() == [north, south]
-    assert told("north") == told("north", "quay") == told("north", "dock") == told(project="dock") == [north]
-    assert told("south") == [south]
-    assert told("north", "yard") == []
+    assert lines_of() == [north, south]
+    assert (
+        lines_of("north")
+        == lines_of("north", "quay")
+        == lines_of("north", "dock")
+        == lines_of(project="dock")
+        == [north]
+    )
+    assert lines_of("south") == [south]
+    assert lines_of("north", "yard") == []
 
 
 def test_a_milestones_name_has_three_parts() -> None:

@@ -45,7 +45,7 @@ DAYS = [
 
 
 @pytest.fixture(params=DAYS, ids=str)
-def told(request: pytest.FixtureRequest) -> Story:
+def demo_story(request: pytest.FixtureRequest) -> Story:
     return build_story(request.param)
 
 
@@ -53,21 +53,23 @@ def reports(events: tuple[Event, ...]) -> list[tuple[Event, MilestoneReported]]:
     return [(event, event.data) for event in events if isinstance(event.data, MilestoneReported)]
 
 
-def test_eighteen_participants_and_two_parks_stand_in_one_programme(told: Story) -> None:
-    projects = fold(told.opening).projects
+def test_eighteen_participants_and_two_parks_stand_in_one_programme(demo_story: Story) -> None:
+    projects = fold(demo_story.opening).projects
     assert {key.programme for key in projects} == {PROGRAMME} == {"ulyanovsk-medical-cluster"}
     kinds = Counter(project.kind.value if project.kind else "" for project in projects.values())
     assert kinds["participant"] == 18
     assert kinds["park"] == 2
     assert kinds[""] == 0, "everyone that an event names is registered"
     last = max(
-        (data.date, event.project) for event, data in reports(told.opening) if data.milestone == "participant-admitted"
+        (data.date, event.project)
+        for event, data in reports(demo_story.opening)
+        if data.milestone == "participant-admitted"
     )
     assert last[1] == "tomographic-scanners", "the eighteenth is the last"
 
 
-def test_what_is_announced_is_what_the_report_says(told: Story) -> None:
-    facts = fold(told.opening)
+def test_what_is_announced_is_what_the_report_says(demo_story: Story) -> None:
+    facts = fold(demo_story.opening)
     programme = facts.programmes[PROGRAMME]
     assert programme.investment is not None
     assert programme.investment.value == Money(1.5e9, "USD")
@@ -78,7 +80,7 @@ def test_what_is_announced_is_what_the_report_says(told: Story) -> None:
     assert permitted.amount == Money(1e8, "USD")
     signed = {
         (event.project, data.milestone, (data.date.month, data.date.day)[: 1 if data.date.month == 7 else 2])
-        for event, data in reports(told.opening)
+        for event, data in reports(demo_story.opening)
         if data.classifier is Classifier.ACTUAL and data.milestone in {"agreement-signed", "memorandum-signed"}
     }
     assert signed >= {
@@ -90,8 +92,8 @@ def test_what_is_announced_is_what_the_report_says(told: Story) -> None:
     }
 
 
-def test_every_date_that_the_report_does_not_give_says_so(told: Story) -> None:
-    for event, data in (*reports(told.events), *reports((told.example_event,))):
+def test_every_date_that_the_report_does_not_give_says_so(demo_story: Story) -> None:
+    for event, data in (*reports(demo_story.events), *reports((demo_story.example_event,))):
         is_given = (event.project, data.milestone) in REPORTED and data.classifier is Classifier.ACTUAL
         assert data.remark == (None if is_given else "illustrative"), event.id
 
@@ -112,44 +114,44 @@ def test_the_report_moves_as_a_whole_to_the_latest_year_in_which_all_of_it_has_c
     assert dates["baoji-holding", "agreement-signed"].strftime("%Y-%m") == f"{year}-07"
 
 
-def test_every_event_is_accepted_at_the_first_moment_of_its_day(told: Story) -> None:
-    midnight_ms = (told.day - date(1970, 1, 1)).days * 86_400_000
-    for event in (*told.events, told.example_event):
+def test_every_event_is_accepted_at_the_first_moment_of_its_day(demo_story: Story) -> None:
+    midnight_ms = (demo_story.day - date(1970, 1, 1)).days * 86_400_000
+    for event in (*demo_story.events, demo_story.example_event):
         headers, value = encode_structured(event)
         decoded = decode(headers, value)
         assert decoded == event
         assert check_acceptable(event, midnight_ms, {}) is event
         assert not decoded.oddities
-    for event in told.opening:
-        assert event.instant <= parse_instant(f"{told.day}T00:00:00Z"), "nothing is claimed in the future"
-    for event, data in reports(told.events):
+    for event in demo_story.opening:
+        assert event.instant <= parse_instant(f"{demo_story.day}T00:00:00Z"), "nothing is claimed in the future"
+    for event, data in reports(demo_story.events):
         if data.classifier is Classifier.ACTUAL:
             assert data.date <= day_of(event.instant), event.id
 
 
-def test_names_are_unique_and_follow_from_the_day_alone(told: Story) -> None:
-    names = [(event.source, event.id) for event in (*told.events, told.example_event)]
+def test_names_are_unique_and_follow_from_the_day_alone(demo_story: Story) -> None:
+    names = [(event.source, event.id) for event in (*demo_story.events, demo_story.example_event)]
     assert len(names) == len(set(names))
-    assert build_story(told.day) == told
-    tomorrow = {(event.source, event.id) for event in build_story(told.day + timedelta(days=1)).events}
+    assert build_story(demo_story.day) == demo_story
+    tomorrow = {(event.source, event.id) for event in build_story(demo_story.day + timedelta(days=1)).events}
     assert tomorrow.isdisjoint(names), "another day's story is no conflicting duplicate of this one"
 
 
-def test_at_least_three_sources_speak_and_parties_are_named(told: Story) -> None:
+def test_at_least_three_sources_speak_and_parties_are_named(demo_story: Story) -> None:
     assert {
         "//permit-office.ulyanovsk.example",
         "//sez.ulyanovsk.example",
         "//erp.ntm-group.example",
-    } <= {event.source for event in told.opening}
-    parties = " ".join(data.party or "" for _, data in reports(told.opening))
+    } <= {event.source for event in demo_story.opening}
+    parties = " ".join(data.party or "" for _, data in reports(demo_story.opening))
     for name in ("NTM Group", "Yu Zhihai", "Sergey Morozov", "Baoji Holding Company"):
         assert name in parties
 
 
-def test_every_tenant_of_a_park_waits_for_it(told: Story) -> None:
-    facts = fold(told.opening)
+def test_every_tenant_of_a_park_waits_for_it(demo_story: Story) -> None:
+    facts = fold(demo_story.opening)
     waiting: dict[str, set[str]] = {SEZ_PARK: set(), NTM_PARK: set()}
-    for event in told.opening:
+    for event in demo_story.opening:
         if isinstance(event.data, DependencyDeclared) and event.data.after.milestone == "park-commissioned":
             assert event.data.milestone == "production-launched"
             assert event.data.lag_days
@@ -171,25 +173,27 @@ def test_every_tenant_of_a_park_waits_for_it(told: Story) -> None:
     assert {kinds[project] for projects in waiting.values() for project in projects} == {"participant"}
 
 
-def test_the_picture_of_the_day_shows_every_kind_of_state(told: Story) -> None:
-    states = Counter(standing.state for standing in compute_schedule(fold(told.opening), told.day).statuses)
+def test_the_schedule_of_the_day_shows_every_kind_of_state(demo_story: Story) -> None:
+    states = Counter(standing.state for standing in compute_schedule(fold(demo_story.opening), demo_story.day).statuses)
     for state in (State.ACHIEVED, State.PLANNED, State.SLIPPING, State.OVERDUE):
         assert states[state] >= 2, state
     assert not states[State.UNKNOWN]
     gate = next(
         standing
-        for standing in compute_schedule(fold(told.opening), told.day).statuses
+        for standing in compute_schedule(fold(demo_story.opening), demo_story.day).statuses
         if (standing.project, standing.milestone) == (SEZ_PARK, "park-commissioned")
     )
     assert gate.state is State.PLANNED
 
 
-def test_today_the_gate_slips_past_what_every_tenant_has_to_spare_and_the_mistake_leaves_no_trace(told: Story) -> None:
-    before, after = fold(told.opening), fold(exclude_retracted(told.events))
+def test_today_the_gate_slips_past_what_every_tenant_has_to_spare_and_the_mistake_leaves_no_trace(
+    demo_story: Story,
+) -> None:
+    before, after = fold(demo_story.opening), fold(exclude_retracted(demo_story.events))
     gate = MilestoneKey(PROGRAMME, SEZ_PARK, "park-commissioned")
     estimated = after.milestones[gate].estimated
     assert estimated is not None
-    for event in told.opening:
+    for event in demo_story.opening:
         if (
             isinstance(event.data, DependencyDeclared)
             and event.data.after.project == SEZ_PARK
@@ -199,25 +203,27 @@ def test_today_the_gate_slips_past_what_every_tenant_has_to_spare_and_the_mistak
             assert launch.planned is not None
             pushed = estimated.date + timedelta(days=event.data.lag_days or 0)
             assert pushed > launch.planned.date
-    blocked = [standing for standing in compute_schedule(after, told.day).statuses if standing.state is State.BLOCKED]
+    blocked = [
+        standing for standing in compute_schedule(after, demo_story.day).statuses if standing.state is State.BLOCKED
+    ]
     held_up = {
         standing.project for standing in blocked if standing.driver == MilestoneRef(SEZ_PARK, "park-commissioned")
     }
     assert held_up == {tenant.project for tenant in TENANTS if tenant.park == SEZ_PARK}
     wrong = MilestoneKey(PROGRAMME, "participant-02", "production-launched")
-    assert fold(told.events).milestones[wrong].actual is not None
+    assert fold(demo_story.events).milestones[wrong].actual is not None
     assert after.milestones[wrong] == before.milestones[wrong]
-    assert isinstance(told.retraction_event.data, EventRetracted)
-    assert (told.retraction_event.source, told.retraction_event.data.retracts) == (
-        told.mistaken_event.source,
-        told.mistaken_event.id,
+    assert isinstance(demo_story.retraction_event.data, EventRetracted)
+    assert (demo_story.retraction_event.source, demo_story.retraction_event.data.retracts) == (
+        demo_story.mistaken_event.source,
+        demo_story.mistaken_event.id,
     )
     del before.milestones[gate], after.milestones[gate]
     assert after.milestones == before.milestones
 
 
-def test_the_event_cut_short_is_malformed(told: Story) -> None:
-    rejection = decode(STRUCTURED_HEADERS, told.malformed_value)
+def test_the_event_cut_short_is_malformed(demo_story: Story) -> None:
+    rejection = decode(STRUCTURED_HEADERS, demo_story.malformed_value)
     assert isinstance(rejection, Rejection)
     assert rejection.reason is RejectionReason.MALFORMED
 
@@ -235,10 +241,10 @@ def test_printing_the_sample_asks_for_a_day(capsys: pytest.CaptureFixture[str]) 
     assert "2026-11-23" in capsys.readouterr().err
 
 
-def test_registrations_name_everything_once(told: Story) -> None:
+def test_registrations_name_everything_once(demo_story: Story) -> None:
     registered = [
         ProjectKey(event.programme, event.project)
-        for event in told.opening
+        for event in demo_story.opening
         if isinstance(event.data, ProjectRegistered | ProgrammeRegistered)
     ]
     assert len(registered) == len(set(registered))

@@ -133,7 +133,7 @@ class TestReady:
             ({}, {}),
         ],
     )
-    def test_each_reason_is_told_by_its_name(self, changed: dict[str, object], reason: dict[str, str]) -> None:
+    def test_each_reason_is_reported_by_its_name(self, changed: dict[str, object], reason: dict[str, str]) -> None:
         consumer = SimpleNamespace(has_start_offsets=changed.pop("has_start_offsets", True))
         known = health(rebalancing=changed.pop("rebalancing", False), consumer=consumer)
         known.is_database_up = known.is_kafka_up = known.has_joined = known.has_initial_forecasts = True
@@ -142,7 +142,7 @@ class TestReady:
 
         assert known.readiness_problems() == reason
 
-    def test_what_is_stuck_is_told_by_live(self) -> None:
+    def test_what_is_stuck_is_reported_by_live(self) -> None:
         known = health()
         assert known.liveness_problems() == {}
         known.stall_reason = "events:0 did not move for 60 s"

@@ -40,7 +40,7 @@ def test_an_axis_has_a_few_ticks_whatever_it_spans(days: int) -> None:
     assert [tick.percent for tick in ticks] == sorted({tick.percent for tick in ticks})
 
 
-def test_the_days_at_both_ends_of_time_can_be_drawn() -> None:
+def test_the_days_at_both_ends_of_time_can_be_shown() -> None:
     for today in (date.min, date.max):
         assert 0 <= fit_percent_axis([], today).to_percent(today) <= 100
 

@@ -1,4 +1,4 @@
-"""What these tests look at: the story, told once to a worker that Prometheus scrapes; gone with the last of them."""
+"""The story, published once to a worker that Prometheus scrapes, for all tests of this package."""
 
 from collections.abc import Iterator
 
@@ -12,5 +12,5 @@ from tests.helpers.prometheus import MonitoringStack, monitored_story
 def monitoring_stack(kafka: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[MonitoringStack]:
     """Give the worker, the story and Prometheus."""
     folder = tmp_path_factory.mktemp("scraped")
-    with monitored_story(prepare_settings(kafka, f"sqlite:///{folder / 'milepost.db'}"), folder) as found:
-        yield found
+    with monitored_story(prepare_settings(kafka, f"sqlite:///{folder / 'milepost.db'}"), folder) as stack:
+        yield stack
