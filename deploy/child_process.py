@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import IO, Any, Final, NamedTuple
 
 _POLL_S: Final = 0.02
-#: Below every system's ports for outgoing connections.
+#: Below every system's ports for outgoing connections: a port of the system's choice may become the local end of a
+#: connection before the server itself listens on it.
 _SERVER_PORTS: Final = range(20_000, 32_768)
 _GUARD: Final = Path(__file__).with_name("_child_process_guard.py")
 
@@ -58,11 +59,9 @@ def run_child_process(
     finally:
         guard.stdin.close()
         guard.stdout.close()
-        try:
-            ended = guard.wait(grace_seconds + 2) >= 0
-        except subprocess.TimeoutExpired:
-            ended = False
-        if not ended:
+        with suppress(subprocess.TimeoutExpired):
+            guard.wait(grace_seconds + 2)
+        if guard.returncode is None or guard.returncode < 0:
             # The guard was killed or hangs. It leads the process group of the command.
             with suppress(ProcessLookupError):
                 os.killpg(guard.pid, signal.SIGKILL)
@@ -97,25 +96,17 @@ def bind_port(host: str, port: int) -> socket.socket:
     try:
         if port:
             server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            server.bind((host, port))
-        else:
-            _bind_any_port(server, host)
+        while True:
+            try:
+                server.bind((host, port or secrets.choice(_SERVER_PORTS)))
+            except OSError as error:
+                if port or error.errno != errno.EADDRINUSE:
+                    raise
+            else:
+                return server
     except OSError:
         server.close()
         raise
-    return server
-
-
-def _bind_any_port(server: socket.socket, host: str) -> None:
-    # A port of the system's choice may become the local end of a connection before the server itself listens on it.
-    while True:
-        try:
-            server.bind((host, secrets.choice(_SERVER_PORTS)))
-        except OSError as error:
-            if error.errno != errno.EADDRINUSE:
-                raise
-        else:
-            return
 
 
 def free_port(host: str, preferred: int) -> int:

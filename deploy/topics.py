@@ -24,32 +24,19 @@ class TopicSpec(NamedTuple):
 
 def required_topics(settings: Settings) -> list[TopicSpec]:
     """Return the topics of the contract, section 4."""
+    delete, compact = {"cleanup.policy": "delete"}, {"cleanup.policy": "compact"}
+    for_ever = {"retention.ms": "-1", "message.timestamp.type": "LogAppendTime"}
+    letters = {"max.message.bytes": str(16 * 1024 * 1024), "delete.retention.ms": str(10 * 365 * _DAY_MS)}
     return [
-        TopicSpec(
-            settings.events_topic,
-            settings.partitions,
-            {"cleanup.policy": "delete", "retention.ms": "-1", "message.timestamp.type": "LogAppendTime"},
-        ),
-        TopicSpec(settings.programmes_topic, settings.partitions, {"cleanup.policy": "compact"}),
-        TopicSpec(
-            settings.changes_topic,
-            settings.partitions,
-            {"cleanup.policy": "delete", "retention.ms": str(30 * _DAY_MS)},
-        ),
+        TopicSpec(settings.events_topic, settings.partitions, delete | for_ever),
+        TopicSpec(settings.programmes_topic, settings.partitions, compact),
+        TopicSpec(settings.changes_topic, settings.partitions, delete | {"retention.ms": str(30 * _DAY_MS)}),
         # A dead letter is its record, which the broker limits (1 MiB by default), plus our headers. One that did not
         # fit could never be published, and its partition would stop there for ever.
         # Compaction drops a null value, a tombstone, after delete.retention.ms, a day by default. Here a null value may
         # be the letter of a record whose value was null; and while tombstones stay, a discarded letter differs from a
         # lost one.
-        TopicSpec(
-            settings.dead_letters_topic,
-            1,
-            {
-                "cleanup.policy": "compact",
-                "max.message.bytes": str(16 * 1024 * 1024),
-                "delete.retention.ms": str(10 * 365 * _DAY_MS),
-            },
-        ),
+        TopicSpec(settings.dead_letters_topic, 1, compact | letters),
     ]
 
 

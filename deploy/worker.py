@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from datetime import UTC, date, datetime
 from functools import partial
 from pathlib import Path
-from typing import Final
 
 from sqlalchemy import Engine
 
@@ -22,8 +21,6 @@ from models.failpoints import arm_failpoint, parse_failpoint
 from models.settings import Settings
 
 logger = logging.getLogger("milepost.worker")
-
-_LISTEN_BACKLOG: Final = 128
 
 
 def run_worker(settings: Settings) -> int:
@@ -98,10 +95,9 @@ def bind_web_socket(settings: Settings) -> Iterator[socket.socket]:
     """Bind the web server's port, so that a port in use is reported before anything starts."""
     host, port = settings.web_address
     try:
-        family, _, _, _, address = socket.getaddrinfo(
-            host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        listening = socket.create_server(address, family=family, backlog=_LISTEN_BACKLOG)
+        found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, _, _, _, address = found[0]
+        listening = socket.create_server(address, family=family, backlog=128)
     except OSError as error:
         raise MilepostError(
             f"cannot serve on {settings.web}: {error.strerror}; choose another with MILEPOST_WEB or --web"

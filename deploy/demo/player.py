@@ -6,7 +6,7 @@ changes nothing: its events are duplicates then, and no scene is reported as new
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from http.client import HTTPException
@@ -33,11 +33,9 @@ from models.errors import MilepostError
 from models.settings import Settings
 
 MILESTONES_METRICS_PATH: Final = "/metrics/milestones"
-_VISIBLE_POLL_S: Final = 0.1
 _VISIBLE_TIMEOUT_S: Final = 60.0
 #: Between two scenes, for the user; nothing depends on it.
 _SCENE_PAUSE_S: Final = 2.0
-_HTTP_TIMEOUT_S: Final = 5.0
 
 
 class _ScrapedMilestones(NamedTuple):
@@ -112,12 +110,12 @@ class StoryPlayer:
             and (other.data.after.project, other.data.after.milestone) == gate
         }
         dates = {key: (before.date_of("forecast", key), after.date_of("forecast", key)) for key in sorted(waiting)}
-        moved = {key: (previous, current) for key, (previous, current) in dates.items() if previous != current}
+        moved = [(key, previous, current) for key, (previous, current) in dates.items() if previous != current]
         self.print_line(
             f"{gate} slips: forecast {after.date_of('forecast', gate)}, was {before.date_of('forecast', gate)};"
             f" {len(waiting)} milestones wait for it, {len(moved)} of them move with it:"
         )
-        for key, (previous, current) in moved.items():
+        for key, previous, current in moved:
             days = f", {(current - previous).days:+d} days" if previous and current else ""
             self.print_line(f"- {key}: {previous} becomes {current}{days}")
 
@@ -137,10 +135,7 @@ class StoryPlayer:
 
     def _publish(self, events: Sequence[Event]) -> _ScrapedMilestones:
         """Publish events; return the milestones once every report, or a newer one of its milestone, is visible."""
-
-        def lines() -> Iterator[EventLine]:
-            for number, event in enumerate(events, 1):
-                yield EventLine(f"sample:{number}", encode_structured(event)[1])
+        lines = [EventLine(f"sample:{number}", encode_structured(event)[1]) for number, event in enumerate(events, 1)]
 
         def are_visible() -> bool:
             seconds = self._scrape_milestones().timestamps
@@ -151,16 +146,15 @@ class StoryPlayer:
             )
 
         now_ms = int(time.time() * 1000)  # noqa: TID251 - a publisher's clock
-        publish_validated(self.settings, lines, ContentMode.STRUCTURED, now_ms, self.print_line)
+        publish_validated(self.settings, lambda: iter(lines), ContentMode.STRUCTURED, now_ms, self.print_line)
         self._wait_until(are_visible)
         return self._scrape_milestones()
 
     def _recorded_ids(self, events: Iterable[Event]) -> set[tuple[str, str]]:
         """Return source and id of those events that the ledger holds."""
         ids = {(event.source, event.id) for event in events}
-        query = select(ledger.c.source, ledger.c.id).where(
-            ledger.c.digest.is_not(None), ledger.c.id.in_([name for _, name in ids])
-        )
+        conditions = ledger.c.digest.is_not(None), ledger.c.id.in_([name for _, name in ids])
+        query = select(ledger.c.source, ledger.c.id).where(*conditions)
         with read_transaction(self.engine) as connection:
             return ids.intersection(connection.execute(query).tuples())
 
@@ -200,13 +194,13 @@ class StoryPlayer:
     def _fetch_page(self, path: str) -> str | None:
         """Return a page of the worker, or None when it has none now."""
         try:
-            with urlopen(f"http://{self.settings.web}{path}", timeout=_HTTP_TIMEOUT_S) as response:
+            with urlopen(f"http://{self.settings.web}{path}", timeout=5) as response:
                 return str(response.read(), "utf-8")
         except (OSError, HTTPException):
             return None
 
     def _wait_until(self, is_visible: Callable[[], bool]) -> None:
-        if not poll_until(is_visible, _VISIBLE_TIMEOUT_S, _VISIBLE_POLL_S, self.pause):
+        if not poll_until(is_visible, _VISIBLE_TIMEOUT_S, 0.1, self.pause):
             raise MilepostError(
                 f"what was published is not visible on http://{self.settings.web}{MILESTONES_METRICS_PATH}"
                 f" after {_VISIBLE_TIMEOUT_S:.0f} s: the worker's log may tell why"

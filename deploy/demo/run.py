@@ -41,9 +41,6 @@ _TENANT_LAUNCH: Final = f"{PROGRAMME}/tomographic-scanners/production-launched"
 #: The settings by which other commands reach what the demo runs
 _SHARED_SETTINGS: Final = ("kafka", "kafka_security", "database", "web")
 _STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
-_PRELOADED: Final = ("streams.worker", "deploy.init")
-_HEALTH_POLL_S: Final = 0.5
-_MIN_KEEP_DAYS: Final = 1000
 
 
 class _DemoStoppedError(Exception):
@@ -95,7 +92,9 @@ def _run_everything(*, was_killed: bool) -> int:
     user_settings = read_settings()
     _print_line(f"Starting Kafka, a database and a worker in {_DEMO_DIR}")
     # Loading the worker takes a second or two, as long as Java needs to start.
-    threading.Thread(target=lambda: [importlib.import_module(name) for name in _PRELOADED], daemon=True).start()
+    threading.Thread(
+        target=lambda: [importlib.import_module(name) for name in ("streams.worker", "deploy.init")], daemon=True
+    ).start()
     with run_broker(_DEMO_DIR / "kafka", port=_choose_kafka_port(user_settings)) as broker:
         settings = read_settings(
             kafka=broker.bootstrap_servers,
@@ -106,7 +105,7 @@ def _run_everything(*, was_killed: bool) -> int:
             # nothing, because the positions are in the database.
             group=f"{user_settings.group}-{token_hex(4)}" if was_killed else user_settings.group,
             # The story begins up to a year and a half before its day, and all of it has to be visible.
-            keep_days=max(user_settings.keep_days, _MIN_KEEP_DAYS),
+            keep_days=max(user_settings.keep_days, 1000),
         )
         from deploy.init import create_schema_and_topics  # noqa: PLC0415 - loads Alembic, while Kafka starts
         from deploy.worker import run_worker  # noqa: PLC0415 - as above
@@ -154,7 +153,7 @@ class _PlayerThread(threading.Thread):
         try:
             self._play()
             while True:
-                self._wait_or_stop(_HEALTH_POLL_S)
+                self._wait_or_stop(0.5)
         except _DemoStoppedError:
             pass
         except Exception as error:  # noqa: BLE001 - the main thread raises it again
@@ -215,13 +214,8 @@ def _introduction_lines(settings: Settings, user_settings: Settings, monitoring_
     yield f"Open http://{settings.web}/ in a browser: it shows which gate slips, and which milestones that holds up."
     yield "To look at it, in this folder:"
     yield f"  curl -s {milestones} | grep 'actual.*tomographic-scanners.*agreement-signed'"
-    for command in (
-        f"status {PROGRAMME}",
-        f"explain {_TENANT_LAUNCH}",
-        f"history {_TENANT_LAUNCH}",
-        "dead-letters list",
-        f"publish {_EXAMPLE_FILE}",
-    ):
+    inspect = (f"status {PROGRAMME}", f"explain {_TENANT_LAUNCH}", f"history {_TENANT_LAUNCH}", "dead-letters list")
+    for command in (*inspect, f"publish {_EXAMPLE_FILE}"):
         yield f"  {milepost} {command}"
     yield ""
 

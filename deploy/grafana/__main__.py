@@ -15,7 +15,7 @@ def main(arguments: list[str]) -> int:
         sys.stderr.write("usage: python -m deploy.grafana deploy/grafana/dashboards\n")
         return 2
     for module in (programme, gate, pipeline):
-        dashboard = module.dashboard().build()
+        dashboard = module.DASHBOARD.build()
         text = json.dumps(dashboard, cls=JSONEncoder, indent=2, sort_keys=True, ensure_ascii=False)
         (Path(arguments[0]) / f"{dashboard.uid}.json").write_text(f"{text}\n", encoding="utf-8")
     return 0

@@ -3,23 +3,23 @@
 from typing import Final
 
 from grafana_foundation_sdk.builders import stat
-from grafana_foundation_sdk.builders.dashboard import Dashboard
 from grafana_foundation_sdk.models.common import BigValueTextMode
 
 from deploy.grafana import panels
-from deploy.grafana.panels import AT_RANGE_END, ON_SAME_MILESTONE, PanelColumn, PanelQuery
+from deploy.grafana.panels import AT_RANGE_END, ON_SAME_MILESTONE, PROGRAMME_MATCHER, PanelColumn
 
-_PROGRAMME_MATCHER: Final = 'programme="$programme"'
-_GATE_MATCHER: Final = f'{_PROGRAMME_MATCHER},project="$project",milestone="$milestone"'
+_GATE_MATCHER: Final = f'{PROGRAMME_MATCHER},project="$project",milestone="$milestone"'
 _GATE_SERIES: Final = f"{panels.milestone_series('state:current', _GATE_MATCHER)} {AT_RANGE_END}"
-_SLIPS: Final = panels.milestone_series("slip_seconds:max", _PROGRAMME_MATCHER)
+_SITED_PROJECTS: Final = f'milepost_project_info{{{PROGRAMME_MATCHER},site="$project"}}'
+_FORECASTS: Final = panels.milestone_series("forecast_timestamp_seconds:max", PROGRAMME_MATCHER)
+_SLIPS: Final = panels.milestone_series("slip_seconds:max", PROGRAMME_MATCHER)
 #: The milestones that take their forecast from the gate, directly or through any number of others
 _HELD_UP_BY_GATE: Final = (
-    f"milestone:milepost_milestone_gate:info{{{_PROGRAMME_MATCHER},"
+    f"milestone:milepost_milestone_gate:info{{{PROGRAMME_MATCHER},"
     f'gate_project="$project",gate_milestone="$milestone"}} {AT_RANGE_END}'
     f" unless on (programme, project, milestone) {_GATE_SERIES}"
     " or on (programme, project, milestone)"
-    f" milestone:milepost_milestone_driver:info{{{_PROGRAMME_MATCHER},"
+    f" milestone:milepost_milestone_driver:info{{{PROGRAMME_MATCHER},"
     f'driver_project="$project",driver_milestone="$milestone"}} {AT_RANGE_END}'
 )
 _HELD_UP_SLIPS: Final = f"{_SLIPS} {AT_RANGE_END} {ON_SAME_MILESTONE} ({_HELD_UP_BY_GATE})"
@@ -31,121 +31,93 @@ def _series(name: str) -> str:
     return panels.milestone_series(name, _GATE_MATCHER)
 
 
-def _date_panel(title: str, description: str, date_kind: str) -> stat.Panel:
+def _date_panel(description: str, date_kind: str) -> stat.Panel:
     query = f"1000 * {_series(f'{date_kind}_timestamp_seconds:max')}"
-    return panels.stat_panel(title, description, query, unit=panels.DAY_UNIT, no_value="none")
+    return panels.stat_panel(description, query, panels.DAY_UNIT, no_value="none")
 
 
 _SECTIONS: Final[panels.Sections] = {
-    "$project/$milestone: status": [
-        panels.state_counts_panel(
-            "State", "The first that applies today.", PanelQuery(_series("state:current"), "{{state}}"), width=3
-        ).text_mode(BigValueTextMode.NAME),
-        _date_panel("Baseline", "The first plan.", "baseline"),
-        _date_panel("Planned", "The newest plan.", "planned"),
-        _date_panel("Estimated", "The newest estimate.", "estimated"),
-        _date_panel("Forecast", "When it is expected, or was achieved.", "forecast"),
-        panels.stat_panel(
-            "Slip",
+    "$project/$milestone: status": {
+        "State": panels.state_counts_panel("The first that applies today.", _series("state:current"), 3).text_mode(
+            BigValueTextMode.NAME
+        ),
+        "Baseline": _date_panel("The first plan.", "baseline"),
+        "Planned": _date_panel("The newest plan.", "planned"),
+        "Estimated": _date_panel("The newest estimate.", "estimated"),
+        "Forecast": _date_panel("When it is expected, or was achieved.", "forecast"),
+        "Slip": panels.stat_panel(
             "Forecast less baseline.",
             f"{_series('slip_seconds:max')} / 86400",
-            unit=panels.DAYS_UNIT,
-            thresholds=panels.SLIP_THRESHOLDS,
+            panels.DAYS_UNIT,
+            panels.SLIP_STEPS,
             no_value="none",
         ),
-        panels.stat_panel(
-            "Float",
+        "Float": panels.stat_panel(
             "By how many days it may still move before a planned date is missed; negative: it is.",
             f"{_series('float_seconds:min')} / 86400",
-            unit=panels.DAYS_UNIT,
-            thresholds=panels.FLOAT_THRESHOLDS,
+            panels.DAYS_UNIT,
+            panels.FLOAT_STEPS,
             no_value="none",
         ),
-        _date_panel("Last event", "The newest claim about it.", "last_event"),
-    ],
-    "Milestones that it holds up": [
-        panels.stat_panel(
-            "Waiting",
-            "Open milestones that wait for it, directly or through others.",
-            _series("dependents:max"),
-            width=4,
+        "Last event": _date_panel("The newest claim about it.", "last_event"),
+    },
+    "Milestones that it holds up": {
+        "Waiting": panels.stat_panel(
+            "Open milestones that wait for it, directly or through others.", _series("dependents:max"), width=4
         ),
-        panels.stat_panel(
-            "Held up",
+        "Held up": panels.stat_panel(
             "Milestones whose date comes from it.",
             f"count({_HELD_UP_BY_GATE})",
+            steps=panels.ORANGE_FROM_ONE,
             width=4,
-            thresholds=((None, "green"), (1.0, "orange")),
         ),
-        panels.table_panel(
-            "Driver",
+        "Driver": panels.table_panel(
             "The milestone that sets its forecast, when one does.",
             [PanelColumn("set by", _series("driver:info"), labels=("driver_project", "driver_milestone"))],
-            width=8,
-            height=4,
-            sort_column="driver_project",
-            no_value="Its own claims",
+            (8, 4),
+            "driver_project",
+            "Its own claims",
         ),
-        panels.table_panel(
-            "Sited here",
+        "Sited here": panels.table_panel(
             "Projects that are registered as sited in this one.",
-            [
-                PanelColumn(
-                    "kind", f'milepost_project_info{{{_PROGRAMME_MATCHER},site="$project"}}', labels=("kind", "name")
-                )
-            ],
-            width=8,
-            height=4,
-            row_labels=("project",),
-            sort_column="project",
-            no_value="None",
+            [PanelColumn("kind", _SITED_PROJECTS, labels=("kind", "name"))],
+            (8, 4),
+            "project",
+            "None",
+            ("project",),
         ),
-        panels.table_panel(
-            "Milestones that take their date from it",
+        "Milestones that take their date from it": panels.table_panel(
             "Directly or through others.",
-            panels.milestone_columns(_PROGRAMME_MATCHER, _HELD_UP_BY_GATE, "Forecast", "state", "Baseline", "Slip"),
-            width=14,
-            height=10,
-            sort_column="Forecast",
-            no_value="None",
+            panels.milestone_columns(PROGRAMME_MATCHER, _HELD_UP_BY_GATE, "Forecast", "state", "Baseline", "Slip"),
+            (14, 10),
+            "Forecast",
+            "None",
         ),
-        panels.slip_bars_panel(
-            "Their slip",
+        "Their slip": panels.slip_bars_panel(
             "The twenty latest.",
-            PanelQuery(f"sort_desc(topk(20, {_HELD_UP_SLIPS}) / 86400)", "{{project}}/{{milestone}}"),
-            width=10,
-            height=10,
-            no_value="No milestone takes its date from it",
+            {"{{project}}/{{milestone}}": f"sort_desc(topk(20, {_HELD_UP_SLIPS}) / 86400)"},
+            (10, 10),
+            "No milestone takes its date from it",
         ),
-    ],
-    "History": [
-        panels.trend_panel(
-            "Milestone trend analysis: the gate, and the twenty latest of these",
-            f"{panels.milestone_series('forecast_timestamp_seconds:max', _PROGRAMME_MATCHER)}"
-            f" {ON_SAME_MILESTONE} {_PLOTTED_GATE_AND_LATEST}",
-            width=14,
+    },
+    "History": {
+        "Milestone trend analysis: the gate, and the twenty latest of these": panels.trend_panel(
+            f"{_FORECASTS} {ON_SAME_MILESTONE} {_PLOTTED_GATE_AND_LATEST}", 14, 11
         ),
-        panels.state_timeline_panel(
-            "States", "Of the gate, and of the twenty latest of these.", _PLOTTED_GATE_AND_LATEST, width=10, height=11
+        "States": panels.state_timeline_panel(
+            "Of the gate, and of the twenty latest of these.", _PLOTTED_GATE_AND_LATEST, 10, 11
         ),
-    ],
+    },
 }
-
-
-def dashboard() -> Dashboard:
-    """Return the dashboard."""
-    return panels.build_dashboard(
-        "milepost-gate",
-        "Milepost: gate",
-        "One milestone: its status, the milestones that it holds up, and its history.",
-        [
-            panels.query_variable("programme", "Programme", "milepost_programme_info"),
-            panels.query_variable("project", "Project", panels.milestone_series("dependents:max", _PROGRAMME_MATCHER)),
-            panels.query_variable(
-                "milestone",
-                "Milestone",
-                panels.milestone_series("dependents:max", f'{_PROGRAMME_MATCHER},project="$project"'),
-            ),
-        ],
-        _SECTIONS,
-    )
+_GATES: Final = panels.milestone_series("dependents:max", PROGRAMME_MATCHER)
+_PROJECT_GATES: Final = panels.milestone_series("dependents:max", f'{PROGRAMME_MATCHER},project="$project"')
+DASHBOARD: Final = panels.build_dashboard(
+    "gate",
+    "One milestone: its status, the milestones that it holds up, and its history.",
+    [
+        panels.query_variable("programme", "milepost_programme_info"),
+        panels.query_variable("project", _GATES),
+        panels.query_variable("milestone", _PROJECT_GATES),
+    ],
+    _SECTIONS,
+)

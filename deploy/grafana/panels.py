@@ -1,8 +1,9 @@
 """Dashboards and their panels, with the defaults that all of them share."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import count
-from typing import Any, Final, NamedTuple
+from string import ascii_uppercase
+from typing import Any, Final, NamedTuple, TypeVar
 
 from grafana_foundation_sdk.builders import bargauge, common, stat, statetimeline, table, timeseries
 from grafana_foundation_sdk.builders import dashboard as build
@@ -12,9 +13,15 @@ from grafana_foundation_sdk.models import dashboard as model
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
 AnyPanel = stat.Panel | table.Panel | timeseries.Panel | bargauge.Panel | statetimeline.Panel
-Sections = Mapping[str, Sequence[AnyPanel]]
-Steps = Iterable[tuple[float | None, str]]
+_Panel = TypeVar("_Panel", bound=AnyPanel)
+#: Panels by their titles, by the headings of their sections
+Sections = Mapping[str, Mapping[str, AnyPanel]]
+#: An expression, or expressions by the legends of their series
+Queries = str | Mapping[str, str]
+#: Colours by the value at which they begin
+Steps = Mapping[float | None, str]
 
+PROGRAMME_MATCHER: Final = 'programme="$programme"'
 #: The Prometheus that is chosen above the dashboard.
 DATA_SOURCE: Final = looks.DataSourceRef(type_val="prometheus", uid="${datasource}")
 ON_SAME_MILESTONE: Final = "and on (programme, project, milestone)"
@@ -36,22 +43,19 @@ STATE_COLOURS: Final = {
     "cancelled": "text",
 }
 #: Colours by days late
-SLIP_THRESHOLDS: Final = ((None, "green"), (1.0, "yellow"), (30.0, "red"))
+SLIP_STEPS: Final[Steps] = {None: "green", 1.0: "yellow", 30.0: "red"}
 #: Colours by days of float
-FLOAT_THRESHOLDS: Final = ((None, "red"), (0.0, "yellow"), (14.0, "green"))
+FLOAT_STEPS: Final[Steps] = {None: "red", 0.0: "yellow", 14.0: "green"}
+RED_FROM_ONE: Final[Steps] = {None: "green", 1.0: "red"}
+BLUE: Final[Steps] = {None: "blue"}
+ORANGE_FROM_ONE: Final[Steps] = {None: "green", 1.0: "orange"}
+GREEN_FROM_ONE: Final[Steps] = {None: "red", 1.0: "green"}
 #: From a row of a table to its milestone on the gate's dashboard.
 GATE_LINK: Final = {
     "title": "This gate",
     "url": "/d/milepost-gate?var-datasource=${datasource}&var-programme=${programme:percentencode}"
     "&var-project=${__data.fields.project:percentencode}&var-milestone=${__data.fields.milestone:percentencode}",
 }
-
-
-class PanelQuery(NamedTuple):
-    """A query and the legend of its series."""
-
-    expr: str
-    legend: str = ""
 
 
 class PanelColumn(NamedTuple):
@@ -92,12 +96,12 @@ def milestone_columns(matcher: str, milestones: str, *titles: str) -> list[Panel
     return [by_title[title] for title in titles]
 
 
-def query_variable(name: str, label: str, metric: str, *, include_all: bool = False) -> build.QueryVariable:
+def query_variable(name: str, metric: str, *, include_all: bool = False) -> build.QueryVariable:
     """Return a choice among the values of a label; `metric` may use the variables before it."""
     query = f"label_values({metric}, {name})"
     variable = (
         build.QueryVariable(name)
-        .label(label)
+        .label(name.capitalize())
         .datasource(DATA_SOURCE)
         .query({"query": query, "refId": name})
         .definition(query)
@@ -111,12 +115,12 @@ def query_variable(name: str, label: str, metric: str, *, include_all: bool = Fa
 
 
 def build_dashboard(
-    uid: str, title: str, description: str, variables: Sequence[build.QueryVariable], sections: Sections
+    name: str, description: str, variables: Sequence[build.QueryVariable], sections: Sections
 ) -> build.Dashboard:
     """Return a dashboard with its panels below the headings of their sections."""
     dashboard = (
-        build.Dashboard(title)
-        .uid(uid)
+        build.Dashboard(f"Milepost: {name}")
+        .uid(f"milepost-{name}")
         .description(description)
         .tags(["milepost"])
         .timezone("utc")
@@ -133,38 +137,39 @@ def build_dashboard(
         )
     )
     for variable in variables:
-        dashboard = dashboard.with_variable(variable)
+        dashboard.with_variable(variable)
     ids = count(1)
     for heading, panels in sections.items():
-        dashboard = dashboard.with_row(build.Row(heading).id(next(ids)))
-        for panel in panels:
-            dashboard = dashboard.with_panel(panel.id(next(ids)))
+        dashboard.with_row(build.Row(heading).id(next(ids)))
+        for title, panel in panels.items():
+            dashboard.with_panel(panel.title(title).id(next(ids)))
     return dashboard
 
 
-def _with_defaults(  # noqa: PLR0913 - a panel with all its parts
-    panel: Any,  # noqa: ANN401 - the kit's panels share methods, but no class
-    title: str,
+def _complete(  # noqa: PLR0913 - what every panel has
+    panel: _Panel,
     description: str,
-    queries: str | Sequence[PanelQuery],
+    queries: Mapping[str, str] | Sequence[str],
     size: tuple[int, int],
     no_value: str,
     query_format: PromQueryFormat = PromQueryFormat.TIME_SERIES,
     *,
     instant: bool = True,
-) -> Any:  # noqa: ANN401 - the panel given
+) -> _Panel:
     """Set what every panel has; the queries, called A, B, C…, are of this moment or of the time range."""
+    pairs = queries.items() if isinstance(queries, Mapping) else (("__auto", expr) for expr in queries)
     targets = []
-    for number, query in enumerate([PanelQuery(queries)] if isinstance(queries, str) else queries):
-        target = Dataquery().datasource(DATA_SOURCE).ref_id(chr(ord("A") + number)).expr(query.expr)
-        target = target.legend_format(query.legend or "__auto").format(query_format)
-        targets.append(target.instant() if instant else target.range())
-    panel = panel.title(title).description(description).datasource(DATA_SOURCE).targets(targets)
-    return panel.span(size[0]).height(size[1]).no_value(no_value)
+    for ref_id, (legend, expr) in zip(ascii_uppercase, pairs, strict=False):
+        target = Dataquery().datasource(DATA_SOURCE).ref_id(ref_id).expr(expr).legend_format(legend)
+        targets.append(target.format(query_format).instant() if instant else target.format(query_format).range())
+    shared: Any = panel  # the kit's panels share methods, but no class
+    shared.description(description).datasource(DATA_SOURCE).targets(targets)
+    shared.span(size[0]).height(size[1]).no_value(no_value)
+    return panel
 
 
 def _thresholds(steps: Steps) -> build.ThresholdsConfig:
-    thresholds = [model.Threshold(value=value, color=colour) for value, colour in steps]
+    thresholds = [model.Threshold(value=value, color=colour) for value, colour in steps.items()]
     return build.ThresholdsConfig().mode(model.ThresholdsMode.ABSOLUTE).steps(thresholds)
 
 
@@ -181,157 +186,128 @@ def _fixed_colour(colour: str) -> model.DynamicConfigValue:
     return model.DynamicConfigValue("color", {"mode": "fixed", "fixedColor": colour})
 
 
+def _last_value() -> common.ReduceDataOptions:
+    return common.ReduceDataOptions().calcs(["lastNotNull"])
+
+
 def stat_panel(  # noqa: PLR0913 - a panel with all its parts
-    title: str,
-    description: str,
-    queries: str | Sequence[PanelQuery],
-    *,
-    width: int = 3,
-    unit: str = "none",
-    thresholds: Steps = ((None, "blue"),),
-    mappings: list[model.ValueMapping] | None = None,
-    no_value: str = "0",
+    description: str, queries: Queries, unit: str = "none", steps: Steps = BLUE, width: int = 3, no_value: str = "0"
 ) -> stat.Panel:
     """Return large numbers, one for each series."""
-    panel: stat.Panel = (
-        _with_defaults(stat.Panel(), title, description, queries, (width, 4), no_value)
-        .unit(unit)
-        .thresholds(_thresholds(thresholds))
-        .mappings(mappings or [])
-        .graph_mode(looks.BigValueGraphMode.NONE)
-        .color_mode(looks.BigValueColorMode.VALUE)
-        .reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]))
-    )
-    has_legend = not isinstance(queries, str) and queries[0].legend
-    return panel.text_mode(looks.BigValueTextMode.VALUE_AND_NAME) if has_legend else panel
+    panel = stat.Panel().unit(unit).thresholds(_thresholds(steps)).mappings([]).reduce_options(_last_value())
+    panel.graph_mode(looks.BigValueGraphMode.NONE).color_mode(looks.BigValueColorMode.VALUE)
+    if not isinstance(queries, str):
+        panel.text_mode(looks.BigValueTextMode.VALUE_AND_NAME)
+    return _complete(panel, description, [queries] if isinstance(queries, str) else queries, (width, 4), no_value)
 
 
-def state_counts_panel(title: str, description: str, query: PanelQuery, *, width: int) -> stat.Panel:
+def state_counts_panel(description: str, expr: str, width: int) -> stat.Panel:
     """Return how many milestones are in each state, in the states' colours."""
-    panel = stat_panel(title, description, [query], width=width)
+    panel = stat_panel(description, {"{{state}}": expr}, width=width)
     for state, colour in STATE_COLOURS.items():
-        panel = panel.override_by_name(state, [_fixed_colour(colour)])
+        panel.override_by_name(state, [_fixed_colour(colour)])
     return panel
 
 
 def time_series_panel(  # noqa: PLR0913 - a panel with all its parts
-    title: str,
     description: str,
-    queries: str | Sequence[PanelQuery],
-    *,
-    width: int = 8,
+    queries: Mapping[str, str],
     unit: str = "none",
+    width: int = 8,
     height: int = 8,
     no_value: str = "No data",
 ) -> timeseries.Panel:
     """Return values over time."""
-    panel: timeseries.Panel = (
-        _with_defaults(timeseries.Panel(), title, description, queries, (width, height), no_value, instant=False)
+    legend = common.VizLegendOptions().display_mode(looks.LegendDisplayMode.TABLE).show_legend(show_legend=True)
+    panel = (
+        timeseries.Panel()
         .unit(unit)
         .fill_opacity(0)
         .show_points(looks.VisibilityMode.NEVER)
         .tooltip(common.VizTooltipOptions().mode(looks.TooltipDisplayMode.MULTI).sort(looks.SortOrder.DESCENDING))
-        .legend(
-            common.VizLegendOptions()
-            .display_mode(looks.LegendDisplayMode.TABLE)
-            .placement(looks.LegendPlacement.RIGHT)
-            .show_legend(show_legend=True)
-            .calcs(["lastNotNull"])
-        )
+        .legend(legend.placement(looks.LegendPlacement.RIGHT).calcs(["lastNotNull"]))
     )
-    return panel
+    return _complete(panel, description, queries, (width, height), no_value, instant=False)
 
 
-def trend_panel(title: str, forecast_expr: str, *, width: int, height: int = 11) -> timeseries.Panel:
+def trend_panel(forecast_expr: str, width: int, height: int) -> timeseries.Panel:
     """Return a milestone trend analysis of series of forecasts, in seconds."""
     description = (
         "Milestone trend: forecast (upright) against the day on which it was so (across). A level line keeps its date,"
         " a rising one slips, and a milestone is due where its line meets the diagonal."
     )
-    # Where report date and forecast are the same day
-    diagonal = PanelQuery("1000 * vector(time())", "report date")
-    forecasts = PanelQuery(f"1000 * {forecast_expr}", "{{project}}/{{milestone}}")
-    panel = time_series_panel(title, description, [forecasts, diagonal], width=width, unit=DAY_UNIT, height=height)
+    # On the diagonal, report date and forecast are the same day.
+    queries = {"{{project}}/{{milestone}}": f"1000 * {forecast_expr}", "report date": "1000 * vector(time())"}
+    panel = time_series_panel(description, queries, DAY_UNIT, width, height)
     dashed = model.DynamicConfigValue("custom.lineStyle", {"fill": "dash", "dash": [6, 6]})
     stepped = panel.line_interpolation(looks.LineInterpolation.STEP_AFTER).line_width(2)
-    return stepped.override_by_name(diagonal.legend, [dashed, _fixed_colour("text")])
+    return stepped.override_by_name("report date", [dashed, _fixed_colour("text")])
 
 
-def slip_bars_panel(  # noqa: PLR0913 - a panel with all its parts
-    title: str, description: str, query: PanelQuery, *, width: int, height: int, no_value: str
+def slip_bars_panel(
+    description: str, queries: Mapping[str, str], size: tuple[int, int], no_value: str
 ) -> bargauge.Panel:
     """Return days late, a bar for each series."""
-    panel: bargauge.Panel = (
-        _with_defaults(bargauge.Panel(), title, description, [query], (width, height), no_value)
+    panel = (
+        bargauge.Panel()
         .unit(DAYS_UNIT)
         .min(0)
-        .thresholds(_thresholds(SLIP_THRESHOLDS))
+        .thresholds(_thresholds(SLIP_STEPS))
         .orientation(looks.VizOrientation.HORIZONTAL)
         .display_mode(looks.BarGaugeDisplayMode.BASIC)
-        .reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]))
+        .reduce_options(_last_value())
     )
-    return panel
+    return _complete(panel, description, queries, size, no_value)
 
 
-def state_timeline_panel(
-    title: str, description: str, milestones_expr: str, *, width: int, height: int
-) -> statetimeline.Panel:
+def state_timeline_panel(description: str, milestones_expr: str, width: int, height: int) -> statetimeline.Panel:
     """Return the states of milestones over time; the expression selects the milestones."""
     # The state is a label, but a band needs a number: the index of the state.
     numbered = " or ".join(
-        f'{index} * milestone:milepost_milestone_state:current{{programme="$programme",state="{state}"}}'
+        f'{index} * milestone:milepost_milestone_state:current{{{PROGRAMME_MATCHER},state="{state}"}}'
         for index, state in enumerate(STATE_COLOURS, 1)
     )
-    expr = f"max by (project, milestone) (({numbered}) and on (programme, project, milestone) ({milestones_expr}))"
-    queries = [PanelQuery(expr, "{{project}}/{{milestone}}")]
-    panel: statetimeline.Panel = (
-        _with_defaults(
-            statetimeline.Panel(), title, description, queries, (width, height), "Nothing to show", instant=False
-        )
-        .mappings(value_mappings({str(index): item for index, item in enumerate(STATE_COLOURS.items(), 1)}))
-        .show_value(looks.VisibilityMode.NEVER)
-        .merge_values(merge_values=True)
-    )
-    return panel
+    expr = f"max by (project, milestone) (({numbered}) {ON_SAME_MILESTONE} ({milestones_expr}))"
+    mappings = value_mappings({str(index): item for index, item in enumerate(STATE_COLOURS.items(), 1)})
+    panel = statetimeline.Panel().mappings(mappings).show_value(looks.VisibilityMode.NEVER)
+    queries = {"{{project}}/{{milestone}}": expr}
+    panel.merge_values(merge_values=True)
+    return _complete(panel, description, queries, (width, height), "Nothing to show", instant=False)
 
 
 def table_panel(  # noqa: PLR0913 - a panel with all its parts
-    title: str,
     description: str,
     columns: Sequence[PanelColumn],
-    *,
-    width: int,
-    height: int,
-    row_labels: tuple[str, ...] = ("project", "milestone"),
+    size: tuple[int, int],
     sort_column: str,
-    descending: bool = False,
     no_value: str,
+    row_labels: tuple[str, ...] = ("project", "milestone"),
+    *,
+    descending: bool = False,
 ) -> table.Panel:
     """Return a table with a row for each set of `row_labels`; a milestone links to the gate's dashboard."""
-    queries = [PanelQuery(f"max by ({', '.join((*row_labels, *column.labels))}) ({column.expr})") for column in columns]
-    values = {f"Value #{chr(ord('A') + number)}": column for number, column in enumerate(columns)}
-    if len(columns) == 1:
-        values = {"Value": columns[0]}
+    exprs = [f"max by ({', '.join((*row_labels, *column.labels))}) ({column.expr})" for column in columns]
+    names = ["Value"] if len(columns) == 1 else [f"Value #{letter}" for letter in ascii_uppercase[: len(columns)]]
+    values = dict(zip(names, columns, strict=True))
     fields = [*row_labels, *(field for name, column in values.items() for field in column.labels or (name,))]
     layout: dict[str, object] = {
         "excludeByName": {"Time": True} | {name: True for name, column in values.items() if column.labels},
         "renameByName": {name: column.title for name, column in values.items() if not column.labels},
         "indexByName": {field: index for index, field in enumerate(fields)},
     }
-    panel: table.Panel = (
-        _with_defaults(table.Panel(), title, description, queries, (width, height), no_value, PromQueryFormat.TABLE)
+    panel = (
+        table.Panel()
         .with_transformation(model.DataTransformerConfig(id_val="merge", options={}))
         .with_transformation(model.DataTransformerConfig(id_val="organize", options=layout))
         .sort_by([common.TableSortByFieldState().display_name(sort_column).desc(descending)])
     )
     for column in columns:
         if not column.labels:
-            panel = panel.override_by_name(column.title, [model.DynamicConfigValue("unit", column.unit)])
+            panel.override_by_name(column.title, [model.DynamicConfigValue("unit", column.unit)])
         if column.labels == ("state",):
             texts = {state: (state, colour) for state, colour in STATE_COLOURS.items()}
             cell = model.DynamicConfigValue("custom.cellOptions", {"type": "color-text"})
-            mappings = model.DynamicConfigValue("mappings", value_mappings(texts))
-            panel = panel.override_by_name("state", [mappings, cell])
+            panel.override_by_name("state", [model.DynamicConfigValue("mappings", value_mappings(texts)), cell])
     if "milestone" in row_labels:
-        panel = panel.override_by_name("milestone", [model.DynamicConfigValue("links", [GATE_LINK])])
-    return panel
+        panel.override_by_name("milestone", [model.DynamicConfigValue("links", [GATE_LINK])])
+    return _complete(panel, description, exprs, size, no_value, PromQueryFormat.TABLE)

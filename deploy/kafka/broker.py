@@ -27,8 +27,6 @@ from deploy.kafka.jars import JAVA, class_path
 DEFAULT_KAFKA_PORT: Final = 9092
 # Kafka takes two or three seconds; this is for a machine in trouble.
 _START_TIMEOUT_S: Final = 60.0
-_ALIVE_POLL_S: Final = 0.5
-_LOG_TAIL_LINES: Final = 12
 
 _JVM_OPTIONS: Final = (
     "-Xmx512m",
@@ -105,9 +103,8 @@ def _choose_ports(preferred: int | None) -> tuple[int, int]:
         with bind_port(KAFKA_HOST, preferred or 0) as clients, bind_port(KAFKA_HOST, 0) as controller:
             return clients.getsockname()[1], controller.getsockname()[1]
     except OSError as error:
-        raise BrokerError(
-            f"Port {preferred} on {KAFKA_HOST} cannot be used ({error.strerror}): choose another port"
-        ) from error
+        problem = f"Port {preferred} on {KAFKA_HOST} cannot be used ({error.strerror})"
+        raise BrokerError(f"{problem}: choose another port") from error
 
 
 def _format_if_new(java: list[str], data_dir: Path, output: IO[bytes], lock: IO[str]) -> None:
@@ -147,7 +144,7 @@ def _wait_for_broker(broker: RunningBroker, child: ChildProcess) -> None:
 def _with_log_tail(summary: str, log_file: Path) -> str:
     """Return a message with the end of the log, without Java's stack frames."""
     lines = [line for line in log_file.read_text(errors="replace").splitlines() if not line.startswith("\tat ")]
-    return "\n  ".join([f"{summary}. The end of {log_file}:", *lines[-_LOG_TAIL_LINES:]])
+    return "\n  ".join([f"{summary}. The end of {log_file}:", *lines[-12:]])
 
 
 def run_kafka_in_foreground(data_dir: Path, port: int | None) -> None:
@@ -162,7 +159,7 @@ def run_kafka_in_foreground(data_dir: Path, port: int | None) -> None:
         if broker.port != DEFAULT_KAFKA_PORT:
             sys.stderr.write(f"export MILEPOST_KAFKA={broker.bootstrap_servers}\n")
         while broker.is_alive:
-            time.sleep(_ALIVE_POLL_S)
+            time.sleep(0.5)
         raise BrokerError(f"Kafka ended by itself: its log is {broker.log_file}")
 
 

@@ -10,9 +10,7 @@ from deploy.prometheus.render import CONFIG_FILES, AddressError, Addresses, writ
 def main(arguments: list[str]) -> int:
     """Write the files; return the exit status."""
     defaults = Addresses()
-    parser = ArgumentParser(
-        prog="python -m deploy.prometheus", description="Write what Prometheus and Alertmanager need."
-    )
+    parser = ArgumentParser("python -m deploy.prometheus", description="Write what Prometheus and Alertmanager need.")
     parser.add_argument("folder", type=Path, help="where to")
     parser.add_argument("--worker", action="append", metavar="HOST:PORT", help="every worker")
     parser.add_argument("--alertmanager", action="append", metavar="HOST:PORT", help="every Alertmanager")

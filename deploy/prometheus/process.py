@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Final
@@ -13,9 +14,7 @@ from models.errors import MilepostError
 
 _HOST: Final = "127.0.0.1"
 _DEFAULT_PORT: Final = 9090
-_START_TIMEOUT_S: Final = 30.0
-_STOP_TIMEOUT_S: Final = 5.0
-_STATUS_OK: Final = 200
+_START_TIMEOUT_S, _STOP_TIMEOUT_S = 30.0, 5.0
 
 
 class PrometheusError(MilepostError):
@@ -61,7 +60,7 @@ def _responds(address: str, path: str = "/-/ready") -> bool:
     connection = HTTPConnection(address, timeout=1)
     try:
         connection.request("GET", path)
-        return connection.getresponse().status == _STATUS_OK
+        return connection.getresponse().status == HTTPStatus.OK
     except (OSError, HTTPException):
         return False
     finally:

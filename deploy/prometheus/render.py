@@ -48,16 +48,13 @@ class Addresses:
     receiver: str = "http://127.0.0.1:9095"
 
 
-_ADDRESSES_IN_FILES: Final = Addresses()
-
-
 def render_config(addresses: Addresses, speedup: int = 1) -> Mapping[str, str]:
     """Return the text of each file for these addresses, every wait divided by `speedup` to whole seconds, at least one.
 
     Raises `AddressError`.
     """
     replacements: dict[str, str] = {}
-    for default, address in zip(vars(_ADDRESSES_IN_FILES).values(), vars(addresses).values(), strict=True):
+    for default, address in zip(vars(Addresses()).values(), vars(addresses).values(), strict=True):
         for part in [address] if isinstance(address, str) else address:
             if not _ADDRESS_PATTERN.fullmatch(part):
                 raise AddressError(f"{part!r} is no address: say host:port, or a URL without spaces and quotes")
