@@ -43,9 +43,8 @@ def families_by_path() -> dict[str, list[AnyFamily]]:
 
 def sample_names(family: AnyFamily) -> frozenset[str]:
     """Return the names of a family's samples on the page."""
-    if family.type == "histogram":
-        return frozenset(f"{family.name}_{part}" for part in ("bucket", "sum", "count"))
-    return frozenset({family.name})
+    suffixes = ("_bucket", "_sum", "_count") if family.type == "histogram" else ("",)
+    return frozenset(family.name + suffix for suffix in suffixes)
 
 
 def render_metrics_docs() -> str:

@@ -197,16 +197,11 @@ def _load_story() -> Story:
 def _introduction_lines(settings: Settings, user_settings: Settings, monitoring_lines: Sequence[str]) -> Iterator[str]:
     """Yield where everything is and how to look at it; `user_settings` are what other commands here read."""
     script = Path(sys.executable).with_name("milepost")
-    if shutil.which("milepost") == str(script):
-        milepost = "milepost"
-    else:
-        milepost = shlex.quote(str(script.relative_to(Path.cwd()) if script.is_relative_to(Path.cwd()) else script))
+    on_path, inside = shutil.which("milepost") == str(script), script.is_relative_to(Path.cwd())
+    milepost = "milepost" if on_path else shlex.quote(str(script.relative_to(Path.cwd()) if inside else script))
     milestones = f"http://{settings.web}{MILESTONES_METRICS_PATH}"
-    yield f"kafka     {settings.kafka}"
-    yield f"database  {settings.database}"
-    yield f"metrics   {milestones}"
-    yield f"board     http://{settings.web}/"
-    yield from monitoring_lines
+    yield from (f"kafka     {settings.kafka}", f"database  {settings.database}", f"metrics   {milestones}")
+    yield from (f"board     http://{settings.web}/", *monitoring_lines)
     for name in _SHARED_SETTINGS:
         if (value := getattr(settings, name)) != getattr(user_settings, name):
             yield f"export MILEPOST_{name.upper()}={shlex.quote(value)}"

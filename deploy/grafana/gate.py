@@ -1,5 +1,6 @@
 """*Gate*: one milestone, the milestones that it holds up, and their slips."""
 
+from functools import partial
 from typing import Final
 
 from grafana_foundation_sdk.builders import stat
@@ -27,8 +28,7 @@ _HELD_UP_SLIPS: Final = f"{_SLIPS} {AT_RANGE_END} {ON_SAME_MILESTONE} ({_HELD_UP
 _PLOTTED_GATE_AND_LATEST: Final = f"(topk(20, {_HELD_UP_SLIPS}) or on (programme, project, milestone) {_GATE_SERIES})"
 
 
-def _series(name: str) -> str:
-    return panels.milestone_series(name, _GATE_MATCHER)
+_series: Final = partial(panels.milestone_series, matcher=_GATE_MATCHER)
 
 
 def _date_panel(description: str, date_kind: str) -> stat.Panel:

@@ -1,6 +1,7 @@
 """Dashboards and their panels, with the defaults that all of them share."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from itertools import count
 from string import ascii_uppercase
 from typing import Any, Final, NamedTuple, TypeVar
@@ -75,10 +76,7 @@ def milestone_series(name: str, matcher: str) -> str:
 
 def milestone_columns(matcher: str, milestones: str, *titles: str) -> list[PanelColumn]:
     """Return columns with these titles, of the milestones that an expression selects."""
-
-    def series(name: str) -> str:
-        return milestone_series(name, matcher)
-
+    series = partial(milestone_series, matcher=matcher)
     columns = (
         PanelColumn("Waiting", series("dependents:max")),
         PanelColumn("state", series("state:current"), labels=("state",)),
@@ -90,10 +88,9 @@ def milestone_columns(matcher: str, milestones: str, *titles: str) -> list[Panel
         PanelColumn("set by", series("driver:info"), labels=("driver_project", "driver_milestone")),
         PanelColumn("Last event", f"1000 * {series('last_event_timestamp_seconds:max')}", DAY_UNIT),
     )
-    by_title = {
-        column.title: column._replace(expr=f"{column.expr} {ON_SAME_MILESTONE} ({milestones})") for column in columns
-    }
-    return [by_title[title] for title in titles]
+    by_title = {column.title: column for column in columns}
+    selection = f"{ON_SAME_MILESTONE} ({milestones})"
+    return [by_title[title]._replace(expr=f"{by_title[title].expr} {selection}") for title in titles]
 
 
 def query_variable(name: str, metric: str, *, include_all: bool = False) -> build.QueryVariable:
@@ -270,8 +267,8 @@ def state_timeline_panel(description: str, milestones_expr: str, width: int, hei
     expr = f"max by (project, milestone) (({numbered}) {ON_SAME_MILESTONE} ({milestones_expr}))"
     mappings = value_mappings({str(index): item for index, item in enumerate(STATE_COLOURS.items(), 1)})
     panel = statetimeline.Panel().mappings(mappings).show_value(looks.VisibilityMode.NEVER)
-    queries = {"{{project}}/{{milestone}}": expr}
     panel.merge_values(merge_values=True)
+    queries = {"{{project}}/{{milestone}}": expr}
     return _complete(panel, description, queries, (width, height), "Nothing to show", instant=False)
 
 

@@ -1,5 +1,6 @@
 """*Programme*: status, slips, what waits for what, what is due next."""
 
+from functools import partial
 from typing import Final
 
 from deploy.grafana import panels
@@ -30,8 +31,7 @@ _PLOTTED_GATES_AND_LATEST: Final = (
 )
 
 
-def _columns(milestones: str, *titles: str) -> list[PanelColumn]:
-    return panels.milestone_columns(_PROJECTS_MATCHER, milestones, *titles)
+_columns: Final = partial(panels.milestone_columns, _PROJECTS_MATCHER)
 
 
 _SECTIONS: Final[panels.Sections] = {

@@ -84,11 +84,9 @@ def write_lock_info(lock: IO[str], **info: int) -> None:
 
 
 def _parse_holder(text: str) -> dict[str, int]:
-    try:
-        holder: dict[str, int] = json.loads(text)
-    except ValueError:
-        return {}
-    return holder
+    with suppress(ValueError):
+        return dict(json.loads(text))
+    return {}
 
 
 def process_exists(pid: int) -> bool:

@@ -60,7 +60,6 @@ def class_path(
         # An error of the network wraps another, and says at its end what went wrong.
         wrapped = getattr(error.args[0], "reason", None) if error.args else None
         reason = str(wrapped).rpartition(": ")[2] if wrapped else str(error)
-        raise BrokerError(
-            f"{_TITLE} could not be fetched from {origin}, which the first start needs: {reason}"
-        ) from error
+        problem = f"{_TITLE} could not be fetched from {origin}, which the first start needs"
+        raise BrokerError(f"{problem}: {reason}") from error
     return list(paths.values())

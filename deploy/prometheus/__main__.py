@@ -14,13 +14,10 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("folder", type=Path, help="where to")
     parser.add_argument("--worker", action="append", metavar="HOST:PORT", help="every worker")
     parser.add_argument("--alertmanager", action="append", metavar="HOST:PORT", help="every Alertmanager")
-    for name, description in (
-        ("board", "of the board, for the links in alerts"),
-        ("grafana", "of Grafana, for the same"),
-        ("runbook", "of docs/runbook.md, for the same"),
-        ("receiver", "where Alertmanager sends to"),
-    ):
-        parser.add_argument(f"--{name}", metavar="URL", default=getattr(defaults, name), help=description)
+    parser.add_argument("--board", metavar="URL", default=defaults.board, help="of the board, for the links in alerts")
+    parser.add_argument("--grafana", metavar="URL", default=defaults.grafana, help="of Grafana, for the same")
+    parser.add_argument("--runbook", metavar="URL", default=defaults.runbook, help="of docs/runbook.md, for the same")
+    parser.add_argument("--receiver", metavar="URL", default=defaults.receiver, help="where Alertmanager sends to")
     options = parser.parse_args(arguments)
     addresses = Addresses(
         options.worker or defaults.workers,
