@@ -86,11 +86,8 @@ def audit(settings: Settings, engine: Engine) -> tuple[list[Difference], AuditSu
     # 1.
     with read_transaction(engine) as connection:
         next_offsets = positions.read_positions(connection, topic)
-        ledger: dict[EventKey, StoredEvent] = {}
         differences: list[Difference] = []
-        for stored, row_differences in read_ledger(connection):
-            ledger[EventKey(stored.source, stored.id)] = stored
-            differences.extend(row_differences)
+        ledger = {stored.key: stored for stored in read_ledger(connection, differences)}
         state = _Reconciliation(ledger, read_tables(connection), next_offsets, differences)
     # 2.
     with open_topic_consumer(settings) as consumer:

@@ -135,6 +135,11 @@ class ChangedFacts(NamedTuple):
     newest_revisions: Mapping[tuple[str, str], int]
 
 
+def read_revisions(connection: Connection) -> dict[str, int]:
+    """Return the revision of every programme: the number of batches that changed it."""
+    return dict(connection.execute(select(tables.programmes.c.programme, tables.programmes.c.revision)).all())
+
+
 def load_facts(connection: Connection, programmes: Sequence[str] | None = None) -> Facts:
     """Return the facts of some programmes, or of all."""
 

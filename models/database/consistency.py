@@ -9,10 +9,10 @@ from datetime import date
 from typing import Any, Final, NamedTuple
 
 import msgspec
-from sqlalchemy import Connection, Engine, Table, and_, delete, func, select, text, update
+from sqlalchemy import Connection, Engine, Table, delete, func, select, text, update
 
 from models.database import tables
-from models.database.claims import facts_to_rows
+from models.database.claims import facts_to_rows, read_revisions
 from models.database.engine import DatabaseError, read_transaction, write_transaction
 from models.database.forecasts import (
     NOT_CALCULATED,
@@ -35,13 +35,14 @@ TableRows = Mapping[RowKey, RowFields]
 
 #: The tables of winning claims, in the order in which rows are written.
 CLAIM_TABLES: Final = (tables.programmes, *tables.SUBJECT_TABLES)
-_LEDGER_FETCH_SIZE: Final = 1000
+#: Converts a value to JSON types, in which an amount of a fold equals one read from the database.
+to_json_value: Final = msgspec.to_builtins
 
 
 class TableSnapshot(NamedTuple):
-    """The tables in one snapshot: rows by table name and key, revisions and data dates by programme."""
+    """The tables in one snapshot: rows by table and key, revisions and data dates by programme."""
 
-    rows: Mapping[str, TableRows]
+    rows: Mapping[Table, TableRows]
     revisions: Mapping[str, int]
     #: Only of programmes whose forecasts are of the current revision.
     data_dates: Mapping[str, date]
@@ -66,8 +67,7 @@ class Difference(NamedTuple):
 class StoredEvent(NamedTuple):
     """A row of the ledger and its event; None if the record cannot be decoded."""
 
-    source: str
-    id: str
+    key: EventKey
     digest: bytes
     origin: tuple[str, int, int]
     event: Event | None
@@ -76,36 +76,27 @@ class StoredEvent(NamedTuple):
 
 def read_tables(connection: Connection) -> TableSnapshot:
     """Read the winning claims, and the forecasts of the programmes that are calculated at their current revision."""
-    rows = {
-        table.name: _rows_by_key(table, connection.execute(select(table)).mappings().all()) for table in CLAIM_TABLES
-    }
-    query = select(tables.programmes.c.programme, tables.programmes.c.revision)
-    revisions: dict[str, int] = dict(connection.execute(query).all())
+    rows = {table: _rows_by_key(table, connection.execute(select(table)).mappings().all()) for table in CLAIM_TABLES}
+    revisions = read_revisions(connection)
     data_dates = {
         name: checkpoint.data_date
         for name, (revision, checkpoint) in sorted(read_programme_versions(connection, sorted(revisions)).items())
         if checkpoint.revision == revision and checkpoint.data_date != NOT_CALCULATED
     }
-    rows[tables.forecasts.name] = {
+    rows[tables.forecasts] = {
         key: row._asdict() for name in data_dates for key, row in read_forecasts(connection, name).items()
     }
-    return TableSnapshot(rows, revisions, data_dates, _read_without_checkpoint(connection))
-
-
-def _read_without_checkpoint(connection: Connection) -> dict[str, int]:
-    programme, history = tables.forecasts.c.programme, tables.history.c
+    forecasts, history = tables.forecasts.c, tables.history.c
     with_checkpoint = select(tables.checkpoints.c.programme)
-    counts = dict.fromkeys(connection.scalars(select(programme).where(programme.not_in(with_checkpoint)).distinct()), 0)
-    query = select(history.programme, func.max(history.number)).where(history.programme.not_in(with_checkpoint))
-    return counts | dict(connection.execute(query.group_by(history.programme)).all())
-
-
-def _key_names(table: Table) -> list[str]:
-    return [column.name for column in table.primary_key]
+    query = select(forecasts.programme).where(forecasts.programme.not_in(with_checkpoint)).distinct()
+    without_checkpoint = dict.fromkeys(connection.scalars(query), 0)
+    counts = select(history.programme, func.max(history.number)).where(history.programme.not_in(with_checkpoint))
+    without_checkpoint.update(connection.execute(counts.group_by(history.programme)).all())
+    return TableSnapshot(rows, revisions, data_dates, without_checkpoint)
 
 
 def _rows_by_key(table: Table, rows: Iterable[Mapping[Any, Any]]) -> dict[RowKey, RowFields]:
-    keys = _key_names(table)
+    keys = table.primary_key.columns.keys()
     excluded = {*keys, "revision"}
     return {
         tuple(row[key] for key in keys): {name: value for name, value in row.items() if name not in excluded}
@@ -128,28 +119,24 @@ def diff_table(table: str, expected: TableRows, found: TableRows) -> Iterator[Di
                     yield Difference(f"{where} {name}", _describe_value(value), _describe_value(stored), key[0])
 
 
-def to_json_value(value: Any) -> Any:  # noqa: ANN401 - any column's value
-    """Return a value as JSON types, in which an amount of a fold equals one read from the database."""
-    return msgspec.to_builtins(value)
-
-
 def _describe_value(value: Any) -> str:  # noqa: ANN401 - any column's value
     return "nothing" if value is None else str(to_json_value(value))
 
 
-def read_ledger(connection: Connection) -> Iterator[tuple[StoredEvent, list[Difference]]]:
-    """Yield every event of the ledger, and the differences between its columns and the event itself."""
+def read_ledger(connection: Connection, differences: list[Difference]) -> Iterator[StoredEvent]:
+    """Yield every event of the ledger; append the differences between its columns and the event itself."""
     retracted_keys = read_retracted_keys(connection)
     query = select(tables.ledger).where(tables.ledger.c.digest.is_not(None))
-    for row in connection.execute(query, execution_options={"yield_per": _LEDGER_FETCH_SIZE}):
-        where, origin = f"ledger {row.source} {row.id}", (row.topic, row.partition, row.offset)
+    for row in connection.execute(query, execution_options={"yield_per": 1000}):
+        key, origin = EventKey(row.source, row.id), (row.topic, row.partition, row.offset)
+        where = f"ledger {row.source} {row.id}"
         event = decode(unpack_headers(row.headers), row.payload)
         if not isinstance(event, Event):
-            difference = Difference(where, "an event", f"{event.reason}: {event.detail}")
-            yield StoredEvent(row.source, row.id, row.digest, origin, None, is_retracted=False), [difference]
+            differences.append(Difference(where, "an event", f"{event.reason}: {event.detail}"))
+            yield StoredEvent(key, row.digest, origin, None, is_retracted=False)
             continue
         retracts = event.data.retracts if isinstance(event.data, EventRetracted) else None
-        is_retracted = retracts is None and EventKey(row.source, row.id) in retracted_keys
+        is_retracted = retracts is None and key in retracted_keys
         expected = {
             "source": event.source,
             "id": event.id,
@@ -158,41 +145,38 @@ def read_ledger(connection: Connection) -> Iterator[tuple[StoredEvent, list[Diff
             "retracts": retracts,
             "retracted": is_retracted,
         }
-        differences = [
+        differences += [
             Difference(f"{where} {name}", _describe_value(value), _describe_value(getattr(row, name)))
             for name, value in expected.items()
             if getattr(row, name) != value
         ]
-        yield StoredEvent(row.source, row.id, row.digest, origin, event, is_retracted), differences
+        yield StoredEvent(key, row.digest, origin, event, is_retracted)
 
 
 def _fold_ledger(connection: Connection) -> tuple[Facts, set[str], list[Difference]]:
     """Return the facts of the ledger, the programmes that its events name, and its internal differences."""
-    ledger_differences: list[Difference] = []
+    differences: list[Difference] = []
     programmes: set[str] = set()
 
     def unretracted_events() -> Iterator[Event]:
-        for stored, differences in read_ledger(connection):
-            ledger_differences.extend(differences)
-            if stored.event is None:
-                continue
-            programmes.add(stored.event.programme)
-            if not stored.is_retracted:
-                yield stored.event
+        for stored in read_ledger(connection, differences):
+            if stored.event is not None:
+                programmes.add(stored.event.programme)
+                if not stored.is_retracted:
+                    yield stored.event
 
-    return fold(unretracted_events()), programmes, ledger_differences
+    return fold(unretracted_events()), programmes, differences
 
 
-def _expected_rows(facts: Facts, programmes: set[str]) -> dict[str, dict[RowKey, RowFields]]:
-    """Return the rows of facts by table name; every programme that an event names has a row."""
+def _expected_rows(facts: Facts, programmes: set[str]) -> dict[Table, dict[RowKey, RowFields]]:
+    """Return the rows of facts; every programme that an event names has a row."""
     programmes = programmes | facts.existing_programmes()
     expected = {
-        table.name: _rows_by_key(table, (dict(zip(rows.column_names, row, strict=True)) for row in rows.values))
+        table: _rows_by_key(table, (dict(zip(rows.column_names, row, strict=True)) for row in rows.values))
         for table, rows in facts_to_rows(facts, dict.fromkeys(programmes, 0)).items()
     }
-    registered = expected[tables.programmes.name]
-    unregistered = {c.name: None for c in tables.programmes.c if c.name not in {"programme", "revision"}}
-    expected[tables.programmes.name] = {(name,): registered.get((name,), unregistered) for name in programmes}
+    unregistered: RowFields = {c.name: None for c in tables.programmes.c if c.name not in {"programme", "revision"}}
+    expected[tables.programmes] = {(name,): unregistered for name in programmes} | expected[tables.programmes]
     return expected
 
 
@@ -201,16 +185,15 @@ def diff_tables(facts: Facts, programmes: set[str], snapshot: TableSnapshot) -> 
 
     Takes the programmes that events name, which exist even if all their events are retracted.
     """
-    expected = _expected_rows(facts, programmes)
-    for table in CLAIM_TABLES:
-        yield from diff_table(table.name, expected[table.name], snapshot.rows[table.name])
+    for table, rows in _expected_rows(facts, programmes).items():
+        yield from diff_table(table.name, rows, snapshot.rows[table])
     facts_by_programme = facts.split_by_programme(programmes | facts.existing_programmes() | snapshot.data_dates.keys())
     forecasts: dict[RowKey, RowFields] = {
         tuple(status.key): to_forecast_row(status)._asdict()
         for name, data_date in sorted(snapshot.data_dates.items())
         for status in compute_schedule(facts_by_programme[name], data_date).statuses
     }
-    yield from diff_table(tables.forecasts.name, forecasts, snapshot.rows[tables.forecasts.name])
+    yield from diff_table(tables.forecasts.name, forecasts, snapshot.rows[tables.forecasts])
     for name in sorted(snapshot.without_checkpoint):
         yield Difference(f"{tables.checkpoints.name} {name}", "a row", "none", name)
 
@@ -247,67 +230,58 @@ def rebuild_tables(engine: Engine) -> list[Difference]:
 
 def _lock_tables(connection: Connection) -> None:
     """Block workers, locking in the order of `recorder`; SQLite's write transaction blocks them anyway."""
-    if not is_postgresql(connection):
-        return
-    table = tables.positions
-    connection.execute(select(table.c.next_offset).order_by(table.c.topic, table.c.partition).with_for_update()).all()
-    for table in (tables.programmes, tables.ledger, *tables.SUBJECT_TABLES, tables.checkpoints):
-        connection.execute(text(f"LOCK TABLE {table.name} IN SHARE ROW EXCLUSIVE MODE"))
+    if is_postgresql(connection):
+        connection.execute(select(tables.positions).order_by(*tables.positions.primary_key).with_for_update()).all()
+        for table in (tables.programmes, tables.ledger, *tables.SUBJECT_TABLES, tables.checkpoints):
+            connection.execute(text(f"LOCK TABLE {table.name} IN SHARE ROW EXCLUSIVE MODE"))
 
 
 def _replace_rows(
-    connection: Connection, expected: Mapping[str, TableRows], snapshot: TableSnapshot, programmes: Sequence[str]
+    connection: Connection, expected: Mapping[Table, TableRows], snapshot: TableSnapshot, programmes: Sequence[str]
 ) -> None:
     revisions = _next_revisions(connection, snapshot, programmes)
-    for table in CLAIM_TABLES:
-        keys = _key_names(table)
-        expected_rows, stored_rows = expected[table.name], snapshot.rows[table.name]
+    for table, expected_rows in expected.items():
+        keys, stored_rows = table.primary_key.columns.keys(), snapshot.rows[table]
         for key in sorted(stored_rows.keys() - expected_rows.keys()):
             conditions = (table.c[name] == value for name, value in zip(keys, key, strict=True))
-            connection.execute(delete(table).where(and_(*conditions)))
+            connection.execute(delete(table).where(*conditions))
         fields = [column.name for column in table.c if column.name not in {*keys, "revision"}]
         rows = [
             (*key, *(row[name] for name in fields), revisions[key[0]])
             for key, row in sorted(expected_rows.items())
             if key[0] in revisions
-            and (table is tables.programmes or any(diff_table("", {key: row}, _select_key(stored_rows, key))))
+            and (table is tables.programmes or to_json_value(row) != to_json_value(stored_rows.get(key)))
         ]
         upsert_rows(connection, table, Rows((*keys, *fields, "revision"), rows), OnConflict.REPLACE)
-    for name in programmes:
-        _reset_checkpoint(
-            connection, name, revisions[name], snapshot, exists=(name,) in expected[tables.programmes.name]
-        )
+    _reset_checkpoints(connection, revisions, snapshot, expected[tables.programmes])
 
 
-def _reset_checkpoint(
-    connection: Connection, name: str, revision: int, snapshot: TableSnapshot, *, exists: bool
+def _reset_checkpoints(
+    connection: Connection, revisions: Mapping[str, int], snapshot: TableSnapshot, existing: TableRows
 ) -> None:
-    checkpoints = tables.checkpoints
-    of_programme = checkpoints.c.programme == name
-    if (history_count := snapshot.without_checkpoint.get(name)) is not None:
-        # Which history rows were published is unknown: all are published again, with the same event ids.
-        checkpoint = Checkpoint(revision, NOT_CALCULATED, history_count, 0)
-        connection.execute(checkpoints.insert().values(programme=name, **checkpoint._asdict()))
-    connection.execute(update(checkpoints).where(of_programme).values(data_date=NOT_CALCULATED))
-    if exists:
-        # A checkpoint behind the revision stays behind: the events since then still make history.
-        is_current = of_programme & (checkpoints.c.revision == snapshot.revisions.get(name))
-        connection.execute(update(checkpoints).where(is_current).values(revision=revision))
-    else:
-        # No event names the programme: only its history stays, and is continued if the programme comes back.
-        connection.execute(update(checkpoints).where(of_programme).values(revision=0))
-        connection.execute(delete(tables.forecasts).where(tables.forecasts.c.programme == name))
-
-
-def _select_key(rows: TableRows, key: RowKey) -> TableRows:
-    return {key: rows[key]} if key in rows else {}
+    checkpoints, forecasts = tables.checkpoints, tables.forecasts
+    for name, revision in revisions.items():
+        if (history_count := snapshot.without_checkpoint.get(name)) is not None:
+            # Which history rows were published is unknown: all are published again, with the same event ids.
+            checkpoint = Checkpoint(revision, NOT_CALCULATED, history_count, 0)
+            connection.execute(checkpoints.insert().values(programme=name, **checkpoint._asdict()))
+        reset = update(checkpoints).where(checkpoints.c.programme == name).values(data_date=NOT_CALCULATED)
+        connection.execute(reset)
+        if (name,) in existing:
+            # A checkpoint behind the revision stays behind: the events since then still make history.
+            is_current = checkpoints.c.revision == snapshot.revisions.get(name)
+            connection.execute(reset.where(is_current).values(revision=revision))
+        else:
+            # No event names the programme: only its history stays, and is continued if the programme comes back.
+            connection.execute(reset.values(revision=0))
+            connection.execute(delete(forecasts).where(forecasts.c.programme == name))
 
 
 def _next_revisions(connection: Connection, snapshot: TableSnapshot, programmes: Sequence[str]) -> dict[str, int]:
     """Return a revision for each programme that none of its rows ever had, even if its own row was lost."""
     ledger, checkpoints = tables.ledger.c, tables.checkpoints.c
-    query = select(ledger.programme, func.max(ledger.revision)).group_by(ledger.programme)
-    in_ledger = {name: revision or 0 for name, revision in connection.execute(query)}
+    query = select(ledger.programme, func.max(func.coalesce(ledger.revision, 0))).group_by(ledger.programme)
+    in_ledger = dict(connection.execute(query).all())
     in_checkpoints = dict(connection.execute(select(checkpoints.programme, checkpoints.revision)).all())
     return {
         name: 1 + max(revisions.get(name, 0) for revisions in (snapshot.revisions, in_ledger, in_checkpoints))

@@ -3,7 +3,7 @@
 Reads the ledger and folds; writes nothing. Only a real write shows what the database itself would refuse.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 from enum import StrEnum
 from typing import NamedTuple
@@ -54,32 +54,26 @@ class BatchDryRun(NamedTuple):
 def dry_run_batch(connection: Connection, records: Sequence[DecodedRecord], data_date: date) -> BatchDryRun:
     """Return the result of records that arrived now, in this order, in one batch."""
     classified = classify_events(connection, records)
-    verdicts: dict[Origin, tuple[DryRunVerdict, Rejection | None]] = {}
-    for verdict, some in (
-        (DryRunVerdict.ACCEPTED, classified.accepted),
-        (DryRunVerdict.RETRACTED, classified.retracted_on_arrival),
-        (DryRunVerdict.DUPLICATE, classified.duplicates),
-    ):
-        verdicts.update((_origin_of(record), (verdict, None)) for record in some)
+    verdicts: dict[Origin, tuple[DryRunVerdict, Rejection | None]] = {
+        record[:3]: (verdict, None)
+        for verdict, verdict_records in (
+            (DryRunVerdict.ACCEPTED, classified.accepted),
+            (DryRunVerdict.RETRACTED, classified.retracted_on_arrival),
+            (DryRunVerdict.DUPLICATE, classified.duplicates),
+        )
+        for record in verdict_records
+    }
     rejected = [*classified.conflicts, *((r, r.outcome) for r in records if isinstance(r.outcome, Rejection))]
-    verdicts.update((_origin_of(record), (DryRunVerdict.REJECTED, rejection)) for record, rejection in rejected)
+    verdicts.update((record[:3], (DryRunVerdict.REJECTED, rejection)) for record, rejection in rejected)
     new = [record.outcome for record in classified.accepted if isinstance(record.outcome, Event)]
     # A retraction may belong to another programme than the retracted event.
     programmes = {event.programme for event in new} | {event.programme for event in classified.retracted}
-    existing = list(_read_unretracted(connection, programmes))
-    before, after = fold(existing), fold(exclude_retracted([*existing, *new]))
-    return BatchDryRun(verdicts, list(_diff_forecasts(before, after, data_date)))
-
-
-def _origin_of(record: DecodedRecord) -> Origin:
-    return record.topic, record.partition, record.offset
-
-
-def _read_unretracted(connection: Connection, programmes: Collection[str]) -> Iterator[Event]:
-    query = select(ledger.c.headers, ledger.c.payload).where(
+    unretracted = select(ledger.c.headers, ledger.c.payload).where(
         ledger.c.programme.in_(programmes), ledger.c.digest.is_not(None), ledger.c.retracted.is_(False)
     )
-    return decode_rows(connection, query)
+    existing = list(decode_rows(connection, unretracted))
+    before, after = fold(existing), fold(exclude_retracted([*existing, *new]))
+    return BatchDryRun(verdicts, list(_diff_forecasts(before, after, data_date)))
 
 
 def _diff_forecasts(before: Facts, after: Facts, data_date: date) -> Iterator[DryRunChange]:

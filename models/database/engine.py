@@ -8,7 +8,7 @@ from enum import Enum, auto
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import Connection, Engine, String, column, create_engine, event, inspect, make_url, select, table
+from sqlalchemy import Connection, Engine, create_engine, event, inspect, make_url, text
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
@@ -18,9 +18,6 @@ from models.errors import ConcurrentWriteError, MilepostError
 
 #: How long a statement waits for a lock before it fails as transient, so that a lock never hangs unnoticed.
 LOCK_TIMEOUT_MS: Final = 30_000
-CONNECT_TIMEOUT_S: Final = 5
-
-_ALEMBIC_VERSION = table("alembic_version", column("version_num", String))
 
 
 class DatabaseError(MilepostError):
@@ -51,35 +48,26 @@ def classify_error(error: BaseException) -> ErrorKind:
         return ErrorKind.TRANSIENT
     if not isinstance(error, DBAPIError):
         return ErrorKind.BUG
-    original = error.orig
+    original, sqlstate = error.orig, getattr(error.orig, "sqlstate", None)
     if isinstance(original, sqlite3.Error):
-        return _classify_sqlite_error(original)
-    sqlstate = getattr(original, "sqlstate", None)
-    if sqlstate is None:
+        # SQLITE_ERROR is a wrong statement or a missing table; locked, busy, full, read-only, I/O have their own codes.
+        code = getattr(original, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
+        is_transient = isinstance(original, sqlite3.OperationalError) and code != sqlite3.SQLITE_ERROR
+        is_permanent = isinstance(original, sqlite3.IntegrityError | sqlite3.DataError)
+    elif sqlstate is None:
         # Without a SQLSTATE the server never answered: no connection, or a broken one.
-        if error.connection_invalidated or isinstance(error, OperationalError | InterfaceError):
-            return ErrorKind.TRANSIENT
+        is_transient = error.connection_invalidated or isinstance(error, OperationalError | InterfaceError)
         # psycopg refuses some values before they reach the server (a NUL character in text, a lone surrogate).
         is_permanent = type(original).__name__ == "DataError"
-    elif sqlstate.startswith(_TRANSIENT_SQLSTATES):
-        return ErrorKind.TRANSIENT
     else:
+        is_transient = sqlstate.startswith(_TRANSIENT_SQLSTATES)
         is_permanent = sqlstate.startswith(_PERMANENT_SQLSTATES)
+    if is_transient:
+        return ErrorKind.TRANSIENT
     return ErrorKind.PERMANENT if is_permanent else ErrorKind.BUG
 
 
-def _classify_sqlite_error(error: sqlite3.Error) -> ErrorKind:
-    if isinstance(error, sqlite3.IntegrityError | sqlite3.DataError):
-        return ErrorKind.PERMANENT
-    if isinstance(error, sqlite3.OperationalError):
-        # SQLITE_ERROR is a wrong statement or a missing table; locked, busy, full, read-only, I/O have their own codes.
-        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
-        return ErrorKind.BUG if code == sqlite3.SQLITE_ERROR else ErrorKind.TRANSIENT
-    return ErrorKind.BUG
-
-
-def parse_database_url(url: str) -> URL:
-    """Return a database URL with the driver that Milepost uses; raises `DatabaseError` for other databases."""
+def _parse_url(url: str) -> URL:
     try:
         parsed = make_url(url)
     except ArgumentError:
@@ -95,7 +83,7 @@ def parse_database_url(url: str) -> URL:
 
 def make_engine(url: str, lock_timeout_ms: int = LOCK_TIMEOUT_MS) -> Engine:
     """Return an engine that has opened nothing yet. Raises `DatabaseError` for a URL that cannot work."""
-    parsed = parse_database_url(url)
+    parsed = _parse_url(url)
     if parsed.get_backend_name() == "sqlite":
         return _make_sqlite_engine(parsed, lock_timeout_ms)
     return create_engine(
@@ -106,7 +94,7 @@ def make_engine(url: str, lock_timeout_ms: int = LOCK_TIMEOUT_MS) -> Engine:
         # each other's batches.
         isolation_level="READ COMMITTED",
         connect_args={
-            "connect_timeout": CONNECT_TIMEOUT_S,
+            "connect_timeout": 5,
             "application_name": "milepost",
             "options": f"-c lock_timeout={lock_timeout_ms} -c timezone=UTC",
             # A server that vanished silently is detected in 10 + 3 x 3 s, not after hours.
@@ -142,24 +130,19 @@ def _enable_wal(cursor: sqlite3.Cursor) -> None:
             return
 
 
-def _detect_replaced_file(engine: Engine) -> None:
+def _detect_replaced_file(engine: Engine, file: Path) -> None:
     """Raise `DatabaseError` at checkout when the file was removed or replaced: writes to it would be lost silently."""
-    database = engine.url.database
-    if not database or database == ":memory:" or "uri" in engine.url.query:
-        return
-    first_inode: list[tuple[int, int]] = []
+    first_inode: dict[Path, tuple[int, int]] = {}
 
     @event.listens_for(engine, "checkout")
     def _check_inode(_connection: object, _record: object, _proxy: object) -> None:
         try:
-            status = Path(database).stat()
+            status = file.stat()
         except FileNotFoundError:
             change = "removed"
         else:
             inode = status.st_dev, status.st_ino
-            if not first_inode:
-                first_inode.append(inode)
-            if first_inode == [inode]:
+            if first_inode.setdefault(file, inode) == inode:
                 return
             change = "replaced"
         raise DatabaseError(
@@ -168,10 +151,12 @@ def _detect_replaced_file(engine: Engine) -> None:
 
 
 def _make_sqlite_engine(url: URL, lock_timeout_ms: int) -> Engine:
-    if url.database and url.database != ":memory:":
-        Path(url.database).parent.mkdir(parents=True, exist_ok=True)
     engine = create_engine(url, connect_args={"timeout": lock_timeout_ms / 1000})
-    _detect_replaced_file(engine)
+    if url.database and url.database != ":memory:":
+        file = Path(url.database)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        if "uri" not in url.query:
+            _detect_replaced_file(engine, file)
 
     @event.listens_for(engine, "connect")
     def _on_connect(connection: Any, _record: object) -> None:  # noqa: ANN401 - a DBAPI connection has no common type
@@ -235,23 +220,24 @@ def check_schema(engine: Engine) -> None:
     try:
         with engine.connect() as connection:
             existing = set(inspect(connection).get_table_names())
-            if _ALEMBIC_VERSION.name in existing:
-                revision = connection.scalar(select(_ALEMBIC_VERSION.c.version_num))
+            if "alembic_version" in existing:
+                revision = connection.scalar(text("SELECT version_num FROM alembic_version"))
     except DBAPIError as error:
         raise DatabaseError(f"{database} does not answer: {driver_message(error)}") from None
     if revision is None:
-        raise DatabaseError(f"{database} has no tables yet: run `milepost init`")
-    if revision < expected:
-        raise DatabaseError(f"{database} has schema {revision}, this program needs {expected}: run `milepost init`")
-    if revision > expected:
-        raise DatabaseError(
-            f"{database} has schema {revision}, newer than {expected} which this program knows: update milepost"
+        problem = "has no tables yet: run `milepost init`"
+    elif revision < expected:
+        problem = f"has schema {revision}, this program needs {expected}: run `milepost init`"
+    elif revision > expected:
+        problem = f"has schema {revision}, newer than {expected} which this program knows: update milepost"
+    elif missing := sorted(tables.metadata.tables.keys() - existing):
+        problem = (
+            f"has schema {revision} and no table {', '.join(missing)}: restore a backup, or make an empty database and"
+            " run `milepost init`; a worker then reads the topic again"
         )
-    if missing := sorted(tables.metadata.tables.keys() - existing):
-        raise DatabaseError(
-            f"{database} has schema {revision} and no table {', '.join(missing)}: restore a backup, or make an"
-            " empty database and run `milepost init`; a worker then reads the topic again"
-        )
+    else:
+        return
+    raise DatabaseError(f"{database} {problem}")
 
 
 def driver_message(error: DBAPIError) -> str:

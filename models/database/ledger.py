@@ -23,7 +23,7 @@ from models.database.tables import ledger
 from models.database.upsert import OnConflict, Rows, chunked, upsert_rows
 from models.domain.cloudevents import Headers, decode, decode_data
 from models.domain.events import Event, EventRetracted, Rejection, RejectionReason
-from models.domain.timestamps import Instant, Stamp, make_stamp
+from models.domain.timestamps import Stamp, make_stamp
 from models.errors import ConcurrentWriteError
 
 #: Longer headers are hardly ever the same again.
@@ -74,33 +74,17 @@ class RetractedEvent(NamedTuple):
 
     key: EventKey
     type: str
-    #: Programme and project.
-    subject: tuple[str, str]
+    programme: str
+    project: str
     stamp: Stamp
     #: Append time of the oldest such retraction.
     retraction_appended_ms: int
-
-    @property
-    def programme(self) -> str:
-        """The programme whose forecasts it may change."""
-        return self.subject[0]
-
-
-class _ExistingEvent(NamedTuple):
-    #: None for a tombstone, like all fields but the last.
-    digest: bytes | None
-    type: str | None
-    programme: str | None
-    project: str | None
-    instant: Instant | None
-    retracted: bool
 
 
 class _NewEvent(NamedTuple):
     record: DecodedRecord
     event: Event
     digest: bytes
-    #: The id of the event that it retracts.
     retracts: str | None
 
 
@@ -108,7 +92,7 @@ class Classified:
     """The events of a batch compared with the ledger, before anything is written."""
 
     def __init__(
-        self, events: Sequence[tuple[EventKey, DecodedRecord, Event]], existing: Mapping[EventKey, _ExistingEvent]
+        self, events: Sequence[tuple[EventKey, DecodedRecord, Event]], existing: Mapping[EventKey, sa.Row[Any]]
     ) -> None:
         """Classify events, given the ledger's rows of these events and of the events that they retract."""
         #: New events to fold.
@@ -117,58 +101,45 @@ class Classified:
         self.retracted_on_arrival: list[DecodedRecord] = []
         self.duplicates: list[DecodedRecord] = []
         self.conflicts: list[RejectedRecord] = []
-        #: Recorded events that a new retraction takes back.
-        self.retracted: list[RetractedEvent] = []
+        #: Whether the ledger held none of the events.
+        self.is_all_new = not existing
         self._existing = existing
         self._new_events: dict[EventKey, _NewEvent] = {}
         #: The append time of the oldest new retraction of each event.
         self._oldest_retraction_ms: dict[EventKey, int] = {}
-        self._retracted_on_arrival_keys: set[EventKey] = set()
         self._classify_new(events)
-        self._classify_retracted_on_arrival()
-        self._classify_retracted()
-
-    @property
-    def is_all_new(self) -> bool:
-        """Whether the ledger held none of the events."""
-        return not self._existing
+        # A new event whose key exists has a tombstone there. A retraction cannot be retracted.
+        retracted = self._new_events.keys() & (existing.keys() | self._oldest_retraction_ms.keys())
+        self._retracted_keys = {key for key in retracted if self._new_events[key].retracts is None}
+        for key, new in self._new_events.items():
+            (self.retracted_on_arrival if key in self._retracted_keys else self.accepted).append(new.record)
+        #: Recorded events that a new retraction takes back.
+        self.retracted = list(self._find_retracted())
 
     def _classify_new(self, events: Sequence[tuple[EventKey, DecodedRecord, Event]]) -> None:
-        digests = {key: existing.digest for key, existing in self._existing.items() if existing.digest is not None}
+        new_events, oldest_ms = self._new_events, self._oldest_retraction_ms
         for key, record, event in events:
-            digest = record.digest or event.digest()
-            if key not in digests:
-                digests[key] = digest
-                self._new_events[key] = _NewEvent(record, event, digest, _retracted_id(event))
-            elif digests[key] == digest:
+            digest, stored = record.digest or event.digest(), new_events.get(key) or self._existing.get(key)
+            if stored is None or stored.digest is None:
+                retracts = event.data.retracts if isinstance(event.data, EventRetracted) else None
+                new_events[key] = _NewEvent(record, event, digest, retracts)
+                if retracts is not None:
+                    target = EventKey(event.source, retracts)
+                    oldest_ms[target] = min(record.appended_ms, oldest_ms.get(target, record.appended_ms))
+            elif stored.digest == digest:
                 self.duplicates.append(record)
             else:
                 detail = f"another event of source {event.source!r} with id {event.id!r} has other content"
                 rejection = Rejection(RejectionReason.CONFLICTING_DUPLICATE, detail, event.source, event.type)
                 self.conflicts.append(RejectedRecord(record, rejection))
 
-    def _classify_retracted_on_arrival(self) -> None:
-        for record, event, _, retracted_id in self._new_events.values():
-            if retracted_id is not None:
-                target = EventKey(event.source, retracted_id)
-                self._oldest_retraction_ms[target] = min(
-                    record.appended_ms, self._oldest_retraction_ms.get(target, record.appended_ms)
-                )
-        # A new event whose key exists has a tombstone there. A retraction cannot be retracted.
-        retracted = self._new_events.keys() & (self._existing.keys() | self._oldest_retraction_ms.keys())
-        self._retracted_on_arrival_keys = {key for key in retracted if self._new_events[key].retracts is None}
-        for key, new in self._new_events.items():
-            (self.retracted_on_arrival if key in self._retracted_on_arrival_keys else self.accepted).append(new.record)
-
-    def _classify_retracted(self) -> None:
+    def _find_retracted(self) -> Iterator[RetractedEvent]:
         for key in sorted(self._oldest_retraction_ms.keys() & self._existing.keys()):
-            _, event_type, programme, project, instant, is_retracted = self._existing[key]
+            row = self._existing[key]
             # A tombstone has nothing to retract yet, and a retraction cannot be retracted.
-            if event_type is None or is_retracted or event_type == EventRetracted.TYPE:
-                continue
-            stamp = make_stamp(Instant(instant or ""), *key)
-            subject = (programme or "", project or "")
-            self.retracted.append(RetractedEvent(key, event_type, subject, stamp, self._oldest_retraction_ms[key]))
+            if row.digest is not None and not row.retracted and row.type != EventRetracted.TYPE:
+                stamp, oldest_ms = make_stamp(row.instant, *key), self._oldest_retraction_ms[key]
+                yield RetractedEvent(key, row.type, row.programme, row.project, stamp, oldest_ms)
 
     @contextmanager
     def insert(self, connection: sa.Connection, revisions: Mapping[str, int]) -> Iterator[None]:
@@ -178,52 +149,33 @@ class Classified:
         """
         tombstones = self._oldest_retraction_ms.keys() - self._new_events.keys() - self._existing.keys()
         keys = sorted((self._new_events.keys() - self._existing.keys()) | tombstones)
-        rows = (_tombstone_row(key) if key in tombstones else self._ledger_row(key, revisions) for key in keys)
+        rows = ((*key, True, *_TOMBSTONE_NULLS) if key in tombstones else self._row(key, revisions) for key in keys)
         with _insert_rows(connection, rows) if keys else nullcontext():
             yield
         for key in sorted(self._new_events.keys() & self._existing.keys()):
-            values = dict(zip(LEDGER_COLUMNS, self._ledger_row(key, revisions), strict=True))
-            is_tombstone = _key_condition(*key) & ledger.c.digest.is_(None)
-            if connection.execute(sa.update(ledger).where(is_tombstone).values(values)).rowcount != 1:
+            values = dict(zip(LEDGER_COLUMNS, self._row(key, revisions), strict=True))
+            statement = _UPDATE_BY_KEY.where(ledger.c.digest.is_(None)).values(values)
+            if connection.execute(statement, {"key_source": key.source, "key_id": key.id}).rowcount != 1:
                 raise ConcurrentWriteError("another worker recorded a retracted event of this batch at the same time")
         if self.retracted:
             parameters = [
-                {"key_source": key.source, "key_id": key.id, "retracted_at": revisions[subject[0]]}
-                for key, _, subject, *_ in self.retracted
+                {"key_source": key.source, "key_id": key.id, "retracted_at": revisions[programme]}
+                for key, _, programme, *_ in self.retracted
             ]
-            condition = _key_condition(sa.bindparam("key_source"), sa.bindparam("key_id"))
             values = {"retracted": True, "retracted_revision": sa.bindparam("retracted_at")}
-            connection.execute(sa.update(ledger).where(condition).values(values), parameters)
+            connection.execute(_UPDATE_BY_KEY.values(values), parameters)
 
-    def _ledger_row(self, key: EventKey, revisions: Mapping[str, int]) -> Sequence[Any]:
+    def _row(self, key: EventKey, revisions: Mapping[str, int]) -> Sequence[Any]:
         record, event, digest, retracts = self._new_events[key]
-        return (
-            *key,
-            key in self._retracted_on_arrival_keys,
-            event.data.TYPE,
-            event.programme,
-            event.project,
-            event.instant,
-            retracts,
-            revisions[event.programme],
-            digest,
-            *record[:4],
-            _encode_headers(record.headers) if record.headers else None,
-            record.value,
-        )
-
-
-def _tombstone_row(key: EventKey) -> Sequence[Any]:
-    return (*key, True, *_TOMBSTONE_NULLS)
+        head = (*key, key in self._retracted_keys, event.data.TYPE, event.programme, event.project, event.instant)
+        headers = _encode_headers(record.headers) if record.headers else None
+        return (*head, retracts, revisions[event.programme], digest, *record[:4], headers, record.value)
 
 
 _TOMBSTONE_NULLS: Final = (None,) * (len(LEDGER_COLUMNS) - 3)
-
-
-def _key_condition(
-    source: str | sa.BindParameter[str], event_id: str | sa.BindParameter[str]
-) -> sa.ColumnElement[bool]:
-    return (ledger.c.source == source) & (ledger.c.id == event_id)
+_UPDATE_BY_KEY: Final = sa.update(ledger).where(
+    ledger.c.source == sa.bindparam("key_source"), ledger.c.id == sa.bindparam("key_id")
+)
 
 
 @contextmanager
@@ -258,19 +210,10 @@ def classify_events(
         if isinstance(event := record.outcome, Event)
     ]
     keys = set() if assume_new else {key for key, _, _ in events}
-    keys.update(EventKey(event.source, id_) for _, _, event in events if (id_ := _retracted_id(event)) is not None)
-    return Classified(events, _read_existing(connection, list(keys)))
-
-
-def _retracted_id(event: Event) -> str | None:
-    return event.data.retracts if isinstance(event.data, EventRetracted) else None
-
-
-def _read_existing(connection: sa.Connection, keys: Sequence[EventKey]) -> dict[EventKey, _ExistingEvent]:
-    if not keys:
-        return {}
-    rows = _read_by_key(connection, keys, _ExistingEvent._fields)
-    return {EventKey(source, event_id): _ExistingEvent(*fields) for source, event_id, *fields in rows}
+    keys.update(EventKey(e.source, e.data.retracts) for _, _, e in events if isinstance(e.data, EventRetracted))
+    fields = ("digest", "type", "programme", "project", "instant", "retracted")
+    existing = _read_by_key(connection, list(keys), fields) if keys else ()
+    return Classified(events, {EventKey(*row[:2]): row for row in existing})
 
 
 def read_events(connection: sa.Connection, keys: Sequence[EventKey]) -> dict[EventKey, Event]:
@@ -285,16 +228,12 @@ def read_events(connection: sa.Connection, keys: Sequence[EventKey]) -> dict[Eve
 
 def read_correlation_ids(connection: sa.Connection, keys: Sequence[EventKey]) -> dict[EventKey, str]:
     """Return the correlation ids of those of the given events that have one."""
-    attribute = b"correlationid"
+    rows = _read_by_key(connection, keys, ("headers", "payload"))
     # Decode only rows that contain the attribute's name.
-    events = [
-        decode_stored_event(row.headers, row.payload)
-        for row in _read_by_key(connection, keys, ("headers", "payload"))
-        if attribute in (row.payload or b"") or attribute in (row.headers or b"")
-    ]
-    return {
-        EventKey(event.source, event.id): event.correlationid for event in events if event.correlationid is not None
-    }
+    candidates = (row for row in rows if b"correlationid" in (row.payload or b"") + (row.headers or b""))
+    events = (decode_stored_event(row.headers, row.payload) for row in candidates)
+    ids = ((EventKey(event.source, event.id), event.correlationid) for event in events)
+    return {key: correlation_id for key, correlation_id in ids if correlation_id is not None}
 
 
 def _read_by_key(
@@ -403,10 +342,6 @@ def unpack_headers(packed: bytes | None) -> Headers:
     return _decode_headers_cached(packed) if len(packed) <= _CACHEABLE_HEADERS_BYTES else _decode_headers(packed)
 
 
-@lru_cache(maxsize=256)
-def _decode_headers_cached(packed: bytes) -> Headers:
-    return _decode_headers(packed)
-
-
 _encode_headers: Final = msgspec.msgpack.Encoder().encode
 _decode_headers: Final = msgspec.msgpack.Decoder(list[tuple[str, bytes | None]]).decode
+_decode_headers_cached: Final = lru_cache(maxsize=256)(_decode_headers)

@@ -6,10 +6,9 @@ behind the worker's offsets, and the worker reads again from there.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, bindparam, select, update
+from sqlalchemy import Connection, bindparam, select, update
 
 from models.database.tables import ledger, positions, topics
 from models.database.upsert import insert_into
@@ -25,8 +24,7 @@ class OffsetRange(NamedTuple):
     end: int
 
 
-@dataclass(frozen=True, slots=True)
-class StartOffset:
+class StartOffset(NamedTuple):
     """Where to start reading a partition, and how many unread records the broker has deleted."""
 
     offset: int
@@ -79,8 +77,7 @@ def lock_positions(
     locked: dict[tuple[str, int], int] = {}
     for topic in sorted({offsets.topic for offsets in offset_ranges}):
         partitions = [offsets.partition for offsets in offset_ranges if offsets.topic == topic]
-        rows = connection.execute(_LOCK_POSITIONS, {"topic": topic, "partitions": partitions})
-        locked.update({(topic, partition): position for partition, position in rows})
+        locked |= {(topic, number): at for number, at in _lock_positions(connection, topic, partitions).items()}
     for topic, partition, start, end in offset_ranges:
         position = locked.get((topic, partition))
         if position is None or position < start:
@@ -92,10 +89,7 @@ def lock_positions(
 
 def advance_positions(connection: Connection, offset_ranges: Sequence[OffsetRange]) -> None:
     """Move locked positions to the ends of their ranges."""
-    if offset_ranges:
-        rows = [
-            {"key_topic": topic, "key_partition": partition, "end": end} for topic, partition, _, end in offset_ranges
-        ]
+    if rows := [{"key_topic": topic, "key_partition": number, "end": end} for topic, number, _, end in offset_ranges]:
         connection.execute(_ADVANCE_POSITION, rows)
 
 
@@ -106,24 +100,20 @@ def resolve_start_offsets(
 
     An unread partition starts at the first offset. Raises `TopicRecreatedError` for a position beyond the end.
     """
-    start_offsets = {}
-    for partition, (first, end) in sorted(log_bounds.items()):
-        condition = _partition_condition(topic, partition)
-        position = connection.scalar(select(positions.c.next_offset).where(condition).with_for_update())
-        if position is None:
-            values = {"topic": topic, "partition": partition, "next_offset": first}
-            connection.execute(insert_into(positions, connection.dialect.name).values(values).on_conflict_do_nothing())
-            start_offsets[partition] = StartOffset(first)
-        elif position > end:
+    locked, start_offsets = _lock_positions(connection, topic, sorted(log_bounds)), {}
+    for partition, (first, end) in log_bounds.items():
+        position = locked.get(partition, first)
+        if position > end:
             raise TopicRecreatedError(
                 f"{topic}:{partition} ends at offset {end}, but the database has read up to {position}:"
                 f" {_TOPIC_RECREATED_HINT}"
             )
+        if partition not in locked:
+            values = {"topic": topic, "partition": partition, "next_offset": first}
+            connection.execute(insert_into(positions, connection.dialect.name).values(values).on_conflict_do_nothing())
         elif position < first:
-            connection.execute(update(positions).where(condition).values(next_offset=first))
-            start_offsets[partition] = StartOffset(first, missed=first - position)
-        else:
-            start_offsets[partition] = StartOffset(position)
+            advance_positions(connection, [OffsetRange(topic, partition, position, first)])
+        start_offsets[partition] = StartOffset(max(position, first), missed=max(0, first - position))
     return start_offsets
 
 
@@ -158,13 +148,14 @@ def reset_positions(
     if topic_id is not None:
         insert = insert_into(topics, connection.dialect.name).values(topic=topic, topic_id=topic_id)
         connection.execute(insert.on_conflict_do_update(index_elements=[topics.c.topic], set_={"topic_id": topic_id}))
-    resets = []
-    for partition, (first, end) in sorted(log_bounds.items()):
-        condition = _partition_condition(topic, partition)
-        position = connection.scalar(select(positions.c.next_offset).where(condition).with_for_update())
-        if position is not None and position != first and (is_replaced or position > end):
-            connection.execute(update(positions).where(condition).values(next_offset=first))
-            resets.append(PositionReset(partition, position, first))
+    locked = _lock_positions(connection, topic, sorted(log_bounds))
+    resets = [
+        PositionReset(partition, position, first)
+        for partition, position in sorted(locked.items())
+        for first, end in (log_bounds[partition],)
+        if position != first and (is_replaced or position > end)
+    ]
+    advance_positions(connection, [OffsetRange(topic, *reset) for reset in resets])
     if resets:
         of_old_topic = (ledger.c.topic == topic) & ledger.c.partition.in_([reset.partition for reset in resets])
         replaced_name = f"{topic}{REPLACED_TOPIC_SEPARATOR}{stored_id or 'unknown'}"
@@ -172,5 +163,5 @@ def reset_positions(
     return resets
 
 
-def _partition_condition(topic: str, partition: int) -> ColumnElement[bool]:
-    return (positions.c.topic == topic) & (positions.c.partition == partition)
+def _lock_positions(connection: Connection, topic: str, partitions: Sequence[int]) -> dict[int, int]:
+    return dict(connection.execute(_LOCK_POSITIONS, {"topic": topic, "partitions": partitions}).all())

@@ -68,10 +68,6 @@ def libpq_pipeline(connection: sa.Connection) -> Iterator[Callable[[], None]]:
         yield flush
 
 
-#: Types whose values, as Python's `str` formats them, need no quotes in an array.
-_UNQUOTED_TYPES: Final = (sa.BigInteger, sa.Boolean, sa.Date, sa.Integer)
-
-
 def array_parameter(name: str, element_type: TypeEngine[Any]) -> sa.ColumnElement[Any]:
     """Return an array parameter, whose value is a list of values of the element type."""
     return sa.cast(sa.bindparam(name, type_=_ArrayLiteral(element_type)), sa.ARRAY(element_type))
@@ -85,39 +81,26 @@ class _ArrayLiteral(sa.TypeDecorator[Any]):
 
     def __init__(self, element_type: TypeEngine[Any]) -> None:
         super().__init__()
-        self._encode_elements = _element_encoder(element_type)
+        self._element_type = element_type
 
     def process_bind_param(self, value: Any | None, dialect: sa.Dialect) -> str:  # noqa: ARG002, ANN401 - SQLAlchemy's signature
         """Encode a list."""
-        return "{" + ",".join(self._encode_elements(value or ())) + "}"
+        return "{" + ",".join(_encode_elements(self._element_type, value or ())) + "}"
 
 
-def _element_encoder(element_type: TypeEngine[Any]) -> Callable[[Sequence[Any]], Iterable[str]]:
-    if isinstance(element_type, JsonText):
-        return _quoted_json
+def _encode_elements(element_type: TypeEngine[Any], values: Sequence[Any]) -> Iterable[str]:
+    if isinstance(element_type, sa.BigInteger | sa.Boolean | sa.Date | sa.Integer):
+        # Python's `str` of these needs no quotes.
+        return ["NULL" if value is None else str(value) for value in values]
     if isinstance(element_type, sa.LargeBinary):
-        return _quoted_binary
-    return _unquoted if isinstance(element_type, _UNQUOTED_TYPES) else _quoted_text
-
-
-def _quoted_text(values: Sequence[str | None]) -> Iterable[str]:
+        return ["NULL" if value is None else f'"\\\\x{value.hex()}"' for value in values]
+    if isinstance(element_type, JsonText):
+        values = [json_text(value) for value in values]
     # One search over all values, because hardly any needs escaping.
     joined = "".join(filter(None, values))
     if '"' in joined or "\\" in joined:
         values = [value and value.replace("\\", "\\\\").replace('"', '\\"') for value in values]
     return ["NULL" if value is None else f'"{value}"' for value in values]
-
-
-def _quoted_json(values: Sequence[Any]) -> Iterable[str]:
-    return _quoted_text([json_text(value) for value in values])
-
-
-def _quoted_binary(values: Sequence[bytes | None]) -> Iterable[str]:
-    return ["NULL" if value is None else f'"\\\\x{value.hex()}"' for value in values]
-
-
-def _unquoted(values: Sequence[object]) -> Iterable[str]:
-    return ["NULL" if value is None else str(value) for value in values]
 
 
 #: The columns of a ledger row, in the order in which its values are written.

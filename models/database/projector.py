@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from cachetools import LRUCache
 from sqlalchemy import Connection, Engine
@@ -36,9 +36,6 @@ from models.domain.forecast_changes import ScheduleDiff, diff_schedules
 from models.domain.schedule import Schedule, compute_schedule
 from models.domain.timestamps import Stamp
 from models.failpoints import hit_failpoint
-
-#: Milestones and dependencies in the cache; a thousand take about a megabyte.
-DEFAULT_CACHE_SIZE: Final = 50_000
 
 
 class ForecastResult(NamedTuple):
@@ -83,9 +80,12 @@ _Calculation = tuple[_Job, Schedule, ScheduleDiff]
 
 
 class Projector:
-    """Calculates programmes, and caches the results."""
+    """Calculates programmes, and caches the results, of at most `cache_size` milestones and dependencies.
 
-    def __init__(self, engine: Engine, cache_size: int = DEFAULT_CACHE_SIZE) -> None:
+    A thousand of them take about a megabyte.
+    """
+
+    def __init__(self, engine: Engine, cache_size: int = 50_000) -> None:
         self._engine = engine
         self._cache = LRUCache[str, ForecastResult](cache_size, getsizeof=lambda result: result.size)
 

@@ -2,9 +2,10 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, timedelta
-from typing import Any, NamedTuple
+from itertools import chain
+from typing import NamedTuple
 
-from sqlalchemy import Connection, Select, func, or_, select
+from sqlalchemy import ColumnElement, Connection, func, or_, select, true
 
 from models.database.ledger import decode_rows
 from models.database.tables import checkpoints, forecasts, history, ledger, programmes, projects
@@ -70,9 +71,7 @@ def _read_events_as_of(connection: Connection, as_of: Instant, programme: str | 
     # A row without a digest is a tombstone.
     query = select(ledger.c.headers, ledger.c.payload).where(ledger.c.digest.is_not(None), ledger.c.instant <= as_of)
     if programme is None:
-        yield from decode_rows(connection, query)
-        return
-    yield from decode_rows(connection, query.where(ledger.c.programme == programme))
+        return decode_rows(connection, query)
     # A source may retract under any subject, so a retraction may belong to another programme.
     retracted = ledger.alias("retracted")
     is_retraction = (retracted.c.source == ledger.c.source) & (retracted.c.id == ledger.c.retracts)
@@ -81,7 +80,8 @@ def _read_events_as_of(connection: Connection, as_of: Instant, programme: str | 
         .where(ledger.c.retracts.is_not(None), ledger.c.programme != programme)
         .where(retracted.c.programme == programme)
     )
-    yield from decode_rows(connection, of_other_programmes)
+    queries = (query.where(ledger.c.programme == programme), of_other_programmes)
+    return chain.from_iterable(decode_rows(connection, each) for each in queries)
 
 
 def read_forecast_versions(connection: Connection) -> dict[str, ForecastVersion]:
@@ -97,11 +97,8 @@ def list_programmes(connection: Connection) -> list[ProgrammeSummary]:
     for name, state, count in connection.execute(query.group_by(forecasts.c.programme, forecasts.c.state)):
         counts.setdefault(name, {})[State(state)] = count
     # A programme whose events are all retracted keeps its revision and checkpoint, and does not exist.
-    existing = set(counts)
-    existing.update(
-        connection.scalars(select(programmes.c.programme).where(programmes.c.registered_stamp.is_not(None)))
-    )
-    existing.update(connection.scalars(select(projects.c.programme).distinct()))
+    registered = select(programmes.c.programme).where(programmes.c.registered_stamp.is_not(None))
+    existing = {*counts, *connection.scalars(registered), *connection.scalars(select(projects.c.programme).distinct())}
     summaries = [
         ProgrammeSummary(name, version, counts.get(name, {}))
         for name, version in read_forecast_versions(connection).items()
@@ -142,8 +139,7 @@ def read_open_milestones(connection: Connection, names: Sequence[str]) -> dict[s
 def read_milestone_history(connection: Connection, key: MilestoneKey, limit: int) -> list[DatedHistoryRow]:
     """Return the newest `limit` history rows of a milestone, the oldest first."""
     conditions = (history.c[name] == value for name, value in key._asdict().items())
-    query = _select_dated_history().where(*conditions).order_by(history.c.number.desc()).limit(limit)
-    return _fetch_dated_history(connection, query)[::-1]
+    return _read_dated_history(connection, limit, *conditions)[::-1]
 
 
 def read_programme_history(
@@ -151,19 +147,15 @@ def read_programme_history(
 ) -> list[DatedHistoryRow]:
     """Return the newest `limit` forecast changes of a programme, optionally those before a number; newest first."""
     has_moved = history.c.previous.is_distinct_from(history.c.current)
-    query = _select_dated_history().where(history.c.programme == programme, has_moved)
-    if before_number is not None:
-        query = query.where(history.c.number < before_number)
-    return _fetch_dated_history(connection, query.order_by(history.c.number.desc()).limit(limit))
+    is_before = true() if before_number is None else history.c.number < before_number
+    return _read_dated_history(connection, limit, history.c.programme == programme, has_moved, is_before)
 
 
-def _select_dated_history() -> Select[Any]:
+def _read_dated_history(connection: Connection, limit: int, *conditions: ColumnElement[bool]) -> list[DatedHistoryRow]:
     is_cause = (ledger.c.source == history.c.cause_source) & (ledger.c.id == history.c.cause_id)
-    return select(history, ledger.c.instant).select_from(history.outerjoin(ledger, is_cause))
-
-
-def _fetch_dated_history(connection: Connection, query: Select[Any]) -> list[DatedHistoryRow]:
-    return [DatedHistoryRow(HistoryRow._make(row[:-1]), row[-1]) for row in connection.execute(query)]
+    query = select(history, ledger.c.instant).select_from(history.outerjoin(ledger, is_cause)).where(*conditions)
+    rows = connection.execute(query.order_by(history.c.number.desc()).limit(limit))
+    return [DatedHistoryRow(HistoryRow._make(row[:-1]), row[-1]) for row in rows]
 
 
 def read_changes_of_same_event(connection: Connection, history_row: HistoryRow, limit: int) -> list[HistoryRow]:

@@ -14,7 +14,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.sql.dml import ReturningInsert
 
 from models.database import positions, tables
-from models.database.claims import facts_to_rows
+from models.database.claims import facts_to_rows, read_revisions
 from models.database.engine import ErrorKind, classify_error, read_transaction, write_transaction
 from models.database.ledger import DecodedRecord, RejectedRecord, classify_events
 from models.database.positions import OffsetRange, StartOffset
@@ -153,9 +153,9 @@ class Recorder:
 
     def _is_unstorable(self, records: Sequence[DecodedRecord]) -> bool:
         try:
-            with self.engine.connect().execution_options(writes=True) as connection, connection.begin() as trial:
+            with write_transaction(self.engine) as connection:
                 _apply_records(connection, records)
-                trial.rollback()
+                connection.rollback()
         except DBAPIError as error:
             if classify_error(error) is not ErrorKind.PERMANENT:
                 raise
@@ -179,9 +179,8 @@ class Recorder:
 
     def read_revisions(self) -> dict[str, int]:
         """Return the revision of every programme."""
-        table = tables.programmes
         with read_transaction(self.engine) as connection:
-            return dict(connection.execute(select(table.c.programme, table.c.revision)).all())
+            return read_revisions(connection)
 
 
 def _apply_records(
@@ -199,13 +198,14 @@ def _apply_records(
     for record in accepted:
         if isinstance(event := record.outcome, Event):
             oldest_ms[event.programme] = min(record.appended_ms, oldest_ms.get(event.programme, record.appended_ms))
-    for programme, appended_ms in ((lost.programme, lost.retraction_appended_ms) for lost in classified.retracted):
+    for _, _, programme, _, _, appended_ms in classified.retracted:
         oldest_ms[programme] = min(appended_ms, oldest_ms.get(programme, appended_ms))
     # The revision is incremented before any other write: the programme's row is the lock that makes another worker's
     # fold of the same programme wait for this one, and every row stores the revision of its last write.
-    names = sorted(oldest_ms)
-    revisions = _increment_revisions(connection, names) if names else {}
-    changes = [ProgrammeChange(name, revisions[name], oldest_ms[name]) for name in names]
+    revisions: dict[str, int] = {}
+    if rows := [{"programme": name, "revision": 1} for name in sorted(oldest_ms)]:
+        revisions = dict(connection.execute(_increment_revision_statement(connection.dialect.name), rows).all())
+    changes = [ProgrammeChange(name, revisions[name], oldest_ms[name]) for name in sorted(oldest_ms)]
     with classified.insert(connection, revisions):
         facts = fold(record.outcome for record in classified.accepted if isinstance(record.outcome, Event))
         rows_by_table = facts_to_rows(facts, revisions)
@@ -228,11 +228,6 @@ def _lock_programmes(connection: Connection, records: Sequence[DecodedRecord]) -
     names.update(lost.programme for lost in classify_events(connection, records, assume_new=True).retracted)
     column = tables.programmes.c.programme
     connection.execute(select(column).where(column.in_(sorted(names))).order_by(column).with_for_update())
-
-
-def _increment_revisions(connection: Connection, programmes: Sequence[str]) -> dict[str, int]:
-    rows = [{"programme": name, "revision": 1} for name in programmes]
-    return dict(connection.execute(_increment_revision_statement(connection.dialect.name), rows).all())
 
 
 @lru_cache(maxsize=2)

@@ -38,25 +38,32 @@ def apply_retractions(
     connection: Connection, retracted: Sequence[RetractedEvent], revisions: Mapping[str, int]
 ) -> None:
     """Rewrite the subjects that lost these events; call it after the batch's new events are merged."""
-    subjects = {event.subject for event in retracted}
-    changed = {event.subject for event in retracted if event.type not in _FULLY_SUPERSEDED}
+    subjects = {(event.programme, event.project) for event in retracted}
+    changed = {(event.programme, event.project) for event in retracted if event.type not in _FULLY_SUPERSEDED}
     changed.update(_subjects_losing_winner(connection, retracted))
     for programme, project in sorted(changed):
         _refold_subject(connection, programme, project, revisions)
-    if unchanged := sorted(subjects - changed):
-        _set_revision(connection, unchanged, revisions)
+    if rows := [
+        {"key_programme": programme, "key_project": project, "new_revision": revisions[programme]}
+        for programme, project in sorted(subjects - changed)
+    ]:
+        for table in tables.SUBJECT_TABLES:
+            is_subject = (table.c.programme == bindparam("key_programme")) & (
+                table.c.project == bindparam("key_project")
+            )
+            connection.execute(update(table).where(is_subject).values(revision=bindparam("new_revision")), rows)
 
 
 def _subjects_losing_winner(connection: Connection, retracted: Sequence[RetractedEvent]) -> Iterator[tuple[str, str]]:
     for table in tables.SUBJECT_TABLES:
         lost = [event for event in retracted if _FULLY_SUPERSEDED.get(event.type) is table]
         # A stamp belongs to one event, so it cannot win in another subject.
-        lost_stamps, subjects = {event.stamp for event in lost}, sorted({event.subject for event in lost})
+        lost_stamps = {event.stamp for event in lost}
         stamp_columns = [column for column in table.c if column.name.endswith("_stamp")]
         query = select(table.c.programme, table.c.project, *stamp_columns)
-        for chunk in chunked(subjects):
-            of_subjects = query.where(tuple_(table.c.programme, table.c.project).in_(chunk))
-            for programme, project, *winning_stamps in connection.execute(of_subjects):
+        for subjects in chunked(sorted({(event.programme, event.project) for event in lost})):
+            is_subject = tuple_(table.c.programme, table.c.project).in_(subjects)
+            for programme, project, *winning_stamps in connection.execute(query.where(is_subject)):
                 if not lost_stamps.isdisjoint(winning_stamps):
                     yield programme, project
 
@@ -70,13 +77,3 @@ def _refold_subject(connection: Connection, programme: str, project: str, revisi
             update(tables.programmes).where(tables.programmes.c.programme == programme).values(dict.fromkeys(registers))
         )
     merge_table_rows(connection, facts_to_rows(fold(read_subject_events(connection, programme, [project])), revisions))
-
-
-def _set_revision(connection: Connection, subjects: Sequence[tuple[str, str]], revisions: Mapping[str, int]) -> None:
-    rows = [
-        {"key_programme": programme, "key_project": project, "new_revision": revisions[programme]}
-        for programme, project in subjects
-    ]
-    for table in tables.SUBJECT_TABLES:
-        of_subject = (table.c.programme == bindparam("key_programme")) & (table.c.project == bindparam("key_project"))
-        connection.execute(update(table).where(of_subject).values(revision=bindparam("new_revision")), rows)

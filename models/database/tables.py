@@ -45,20 +45,22 @@ class JsonText(sa.TypeDecorator[Any]):
         return None if value is None else msgspec.json.decode(value)
 
 
-def _name_column(name: str, **options: Any) -> sa.Column[str]:  # noqa: ANN401 - passed to Column
-    return sa.Column(name, NAME_TYPE, **options)
+_ColumnType = type[sa.types.TypeEngine[Any]] | sa.types.TypeEngine[Any]
 
 
-def _key_columns(*names: str) -> list[sa.Column[str]]:
-    return [_name_column(name, primary_key=True) for name in names]
+def _columns(column_type: _ColumnType, *names: str, **options: Any) -> list[sa.Column[Any]]:  # noqa: ANN401 - passed to Column
+    return [sa.Column(name, column_type, **options) for name in names]
 
 
-def _stamped_columns(name: str, *value_columns: sa.Column[Any], keep_oldest: bool = False) -> list[sa.Column[Any]]:
+def _key_columns(*names: str) -> list[sa.Column[Any]]:
+    return _columns(NAME_TYPE, *names, primary_key=True)
+
+
+def _claim_columns(claim: str, *, keep_oldest: bool = False, **value_types: _ColumnType) -> list[sa.Column[Any]]:
     """Return the columns that one winning claim sets: its values and its stamp, by which `upsert` merges rows."""
-    stamp = f"{name}_stamp"
-    for value in value_columns:
-        value.info["register"] = (stamp, keep_oldest)
-    return [*value_columns, sa.Column(stamp, NAME_TYPE, info={"register": (stamp, keep_oldest)})]
+    stamp = f"{claim}_stamp"
+    info = {"register": (stamp, keep_oldest)}
+    return [sa.Column(name, column_type, info=info) for name, column_type in {**value_types, stamp: NAME_TYPE}.items()]
 
 
 def _revision_column() -> sa.Column[int]:
@@ -76,21 +78,14 @@ ledger = sa.Table(
     "ledger",
     metadata,
     *_key_columns("source", "id"),
-    _name_column("type"),
-    _name_column("programme"),
-    _name_column("project"),
-    _name_column("instant"),
-    _name_column("retracts"),
+    *_columns(NAME_TYPE, "type", "programme", "project", "instant", "retracts"),
     sa.Column("retracted", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.Column("digest", sa.LargeBinary),
-    _name_column("topic"),
+    sa.Column("topic", NAME_TYPE),
     sa.Column("partition", sa.Integer),
-    sa.Column("offset", sa.BigInteger),
-    sa.Column("appended_ms", sa.BigInteger),
-    sa.Column("headers", sa.LargeBinary),
-    sa.Column("payload", sa.LargeBinary),
-    sa.Column("revision", sa.BigInteger),
-    sa.Column("retracted_revision", sa.BigInteger),
+    *_columns(sa.BigInteger, "offset", "appended_ms"),
+    *_columns(sa.LargeBinary, "headers", "payload"),
+    *_columns(sa.BigInteger, "revision", "retracted_revision"),
     sa.Index("ix_ledger_subject", "programme", "project"),
     _partial_index("ix_ledger_retracts", "retracts", "retracts IS NOT NULL"),
     _partial_index("ix_ledger_retracted", "programme", "retracted_revision IS NOT NULL"),
@@ -100,13 +95,13 @@ ledger = sa.Table(
 positions = sa.Table(
     "positions",
     metadata,
-    _name_column("topic", primary_key=True),
+    *_key_columns("topic"),
     sa.Column("partition", sa.Integer, primary_key=True, autoincrement=False),
     sa.Column("next_offset", sa.BigInteger, nullable=False),
 )
 
 #: The id of the topic that the positions belong to: a recreated topic has the same name and another id.
-topics = sa.Table("topics", metadata, *_key_columns("topic"), _name_column("topic_id", nullable=False))
+topics = sa.Table("topics", metadata, *_key_columns("topic"), sa.Column("topic_id", NAME_TYPE, nullable=False))
 
 #: Registered attributes of each programme, and its revision: the number of batches that changed it.
 programmes = sa.Table(
@@ -114,23 +109,23 @@ programmes = sa.Table(
     metadata,
     *_key_columns("programme"),
     _revision_column(),
-    *_stamped_columns("registered"),
-    *_stamped_columns("name", sa.Column("name", JsonText)),
-    *_stamped_columns("investment", sa.Column("investment", JsonText)),
-    *_stamped_columns("jobs", sa.Column("jobs", JsonText)),
+    *_claim_columns("registered"),
+    *_claim_columns("name", name=JsonText),
+    *_claim_columns("investment", investment=JsonText),
+    *_claim_columns("jobs", jobs=JsonText),
 )
 
 projects = sa.Table(
     "projects",
     metadata,
     *_key_columns("programme", "project"),
-    *_stamped_columns("registered"),
-    *_stamped_columns("withdrawn"),
-    *_stamped_columns("name", sa.Column("name", JsonText)),
-    *_stamped_columns("kind", _name_column("kind")),
-    *_stamped_columns("site", _name_column("site")),
-    *_stamped_columns("investment", sa.Column("investment", JsonText)),
-    *_stamped_columns("jobs", sa.Column("jobs", JsonText)),
+    *_claim_columns("registered"),
+    *_claim_columns("withdrawn"),
+    *_claim_columns("name", name=JsonText),
+    *_claim_columns("kind", kind=NAME_TYPE),
+    *_claim_columns("site", site=NAME_TYPE),
+    *_claim_columns("investment", investment=JsonText),
+    *_claim_columns("jobs", jobs=JsonText),
     _revision_column(),
 )
 
@@ -141,11 +136,11 @@ milestones = sa.Table(
     "milestones",
     metadata,
     *_key_columns("programme", "project", "milestone"),
-    *_stamped_columns("baseline", sa.Column("baseline", sa.Date), keep_oldest=True),
-    *_stamped_columns("planned", sa.Column("planned", sa.Date), sa.Column("planned_amount", JsonText)),
-    *_stamped_columns("estimated", sa.Column("estimated", sa.Date), sa.Column("estimated_amount", JsonText)),
-    *_stamped_columns("actual", sa.Column("actual", sa.Date), sa.Column("actual_amount", JsonText)),
-    *_stamped_columns("cancelled"),
+    *_claim_columns("baseline", baseline=sa.Date, keep_oldest=True),
+    *_claim_columns("planned", planned=sa.Date, planned_amount=JsonText),
+    *_claim_columns("estimated", estimated=sa.Date, estimated_amount=JsonText),
+    *_claim_columns("actual", actual=sa.Date, actual_amount=JsonText),
+    *_claim_columns("cancelled"),
     _revision_column(),
 )
 
@@ -153,8 +148,8 @@ dependencies = sa.Table(
     "dependencies",
     metadata,
     *_key_columns("programme", "project", "milestone", "after_project", "after_milestone"),
-    *_stamped_columns("declared", sa.Column("lag_days", sa.Integer)),
-    *_stamped_columns("withdrawn"),
+    *_claim_columns("declared", lag_days=sa.Integer),
+    *_claim_columns("withdrawn"),
     _revision_column(),
 )
 
@@ -169,8 +164,7 @@ checkpoints = sa.Table(
     *_key_columns("programme"),
     _revision_column(),
     sa.Column("data_date", sa.Date, nullable=False),
-    sa.Column("history_count", sa.BigInteger, nullable=False),
-    sa.Column("published_number", sa.BigInteger, nullable=False),
+    *_columns(sa.BigInteger, "history_count", "published_number", nullable=False),
 )
 
 #: The status of every milestone on the data date of its programme's checkpoint; columns in the order of `ForecastRow`.
@@ -179,11 +173,9 @@ forecasts = sa.Table(
     metadata,
     *_key_columns("programme", "project", "milestone"),
     sa.Column("forecast", sa.Date),
-    sa.Column("slip_days", sa.Integer),
-    sa.Column("float_days", sa.Integer),
-    _name_column("state", nullable=False),
-    _name_column("driver_project"),
-    _name_column("driver_milestone"),
+    *_columns(sa.Integer, "slip_days", "float_days"),
+    sa.Column("state", NAME_TYPE, nullable=False),
+    *_columns(NAME_TYPE, "driver_project", "driver_milestone"),
     sa.Column("dependents", sa.Integer, nullable=False),
 )
 
@@ -194,20 +186,16 @@ history = sa.Table(
     metadata,
     *_key_columns("programme"),
     sa.Column("number", sa.BigInteger, primary_key=True, autoincrement=False),
-    _name_column("project", nullable=False),
-    _name_column("milestone", nullable=False),
+    *_columns(NAME_TYPE, "project", "milestone", nullable=False),
     _revision_column(),
     sa.Column("recorded_ms", sa.BigInteger, nullable=False),
-    sa.Column("previous", sa.Date),
-    sa.Column("current", sa.Date),
+    *_columns(sa.Date, "previous", "current"),
     sa.Column("slip_days", sa.Integer),
-    _name_column("state", nullable=False),
-    _name_column("driver_project"),
-    _name_column("driver_milestone"),
+    sa.Column("state", NAME_TYPE, nullable=False),
+    *_columns(NAME_TYPE, "driver_project", "driver_milestone"),
     #: Only where the milestone was achieved: the number of open milestones that waited for it.
     sa.Column("dependents", sa.Integer),
-    _name_column("cause_source", nullable=False),
-    _name_column("cause_id", nullable=False),
+    *_columns(NAME_TYPE, "cause_source", "cause_id", nullable=False),
     sa.Column("correlationid", JsonText),
     sa.Index("ix_history_milestone", "programme", "project", "milestone"),
 )

@@ -122,12 +122,9 @@ def _merge_assignments(table: Table, statement: Insert, column_names: Sequence[s
     new, old = statement.excluded, table.c
     winners: dict[str, ColumnElement[Any]] = {}
     for column in table.c:
-        if (register := column.info.get("register")) is None:
-            continue
-        stamp, keep_oldest = register
-        if stamp not in column_names:
-            continue
-        is_better = new[stamp] < old[stamp] if keep_oldest else new[stamp] > old[stamp]
-        wins = new[stamp].is_not(None) & or_(old[stamp].is_(None), is_better)
-        winners[column.name] = case((wins, new[column.name]), else_=old[column.name])
+        stamp, keep_oldest = column.info.get("register", (None, False))
+        if stamp in column_names:
+            is_better = new[stamp] < old[stamp] if keep_oldest else new[stamp] > old[stamp]
+            wins = new[stamp].is_not(None) & or_(old[stamp].is_(None), is_better)
+            winners[column.name] = case((wins, new[column.name]), else_=old[column.name])
     return winners

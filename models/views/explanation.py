@@ -11,7 +11,7 @@ from sqlalchemy import Engine
 
 from models.database.ledger import EventKey, read_events
 from models.domain.claims import MilestoneKey
-from models.domain.events import Classifier, DependencyDeclared, Event, MilestoneReported, ProjectWithdrawn
+from models.domain.events import DependencyDeclared, Event, MilestoneReported, ProjectWithdrawn
 from models.domain.explanation import ChainLink, Evidence, ForecastBasis, IgnoredBecause, explain_forecast
 from models.domain.schedule import State, compute_schedule
 from models.domain.timestamps import parse_stamp
@@ -162,7 +162,6 @@ def days_phrase(days: int) -> str:
     return f"{days} day" if abs(days) == 1 else f"{days} days"
 
 
-_CLASSIFIER_WORDS: Final = {Classifier.PLANNED: "planned", Classifier.ESTIMATED: "estimated"}
 _IGNORED_BECAUSE_TEXTS: Final = {
     IgnoredBecause.CANCELLED: "that is cancelled",
     IgnoredBecause.NO_FORECAST: "that has no forecast",
@@ -172,7 +171,7 @@ _IGNORED_BECAUSE_TEXTS: Final = {
 
 def link_sentences(link: ChainLink) -> Iterator[str]:
     """Yield sentences about what sets the forecast, and which predecessors do not."""
-    own = "" if link.own_classifier is None else f"{link.own_date} ({_CLASSIFIER_WORDS[link.own_classifier]})"
+    own = "" if link.own_classifier is None else f"{link.own_date} ({link.own_classifier.name.lower()})"
     if link.status.state is State.CANCELLED:
         yield "It is cancelled: nothing waits for it."
     match link.set_by:
@@ -197,10 +196,8 @@ def link_sentences(link: ChainLink) -> Iterator[str]:
 def _lag_phrase(days: int) -> str:
     if days == 0:
         return ", and cannot come before it"
-    return (
-        f", and comes {'at least' if days > 0 else 'at most'} {days_phrase(abs(days))}"
-        f" {'after' if days > 0 else 'before'} it"
-    )
+    bound, side = ("at least", "after") if days > 0 else ("at most", "before")
+    return f", and comes {bound} {days_phrase(abs(days))} {side} it"
 
 
 def event_summary(event: Event | None) -> str:

@@ -12,7 +12,7 @@ from sqlalchemy.exc import DBAPIError
 from models.database.claims import load_facts
 from models.database.engine import DatabaseError, check_schema, driver_message, read_transaction, redacted_url
 from models.database.queries import fold_as_of
-from models.domain.claims import Facts, MilestoneKey, ProjectKey
+from models.domain.claims import Facts, MilestoneKey
 from models.domain.events import SLUG_PATTERN
 from models.domain.timestamps import Instant, parse_instant
 from models.errors import MilepostError
@@ -107,15 +107,8 @@ def _require_known(facts: Facts, programme: str | None, project: str | None, as_
         raise QueryError(
             f"no programme {programme!r}{as_of_suffix}: `milepost status` without a name shows those there are"
         )
-    if project is None:
-        return
-    projects = facts.existing_projects()
-    if programme is None:
-        if project in {key.project for key in projects}:
-            return
-        place, command = "any programme", "milepost status"
-    else:
-        if ProjectKey(programme, project) in projects:
-            return
-        place, command = f"programme {programme!r}", f"milepost status {programme}"
-    raise QueryError(f"no project {project!r} in {place}{as_of_suffix}: `{command}` shows those there are")
+    projects = {key.project for key in facts.existing_projects() if programme in {None, key.programme}}
+    if project is not None and project not in projects:
+        place = "any programme" if programme is None else f"programme {programme!r}"
+        command = " ".join(filter(None, ("milepost status", programme)))
+        raise QueryError(f"no project {project!r} in {place}{as_of_suffix}: `{command}` shows those there are")

@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 import msgspec
 from msgspec import Struct
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine
 
-from models.database.tables import programmes
+from models.database.claims import read_revisions
 from models.domain.claims import DependencyKey
 from models.domain.events import catalogue_sort_key
 from models.domain.schedule import MilestoneStatus, State, compute_schedule
@@ -50,7 +50,7 @@ def read_status(engine: Engine, query: MilestoneQuery) -> StatusReport:
     Raises `DatabaseError`, and `QueryError` for a programme or project that no event names.
     """
     with query_transaction(engine) as connection:
-        revisions = dict(connection.execute(select(programmes.c.programme, programmes.c.revision)).all())
+        revisions = read_revisions(connection)
         facts = load_facts_for(connection, query)
     schedule = compute_schedule(facts, query.data_date)
     statuses = sorted(
