@@ -16,8 +16,8 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Iterable
-from typing import Any, Final
+from collections.abc import Iterable, Sequence
+from typing import Final
 
 import uvloop
 from mode import Service, ServiceT
@@ -46,10 +46,10 @@ GC_THRESHOLDS: Final = (50_000, 20, 50)
 class RootService(Service):
     """The parent of all services: a crash of any is a crash of this."""
 
-    def __init__(self, services: Iterable[ServiceT], **options: Any) -> None:  # noqa: ANN401 - mode's own
-        self._services = list(services)
-        super().__init__(**options)
-        for service in self._services:
+    def __init__(self, services: Sequence[ServiceT]) -> None:
+        super().__init__()
+        self._services = services
+        for service in services:
             service.beacon.reattach(self.beacon)
 
     def on_init_dependencies(self) -> Iterable[ServiceT]:
@@ -61,29 +61,10 @@ class RootService(Service):
         await self._crashed.wait()
 
 
-class ShutdownDeadline:
-    """Ends this process, with a traceback of every thread, when it has not stopped after so many seconds."""
-
-    def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
-        self._timer: threading.Timer | None = None
-
-    def arm(self) -> None:
-        """Start the timer, unless it runs already."""
-        if self._timer is None:
-            self._timer = threading.Timer(self._seconds, self._terminate)
-            self._timer.daemon = True
-            self._timer.start()
-
-    def disarm(self) -> None:
-        """Cancel the timer: the process has stopped."""
-        if self._timer is not None:
-            self._timer.cancel()
-
-    def _terminate(self) -> None:
-        sys.stderr.write(f"milepost: not stopped within {self._seconds} s, ending; nothing is lost\n")
-        faulthandler.dump_traceback(all_threads=True)
-        os._exit(EX_DEADLINE)
+def _terminate(seconds: float) -> None:
+    sys.stderr.write(f"milepost: not stopped within {seconds} s, ending; nothing is lost\n")
+    faulthandler.dump_traceback(all_threads=True)
+    os._exit(EX_DEADLINE)
 
 
 def limit_malloc_heaps() -> None:
@@ -108,18 +89,19 @@ def run_worker_process(
     gc.set_threshold(*GC_THRESHOLDS)
     # A `_created` series beside every counter doubles the page, and Prometheus 2 does not read it.
     disable_created_metrics()  # type: ignore[no-untyped-call]  # the library forgot
-    deadline = ShutdownDeadline(settings.stop_seconds)
+    deadline = threading.Timer(settings.stop_seconds, _terminate, [settings.stop_seconds])
+    deadline.daemon = True
     try:
         return uvloop.run(_run_until_stopped(settings, recorder, server_socket, deadline, add_routes))
     finally:
-        deadline.disarm()
+        deadline.cancel()
 
 
 async def _run_until_stopped(
     settings: Settings,
     recorder: Recorder,
     server_socket: socket.socket,
-    deadline: ShutdownDeadline,
+    deadline: threading.Timer,
     add_routes: AddRoutes | None,
 ) -> int:
     loop = asyncio.get_running_loop()
@@ -128,7 +110,8 @@ async def _run_until_stopped(
 
     def request_stop() -> None:
         components.watchdog.stop()
-        deadline.arm()
+        if not stop_requested.is_set():
+            deadline.start()
         stop_requested.set()
 
     def stop_with_error(message: str) -> None:
@@ -139,7 +122,7 @@ async def _run_until_stopped(
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, request_stop)
     components.app.in_worker = True
-    root = RootService([*components.services, components.app], loop=loop)
+    root = RootService([*components.services, components.app])
     # What is loaded by now stays in memory: the collector need not look at it again.
     gc.freeze()
     components.watchdog.start(loop)
@@ -154,8 +137,7 @@ async def _run_until_stopped(
     finally:
         for task in (starting, *waiting):
             task.cancel()
-    components.watchdog.stop()
-    deadline.arm()
+    request_stop()
     if isinstance(reason, DatabaseError):
         errors.append(str(reason))
     elif reason is not None:

@@ -251,7 +251,7 @@ class RecordAgent:
         started_at = self.clock.now()
         # Not kept for a retry, which decodes again: a batch that waits for its database holds no more than it must.
         decoded, batch.decoded = batch.decoded or self._decode_batch(batch), None
-        result = self.recorder.record(Batch(batch.spans, decoded), publish_rejected, decode_next)
+        result = self.recorder.record(Batch(batch.offset_ranges, decoded), publish_rejected, decode_next)
         return _CommittedBatch(result, len(decoded), started_at, self.clock.now())
 
     def _decode_batch(self, batch: FetchedBatch) -> Sequence[DecodedRecord]:

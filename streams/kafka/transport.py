@@ -1,26 +1,22 @@
 """The micro-batch transport: one Faust message for everything that a fetch brought of a topic.
 
-Nearly all of Faust's cost is paid per message: drain loop, conductor, event, queue, ack, sensors. This transport hands
-a stream a `FetchedBatch`, the records of all partitions of one topic that had arrived when the stream was ready, so
-that the cost is paid once per batch, and a batch grows as large as the database's speed demands.
-
-What it replaces of `faust.transport.consumer.Consumer`, and why:
+Nearly all of Faust's cost is paid per message. This transport hands a stream a `FetchedBatch`, the records of all
+partitions of a topic that had arrived when the stream was ready, so that the cost is paid once per batch, and a batch
+grows as large as the database's speed demands. One module, because its parts share the book-keeping of the consumer;
+the thread that fetches and commits is `streams.kafka.consumer_thread`. What is replaced of Faust's `Consumer`, and why:
 
 - `_drain_messages`/`getmany`: the stock loop asks for all topics at once and pauses a partition whose stream is full;
-  aiokafka looks at a resumed partition only some 100 ms later. Here each topic has one fetch of its own under way, and
-  admission control decides: the next batch of a topic is created only while few are unrecorded. Nothing is ever
-  paused. For topics that are not positioned, whose small records collapse, the next fetch does not wait for that:
-  records that lie unread in aiokafka keep it from asking the broker for anything else, up to 100 ms.
-- `_add_gap`, `_new_offset`, `ack`: the stock book-keeping knows single offsets and fills the offsets between two
-  batches into *gaps*; merged across batches they would either never commit or commit unprocessed records. Here a
-  partition's committable offset is the end of the last batch before the first unfinished one. A batch is finished when
-  its agent says so (`is_done`), not when its loop body ends: Faust also acknowledges what raised. Streams are read with
-  `noack()` and acknowledged by hand, because Faust's compiled streams inline the stock book-keeping.
+  aiokafka looks at a resumed partition only some 100 ms later. Here each topic has a fetch of its own, nothing is ever
+  paused, and the next batch of a topic is created only while few are unrecorded. Topics that are not positioned, whose
+  small records collapse, are fetched meanwhile: records that lie unread in aiokafka hold up its other requests.
+- `_add_gap`, `_new_offset`, `ack`: the stock book-keeping knows single offsets and fills those between two batches
+  into *gaps*; merged across batches they would either never commit or commit unprocessed records. Here a partition's
+  committable offset is the end of the last batch before the first unfinished one. A batch is finished when its agent
+  says so (`is_done`), not when its loop body ends: Faust also acknowledges what raised. Streams are read with `noack()`
+  and acknowledged by hand, because Faust's compiled streams inline the stock book-keeping.
 - `perform_seek`: the group does not decide where to read. For *positioned* topics `resolve_start_offsets` is called on
   every assignment; for others the committed offset counts. It runs in the drain loop, the only place that fetches, so
   that no fetch spans a seek and no time-out of the rebalance lets reading begin without it.
-
-The thread that fetches and commits is in `streams.kafka.consumer_thread`.
 """
 
 import asyncio
@@ -62,7 +58,7 @@ class FetchedBatch:
     """What one fetch brought of a topic: the value of one Faust message."""
 
     topic: str
-    spans: Sequence[OffsetRange]
+    offset_ranges: Sequence[OffsetRange]
     records: Sequence[KafkaRecord]
     generation: int
     #: Whether a batch or more was there, counting what waits behind it: one fetch of few partitions may bring less.
@@ -75,7 +71,7 @@ class FetchedBatch:
     is_done: bool = False
 
     def __str__(self) -> str:
-        return ", ".join(f"{span.topic}:{span.partition}:{span.start}-{span.end - 1}" for span in self.spans)
+        return ", ".join(f"{part.topic}:{part.partition}:{part.start}-{part.end - 1}" for part in self.offset_ranges)
 
 
 class MicroBatchConsumer(driver.Consumer):
@@ -91,8 +87,8 @@ class MicroBatchConsumer(driver.Consumer):
         super().__init__(*args, **options)
         self._uncommitted = defaultdict(deque)
         self._in_flight: dict[str, set[FetchedBatch]] = defaultdict(set)
-        #: Topics whose last batch was of a backlog.
-        self._topics_with_backlog: set[str] = set()
+        #: Whether the last batch of each topic was of a backlog.
+        self._has_backlog: dict[str, bool] = {}
         #: The next offset of each assigned partition; None: the start offsets are still to be resolved.
         self._next_offsets: dict[TP, int | None] | None = None
         self._fetches: dict[str, asyncio.Task[FetchResult]] = {}
@@ -124,7 +120,7 @@ class MicroBatchConsumer(driver.Consumer):
         self._wakeup.set()
 
     async def perform_seek(self) -> None:
-        """Have the start offsets resolved before the next fetch."""
+        """Rewind: the start offsets are resolved before the next fetch."""
         self.rewind()
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
@@ -139,16 +135,14 @@ class MicroBatchConsumer(driver.Consumer):
         await self._drain_fetches()
         is_current = partial(self.is_current_generation, self.app.consumer_generation_id)
         assigned = self.assignment()
-        log_bounds: Mapping[TP, tuple[int, int]] = {}
-        starts: Mapping[TP, int] = {}
-        if assigned:
-            log_bounds = await self._thread.run_in_loop(self._thread.read_log_bounds, assigned)
-        if positioned := {tp: log for tp, log in log_bounds.items() if tp.topic in self.transport.positioned_topics}:
-            starts = await self.transport.resolve_start_offsets(positioned, is_current)
+        thread, transport = self._thread, self.transport
+        log_bounds = await thread.run_in_loop(thread.read_log_bounds, assigned) if assigned else {}
+        positioned = {tp: bounds for tp, bounds in log_bounds.items() if tp.topic in transport.positioned_topics}
+        starts = await transport.resolve_start_offsets(positioned, is_current) if positioned else {}
         if not is_current():
             return  # another rebalance began meanwhile: the start offsets are stale
-        committed = {tp: log for tp, log in log_bounds.items() if tp not in positioned}
-        await self._thread.run_in_loop(self._thread.seek_all, starts, committed)
+        committed = {tp: bounds for tp, bounds in log_bounds.items() if tp not in positioned}
+        await thread.run_in_loop(thread.seek_all, starts, committed)
         self._uncommitted.clear()
         self._in_flight.clear()
         self._out_of_range_topics.clear()
@@ -168,7 +162,7 @@ class MicroBatchConsumer(driver.Consumer):
         return self._next_offsets is not None
 
     def is_current_generation(self, generation: int) -> bool:
-        """Return whether what was fetched in a generation of the group is still this worker's to process."""
+        """Return whether batches of a generation of the group are still this worker's to process."""
         return self.flow_active and not self.app.should_stop and generation == self.app.consumer_generation_id
 
     # Reading.
@@ -207,7 +201,7 @@ class MicroBatchConsumer(driver.Consumer):
             if self._next_offsets is not next_offsets or not self.flow_active:
                 return  # the start offsets are resolved again before the next fetch
             if batch := self._create_batch(topic, self._buffered.pop(topic), next_offsets):
-                tp = TP(topic, batch.spans[0].partition)
+                tp = TP(topic, batch.offset_ranges[0].partition)
                 yield tp, self._create_message(tp, batch)
         if not all_succeeded:
             await self.sleep(timeout)
@@ -249,7 +243,7 @@ class MicroBatchConsumer(driver.Consumer):
 
     def _has_delivery_capacity(self, topic: str) -> bool:
         in_flight = self._in_flight[topic]
-        limit = MAX_IN_FLIGHT if topic in self._topics_with_backlog else 1
+        limit = MAX_IN_FLIGHT if self._has_backlog.get(topic) else 1
         # Also bound the batches that wait only for their signals, so that they do not pile up while the broker accepts
         # nothing.
         return len(in_flight) <= limit and sum(not batch.is_recorded for batch in in_flight) < limit
@@ -271,24 +265,24 @@ class MicroBatchConsumer(driver.Consumer):
     def _create_batch(
         self, topic: str, fetched: FetchResult, next_offsets: dict[TP, int | None]
     ) -> FetchedBatch | None:
-        spans, records = [], []
+        offset_ranges, records = [], []
         for partition, partition_records in fetched.records.items():
             tp = TP(partition.topic, partition.partition)
             if tp not in next_offsets:
                 continue
             start, end = next_offsets[tp], partition_records[-1].offset + 1
             first = partition_records[0].offset if start is None else start
-            spans.append(OffsetRange(tp.topic, tp.partition, first, end))
+            offset_ranges.append(OffsetRange(tp.topic, tp.partition, first, end))
             records.extend(partition_records)
             next_offsets[tp] = end
-        if not spans:
+        if not offset_ranges:
             return None
         has_backlog = len(records) + fetched.lag >= self.transport.max_records
-        (self._topics_with_backlog.add if has_backlog else self._topics_with_backlog.discard)(topic)
-        batch = FetchedBatch(topic, spans, records, self.app.consumer_generation_id, has_backlog)
+        self._has_backlog[topic] = has_backlog
+        batch = FetchedBatch(topic, offset_ranges, records, self.app.consumer_generation_id, has_backlog)
         self._in_flight[topic].add(batch)
-        for span in spans:
-            self._uncommitted[TP(span.topic, span.partition)].append((span.end, batch))
+        for part in offset_ranges:
+            self._uncommitted[TP(part.topic, part.partition)].append((part.end, batch))
         return batch
 
     def _create_message(self, tp: TP, batch: FetchedBatch) -> ConsumerMessage:
@@ -296,7 +290,7 @@ class MicroBatchConsumer(driver.Consumer):
         return ConsumerMessage(
             topic=tp.topic,
             partition=tp.partition,
-            offset=batch.spans[0].end - 1,
+            offset=batch.offset_ranges[0].end - 1,
             timestamp=last.timestamp / 1000.0,
             timestamp_type=last.timestamp_type,
             headers=[],

@@ -95,6 +95,10 @@ def _float_samples(status: MilestoneStatus) -> MilestoneSamples:
 _STATE_SETS: Final = {state: tuple((f',state="{other}"', int(other is state)) for other in State) for state in State}
 
 
+def _state_samples(status: MilestoneStatus) -> MilestoneSamples:
+    return _STATE_SETS[status.state]
+
+
 def _last_event_samples(status: MilestoneStatus) -> MilestoneSamples:
     if (stamp := status.last_claim_stamp) is None:
         return ()
@@ -116,10 +120,10 @@ _MONEY: Final = "units of the currency"
 
 
 def _milestone_family(
-    name: str, description: str, unit: str, samples: Callable[[MilestoneStatus], MilestoneSamples], *labels: str
+    name: str, description: str, unit: str, samples: Callable[[MilestoneStatus], MilestoneSamples], labels: str = ""
 ) -> Family[MilestoneStatus, str]:
     key = "programme", "project", "milestone"
-    return Family(f"milepost_milestone_{name}", description, unit, (*key, *labels), samples)
+    return Family(f"milepost_milestone_{name}", description, unit, (*key, *labels.split()), samples)
 
 
 MILESTONE_FAMILIES: Final = (
@@ -136,21 +140,14 @@ MILESTONE_FAMILIES: Final = (
     _milestone_family(
         "float_seconds", "How far it may still move before a planned date is missed.", "seconds", _float_samples
     ),
-    _milestone_family(
-        "state",
-        "How it stands today: 1 for the state that applies.",
-        "0 or 1",
-        lambda status: _STATE_SETS[status.state],
-        "state",
-    ),
+    _milestone_family("state", "How it stands today: 1 for the state that applies.", "0 or 1", _state_samples, "state"),
     _milestone_family("last_event_timestamp_seconds", "The newest claim's stamp.", _TIMESTAMP, _last_event_samples),
     _milestone_family(
         "driver_info",
         "The milestone that sets its forecast.",
         "always 1",
         _driver_samples,
-        "driver_project",
-        "driver_milestone",
+        "driver_project driver_milestone",
     ),
     _milestone_family(
         "dependents", "Open milestones that wait for it.", "milestones", lambda status: (("", status.dependents),)
@@ -192,9 +189,9 @@ def _jobs(claims: Iterable[tuple[tuple[str, ...], ProgrammeClaims | ProjectClaim
 
 
 def _programme_family(
-    name: str, description: str, unit: str, samples: Callable[[ProgrammeMetrics], ProgrammeSamples], *labels: str
+    name: str, description: str, unit: str, samples: Callable[[ProgrammeMetrics], ProgrammeSamples], labels: str = ""
 ) -> Family[ProgrammeMetrics, tuple[str, ...]]:
-    return Family(f"milepost_{name}", description, unit, ("programme", *labels), samples)
+    return Family(f"milepost_{name}", description, unit, ("programme", *labels.split()), samples)
 
 
 PROGRAMME_FAMILIES: Final = (
@@ -216,15 +213,14 @@ PROGRAMME_FAMILIES: Final = (
         "programme_dependencies_set_aside", "Dependencies that would close a cycle.", "dependencies", _cyclic_samples
     ),
     _programme_family(
-        "project_info", "What is known of a project.", "always 1", _project_info, "project", "kind", "site", "name"
+        "project_info", "What is known of a project.", "always 1", _project_info, "project kind site name"
     ),
     _programme_family(
         "project_investment",
         "A project's investment.",
         _MONEY,
         lambda metrics: _investments(metrics.projects),
-        "project",
-        "currency",
+        "project currency",
     ),
     _programme_family("project_jobs", "A project's jobs.", "jobs", lambda metrics: _jobs(metrics.projects), "project"),
 )

@@ -7,6 +7,7 @@ import platform
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
+from itertools import product
 from typing import Final, NamedTuple
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Info
@@ -80,7 +81,7 @@ class Metrics:
         #: In the order of the page.
         self.families: list[PipelineFamily] = []
         self.events = self._counter(
-            "milepost_events_total", "Events read, by what became of them.", "events", "outcome", "type"
+            "milepost_events_total", "Events read, by what became of them.", "events", "outcome type"
         )
         self.rejected = self._counter("milepost_rejected_total", "Events rejected, by reason.", "events", "reason")
         self.tolerated = self._counter(
@@ -90,8 +91,7 @@ class Metrics:
             "milepost_source_events_total",
             "Events read of a source, by what became of them.",
             "events",
-            "source",
-            "outcome",
+            "source outcome",
         )
         self._source_last_event = self._gauge(
             "milepost_source_last_event_timestamp_seconds",
@@ -124,13 +124,13 @@ class Metrics:
             _TIMESTAMP,
             is_stable=False,
         )
-        self.position = self._gauge("milepost_position", "Next offset to read, in the database.", "offset", *_PARTITION)
-        self.log_end = self._gauge("milepost_log_end", "End of the log, as the broker says.", "offset", *_PARTITION)
+        self.position = self._gauge("milepost_position", "Next offset to read, in the database.", "offset", _PARTITION)
+        self.log_end = self._gauge("milepost_log_end", "End of the log, as the broker says.", "offset", _PARTITION)
         self.lag_seconds = self._gauge(
-            "milepost_lag_seconds", "How long the oldest unread record has waited.", "seconds", *_PARTITION
+            "milepost_lag_seconds", "How long the oldest unread record has waited.", "seconds", _PARTITION
         )
         self.missed_records = self._counter(
-            "milepost_missed_records_total", "Records deleted before they were read.", "records", *_PARTITION
+            "milepost_missed_records_total", "Records deleted before they were read.", "records", _PARTITION
         )
         self.started = self._gauge(
             "milepost_started_timestamp_seconds", "When this worker started.", _TIMESTAMP, is_stable=False
@@ -151,9 +151,8 @@ class Metrics:
             PipelineFamily("milepost_build_info", "gauge", "What is running.", "always 1", tuple(build), is_stable=True)
         )
         Info("milepost_build", "What is running.", registry=self.registry).info(build)
-        for outcome in OUTCOMES:
-            for event_type in (*DATA_TYPES, UNKNOWN_TYPE):
-                self.events.labels(outcome, event_type)
+        for outcome, event_type in product(OUTCOMES, (*DATA_TYPES, UNKNOWN_TYPE)):
+            self.events.labels(outcome, event_type)
         for reason in RejectionReason:
             self.rejected.labels(reason.value)
         for oddity in Oddity:
@@ -162,13 +161,13 @@ class Metrics:
         self._source_append_times: dict[str, float] = {}
         self._source_labels: set[str] = set()
 
-    def _counter(self, name: str, help_: str, unit: str, *labels: str, is_stable: bool = True) -> Counter:
-        self.families.append(PipelineFamily(name, "counter", help_, unit, labels, is_stable))
-        return Counter(name, help_, labels, registry=self.registry)
+    def _counter(self, name: str, help_: str, unit: str, labels: str = "", *, is_stable: bool = True) -> Counter:
+        self.families.append(PipelineFamily(name, "counter", help_, unit, tuple(labels.split()), is_stable))
+        return Counter(name, help_, labels.split(), registry=self.registry)
 
-    def _gauge(self, name: str, help_: str, unit: str, *labels: str, is_stable: bool = True) -> Gauge:
-        self.families.append(PipelineFamily(name, "gauge", help_, unit, labels, is_stable))
-        return Gauge(name, help_, labels, registry=self.registry)
+    def _gauge(self, name: str, help_: str, unit: str, labels: str = "", *, is_stable: bool = True) -> Gauge:
+        self.families.append(PipelineFamily(name, "gauge", help_, unit, tuple(labels.split()), is_stable))
+        return Gauge(name, help_, labels.split(), registry=self.registry)
 
     def _histogram(self, name: str, help_: str, unit: str, buckets: Sequence[float]) -> BulkHistogram:
         self.families.append(PipelineFamily(name, "histogram", help_, unit, (), is_stable=True))
@@ -192,19 +191,15 @@ class Metrics:
         A source of which nothing was accepted may be made up: such names have a hundred labels of their own, and take
         none from the sources that `source_seen` knows.
         """
-        label = OTHER_SOURCE
-        if source is not None and (
-            source in self._source_labels
-            or source in self._source_append_times
-            or len(self._source_labels) < MAX_SOURCES
-        ):
-            label = source
-        if label not in self._source_labels:
-            self._source_labels.add(label)
+        labels = self._source_labels
+        has_label = source in labels or source in self._source_append_times or len(labels) < MAX_SOURCES
+        label = source if source is not None and has_label else OTHER_SOURCE
+        if label not in labels:
+            labels.add(label)
             for each in OUTCOMES:
                 self._source_events.labels(label, each)
         self._source_events.labels(label, outcome).inc(count)
 
 
 _TIMESTAMP: Final = "seconds since 1970, UTC"
-_PARTITION: Final = ("topic", "partition")
+_PARTITION: Final = "topic partition"
