@@ -422,5 +422,5 @@ def test_a_worker_that_cannot_stop_ends_itself_and_says_what_it_was_doing(
 
         assert worker.process.returncode == 75
         assert "not stopped within 0.2 s" in worker.log_text
-        assert "store.py" in worker.log_text
+        assert "recorder.py" in worker.log_text
         locked.close()
