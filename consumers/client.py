@@ -10,19 +10,8 @@ from concurrent.futures import Future
 from contextlib import closing, contextmanager
 from typing import Any, Final, TypeVar
 
-from kafka import KafkaAdminClient
-from kafka.errors import (
-    AuthorizationError,
-    BrokerResponseError,
-    IllegalSaslStateError,
-    KafkaConnectionError,
-    KafkaError,
-    KafkaTimeoutError,
-    RequestTimedOutError,
-    SaslAuthenticationFailedError,
-    UnsupportedSaslMechanismError,
-    for_code,
-)
+from kafka import KafkaAdminClient, errors
+from kafka.errors import BrokerResponseError, KafkaError, KafkaTimeoutError
 
 from consumers.compat import patch_kafka_python
 from models.errors import MilepostError
@@ -36,7 +25,7 @@ BOOTSTRAP_TIMEOUT_MS: Final = 3_000
 #: How long one request to a connected broker may take.
 REQUEST_TIMEOUT_MS: Final = 10_000
 
-_LOGIN_ERRORS: Final = (SaslAuthenticationFailedError, UnsupportedSaslMechanismError)
+_LOGIN_ERRORS: Final = (errors.SaslAuthenticationFailedError, errors.UnsupportedSaslMechanismError)
 _CONNECTION_REFUSED: Final = os.strerror(errno.ECONNREFUSED)
 _ERRNO_PATTERN = re.compile(r"(\d+) E[A-Z]+")
 
@@ -73,7 +62,7 @@ def _specificity(error: Exception | None) -> int:
         return 0
     if isinstance(error, _LOGIN_ERRORS):
         return 4
-    if isinstance(error, RequestTimedOutError):
+    if isinstance(error, errors.RequestTimedOutError):
         # Our own deadline cuts the last attempt short.
         return 1
     return 2 if _plain_message(error) == "socket disconnected" else 3
@@ -157,7 +146,7 @@ def kafka_errors(settings: Settings) -> Iterator[dict[str, Any]]:
 def _describe_error(settings: Settings, error: KafkaError, logged_error: Exception | None) -> str:
     """Return an error as one line, given the reason that kafka-python logged."""
     where = f"Kafka at {settings.kafka}"
-    if isinstance(error, AuthorizationError):
+    if isinstance(error, errors.AuthorizationError):
         return f"{where} does not allow this: {_plain_message(error)}; ask whoever runs it for the rights"
     is_answer = isinstance(error, BrokerResponseError) and not error.retriable
     if not is_answer and isinstance(logged_error, KafkaError) and not isinstance(logged_error, KafkaTimeoutError):
@@ -168,7 +157,7 @@ def _describe_error(settings: Settings, error: KafkaError, logged_error: Excepti
             f"{where} refuses the login of {settings.kafka_username!r}: {reason};"
             " check the settings kafka_username, kafka_password and kafka_sasl_mechanism"
         )
-    if isinstance(error, IllegalSaslStateError):
+    if isinstance(error, errors.IllegalSaslStateError):
         return f"{where} refuses: {reason}; is its security {settings.kafka_security}?"
     if isinstance(error, BrokerResponseError) and not error.retriable:
         return f"{where} refuses: {reason}"
@@ -190,7 +179,7 @@ def _plain_message(error: Exception) -> str:
         text = text or getattr(error, "description", None) or ""
     # Some carry a broker's whole answer.
     text = one_line(text or type(error).__name__).rstrip(".")
-    if isinstance(error, KafkaConnectionError) and (match := _ERRNO_PATTERN.fullmatch(text)):
+    if isinstance(error, errors.KafkaConnectionError) and (match := _ERRNO_PATTERN.fullmatch(text)):
         return os.strerror(int(match[1]))
     return text
 
@@ -199,10 +188,10 @@ def count_partitions(admin: KafkaAdminClient, topics: Sequence[str]) -> dict[str
     """Return the number of partitions of each of these topics that exists."""
     counts = {}
     for topic in admin.describe_topics(list(topics)):
-        error = for_code(topic["error_code"])
+        error = errors.for_code(topic["error_code"])
         if error.errno == 0:
             counts[topic["name"]] = len(topic["partitions"])
-        elif issubclass(error, AuthorizationError):
+        elif issubclass(error, errors.AuthorizationError):
             raise error(f"topic {topic['name']} may not be described")
     return counts
 

@@ -4,19 +4,19 @@ A dead letter is removed by a tombstone, and only after the broker has acknowled
 interruption in between leaves the dead letter in place. Replaying it again does no harm, because an event counts once.
 """
 
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
-from kafka import KafkaConsumer, KafkaProducer, TopicPartition
-from kafka.consumer.fetcher import ConsumerRecord
+from kafka import KafkaProducer
 from kafka.errors import KafkaError
 from kafka.producer.future import FutureRecordMetadata
 
 from consumers.client import KafkaUnreachableError, kafka_errors, require_topic
 from consumers.compat import NullableHeaders, NullHeaderSerializer
 from consumers.publish import ACK_TIMEOUT_S, close_producer, create_reliable_producer
-from consumers.topic_reader import open_topic_consumer, read_until
+from consumers.topic_reader import open_topic, read_ranges
 from models.domain.dead_letters import DeadLetter, parse_dead_letter
 from models.domain.events import RejectionReason
 from models.errors import MilepostError
@@ -27,15 +27,7 @@ _MAX_REQUEST_BYTES: Final = 16 * 1024 * 1024
 #: How many dead letters are in flight at once.
 _CHUNK_SIZE: Final = 50
 
-OnResolved = Callable[[DeadLetter], None]
 _SendRecord = Callable[[KafkaProducer, DeadLetter], FutureRecordMetadata]
-
-
-class DeadLetterSelection(NamedTuple):
-    """Which dead letters: those with these keys, or of this reason, or (neither) all."""
-
-    keys: Sequence[str] = ()
-    reason: str | None = None
 
 
 def read_dead_letters(settings: Settings) -> list[DeadLetter]:
@@ -66,24 +58,20 @@ def find_dead_letter(settings: Settings, key: str) -> DeadLetter:
     raise _not_found_error(settings, key)
 
 
-def select_dead_letters(settings: Settings, selection: DeadLetterSelection) -> list[DeadLetter]:
-    """Return the selected dead letters in the order of origin.
+def select_dead_letters(settings: Settings, keys: Sequence[str], reason: str | None) -> list[DeadLetter]:
+    """Return the dead letters with these keys, or of this reason, or (neither) all, in the order of origin.
 
     Raises `MilepostError` for an unknown key or reason.
     """
     dead_letters = read_dead_letters(settings)
-    keys = {dead_letter.key for dead_letter in dead_letters}
-    for key in selection.keys:
-        if key not in keys:
+    existing = {dead_letter.key for dead_letter in dead_letters}
+    for key in keys:
+        if key not in existing:
             raise _not_found_error(settings, key, "; nothing was done")
-    if selection.keys:
-        return [dead_letter for dead_letter in dead_letters if dead_letter.key in selection.keys]
-    if selection.reason is None:
-        return dead_letters
-    reasons = {reason.value for reason in RejectionReason} | {dead_letter.reason for dead_letter in dead_letters}
-    if selection.reason not in reasons:
-        raise MilepostError(f"there is no reason {selection.reason!r}, only {', '.join(sorted(reasons))}")
-    return [dead_letter for dead_letter in dead_letters if dead_letter.reason == selection.reason]
+    reasons = {*RejectionReason, *(dead_letter.reason for dead_letter in dead_letters)}
+    if reason is not None and reason not in reasons:
+        raise MilepostError(f"there is no reason {reason!r}, only {', '.join(sorted(reasons))}")
+    return [letter for letter in dead_letters if letter.key in keys or (not keys and reason in {None, letter.reason})]
 
 
 def require_replayable(settings: Settings, dead_letters: Iterable[DeadLetter]) -> None:
@@ -100,41 +88,34 @@ def require_replayable(settings: Settings, dead_letters: Iterable[DeadLetter]) -
             )
 
 
-def replay(settings: Settings, dead_letters: Sequence[DeadLetter], on_resolved: OnResolved) -> None:
-    """Send records back as they came, to the partition they came from, and remove their dead letters.
+def replay(settings: Settings, dead_letters: Sequence[DeadLetter]) -> Iterator[DeadLetter]:
+    """Send records back as they came, to the partition they came from; yield the dead letters that this removed.
 
-    Calls `on_resolved` for each that is removed. Raises `MilepostError`, which says how many were.
+    Raises `MilepostError`, which says how many were.
     """
     require_replayable(settings, dead_letters)
     require_topic(settings, settings.events_topic)
-    _resolve(settings, dead_letters, on_resolved, _resend_to_origin)
+    yield from _resolve(settings, dead_letters, resend=True)
 
 
-def discard(settings: Settings, dead_letters: Sequence[DeadLetter], on_resolved: OnResolved) -> None:
+def discard(settings: Settings, dead_letters: Sequence[DeadLetter]) -> Iterator[DeadLetter]:
     """Remove dead letters, as `replay` does, without sending their records back."""
     require_topic(settings, settings.dead_letters_topic)
-    _resolve(settings, dead_letters, on_resolved, None)
+    yield from _resolve(settings, dead_letters, resend=False)
 
 
-def _read_newest_by_key(settings: Settings, offset_count: int | None = None) -> dict[bytes, DeadLetter | None]:
-    require_topic(settings, settings.dead_letters_topic)
+def _read_newest_by_key(settings: Settings, offset_count: int = sys.maxsize) -> dict[bytes, DeadLetter | None]:
+    """Return all that the topic holds, or so many offsets at the end of each partition; None is a tombstone."""
+    topic = settings.dead_letters_topic
+    require_topic(settings, topic)
     newest: dict[bytes, DeadLetter | None] = {}
-    with open_topic_consumer(settings) as consumer:
-        for record in _read_records(consumer, settings.dead_letters_topic, offset_count):
+    with open_topic(settings, topic) as (consumer, ranges):
+        newest_ranges = {number: (max(start, end - offset_count), end) for number, (start, end) in ranges.items()}
+        for record in read_ranges(consumer, topic, newest_ranges):
             # A later record with the same key replaces the earlier one, and takes the last place.
             newest.pop(record.key or b"", None)
             newest[record.key or b""] = parse_dead_letter(record.key, record.value, record.headers)
     return newest
-
-
-def _read_records(consumer: KafkaConsumer, topic: str, offset_count: int | None) -> Iterator[ConsumerRecord]:
-    """Return the records of a topic up to its present end: all of them, or so many offsets of each partition."""
-    partitions = [TopicPartition(topic, number) for number in consumer.partitions_for_topic(topic) or ()]
-    ends = consumer.end_offsets(partitions)
-    consumer.assign(partitions)
-    for partition, start in consumer.beginning_offsets(partitions).items():
-        consumer.seek(partition, start if offset_count is None else max(start, ends[partition] - offset_count))
-    return read_until(consumer, topic, ends)
 
 
 def _origin_sort_key(dead_letter: DeadLetter) -> tuple[Any, ...]:
@@ -148,9 +129,7 @@ def _not_found_error(settings: Settings, key: str, suffix: str = "") -> Milepost
     )
 
 
-def _resolve(
-    settings: Settings, dead_letters: Sequence[DeadLetter], on_resolved: OnResolved, resend: _SendRecord | None
-) -> None:
+def _resolve(settings: Settings, dead_letters: Sequence[DeadLetter], *, resend: bool) -> Iterator[DeadLetter]:
     def send_tombstone(producer: KafkaProducer, dead_letter: DeadLetter) -> FutureRecordMetadata:
         return producer.send(settings.dead_letters_topic, key=dead_letter.key_bytes, value=None)
 
@@ -163,11 +142,10 @@ def _resolve(
             for start in range(0, len(dead_letters), _CHUNK_SIZE):
                 sent, error = dead_letters[start : start + _CHUNK_SIZE], None
                 if resend:
-                    sent, error = _send_and_wait(resender, sent, resend)
+                    sent, error = _send_and_wait(resender, sent, _resend_to_origin)
                 removed, removal_error = _send_and_wait(remover, sent, send_tombstone)
                 removed_count += len(removed)
-                for dead_letter in removed:
-                    on_resolved(dead_letter)
+                yield from removed
                 if (failure := error or removal_error) is not None:
                     raise failure
     except KafkaUnreachableError as error:
@@ -191,12 +169,9 @@ def _open_producer(settings: Settings) -> Iterator[KafkaProducer]:
 
 
 def _resend_to_origin(producer: KafkaProducer, dead_letter: DeadLetter) -> FutureRecordMetadata:
-    headers = NullableHeaders(dead_letter.headers)
     # A dead letter does not keep the record's key, on which nothing depends; kafka-python needs a key or a value.
-    key = b"" if dead_letter.value is None else None
-    return producer.send(
-        dead_letter.topic, key=key, value=dead_letter.value, headers=headers, partition=dead_letter.partition
-    )
+    key, headers = b"" if dead_letter.value is None else None, NullableHeaders(dead_letter.headers)
+    return producer.send(dead_letter.topic, dead_letter.value, key, headers, dead_letter.partition)
 
 
 def _require_partitions(producer: KafkaProducer, dead_letters: Iterable[DeadLetter]) -> None:

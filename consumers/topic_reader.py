@@ -11,38 +11,43 @@ from kafka.errors import KafkaTimeoutError
 from consumers.client import REQUEST_TIMEOUT_MS, create_client, kafka_errors
 from models.settings import Settings
 
+#: The first offset and the end offset by partition.
+OffsetRanges = Mapping[int, tuple[int, int]]
+
 _POLL_MS: Final = 500
+# Without a group: it commits nothing, and needs no rights on a group.
+_OPTIONS: Final = {
+    "group_id": None,
+    "enable_auto_commit": False,
+    "auto_offset_reset": "earliest",
+    "allow_auto_create_topics": False,
+}
 
 
 @contextmanager
-def open_topic_consumer(settings: Settings) -> Iterator[KafkaConsumer]:
-    """Give a consumer without a group: it commits nothing, and needs no rights on a group."""
-    with kafka_errors(settings) as options:
-        consumer = create_client(
-            KafkaConsumer,
-            **options,
-            group_id=None,
-            enable_auto_commit=False,
-            auto_offset_reset="earliest",
-            allow_auto_create_topics=False,
-        )
-        with closing(consumer):
-            yield consumer
+def open_topic(settings: Settings, topic: str) -> Iterator[tuple[KafkaConsumer, OffsetRanges]]:
+    """Give a consumer for `read_ranges`, and the offsets that the topic's partitions hold now."""
+    with kafka_errors(settings) as options, closing(create_client(KafkaConsumer, **options, **_OPTIONS)) as consumer:
+        partitions = [TopicPartition(topic, number) for number in sorted(consumer.partitions_for_topic(topic) or ())]
+        starts, ends = consumer.beginning_offsets(partitions), consumer.end_offsets(partitions)
+        yield consumer, {each.partition: (starts[each], ends[each]) for each in partitions}
 
 
-def read_until(
-    consumer: KafkaConsumer, topic: str, end_offsets: Mapping[TopicPartition, int]
-) -> Iterator[ConsumerRecord]:
-    """Return the records from a consumer's positions up to the end offset of each partition, not included.
+def read_ranges(consumer: KafkaConsumer, topic: str, ranges: OffsetRanges) -> Iterator[ConsumerRecord]:
+    """Return the records of each partition from its first offset up to its end offset, not included.
 
     Raises `KafkaTimeoutError` when the broker sends nothing more before that.
     """
+    ends = {TopicPartition(topic, number): end for number, (_, end) in ranges.items()}
+    consumer.assign(list(ends))
+    for partition in ends:
+        consumer.seek(partition, ranges[partition.partition][0])
     idle_ms = 0
     # The position tells the end, not the last record: compaction and markers leave offsets without a record.
-    while any(consumer.position(partition) < end for partition, end in end_offsets.items()):
+    while any(consumer.position(partition) < end for partition, end in ends.items()):
         fetched = consumer.poll(timeout_ms=_POLL_MS)
         for partition, records in fetched.items():
-            yield from (record for record in records if record.offset < end_offsets[partition])
+            yield from (record for record in records if record.offset < ends[partition])
         idle_ms = 0 if fetched else idle_ms + _POLL_MS
         if idle_ms >= REQUEST_TIMEOUT_MS:
             raise KafkaTimeoutError(f"it sent nothing more of {topic} for {idle_ms // 1000} s")

@@ -1,6 +1,7 @@
 """Output for people: a table in a terminal, aligned columns in a pipe, JSON on request.
 
 Every text is printed so that nothing in it can steer the terminal: most of it comes from other parties.
+Rich takes long to load: only output to a terminal needs it.
 """
 
 import json
@@ -8,12 +9,6 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from typing import Any, Final, NamedTuple
-
-from rich import box
-from rich.console import Console
-from rich.padding import Padding
-from rich.table import Table
-from rich.text import Text
 
 from models.domain.schedule import State
 from models.text import printable
@@ -28,14 +23,20 @@ STATE_STYLES: Final[Mapping[str, str]] = {
     State.SLIPPING: "yellow",
     State.PLANNED: "cyan",
 }
+#: In a terminal, at least so wide is a column that folds.
+_MIN_FOLDED_WIDTH: Final = 20
 
 
 class ConsoleColumn(NamedTuple):
-    """A column of a table."""
+    """A column of a table; all but the name and the alignment is for a terminal."""
 
     name: str
     align_right: bool = False
-    #: Rich styles by cell, for a terminal.
+    #: Cells stay on one line; others fold.
+    no_wrap: bool = False
+    #: Left out where it would leave too little room for the columns that fold.
+    optional: bool = False
+    #: Rich styles by cell.
     style_by_cell: Mapping[str, str] = {}
 
 
@@ -64,6 +65,10 @@ def print_lines(lines: Iterable[ConsoleLine]) -> None:
         for line in lines:
             sys.stdout.write(f"{' ' * line.indent}{printable(line.text)}".rstrip() + "\n")
         return
+    from rich.console import Console  # noqa: PLC0415 - as the module says
+    from rich.padding import Padding  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
     console = Console()
     for line in lines:
         text = Text(printable(line.text), line.style)
@@ -94,22 +99,38 @@ def day_text(day: date | None) -> str:
 def _print_aligned(columns: Sequence[ConsoleColumn], rows: Sequence[Sequence[str]]) -> None:
     # A dash for an empty cell, so that every line has as many words as there are columns.
     lines = [[column.name for column in columns], *([cell or "-" for cell in row] for row in rows)]
+    # Every line in a list of its cells' lengths
     widths = [max(map(len, cells)) for cells in zip(*lines, strict=True)]
     for line in lines:
-        padded = [
+        padded = (
             cell.rjust(width) if column.align_right else cell.ljust(width)
             for column, cell, width in zip(columns, line, widths, strict=True)
-        ]
+        )
         sys.stdout.write("  ".join(padded).rstrip() + "\n")
 
 
 def _print_table(columns: Sequence[ConsoleColumn], rows: Sequence[Sequence[str]], title: str) -> None:
+    from rich import box  # noqa: PLC0415 - as the module says
+    from rich.console import Console  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    console = Console()
     # Columns that are empty in every row are left out.
-    used = [index for index in range(len(columns)) if not rows or any(row[index] for row in rows)]
-    table = Table(box=box.SIMPLE_HEAD, title=title or None, title_justify="left", pad_edge=False, padding=0)
-    for column in (columns[index] for index in used):
-        table.add_column(column.name, justify="right" if column.align_right else "left", overflow="fold")
+    used = {index: column for index, column in enumerate(columns) if not rows or any(row[index] for row in rows)}
+    widths = {i: 1 + max(map(len, (used[i].name, *(row[i] for row in rows)))) for i in used if used[i].no_wrap}
+    omitted = []
+    for index in [index for index, column in used.items() if column.optional]:
+        if console.width - sum(widths.values()) < _MIN_FOLDED_WIDTH * (len(used) - len(widths)):
+            del widths[index]
+            omitted.append(used.pop(index).name)
+    caption = f"{console.width} columns have no room for {', '.join(omitted)}" if omitted else None
+    table = Table(box=box.SIMPLE_HEAD, title=title or None, caption=caption, pad_edge=False, padding=0)
+    table.title_justify = table.caption_justify = "left"
+    for column in used.values():
+        justify: Any = "right" if column.align_right else "left"
+        table.add_column(column.name, justify=justify, overflow="fold", no_wrap=column.no_wrap)
     for row in rows:
-        texts = [Text(row[index], columns[index].style_by_cell.get(row[index], "")) for index in used]
+        texts = (Text(row[index], column.style_by_cell.get(row[index], "")) for index, column in used.items())
         table.add_row(*texts, style="" if any(row[1:]) else "bold")
-    Console().print(table)
+    console.print(table)

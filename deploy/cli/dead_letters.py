@@ -6,23 +6,14 @@ What is in a dead letter comes from anybody: none of it reaches a terminal raw.
 import json
 import sys
 from base64 import b64encode
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Any, Final
 
 import typer
 from sqlalchemy import Engine
 
-from consumers.dead_letters import (
-    DeadLetterSelection,
-    OnResolved,
-    discard,
-    find_dead_letter,
-    read_dead_letters,
-    replay,
-    require_replayable,
-    select_dead_letters,
-)
+import consumers.dead_letters as letters
 from deploy.cli.console import ConsoleColumn, ConsoleLine, day_text, print_json_list, print_lines, print_rows, slip_text
 from deploy.cli.options import DatabaseOption, JsonOption, KafkaOption, utc_now
 from models.database.dry_run import DryRunChange, DryRunVerdict, dry_run_batch
@@ -43,8 +34,6 @@ KeysArgument = Annotated[
 ReasonOption = Annotated[str | None, typer.Option("--reason", metavar="REASON", help="All with this reason.")]
 AllOption = Annotated[bool, typer.Option("--all", help="All there are.")]
 
-_LIST_COLUMNS: Final = tuple(map(ConsoleColumn, ("key", "reason", "source", "detail")))
-_DRY_RUN_COLUMNS: Final = tuple(map(ConsoleColumn, ("key", "reason", "would be", "because")))
 _ACCEPTED_VERDICTS: Final = {DryRunVerdict.ACCEPTED, DryRunVerdict.RETRACTED}
 _VERDICT_TEXTS: Final[Mapping[DryRunVerdict, str]] = {
     DryRunVerdict.ACCEPTED: "accepted",
@@ -57,7 +46,7 @@ _VERDICT_TEXTS: Final[Mapping[DryRunVerdict, str]] = {
 @app.command("list")
 def list_dead_letters(*, kafka: KafkaOption = None, as_json: JsonOption = False) -> None:
     """List the rejected events, one line each."""
-    print_dead_letters(read_dead_letters(read_settings(kafka=kafka)), as_json=as_json)
+    print_dead_letters(letters.read_dead_letters(read_settings(kafka=kafka)), as_json=as_json)
 
 
 @app.command("show")
@@ -68,7 +57,7 @@ def show_dead_letter(
     as_json: JsonOption = False,
 ) -> None:
     """Show why one event was rejected, and all of it."""
-    print_dead_letter(find_dead_letter(read_settings(kafka=kafka), key), as_json=as_json)
+    print_dead_letter(letters.find_dead_letter(read_settings(kafka=kafka), key), as_json=as_json)
 
 
 @app.command("replay")
@@ -86,11 +75,12 @@ def replay_dead_letters(  # noqa: PLR0913 - each is an option of the command
 
     Choose them by KEY, by --reason, or --all. One that is rejected again comes back under a new key.
     """
-    selection = _to_selection(keys, reason, select_all=select_all)
+    _require_selection(keys, reason, select_all=select_all)
     settings = read_settings(kafka=kafka, database=database)
-    dead_letters = select_dead_letters(settings, selection)
+    dead_letters = letters.select_dead_letters(settings, keys or (), reason)
     if not dry_run:
-        _run_and_report(replay, settings, dead_letters, f"replayed to {settings.events_topic}", as_json=as_json)
+        resolved = letters.replay(settings, dead_letters)
+        _print_resolved(resolved, f"replayed to {settings.events_topic}", as_json=as_json)
         return
     with open_engine(settings.database) as engine:
         outcomes, changes = _dry_run(engine, settings, dead_letters, utc_now())
@@ -110,9 +100,10 @@ def discard_dead_letters(
 
     Choose them by KEY, by --reason, or --all.
     """
-    selection = _to_selection(keys, reason, select_all=select_all)
+    _require_selection(keys, reason, select_all=select_all)
     settings = read_settings(kafka=kafka)
-    _run_and_report(discard, settings, select_dead_letters(settings, selection), "discarded", as_json=as_json)
+    dead_letters = letters.select_dead_letters(settings, keys or (), reason)
+    _print_resolved(letters.discard(settings, dead_letters), "discarded", as_json=as_json)
 
 
 def print_dead_letters(dead_letters: Iterable[DeadLetter], *, as_json: bool) -> None:
@@ -120,7 +111,8 @@ def print_dead_letters(dead_letters: Iterable[DeadLetter], *, as_json: bool) -> 
     if as_json:
         print_json_list(map(_to_dict, dead_letters))
     else:
-        print_rows(_LIST_COLUMNS, [(d.key, d.reason, d.source or "", d.detail) for d in dead_letters])
+        columns = list(map(ConsoleColumn, ("key", "reason", "source", "detail")))
+        print_rows(columns, [(d.key, d.reason, d.source or "", d.detail) for d in dead_letters])
 
 
 def print_dead_letter(dead_letter: DeadLetter, *, as_json: bool) -> None:
@@ -131,38 +123,26 @@ def print_dead_letter(dead_letter: DeadLetter, *, as_json: bool) -> None:
         sys.stdout.write(json.dumps({**fields, "headers": headers, **_bytes_member(dead_letter.value)}) + "\n")
         return
     del fields["key"]
-    for name, text in (
-        *((name, "" if value is None else str(value)) for name, value in fields.items()),
-        *((f"header {name}", _bytes_to_text(value)) for name, value in dead_letter.headers),
-    ):
+    texts = [(name, "" if value is None else str(value)) for name, value in fields.items()]
+    texts += [(f"header {name}", _bytes_to_text(value)) for name, value in dead_letter.headers]
+    for name, text in texts:
         sys.stdout.write(f"{printable(name)}: {printable(text)}\n")
     sys.stdout.write(f"\n{printable(_bytes_to_text(dead_letter.value), keep_line_breaks=True)}\n")
 
 
-def _to_selection(keys: list[str] | None, reason: str | None, *, select_all: bool) -> DeadLetterSelection:
+def _require_selection(keys: list[str] | None, reason: str | None, *, select_all: bool) -> None:
     if sum((bool(keys), reason is not None, select_all)) != 1:
         raise typer.BadParameter("say which: KEYs, --reason REASON or --all, one of the three")
-    return DeadLetterSelection(keys or (), reason)
 
 
-def _run_and_report(
-    action: Callable[[Settings, Sequence[DeadLetter], OnResolved], None],
-    settings: Settings,
-    dead_letters: Sequence[DeadLetter],
-    outcome: str,
-    *,
-    as_json: bool,
-) -> None:
-    """Replay or discard dead letters, and print those that were, even when an error stops it."""
+def _print_resolved(dead_letters: Iterable[DeadLetter], outcome: str, *, as_json: bool) -> None:
+    """Print dead letters as they are replayed or discarded: those that were, even when an error stops it."""
     resolved: list[DeadLetter] = []
-
-    def on_resolved(dead_letter: DeadLetter) -> None:
-        resolved.append(dead_letter)
-        if not as_json:
-            typer.echo(printable(dead_letter.key))
-
     try:
-        action(settings, dead_letters, on_resolved)
+        for dead_letter in dead_letters:
+            resolved.append(dead_letter)
+            if not as_json:
+                typer.echo(printable(dead_letter.key))
     finally:
         if as_json:
             print_dead_letters(resolved, as_json=True)
@@ -190,11 +170,8 @@ def _bytes_to_text(value: bytes | None) -> str:
 def _dry_run(
     engine: Engine, settings: Settings, dead_letters: Sequence[DeadLetter], now: datetime
 ) -> tuple[list[dict[str, Any]], Sequence[DryRunChange]]:
-    """Return what replaying all these dead letters now would do to each and to the forecasts.
-
-    Raises `DatabaseError`, and `MilepostError` for a dead letter that cannot be replayed.
-    """
-    require_replayable(settings, dead_letters)
+    """Return what replaying all these now would do to each and to the forecasts; raises `MilepostError`."""
+    letters.require_replayable(settings, dead_letters)
     now_ms = int(now.timestamp() * 1000)
     records = [_decode_dead_letter(settings, dead_letter, now_ms) for dead_letter in dead_letters]
     with query_transaction(engine) as connection:
@@ -202,10 +179,9 @@ def _dry_run(
     outcomes = []
     for dead_letter, record in zip(dead_letters, records, strict=True):
         verdict, rejection = verdicts[record.topic, record.partition, record.offset]
-        detail = rejection.detail if rejection else ""
+        reason, detail = (rejection.reason.value, rejection.detail) if rejection else (None, "")
         if dead_letter.reason == RejectionReason.UNSTORABLE and verdict in _ACCEPTED_VERDICTS:
             detail = "if the database takes it now, which only trying tells"
-        reason = rejection.reason.value if rejection else None
         outcomes.append({**_to_dict(dead_letter), "verdict": verdict, "would_reason": reason, "would_detail": detail})
     return outcomes, changes
 
@@ -230,16 +206,12 @@ def _print_dry_run(outcomes: Sequence[dict[str, Any]], changes: Sequence[DryRunC
     for outcome in outcomes:
         because = ": ".join(filter(None, (outcome["would_reason"], outcome["would_detail"])))
         rows.append((outcome["key"], outcome["reason"], _VERDICT_TEXTS[outcome["verdict"]], because))
-    print_rows(_DRY_RUN_COLUMNS, rows)
+    print_rows(list(map(ConsoleColumn, ("key", "reason", "would be", "because"))), rows)
+    lines = []
+    for change in changes:
+        previous, current = (day_text(day) or "none" for day in (change.previous, change.current))
+        days = "" if change.days is None else f", {slip_text(change.days)} days"
+        lines.append(ConsoleLine(f"{'/'.join(change.milestone)}: {previous} -> {current}{days}"))
     accepted = sum(outcome["verdict"] in _ACCEPTED_VERDICTS for outcome in outcomes)
-    summary = (
-        f"{accepted} of {len(outcomes)} dead letters would be accepted,"
-        f" {len(changes)} forecasts would move; nothing was sent"
-    )
-    print_lines([*map(_forecast_change_line, changes), ConsoleLine(summary)])
-
-
-def _forecast_change_line(change: DryRunChange) -> ConsoleLine:
-    previous, current = (day_text(day) or "none" for day in (change.previous, change.current))
-    days = "" if change.days is None else f", {slip_text(change.days)} days"
-    return ConsoleLine(f"{'/'.join(change.milestone)}: {previous} -> {current}{days}")
+    accepted_text = f"{accepted} of {len(outcomes)} dead letters would be accepted"
+    print_lines([*lines, ConsoleLine(f"{accepted_text}, {len(changes)} forecasts would move; nothing was sent")])

@@ -1,39 +1,22 @@
 """`milepost explain`: why a forecast is what it is: the chain of drivers, and the events behind each link."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import groupby
 
 import typer
 
 from deploy.cli.console import ConsoleLine, print_lines, state_text_style
-from deploy.cli.options import (
-    AsOfOption,
-    DatabaseOption,
-    DataDateOption,
-    JsonOption,
-    MilestoneArgument,
-    parse_option,
-    utc_now,
-)
+from deploy.cli.options import DatabaseOption, JsonOption
+from deploy.cli.query import AsOfOption, DataDateOption, MilestoneArgument, parse_query
 from models.database.engine import open_engine
 from models.database.ledger import EventKey
 from models.domain.events import Event
-from models.domain.explanation import Evidence
 from models.domain.schedule import MilestoneStatus, State
 from models.domain.timestamps import parse_stamp
 from models.settings import read_settings
-from models.views.explanation import (
-    TEXT_FIELDS,
-    Explanation,
-    data_field,
-    days_phrase,
-    event_key_of,
-    event_summary,
-    explanation_to_json,
-    link_sentences,
-    read_explanation,
-)
-from models.views.queries import MilestoneQuery, parse_as_of, parse_day, parse_milestone_name
+from models.views import explanation as view
+from models.views.explanation import days_phrase
+from models.views.queries import MilestoneQuery, parse_milestone_name
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -51,13 +34,12 @@ def explain(
 
     The chain of milestones that drive it, and the events behind each of them.
     """
-    day = parse_option("--data-date", parse_day, data_date) or utc_now().date()
-    query = MilestoneQuery(day, as_of=parse_option("--as-of", parse_as_of, as_of))
+    query = parse_query(data_date, as_of)
     key = parse_milestone_name(milestone)
     with open_engine(read_settings(database=database).database) as engine:
-        explanation = read_explanation(engine, key, query)
+        explanation = view.read_explanation(engine, key, query)
     if as_json:
-        typer.echo(explanation_to_json(explanation), nl=False)
+        typer.echo(view.explanation_to_json(explanation), nl=False)
     else:
         print_lines(_explanation_lines(explanation))
 
@@ -69,22 +51,26 @@ def event_source_lines(key: EventKey, event: Event | None, indent: int) -> Itera
     yield ConsoleLine(f"id: {key.id}", indent, "dim")
     if event is None:
         yield ConsoleLine("the ledger does not hold this event", indent)
-    for name in TEXT_FIELDS:
-        if (text := data_field(event, name)) is not None:
+    for name in view.TEXT_FIELDS:
+        if (text := view.data_field(event, name)) is not None:
             yield ConsoleLine(f"{name}: {text}", indent)
 
 
-def _explanation_lines(explanation: Explanation) -> Iterator[ConsoleLine]:
+def _explanation_lines(explanation: view.Explanation) -> Iterator[ConsoleLine]:
     yield ConsoleLine(_headline(explanation.chain[0].status, explanation.query), style="bold")
     for number, link in enumerate(explanation.chain, start=1):
         status = link.status
         title = f"{number}. {status.project}/{status.milestone}: {status.forecast or 'no forecast'}, {status.state}"
         yield ConsoleLine("")
         yield ConsoleLine(title, style=state_text_style(status.state))
-        yield ConsoleLine(" ".join(link_sentences(link)), indent=3)
+        yield ConsoleLine(" ".join(view.link_sentences(link)), indent=3)
         for _, group in groupby(link.evidence, key=lambda evidence: evidence.stamp):
+            # An event may be the evidence of several things.
             evidence = list(group)
-            yield from _event_lines(evidence, explanation.events.get(event_key_of(evidence[0])))
+            key, roles = view.event_key_of(evidence[0]), " and ".join(item.role for item in evidence)
+            event, instant = explanation.events.get(key), parse_stamp(evidence[0].stamp).instant
+            yield ConsoleLine(f"{instant}Z {roles}{view.event_summary(event)}", indent=3)
+            yield from event_source_lines(key, event, indent=5)
 
 
 def _headline(status: MilestoneStatus, query: MilestoneQuery) -> str:
@@ -97,9 +83,10 @@ def _headline(status: MilestoneStatus, query: MilestoneQuery) -> str:
     if status.state is State.CANCELLED:
         date_phrase = f"is cancelled, and otherwise {date_phrase}"
     float_days = "none" if status.float_days is None else days_phrase(status.float_days)
+    as_of = f",{query.as_of_suffix}" if query.as_of else ""
     return (
-        f"{'/'.join(status.key)} {date_phrase} (data date {query.data_date}{',' if query.as_of_suffix else ''}"
-        f"{query.as_of_suffix}): state {status.state}, {_slip_phrase(status)}, float {float_days}."
+        f"{'/'.join(status.key)} {date_phrase} (data date {query.data_date}{as_of}):"
+        f" state {status.state}, {_slip_phrase(status)}, float {float_days}."
     )
 
 
@@ -110,10 +97,3 @@ def _slip_phrase(status: MilestoneStatus) -> str:
     if slip == 0:
         return f"on its baseline of {status.baseline}"
     return f"{days_phrase(abs(slip))} {'later' if slip > 0 else 'earlier'} than its baseline of {status.baseline}"
-
-
-def _event_lines(evidence: Sequence[Evidence], event: Event | None) -> Iterator[ConsoleLine]:
-    """Return the lines of one event, which may be the evidence of several things."""
-    time, roles = parse_stamp(evidence[0].stamp).instant, " and ".join(item.role for item in evidence)
-    yield ConsoleLine(f"{time}Z {roles}{event_summary(event)}", indent=3)
-    yield from event_source_lines(event_key_of(evidence[0]), event, indent=5)

@@ -2,23 +2,17 @@
 
 import sys
 from collections.abc import Iterator
+from itertools import chain
 from typing import Any, Final, NamedTuple
 
 import typer
 from sqlalchemy import Engine
 
-from deploy.cli.console import (
-    ConsoleColumn,
-    ConsoleLine,
-    day_text,
-    print_json_list,
-    print_lines,
-    print_rows,
-    slip_text,
-    state_text_style,
-)
+from deploy.cli import console
+from deploy.cli.console import ConsoleColumn, ConsoleLine, day_text, slip_text
 from deploy.cli.explain import event_source_lines
-from deploy.cli.options import DatabaseOption, JsonOption, MilestoneArgument, print_to_stderr
+from deploy.cli.options import DatabaseOption, JsonOption, print_to_stderr
+from deploy.cli.query import MilestoneArgument
 from models.database.claims import load_facts
 from models.database.engine import open_engine
 from models.database.forecasts import read_history
@@ -33,9 +27,7 @@ from models.views.queries import parse_milestone_name, query_transaction, requir
 
 app = typer.Typer(rich_markup_mode=None)
 
-_HISTORY_COLUMNS: Final = tuple(
-    map(ConsoleColumn, ("noted", "from", "to", "slip", "state", "driver", "source", "id", "reason"))
-)
+_COLUMN_NAMES: Final = ("noted", "from", "to", "slip", "state", "driver", "source", "id", "reason")
 
 
 class _HistoryEntry(NamedTuple):
@@ -44,6 +36,10 @@ class _HistoryEntry(NamedTuple):
     row: HistoryRow
     cause: EventKey
     event: Event | None
+
+    @property
+    def recorded_at(self) -> str:
+        return f"{instant_from_epoch_ms(self.row.recorded_ms)}Z"
 
 
 @app.command()
@@ -56,12 +52,13 @@ def history(milestone: MilestoneArgument, *, database: DatabaseOption = None, as
     with open_engine(read_settings(database=database).database) as engine:
         entries = _read_history_entries(engine, key)
     if as_json:
-        print_json_list(map(_entry_to_dict, entries))
+        console.print_json_list(map(_entry_to_dict, entries))
     elif entries and sys.stdout.isatty():
         # A table of so many columns has no room in a terminal.
-        print_lines([ConsoleLine("/".join(key), style="bold"), *(line for e in entries for line in _entry_lines(e))])
+        title = ConsoleLine("/".join(key), style="bold")
+        console.print_lines(chain([title], *map(_entry_lines, entries)))
     elif entries:
-        print_rows(_HISTORY_COLUMNS, map(_entry_cells, entries))
+        console.print_rows(list(map(ConsoleColumn, _COLUMN_NAMES)), map(_entry_cells, entries))
     if not entries:
         print_to_stderr(
             f"milepost: {'/'.join(key)} has no history yet: no event that a worker recorded has moved its forecast"
@@ -69,10 +66,7 @@ def history(milestone: MilestoneArgument, *, database: DatabaseOption = None, as
 
 
 def _read_history_entries(engine: Engine, key: MilestoneKey) -> list[_HistoryEntry]:
-    """Return every move of a milestone's forecast, the oldest first.
-
-    Raises `DatabaseError`, and `QueryError` for a milestone that no event names and that never had a forecast.
-    """
+    """Return every move of a milestone's forecast, the oldest first; `QueryError` for a name that never existed."""
     with query_transaction(engine) as connection:
         history_rows = read_history(connection, key)
         if not history_rows:
@@ -86,40 +80,27 @@ def _read_history_entries(engine: Engine, key: MilestoneKey) -> list[_HistoryEnt
 def _entry_to_dict(entry: _HistoryEntry) -> dict[str, Any]:
     row = entry.row
     return {
-        "noted": _recorded_at(row),
+        "noted": entry.recorded_at,
         "from": row.previous,
         "to": row.current,
         "slip_days": row.slip_days,
         "state": row.state,
         "driver": row.driver,
         "cause": {
-            "source": row.cause_source,
-            "id": row.cause_id,
+            **entry.cause._asdict(),
             "time": None if entry.event is None else f"{entry.event.instant}Z",
-            "reason": data_field(entry.event, "reason"),
-            "remark": data_field(entry.event, "remark"),
+            **{name: data_field(entry.event, name) for name in ("reason", "remark")},
         },
         "revision": row.revision,
         "number": row.number,
     }
 
 
-def _recorded_at(row: HistoryRow) -> str:
-    return f"{instant_from_epoch_ms(row.recorded_ms)}Z"
-
-
 def _entry_cells(entry: _HistoryEntry) -> list[str]:
     row = entry.row
-    return [
-        _recorded_at(row),
-        day_text(row.previous),
-        day_text(row.current),
-        slip_text(row.slip_days),
-        row.state,
-        row.driver or "",
-        *entry.cause,
-        ": ".join(text for name in ("reason", "remark") if (text := data_field(entry.event, name))),
-    ]
+    days = (day_text(row.previous), day_text(row.current), slip_text(row.slip_days))
+    reason = ": ".join(text for name in ("reason", "remark") if (text := data_field(entry.event, name)))
+    return [entry.recorded_at, *days, row.state, row.driver or "", *entry.cause, reason]
 
 
 def _entry_lines(entry: _HistoryEntry) -> Iterator[ConsoleLine]:
@@ -127,9 +108,8 @@ def _entry_lines(entry: _HistoryEntry) -> Iterator[ConsoleLine]:
     previous, current = (day_text(day) or "no forecast" for day in (row.previous, row.current))
     slip = "" if row.slip_days is None else f", slip {slip_text(row.slip_days)}"
     yield ConsoleLine("")
-    yield ConsoleLine(
-        f"{_recorded_at(row)}  {previous} to {current}: {row.state}{slip}", style=state_text_style(row.state)
-    )
+    style = console.state_text_style(row.state)
+    yield ConsoleLine(f"{entry.recorded_at}  {previous} to {current}: {row.state}{slip}", style=style)
     if row.driver:
         yield ConsoleLine(f"driver {row.driver}", indent=3)
     yield from event_source_lines(entry.cause, entry.event, indent=3)

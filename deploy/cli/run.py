@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from deploy.cli.options import DatabaseOption, KafkaOption, WebOption
+from deploy.cli.options import DatabaseOption, KafkaOption
 from models.settings import read_settings
 
 app = typer.Typer(rich_markup_mode=None)
@@ -57,7 +57,12 @@ def init(
 
 
 @app.command()
-def worker(*, kafka: KafkaOption = None, database: DatabaseOption = None, web: WebOption = None) -> None:
+def worker(
+    *,
+    kafka: KafkaOption = None,
+    database: DatabaseOption = None,
+    web: Annotated[str | None, typer.Option(metavar="HOST:PORT", help="Where to serve HTTP.")] = None,
+) -> None:
     """Run a worker.
 
     It records the events of Kafka in the database and serves the milestones to Prometheus.

@@ -7,35 +7,22 @@ from typing import Annotated, Final
 import typer
 
 from deploy.cli.console import STATE_STYLES, ConsoleColumn, day_text, print_rows, slip_text
-from deploy.cli.options import (
-    AsOfOption,
-    DatabaseOption,
-    DataDateOption,
-    JsonOption,
-    parse_option,
-    print_to_stderr,
-    utc_now,
-)
-from deploy.cli.timeline import print_legend, print_timeline
+from deploy.cli.options import DatabaseOption, JsonOption, print_to_stderr
+from deploy.cli.query import AsOfOption, DataDateOption, parse_query
 from models.database.engine import open_engine
 from models.settings import read_settings
-from models.views.queries import MilestoneQuery, parse_as_of, parse_day
 from models.views.status import StatusReport, StatusRow, describe_cycle, read_status, status_to_json
 
 app = typer.Typer(rich_markup_mode=None)
 
 _STATUS_COLUMNS: Final = (
-    ConsoleColumn("programme"),
-    ConsoleColumn("project"),
-    ConsoleColumn("milestone"),
-    ConsoleColumn("baseline"),
-    ConsoleColumn("planned"),
-    ConsoleColumn("estimated"),
-    ConsoleColumn("actual"),
-    ConsoleColumn("forecast"),
-    ConsoleColumn("slip", align_right=True),
-    ConsoleColumn("float", align_right=True),
-    ConsoleColumn("state", style_by_cell=STATE_STYLES),
+    *map(ConsoleColumn, ("programme", "project", "milestone")),
+    ConsoleColumn("baseline", no_wrap=True),
+    # The forecast follows from these.
+    *(ConsoleColumn(name, no_wrap=True, optional=True) for name in ("planned", "estimated", "actual")),
+    ConsoleColumn("forecast", no_wrap=True),
+    *(ConsoleColumn(name, align_right=True, no_wrap=True) for name in ("slip", "float")),
+    ConsoleColumn("state", no_wrap=True, style_by_cell=STATE_STYLES),
     ConsoleColumn("driver"),
 )
 
@@ -51,8 +38,7 @@ def status(  # noqa: PLR0913 - each is an option of the command
     as_json: JsonOption = False,
 ) -> None:
     """Show the status of every milestone."""
-    day = parse_option("--data-date", parse_day, data_date) or utc_now().date()
-    query = MilestoneQuery(day, programme, project, parse_option("--as-of", parse_as_of, as_of))
+    query = parse_query(data_date, as_of, programme, project)
     with open_engine(read_settings(database=database).database) as engine:
         report = read_status(engine, query)
     if as_json:
@@ -70,6 +56,8 @@ def print_status(report: StatusReport, *, is_terminal: bool) -> None:
     if not is_terminal:
         print_rows(_STATUS_COLUMNS, map(_status_cells, report.rows))
         return
+    from deploy.cli.timeline import print_legend, print_timeline  # noqa: PLC0415 - loads Rich, for a terminal only
+
     has_timeline = False
     for programme, group in groupby(report.rows, key=lambda row: row.programme):
         rows = list(group)
@@ -84,14 +72,7 @@ def print_status(report: StatusReport, *, is_terminal: bool) -> None:
 
 
 def _status_cells(row: StatusRow) -> list[str]:
-    days = (row.baseline, row.planned, row.estimated, row.actual, row.forecast)
-    return [
-        row.programme,
-        row.project,
-        row.milestone,
-        *map(day_text, days),
-        slip_text(row.slip_days),
-        "" if row.float_days is None else str(row.float_days),
-        row.state,
-        row.driver or "",
-    ]
+    days = map(day_text, (row.baseline, row.planned, row.estimated, row.actual, row.forecast))
+    float_text = "" if row.float_days is None else str(row.float_days)
+    slip = slip_text(row.slip_days)
+    return [row.programme, row.project, row.milestone, *days, slip, float_text, row.state, row.driver or ""]
