@@ -58,8 +58,7 @@ class _Reconciliation:
         if not isinstance(event, Event):
             self.not_in_ledger[_origin_name(origin)] = f"{event.reason}, {event.detail}"
             return
-        key = EventKey(event.source, event.id)
-        stored = self.ledger.get(key)
+        stored = self.ledger.get(key := EventKey(event.source, event.id))
         if stored is None or stored.digest != event.digest():
             self.not_in_ledger[_origin_name(origin)] = f"event {event.id!r} of {event.source!r}"
         elif stored.origin == origin:
@@ -88,9 +87,8 @@ def audit(settings: Settings, engine: Engine) -> tuple[list[Difference], AuditSu
         for number, (start, end) in ranges.items():
             position = next_offsets.get(number, start)
             if position > end:
-                differences.append(
-                    Difference(f"{topic}:{number} position", f"at most {end}, the log's end", str(position))
-                )
+                where = f"{topic}:{number} position"
+                differences.append(Difference(where, f"at most {end}, the log's end", str(position)))
             summary.unread += max(0, end - max(position, start))
             recorded[number] = start, min(position, end)
         for record in read_ranges(consumer, topic, recorded):
@@ -118,10 +116,9 @@ def _account_for_missing_records(state: _Reconciliation, topic: str, ranges: Off
     for key in sorted(state.ledger.keys() - state.events.keys()):
         stored = state.ledger[key]
         origin_topic, partition, offset = stored.origin
-        is_expired = origin_topic.startswith(f"{topic}{positions.REPLACED_TOPIC_SEPARATOR}") or (
-            origin_topic == topic and offset < ranges.get(partition, (0, 0))[0]
-        )
-        if is_expired and stored.event is not None:
+        is_replaced = origin_topic.startswith(f"{topic}{positions.REPLACED_TOPIC_SEPARATOR}")
+        is_expired = origin_topic == topic and offset < ranges.get(partition, (0, 0))[0]
+        if (is_replaced or is_expired) and stored.event is not None:
             state.events[key] = stored.event
             state.summary.expired += 1
         else:

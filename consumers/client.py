@@ -26,24 +26,19 @@ BOOTSTRAP_TIMEOUT_MS: Final = 3_000
 REQUEST_TIMEOUT_MS: Final = 10_000
 
 _LOGIN_ERRORS: Final = (errors.SaslAuthenticationFailedError, errors.UnsupportedSaslMechanismError)
-_CONNECTION_REFUSED: Final = os.strerror(errno.ECONNREFUSED)
 _ERRNO_PATTERN = re.compile(r"(\d+) E[A-Z]+")
 
 
 class KafkaUnreachableError(MilepostError):
-    """Kafka does not answer, or refuses to; the message is one line: where, why, what to do."""
+    """Kafka does not answer, or refuses to."""
 
 
 class TopicError(MilepostError):
-    """A topic is missing or has the wrong shape; the message is one line: which, where, what to do."""
+    """A topic is missing or has the wrong shape."""
 
 
 class _LastConnectError(logging.Handler):
-    """Takes kafka-python's log, prints nothing of it, and keeps the most specific reason why a connection failed.
-
-    kafka-python 3 raises only `KafkaTimeoutError: Unable to bootstrap` for a broker that cannot be reached; the reason
-    (refused, unknown host, a certificate) goes to its log alone.
-    """
+    """Keeps the most specific reason why a connection failed: kafka-python 3 only logs it, and raises a timeout."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
@@ -80,29 +75,24 @@ def connection_options(settings: Settings) -> dict[str, Any]:
         "reconnect_backoff_max_ms": 500,
     }
     if "SASL" in settings.kafka_security:
-        password = settings.kafka_password.get_secret_value() if settings.kafka_password else None
+        if not (username := settings.kafka_username):
+            raise _setting_error("kafka_username", f"is needed for {settings.kafka_security}")
+        if not (password := settings.kafka_password):
+            raise _setting_error("kafka_password", f"is needed for {settings.kafka_security}")
         options["sasl_mechanism"] = settings.kafka_sasl_mechanism
-        options["sasl_plain_username"] = _require_setting(settings, "kafka_username", settings.kafka_username)
-        options["sasl_plain_password"] = _require_setting(settings, "kafka_password", password)
+        options |= {"sasl_plain_username": username, "sasl_plain_password": password.get_secret_value()}
     if "SSL" in settings.kafka_security:
-        files = (("kafka_ca", "ssl_cafile"), ("kafka_certificate", "ssl_certfile"), ("kafka_key", "ssl_keyfile"))
-        for name, option in files:
-            if (path := getattr(settings, name)) is None:
-                continue
-            if not path.is_file():
-                raise SettingsError(f"setting {name}: there is no file {path} ({_where_to_set(name)})")
-            options[option] = str(path)
+        files = {"ssl_cafile": "kafka_ca", "ssl_certfile": "kafka_certificate", "ssl_keyfile": "kafka_key"}
+        for option, name in files.items():
+            if (path := getattr(settings, name)) is not None:
+                if not path.is_file():
+                    raise _setting_error(name, f"there is no file {path}")
+                options[option] = str(path)
     return options
 
 
-def _require_setting(settings: Settings, name: str, value: str | None) -> str:
-    if not value:
-        raise SettingsError(f"setting {name}: is needed for {settings.kafka_security} ({_where_to_set(name)})")
-    return value
-
-
-def _where_to_set(name: str) -> str:
-    return f"MILEPOST_{name.upper()}, or {name} in {CONFIG_FILE}"
+def _setting_error(name: str, problem: str) -> SettingsError:
+    return SettingsError(f"setting {name}: {problem} (MILEPOST_{name.upper()}, or {name} in {CONFIG_FILE})")
 
 
 def create_client(client_class: Callable[..., T], **options: Any) -> T:  # noqa: ANN401 - kafka-python's options
@@ -143,14 +133,13 @@ def kafka_errors(settings: Settings) -> Iterator[dict[str, Any]]:
         logger.handlers, logger.propagate = previous
 
 
-def _describe_error(settings: Settings, error: KafkaError, logged_error: Exception | None) -> str:
+def _describe_error(settings: Settings, error: KafkaError, logged: Exception | None) -> str:
     """Return an error as one line, given the reason that kafka-python logged."""
     where = f"Kafka at {settings.kafka}"
     if isinstance(error, errors.AuthorizationError):
         return f"{where} does not allow this: {_plain_message(error)}; ask whoever runs it for the rights"
-    is_answer = isinstance(error, BrokerResponseError) and not error.retriable
-    if not is_answer and isinstance(logged_error, KafkaError) and not isinstance(logged_error, KafkaTimeoutError):
-        error = logged_error
+    if not _is_refusal(error) and isinstance(logged, KafkaError) and not isinstance(logged, KafkaTimeoutError):
+        error = logged
     reason = _plain_message(error)
     if isinstance(error, _LOGIN_ERRORS):
         return (
@@ -159,15 +148,19 @@ def _describe_error(settings: Settings, error: KafkaError, logged_error: Excepti
         )
     if isinstance(error, errors.IllegalSaslStateError):
         return f"{where} refuses: {reason}; is its security {settings.kafka_security}?"
-    if isinstance(error, BrokerResponseError) and not error.retriable:
+    if _is_refusal(error):
         return f"{where} refuses: {reason}"
-    if reason == _CONNECTION_REFUSED:
+    if reason == os.strerror(errno.ECONNREFUSED):
         return f"{where} does not answer: {reason}; is it running? `milepost kafka` starts one"
     questions = f"is it running, and is its security {settings.kafka_security}?"
     if "SASL" in settings.kafka_security:
         # A broker may close the connection before its refusal of a login is read.
-        questions = f"{questions} Are kafka_username, kafka_password and kafka_sasl_mechanism right?"
+        questions += " Are kafka_username, kafka_password and kafka_sasl_mechanism right?"
     return f"{where} does not answer: {reason}; {questions} `milepost kafka` starts a plain one"
+
+
+def _is_refusal(error: KafkaError) -> bool:
+    return isinstance(error, BrokerResponseError) and not error.retriable
 
 
 def _plain_message(error: Exception) -> str:
@@ -196,20 +189,23 @@ def count_partitions(admin: KafkaAdminClient, topics: Sequence[str]) -> dict[str
     return counts
 
 
-def topic_id_of(admin: KafkaAdminClient, topic: str) -> str | None:
-    """Return the id that distinguishes a topic from an earlier one of the same name; None before Kafka 2.8."""
-    [description] = admin.describe_topics([topic])
-    topic_id = description.get("topic_id")
-    return str(topic_id) if topic_id else None
+@contextmanager
+def admin_client(settings: Settings) -> Iterator[KafkaAdminClient]:
+    """Give a client that administers topics; an error of Kafka inside becomes one `KafkaUnreachableError`."""
+    with kafka_errors(settings) as options, closing(create_client(KafkaAdminClient, **options)) as admin:
+        yield admin
+
+
+def require_topics(settings: Settings, admin: KafkaAdminClient, topics: Sequence[str]) -> dict[str, int]:
+    """Return the number of partitions of each of these topics; raises `TopicError` when one is missing."""
+    counts = count_partitions(admin, topics)
+    for topic in topics:
+        if topic not in counts:
+            raise TopicError(f"topic {topic} is missing on {settings.kafka}: run `milepost init`")
+    return counts
 
 
 def require_topic(settings: Settings, topic: str) -> None:
     """Raise `TopicError` when a topic is missing, before a client waits for it or creates it by asking for it."""
-    with kafka_errors(settings) as options, closing(create_client(KafkaAdminClient, **options)) as admin:
-        if topic not in count_partitions(admin, [topic]):
-            raise missing_topic_error(settings, topic)
-
-
-def missing_topic_error(settings: Settings, topic: str) -> TopicError:
-    """Return the error for a topic that is missing."""
-    return TopicError(f"topic {topic} is missing on {settings.kafka}: run `milepost init`")
+    with admin_client(settings) as admin:
+        require_topics(settings, admin, [topic])

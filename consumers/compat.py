@@ -1,11 +1,9 @@
 r"""Two limits of kafka-python, worked around.
 
-It raises at header names that are not UTF-8, which Kafka accepts. Here such a name is spelled out (`caf\xe9`), as a
-worker reads it.
+It raises at header names that are not UTF-8, which Kafka accepts. Here they are spelled out (`caf\xe9`), as in workers.
 
-It can write a header without a value (null, not empty), but refuses to be given one. It checks a record's headers,
-calls the serializer of values (a public hook), and only then writes them. So headers are given with empty values, and
-the hook restores the original ones.
+It can write a header without a value (null, not empty), but refuses to be given one. So headers are given with empty
+values. The serializer of values, a hook that is called between the check and the writing, restores the original ones.
 """
 
 from collections.abc import Iterable

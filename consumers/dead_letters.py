@@ -6,16 +6,15 @@ interruption in between leaves the dead letter in place. Replaying it again does
 
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from typing import Any, Final
 
 from kafka import KafkaProducer
 from kafka.errors import KafkaError
 from kafka.producer.future import FutureRecordMetadata
 
-from consumers.client import KafkaUnreachableError, kafka_errors, require_topic
+from consumers.client import KafkaUnreachableError, require_topic
 from consumers.compat import NullableHeaders, NullHeaderSerializer
-from consumers.publish import ACK_TIMEOUT_S, close_producer, create_reliable_producer
+from consumers.publish import ACK_TIMEOUT_S, open_producer
 from consumers.topic_reader import open_topic, read_ranges
 from models.domain.dead_letters import DeadLetter, parse_dead_letter
 from models.domain.events import RejectionReason
@@ -27,15 +26,14 @@ _MAX_REQUEST_BYTES: Final = 16 * 1024 * 1024
 #: How many dead letters are in flight at once.
 _CHUNK_SIZE: Final = 50
 
-_SendRecord = Callable[[KafkaProducer, DeadLetter], FutureRecordMetadata]
-
 
 def read_dead_letters(settings: Settings) -> list[DeadLetter]:
     """Return what the topic holds from its start to its present end, in the order of origin.
 
     Of several records with one key the last counts, and a tombstone removes it, whether or not compaction has run.
     """
-    return sorted(filter(None, _read_newest_by_key(settings).values()), key=_origin_sort_key)
+    existing = filter(None, _read_newest_by_key(settings).values())
+    return sorted(existing, key=lambda letter: (letter.topic, letter.partition or 0, letter.offset or 0, letter.key))
 
 
 def read_newest_dead_letters(settings: Settings, offset_count: int) -> list[DeadLetter]:
@@ -118,10 +116,6 @@ def _read_newest_by_key(settings: Settings, offset_count: int = sys.maxsize) -> 
     return newest
 
 
-def _origin_sort_key(dead_letter: DeadLetter) -> tuple[Any, ...]:
-    return dead_letter.topic, dead_letter.partition or 0, dead_letter.offset or 0, dead_letter.key
-
-
 def _not_found_error(settings: Settings, key: str, suffix: str = "") -> MilepostError:
     return MilepostError(
         f"there is no dead letter {key!r} in {settings.dead_letters_topic} on {settings.kafka}:"
@@ -133,11 +127,17 @@ def _resolve(settings: Settings, dead_letters: Sequence[DeadLetter], *, resend: 
     def send_tombstone(producer: KafkaProducer, dead_letter: DeadLetter) -> FutureRecordMetadata:
         return producer.send(settings.dead_letters_topic, key=dead_letter.key_bytes, value=None)
 
+    options: dict[str, Any] = {
+        "max_request_size": _MAX_REQUEST_BYTES,
+        # One record a batch: the broker refuses whole batches, and only the refused dead letter is to stay.
+        "batch_size": 0,
+        "value_serializer": NullHeaderSerializer(),
+    }
     removed_count = 0
     try:
         # Two producers: kafka-python's is unusable once the broker has refused one of its records, and the dead letters
         # whose records were sent back before that are still to be removed.
-        with _open_producer(settings) as resender, _open_producer(settings) as remover:
+        with open_producer(settings, **options) as resender, open_producer(settings, **options) as remover:
             _require_partitions(resender, dead_letters if resend else ())
             for start in range(0, len(dead_letters), _CHUNK_SIZE):
                 sent, error = dead_letters[start : start + _CHUNK_SIZE], None
@@ -150,22 +150,8 @@ def _resolve(settings: Settings, dead_letters: Sequence[DeadLetter], *, resend: 
                     raise failure
     except KafkaUnreachableError as error:
         verb = "replayed" if resend else "discarded"
-        raise MilepostError(
-            f"{error}; {removed_count} of {len(dead_letters)} dead letters were {verb} before"
-        ) from error
-
-
-@contextmanager
-def _open_producer(settings: Settings) -> Iterator[KafkaProducer]:
-    with kafka_errors(settings) as options:
-        # One record a batch: the broker refuses whole batches, and only the refused dead letter is to stay.
-        producer = create_reliable_producer(
-            options, max_request_size=_MAX_REQUEST_BYTES, batch_size=0, value_serializer=NullHeaderSerializer()
-        )
-        try:
-            yield producer
-        finally:
-            close_producer(producer)
+        outcome = f"{removed_count} of {len(dead_letters)} dead letters were {verb} before"
+        raise MilepostError(f"{error}; {outcome}") from error
 
 
 def _resend_to_origin(producer: KafkaProducer, dead_letter: DeadLetter) -> FutureRecordMetadata:
@@ -184,7 +170,9 @@ def _require_partitions(producer: KafkaProducer, dead_letters: Iterable[DeadLett
 
 
 def _send_and_wait(
-    producer: KafkaProducer, dead_letters: Sequence[DeadLetter], send: _SendRecord
+    producer: KafkaProducer,
+    dead_letters: Sequence[DeadLetter],
+    send: Callable[[KafkaProducer, DeadLetter], FutureRecordMetadata],
 ) -> tuple[list[DeadLetter], KafkaError | None]:
     """Send a record for each dead letter and wait; return those whose record was acknowledged, and the first error."""
     acknowledged: list[DeadLetter] = []

@@ -24,19 +24,17 @@ from models.domain.events import DATA_TYPES
 from models.errors import MilepostError
 
 STDIN: Final = "-"
-#: How much of a pipe is kept in memory before it goes to a temporary file.
+#: A larger pipe goes to a temporary file.
 _SPOOL_MEMORY_BYTES: Final = 8 * 1024 * 1024
 #: The columns of a CSV file that are attributes of the CloudEvent; all others are data.
 _ATTRIBUTES: Final = {*ATTRIBUTE_NAMES, "datacontenttype", "dataschema", "partitionkey"}
 
 #: The line of an event, with its bytes or with what is wrong there.
 _ParsedEvents = Iterator[tuple[int, bytes | str]]
-#: Returns the number that a text stands for, or anything else when it stands for none.
-_ParseNumber = Callable[[str], Any]
 
 
 class EventFileError(MilepostError):
-    """A file that cannot be opened; the message is one line."""
+    """A file that cannot be opened."""
 
 
 class EventLine(NamedTuple):
@@ -50,19 +48,14 @@ class EventLine(NamedTuple):
 
 
 class _ParseError(Exception):
-    """A line that cannot be parsed; nothing after it can be read either."""
-
-    def __init__(self, line: int, reason: str) -> None:
-        super().__init__(reason)
-        self.line = line
+    """The number of a line that cannot be parsed, and the reason; nothing after it can be read either."""
 
 
 @contextmanager
 def open_events(names: Sequence[str], stdin: IO[bytes], *, reread: bool) -> Iterator[Callable[[], Iterator[EventLine]]]:
-    """Give a function that reads all these files from their start; with `reread` it may be called more than once.
+    """Give a function that reads all these files; with `reread`, which copies standard input and pipes, repeatedly.
 
-    What can be read only once (standard input, a pipe) is then copied to a temporary file first. Raises
-    `EventFileError` for what cannot be opened, before anything is read.
+    Raises `EventFileError` for what cannot be opened, before anything is read.
     """
     with ExitStack() as resources:
         sources = [_open_source(name, stdin, resources, reread=reread) for name in names]
@@ -102,7 +95,8 @@ def _read_file(name: str, source: IO[bytes] | Path) -> Iterator[EventLine]:
                 value, fault = (parsed, None) if isinstance(parsed, bytes) else (b"", parsed)
                 yield EventLine(f"{label}:{line}", value, fault)
         except _ParseError as error:
-            yield EventLine(f"{label}:{error.line}", b"", str(error))
+            line, fault = error.args
+            yield EventLine(f"{label}:{line}", b"", fault)
 
 
 def _parse_json_lines(lines: Iterable[bytes]) -> _ParsedEvents:
@@ -134,8 +128,8 @@ def _number_fields(data_type: type) -> Iterator[tuple[str, ...]]:
 _NUMBER_FIELDS: Final = {path for data_type in DATA_TYPES.values() for path in _number_fields(data_type)}
 
 
-def _encode_event(event: dict[str, Any], parse_number: _ParseNumber) -> bytes | str:
-    """Return an event as a structured CloudEvent, with numbers where the schemas have numbers."""
+def _encode_event(event: dict[str, Any], parse: Callable[[str], Any]) -> bytes | str:
+    """Return an event as a structured CloudEvent, with numbers where the schemas have numbers and `parse` finds one."""
     for *parents, name in _NUMBER_FIELDS:
         holder = event.get("data")
         for parent in parents:
@@ -143,7 +137,7 @@ def _encode_event(event: dict[str, Any], parse_number: _ParseNumber) -> bytes | 
         if isinstance(holder, dict) and isinstance(text := holder.get(name), str):
             with suppress(ValueError, yaml.YAMLError):
                 # A text that is no number stays as it is, and the check says what was expected.
-                holder[name] = number if type(number := parse_number(text)) in {int, float} else text
+                holder[name] = number if type(number := parse(text)) in {int, float} else text
     try:
         return msgspec.json.encode({"specversion": "1.0", **event})
     except (TypeError, ValueError, RecursionError) as error:

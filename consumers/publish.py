@@ -3,7 +3,8 @@
 from base64 import b64decode
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import islice
 from typing import Any, Final, NamedTuple
@@ -20,21 +21,21 @@ from models.domain.cloudevents import STRUCTURED_HEADERS, decode
 from models.domain.events import DATA_TYPES, AllowedSources, Event, Oddity, Rejection, RejectionReason, check_acceptable
 from models.errors import MilepostError
 from models.settings import Settings
+from models.text import printable
 
 #: How many bytes may be unacknowledged at once: kafka-python's own buffer has no bound.
 _MAX_IN_FLIGHT_BYTES: Final = 16 * 1024 * 1024
 #: How long a record may take to be acknowledged, retries included.
 _DELIVERY_TIMEOUT_MS: Final = 2 * REQUEST_TIMEOUT_MS
-#: How long to wait for that outcome, and then for those of the records sent just after.
+#: How long to wait for that, and then for the records sent just after.
 ACK_TIMEOUT_S: Final = _DELIVERY_TIMEOUT_MS / 1000 + 5
 _FLUSH_TIMEOUT_S: Final = 5
 
-#: Takes a line for people.
 LineSink = Callable[[str], None]
 
 
 class PublishError(MilepostError):
-    """Events were not sent, or not all; the message is one line."""
+    """Events were not sent, or not all."""
 
 
 class _UnsendableError(Exception):
@@ -94,18 +95,14 @@ def validate_and_report(
         count += 1
         if isinstance(outcome, Rejection):
             invalid += 1
-            report(f"{location}: {outcome.reason}: {outcome.detail}")
+            report(printable(f"{location}: {outcome.reason}: {outcome.detail}"))
         elif unknown:
             warn(f"{location}: warning: {outcome.type} does not know {', '.join(unknown)}: nobody will read it")
     return count, invalid
 
 
 def publish_validated(
-    settings: Settings,
-    read_events: Callable[[], Iterator[EventLine]],
-    content_mode: ContentMode,
-    now_ms: int,
-    warn: LineSink,
+    settings: Settings, read_events: Callable[[], Iterator[EventLine]], mode: ContentMode, now_ms: int, warn: LineSink
 ) -> int:
     """Check all events and, if all are valid, send them; return how many. Raises `PublishError`.
 
@@ -115,26 +112,24 @@ def publish_validated(
     if invalid:
         raise PublishError(f"{invalid} of {count} events are not valid: nothing was sent")
     # A file may have grown since: only what was checked is sent.
-    return publish_events(settings, islice(read_events(), count), content_mode)
+    return publish_events(settings, islice(read_events(), count), mode)
 
 
-def publish_events(settings: Settings, event_lines: Iterable[EventLine], content_mode: ContentMode) -> int:
+def publish_events(settings: Settings, event_lines: Iterable[EventLine], mode: ContentMode) -> int:
     """Send events and wait until the broker has acknowledged all; return how many. Raises `PublishError`."""
     require_topic(settings, settings.events_topic)
-    with kafka_errors(settings) as options:
-        sender = _BoundedSender(create_reliable_producer(options), settings.events_topic)
-    try:
-        with kafka_errors(settings):
-            for event_line in event_lines:
-                sender.send(event_line, content_mode)
-            sender.wait_for_acks(0)
-    except (KafkaUnreachableError, _UnsendableError) as error:
-        raise PublishError(
-            f"{sender.location}: {error}; sending stopped there,"
-            f" {sender.flush_and_count()} events were acknowledged by {settings.events_topic}"
-        ) from error
-    finally:
-        close_producer(sender.producer)
+    with open_producer(settings) as producer:
+        sender = _BoundedSender(producer, settings.events_topic)
+        try:
+            with kafka_errors(settings):
+                for event_line in event_lines:
+                    sender.send(event_line, mode)
+                sender.wait_for_acks(0)
+        except (KafkaUnreachableError, _UnsendableError) as error:
+            raise PublishError(
+                f"{sender.location}: {error}; sending stopped there,"
+                f" {sender.flush_and_count()} events were acknowledged by {settings.events_topic}"
+            ) from error
     return sender.acknowledged
 
 
@@ -142,46 +137,47 @@ class _AbandonableProducer(KafkaProducer):  # type: ignore[misc]  # kafka-python
     """A producer that can be dropped: the library's own complains at exit of records it could not send."""
 
     def __del__(self) -> None:
-        """Leave it to `close_producer`."""
+        """Leave it to `open_producer`."""
 
 
-def create_reliable_producer(options: dict[str, Any], **overrides: Any) -> KafkaProducer:  # noqa: ANN401 - kafka-python's options
-    """Return a producer whose acknowledged records are durable; the caller closes it."""
-    producer_options = {
-        "acks": "all",
-        "delivery_timeout_ms": _DELIVERY_TIMEOUT_MS,
-        "max_block_ms": REQUEST_TIMEOUT_MS,
-        # More than the default of 16 KiB, so that a long file goes in fewer requests.
-        "batch_size": 256 * 1024,
-        "linger_ms": 5,
-        "allow_auto_create_topics": False,
-    }
-    return create_client(_AbandonableProducer, **options, **(producer_options | overrides))
+@contextmanager
+def open_producer(settings: Settings, **overrides: Any) -> Iterator[KafkaProducer]:  # noqa: ANN401 - kafka-python's options
+    """Give a producer whose acknowledged records are durable; those still unacknowledged at the end are lost."""
+    with kafka_errors(settings) as options:
+        options |= {
+            "acks": "all",
+            "delivery_timeout_ms": _DELIVERY_TIMEOUT_MS,
+            "max_block_ms": REQUEST_TIMEOUT_MS,
+            # More than the default of 16 KiB, so that a long file goes in fewer requests.
+            "batch_size": 256 * 1024,
+            "linger_ms": 5,
+            "allow_auto_create_topics": False,
+        }
+        producer = create_client(_AbandonableProducer, **(options | overrides))
+        try:
+            yield producer
+        finally:
+            with suppress(KafkaError):
+                producer.close(timeout=1)
 
 
-def close_producer(producer: KafkaProducer) -> None:
-    """Close a producer. Records that are still unacknowledged are lost; the caller has accounted for them."""
-    with suppress(KafkaError):
-        producer.close(timeout=1)
-
-
+@dataclass(slots=True)
 class _BoundedSender:
     """Sends events, counts the acknowledged, and bounds the bytes that are unacknowledged."""
 
-    def __init__(self, producer: KafkaProducer, topic: str) -> None:
-        self.producer = producer
-        self.acknowledged = 0
-        #: Where the event stands that is being sent, or that failed.
-        self.location = ""
-        self._topic = topic
-        self._in_flight: deque[tuple[str, FutureRecordMetadata, int]] = deque()
-        self._in_flight_bytes = 0
+    _producer: KafkaProducer
+    _topic: str
+    acknowledged: int = 0
+    #: Where the event stands that is being sent, or that failed.
+    location: str = ""
+    _in_flight: deque[tuple[str, FutureRecordMetadata, int]] = field(default_factory=deque)
+    _in_flight_bytes: int = 0
 
-    def send(self, event_line: EventLine, content_mode: ContentMode) -> None:
+    def send(self, event_line: EventLine, mode: ContentMode) -> None:
         """Pass an event to the producer; raises `_UnsendableError`, and the `KafkaError` of an earlier event."""
         self.location = event_line.location
-        record = _encode_record(event_line, content_mode)
-        future = self.producer.send(self._topic, key=record.key, headers=record.headers, value=record.value)
+        record = _encode_record(event_line, mode)
+        future = self._producer.send(self._topic, key=record.key, headers=record.headers, value=record.value)
         self._in_flight.append((event_line.location, future, len(record.value)))
         self._in_flight_bytes += len(record.value)
         self.wait_for_acks(_MAX_IN_FLIGHT_BYTES)
@@ -201,17 +197,17 @@ class _BoundedSender:
     def flush_and_count(self) -> int:
         """Return how many events were acknowledged, after a last short wait for those in flight."""
         with suppress(KafkaError):
-            self.producer.flush(timeout=_FLUSH_TIMEOUT_S)
+            self._producer.flush(timeout=_FLUSH_TIMEOUT_S)
         self.acknowledged += sum(future.succeeded() for _, future, _ in self._in_flight)
         self._in_flight.clear()
         return self.acknowledged
 
 
-def _encode_record(event_line: EventLine, content_mode: ContentMode) -> _OutgoingRecord:
+def _encode_record(event_line: EventLine, mode: ContentMode) -> _OutgoingRecord:
     if event_line.fault is not None:
         raise _UnsendableError(event_line.fault)
     key = _record_key(event_line.value)
-    if content_mode is ContentMode.STRUCTURED:
+    if mode is ContentMode.STRUCTURED:
         return _OutgoingRecord(key, list(STRUCTURED_HEADERS), event_line.value)
     try:
         return _OutgoingRecord(key, *_encode_binary(_decode_fields(event_line.value)))

@@ -1,13 +1,13 @@
 """The topics of Milepost: their specification, creating them, checking them."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from collections.abc import Mapping
 from typing import Final, NamedTuple
 
-from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
+from kafka import KafkaAdminClient
 from kafka.errors import CoordinatorNotAvailableError, NoError, TopicAlreadyExistsError, for_code
 
-from consumers.client import TopicError, count_partitions, create_client, kafka_errors, missing_topic_error, topic_id_of
+from consumers.client import TopicError, admin_client, count_partitions, require_topics
+from consumers.topic_reader import OffsetRanges, open_topic
 from deploy.child_process import poll_until
 from models.settings import Settings
 
@@ -40,12 +40,6 @@ def required_topics(settings: Settings) -> list[TopicSpec]:
     ]
 
 
-@contextmanager
-def _admin_client(settings: Settings) -> Iterator[KafkaAdminClient]:
-    with kafka_errors(settings) as options, closing(create_client(KafkaAdminClient, **options)) as admin:
-        yield admin
-
-
 def ensure_topics(settings: Settings) -> list[tuple[TopicSpec, bool]]:
     """Create the topics that are missing and leave the others; return each, and whether it existed. Safe to repeat.
 
@@ -53,7 +47,7 @@ def ensure_topics(settings: Settings) -> list[tuple[TopicSpec, bool]]:
     move programmes to other partitions, so it is left to a person.
     """
     topics = required_topics(settings)
-    with _admin_client(settings) as admin:
+    with admin_client(settings) as admin:
         existing = count_partitions(admin, [topic.name for topic in topics])
         for topic in topics:
             if (actual := existing.get(topic.name, topic.partitions)) == topic.partitions:
@@ -92,12 +86,9 @@ def check_topics(settings: Settings) -> dict[str, int]:
     programme decides which worker it belongs to.
     """
     names = [topic.name for topic in required_topics(settings)]
-    with _admin_client(settings) as admin:
-        partitions = count_partitions(admin, names)
+    with admin_client(settings) as admin:
+        partitions = require_topics(settings, admin, names)
         _wait_for_coordinator(admin, settings.group)
-    for name in names:
-        if name not in partitions:
-            raise missing_topic_error(settings, name)
     events, count = settings.events_topic, partitions[settings.events_topic]
     for name in (settings.programmes_topic, settings.changes_topic):
         if partitions[name] != count:
@@ -130,15 +121,13 @@ def _wait_for_coordinator(admin: KafkaAdminClient, group: str) -> None:
 
 
 def read_topic_id(settings: Settings) -> str | None:
-    """Return the id of the events topic, or None from a broker without topic ids."""
-    with _admin_client(settings) as admin:
-        return topic_id_of(admin, settings.events_topic)
+    """Return the id that distinguishes the events topic from an earlier one of its name; None before Kafka 2.8."""
+    with admin_client(settings) as admin:
+        [description] = admin.describe_topics([settings.events_topic])
+    return str(description["topic_id"]) if description.get("topic_id") else None
 
 
-def read_offset_ranges(settings: Settings) -> dict[int, tuple[int, int]]:
+def read_offset_ranges(settings: Settings) -> OffsetRanges:
     """Return the first and the end offset of every partition of the events topic."""
-    topic = settings.events_topic
-    with kafka_errors(settings) as options, closing(create_client(KafkaConsumer, **options)) as consumer:
-        partitions = [TopicPartition(topic, number) for number in consumer.partitions_for_topic(topic) or ()]
-        first, end = consumer.beginning_offsets(partitions), consumer.end_offsets(partitions)
-        return {tp.partition: (first[tp], end[tp]) for tp in partitions}
+    with open_topic(settings, settings.events_topic) as (_, ranges):
+        return ranges

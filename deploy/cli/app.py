@@ -1,12 +1,9 @@
-"""The command `milepost`: a group that loads the module of a command only when that command is asked for.
-
-Loading all of them takes seconds; `milepost --help` reads the table below instead.
-"""
+"""The command `milepost`. It loads the module of a command only to run it: loading all of them takes seconds."""
 
 import sys
 from collections.abc import Mapping
 from importlib import import_module
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import typer
 from typer.core import TyperGroup
@@ -14,35 +11,25 @@ from typer.core import TyperGroup
 from models.errors import MilepostError
 from models.text import printable
 
-
-class Command(NamedTuple):
-    """Where a command is defined, in `deploy.cli`, and the first line of its help."""
-
-    module: str
-    help_line: str
-
-
-COMMANDS: Final[Mapping[str, Command]] = {
-    "demo": Command("run", "Show everything at work on this machine; Ctrl-C ends it."),
-    "kafka": Command("run", "Run a real Kafka for development; Ctrl-C ends it."),
-    "init": Command("run", "Create the tables and topics; safe to repeat."),
-    "worker": Command("run", "Run a worker."),
-    "publish": Command("publish", "Check events, then send them to Kafka."),
-    "check": Command("publish", "Check events without sending them."),
-    "status": Command("status", "Show the status of every milestone."),
-    "explain": Command("explain", "Show why a forecast is what it is."),
-    "history": Command("history", "Show every forecast a milestone ever had."),
-    "audit": Command("audit", "Compare the database with the events topic."),
-    "rebuild": Command("audit", "Compare the database with its ledger, and repair it."),
-    "dead-letters": Command("dead_letters", "The rejected events."),
+#: The module of each command in `deploy.cli`, and the first line of its help.
+COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
+    "demo": ("run", "Show everything at work on this machine; Ctrl-C ends it."),
+    "kafka": ("run", "Run a real Kafka for development; Ctrl-C ends it."),
+    "init": ("run", "Create the tables and topics; safe to repeat."),
+    "worker": ("run", "Run a worker."),
+    "publish": ("publish", "Check events, then send them to Kafka."),
+    "check": ("publish", "Check events without sending them."),
+    "status": ("status", "Show the status of every milestone."),
+    "explain": ("explain", "Show why a forecast is what it is."),
+    "history": ("history", "Show every forecast a milestone ever had."),
+    "audit": ("audit", "Compare the database with the events topic."),
+    "rebuild": ("audit", "Compare the database with its ledger, and repair it."),
+    "dead-letters": ("dead_letters", "The rejected events."),
 }
 
 
 class _LazyGroup(TyperGroup):
-    """Loads a command when it is asked for, and turns errors that people can act on into one line.
-
-    Every other error is a bug and keeps its traceback.
-    """
+    """Turns errors that people can act on into one line; every other one is a bug and keeps its traceback."""
 
     def list_commands(self, _ctx: Any) -> list[str]:  # noqa: ANN401 - Typer's signature names a private class
         return list(COMMANDS)
@@ -50,13 +37,13 @@ class _LazyGroup(TyperGroup):
     def get_command(self, _ctx: Any, cmd_name: str) -> Any:  # noqa: ANN401 - as above
         if cmd_name not in COMMANDS:
             return None
-        group = typer.main.get_group(import_module(f"deploy.cli.{COMMANDS[cmd_name].module}").app)
+        group = typer.main.get_group(import_module(f"deploy.cli.{COMMANDS[cmd_name][0]}").app)
         # A module defines the command itself, or a group of that name.
         return group.commands.get(cmd_name, group)
 
     def format_commands(self, _ctx: Any, formatter: Any) -> None:  # noqa: ANN401 - as above
         with formatter.section("Commands"):
-            formatter.write_dl([(name, command.help_line) for name, command in COMMANDS.items()])
+            formatter.write_dl([(name, help_line) for name, (_, help_line) in COMMANDS.items()])
 
     def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - as above
         try:

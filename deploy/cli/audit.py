@@ -30,19 +30,16 @@ def audit(*, kafka: KafkaOption = None, database: DatabaseOption = None, as_json
     settings = read_settings(kafka=kafka, database=database)
     with _open_database(settings.database) as engine:
         differences, summary = consumers.audit.audit(settings, engine)
-    _print_differences(differences, as_json=as_json)
-    if not as_json:
-        if summary.unread:
-            typer.echo(f"not read yet: {summary.unread}")
-        if summary.expired:
-            typer.echo(
-                f"{summary.expired} records are no longer in the topic; their ledger rows could not be compared with it"
-            )
-        typer.echo(
-            f"{len(differences)} differences; {summary.records_read} events read: {summary.accepted} accepted,"
-            f" {summary.duplicates} duplicates, {summary.rejected} rejected, {summary.resolved} replayed or discarded;"
-            f" {summary.programmes} programmes, {summary.milestones} milestones"
-        )
+    lines = [f"not read yet: {summary.unread}"] if summary.unread else []
+    if summary.expired:
+        consequence = "their ledger rows could not be compared with it"
+        lines.append(f"{summary.expired} records are no longer in the topic; {consequence}")
+    lines.append(
+        f"{len(differences)} differences; {summary.records_read} events read: {summary.accepted} accepted,"
+        f" {summary.duplicates} duplicates, {summary.rejected} rejected, {summary.resolved} replayed or discarded;"
+        f" {summary.programmes} programmes, {summary.milestones} milestones"
+    )
+    _print_report(differences, lines, as_json=as_json)
     if differences:
         raise typer.Exit(1)
 
@@ -60,9 +57,7 @@ def rebuild(
     """
     with _open_database(read_settings(database=database).database) as engine:
         differences = diff_with_ledger(engine) if diff else rebuild_tables(engine)
-    _print_differences(differences, as_json=as_json)
-    if not as_json:
-        typer.echo(f"{len(differences)} differences" if diff else f"repaired {len(differences)} differences")
+    _print_report(differences, [f"{'' if diff else 'repaired '}{len(differences)} differences"], as_json=as_json)
     if diff and differences:
         raise typer.Exit(1)
 
@@ -80,7 +75,7 @@ def _open_database(url: str) -> Iterator[Engine]:
             ) from None
 
 
-def _print_differences(differences: Sequence[Difference], *, as_json: bool) -> None:
+def _print_report(differences: Sequence[Difference], summary: Sequence[str], *, as_json: bool) -> None:
     if as_json:
         print_json_list({"where": d.where, "expected": d.expected, "found": d.found} for d in differences)
         return
@@ -88,3 +83,5 @@ def _print_differences(differences: Sequence[Difference], *, as_json: bool) -> N
         typer.echo(printable(str(difference)))
     if len(differences) > _MAX_PRINTED_DIFFERENCES:
         typer.echo(f"and {len(differences) - _MAX_PRINTED_DIFFERENCES} more")
+    for line in summary:
+        typer.echo(line)

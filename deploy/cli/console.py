@@ -7,7 +7,6 @@ Rich takes long to load: only output to a terminal needs it.
 import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import date
 from typing import Any, Final, NamedTuple
 
 from models.domain.schedule import State
@@ -65,15 +64,13 @@ def print_lines(lines: Iterable[ConsoleLine]) -> None:
         for line in lines:
             sys.stdout.write(f"{' ' * line.indent}{printable(line.text)}".rstrip() + "\n")
         return
-    from rich.console import Console  # noqa: PLC0415 - as the module says
-    from rich.padding import Padding  # noqa: PLC0415
-    from rich.text import Text  # noqa: PLC0415
+    from rich import console, padding, text  # noqa: PLC0415 - as the module says
 
-    console = Console()
+    terminal = console.Console()
     for line in lines:
-        text = Text(printable(line.text), line.style)
+        content = text.Text(printable(line.text), line.style)
         # An empty text in a padding would be no line at all.
-        console.print(Padding(text, (0, 0, 0, line.indent), expand=False) if line.text else "")
+        terminal.print(padding.Padding(content, (0, 0, 0, line.indent), expand=False) if line.text else "")
 
 
 def print_json_list(rows: Iterable[Mapping[str, Any]]) -> None:
@@ -91,15 +88,9 @@ def slip_text(days: int | None) -> str:
     return "" if days is None else f"{days:+d}" if days else "0"
 
 
-def day_text(day: date | None) -> str:
-    """Return a day in ISO 8601, empty for none."""
-    return "" if day is None else day.isoformat()
-
-
 def _print_aligned(columns: Sequence[ConsoleColumn], rows: Sequence[Sequence[str]]) -> None:
     # A dash for an empty cell, so that every line has as many words as there are columns.
     lines = [[column.name for column in columns], *([cell or "-" for cell in row] for row in rows)]
-    # Every line in a list of its cells' lengths
     widths = [max(map(len, cells)) for cells in zip(*lines, strict=True)]
     for line in lines:
         padded = (
@@ -110,27 +101,24 @@ def _print_aligned(columns: Sequence[ConsoleColumn], rows: Sequence[Sequence[str
 
 
 def _print_table(columns: Sequence[ConsoleColumn], rows: Sequence[Sequence[str]], title: str) -> None:
-    from rich import box  # noqa: PLC0415 - as the module says
-    from rich.console import Console  # noqa: PLC0415
-    from rich.table import Table  # noqa: PLC0415
-    from rich.text import Text  # noqa: PLC0415
+    from rich import box, console, table, text  # noqa: PLC0415 - as the module says
 
-    console = Console()
+    terminal = console.Console()
     # Columns that are empty in every row are left out.
     used = {index: column for index, column in enumerate(columns) if not rows or any(row[index] for row in rows)}
     widths = {i: 1 + max(map(len, (used[i].name, *(row[i] for row in rows)))) for i in used if used[i].no_wrap}
     omitted = []
     for index in [index for index, column in used.items() if column.optional]:
-        if console.width - sum(widths.values()) < _MIN_FOLDED_WIDTH * (len(used) - len(widths)):
-            del widths[index]
+        if terminal.width - sum(widths.values()) < _MIN_FOLDED_WIDTH * (len(used) - len(widths)):
+            widths.pop(index, None)
             omitted.append(used.pop(index).name)
-    caption = f"{console.width} columns have no room for {', '.join(omitted)}" if omitted else None
-    table = Table(box=box.SIMPLE_HEAD, title=title or None, caption=caption, pad_edge=False, padding=0)
-    table.title_justify = table.caption_justify = "left"
+    caption = f"{terminal.width} columns have no room for {', '.join(omitted)}" if omitted else None
+    grid = table.Table(box=box.SIMPLE_HEAD, title=title or None, caption=caption, pad_edge=False, padding=0)
+    grid.title_justify = grid.caption_justify = "left"
     for column in used.values():
         justify: Any = "right" if column.align_right else "left"
-        table.add_column(column.name, justify=justify, overflow="fold", no_wrap=column.no_wrap)
+        grid.add_column(column.name, justify=justify, overflow="fold", no_wrap=column.no_wrap)
     for row in rows:
-        texts = (Text(row[index], column.style_by_cell.get(row[index], "")) for index, column in used.items())
-        table.add_row(*texts, style="" if any(row[1:]) else "bold")
-    console.print(table)
+        texts = (text.Text(row[index], column.style_by_cell.get(row[index], "")) for index, column in used.items())
+        grid.add_row(*texts, style="" if any(row[1:]) else "bold")
+    terminal.print(grid)

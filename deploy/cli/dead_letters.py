@@ -1,20 +1,15 @@
-"""`milepost dead-letters`: the rejected events, and what becomes of them.
-
-What is in a dead letter comes from anybody: none of it reaches a terminal raw.
-"""
+"""`milepost dead-letters`. What is in a dead letter comes from anybody: none of it reaches a terminal raw."""
 
 import json
 import sys
 from base64 import b64encode
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
 from typing import Annotated, Any, Final
 
 import typer
-from sqlalchemy import Engine
 
 import consumers.dead_letters as letters
-from deploy.cli.console import ConsoleColumn, ConsoleLine, day_text, print_json_list, print_lines, print_rows, slip_text
+from deploy.cli.console import ConsoleColumn, ConsoleLine, print_json_list, print_lines, print_rows, slip_text
 from deploy.cli.options import DatabaseOption, JsonOption, KafkaOption, utc_now
 from models.database.dry_run import DryRunChange, DryRunVerdict, dry_run_batch
 from models.database.engine import open_engine
@@ -78,13 +73,11 @@ def replay_dead_letters(  # noqa: PLR0913 - each is an option of the command
     _require_selection(keys, reason, select_all=select_all)
     settings = read_settings(kafka=kafka, database=database)
     dead_letters = letters.select_dead_letters(settings, keys or (), reason)
-    if not dry_run:
-        resolved = letters.replay(settings, dead_letters)
-        _print_resolved(resolved, f"replayed to {settings.events_topic}", as_json=as_json)
-        return
-    with open_engine(settings.database) as engine:
-        outcomes, changes = _dry_run(engine, settings, dead_letters, utc_now())
-    _print_dry_run(outcomes, changes, as_json=as_json)
+    if dry_run:
+        _print_dry_run(*_dry_run(settings, dead_letters), as_json=as_json)
+    else:
+        outcome = f"replayed to {settings.events_topic}"
+        _print_resolved(letters.replay(settings, dead_letters), outcome, as_json=as_json)
 
 
 @app.command("discard")
@@ -168,13 +161,13 @@ def _bytes_to_text(value: bytes | None) -> str:
 
 
 def _dry_run(
-    engine: Engine, settings: Settings, dead_letters: Sequence[DeadLetter], now: datetime
+    settings: Settings, dead_letters: Sequence[DeadLetter]
 ) -> tuple[list[dict[str, Any]], Sequence[DryRunChange]]:
     """Return what replaying all these now would do to each and to the forecasts; raises `MilepostError`."""
     letters.require_replayable(settings, dead_letters)
-    now_ms = int(now.timestamp() * 1000)
-    records = [_decode_dead_letter(settings, dead_letter, now_ms) for dead_letter in dead_letters]
-    with query_transaction(engine) as connection:
+    now = utc_now()
+    records = [_decode_dead_letter(settings, dead_letter, int(now.timestamp() * 1000)) for dead_letter in dead_letters]
+    with open_engine(settings.database) as engine, query_transaction(engine) as connection:
         verdicts, changes = dry_run_batch(connection, records, now.date())
     outcomes = []
     for dead_letter, record in zip(dead_letters, records, strict=True):
@@ -209,9 +202,9 @@ def _print_dry_run(outcomes: Sequence[dict[str, Any]], changes: Sequence[DryRunC
     print_rows(list(map(ConsoleColumn, ("key", "reason", "would be", "because"))), rows)
     lines = []
     for change in changes:
-        previous, current = (day_text(day) or "none" for day in (change.previous, change.current))
         days = "" if change.days is None else f", {slip_text(change.days)} days"
-        lines.append(ConsoleLine(f"{'/'.join(change.milestone)}: {previous} -> {current}{days}"))
+        dates = f"{change.previous or 'none'} -> {change.current or 'none'}"
+        lines.append(ConsoleLine(f"{'/'.join(change.milestone)}: {dates}{days}"))
     accepted = sum(outcome["verdict"] in _ACCEPTED_VERDICTS for outcome in outcomes)
     accepted_text = f"{accepted} of {len(outcomes)} dead letters would be accepted"
     print_lines([*lines, ConsoleLine(f"{accepted_text}, {len(changes)} forecasts would move; nothing was sent")])

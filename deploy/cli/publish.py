@@ -9,7 +9,6 @@ from consumers.event_files import open_events
 from consumers.publish import ContentMode, publish_events, publish_validated, validate_and_report
 from deploy.cli.options import KafkaOption, print_to_stderr, utc_now
 from models.settings import read_settings
-from models.text import printable
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -46,14 +45,10 @@ def check(files: FilesArgument) -> None:
     Prints one line for each that is not valid, and fails if there is any.
     """
     with open_events(files, sys.stdin.buffer, reread=False) as read:
-        count, invalid = validate_and_report(read_settings(), read(), _now_ms(), _print_line, print_to_stderr)
+        count, invalid = validate_and_report(read_settings(), read(), _now_ms(), typer.echo, print_to_stderr)
     if invalid:
         raise typer.Exit(1)
     typer.echo(f"{count} events are valid")
-
-
-def _print_line(line: str) -> None:
-    typer.echo(printable(line))
 
 
 def _now_ms() -> int:

@@ -1,14 +1,11 @@
 """The options with which commands choose milestones and a day."""
 
-from collections.abc import Callable
-from typing import Annotated, TypeVar
+from typing import Annotated
 
 import typer
 
 from deploy.cli.options import utc_now
 from models.views.queries import MilestoneQuery, parse_as_of, parse_day
-
-T = TypeVar("T")
 
 DataDateOption = Annotated[
     str | None, typer.Option(metavar="DAY", help="Calculate the schedule for this day; else today in UTC.")
@@ -24,12 +21,10 @@ def parse_query(
     data_date: str | None, as_of: str | None, programme: str | None = None, project: str | None = None
 ) -> MilestoneQuery:
     """Return the query that options describe; text that cannot be parsed is wrong usage."""
-    day = _parse("--data-date", parse_day, data_date) or utc_now().date()
-    return MilestoneQuery(day, programme, project, _parse("--as-of", parse_as_of, as_of))
-
-
-def _parse(option: str, parse: Callable[[str], T], text: str | None) -> T | None:
+    option = "--data-date"
     try:
-        return None if text is None else parse(text)
+        day = utc_now().date() if data_date is None else parse_day(data_date)
+        option = "--as-of"
+        return MilestoneQuery(day, programme, project, None if as_of is None else parse_as_of(as_of))
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint=option) from None

@@ -1,7 +1,4 @@
-"""The commands that run a part of the system: `milepost demo`, `kafka`, `init` and `worker`.
-
-Each imports its part itself: none of them needs the others' libraries, and a worker does without `milepost[demo]`.
-"""
+"""The commands that run a part of the system. Each imports its part itself: none needs the others' libraries."""
 
 from pathlib import Path
 from typing import Annotated

@@ -6,7 +6,7 @@ from typing import Annotated, Final
 
 import typer
 
-from deploy.cli.console import STATE_STYLES, ConsoleColumn, day_text, print_rows, slip_text
+from deploy.cli.console import STATE_STYLES, ConsoleColumn, print_rows, slip_text
 from deploy.cli.options import DatabaseOption, JsonOption, print_to_stderr
 from deploy.cli.query import AsOfOption, DataDateOption, parse_query
 from models.database.engine import open_engine
@@ -72,7 +72,6 @@ def print_status(report: StatusReport, *, is_terminal: bool) -> None:
 
 
 def _status_cells(row: StatusRow) -> list[str]:
-    days = map(day_text, (row.baseline, row.planned, row.estimated, row.actual, row.forecast))
-    float_text = "" if row.float_days is None else str(row.float_days)
-    slip = slip_text(row.slip_days)
-    return [row.programme, row.project, row.milestone, *days, slip, float_text, row.state, row.driver or ""]
+    days = (str(day or "") for day in (row.baseline, row.planned, row.estimated, row.actual, row.forecast))
+    numbers = (slip_text(row.slip_days), "" if row.float_days is None else str(row.float_days))
+    return [row.programme, row.project, row.milestone, *days, *numbers, row.state, row.driver or ""]

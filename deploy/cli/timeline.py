@@ -3,7 +3,7 @@
 Rendering is pure: rows and a width to lines of Rich text. Arrows beside the axis stand for dates beyond it.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import date
 from itertools import groupby
 from typing import Final, NamedTuple
@@ -19,7 +19,7 @@ from models.views.status import StatusRow
 
 
 class Glyphs(NamedTuple):
-    """The characters of a timeline."""
+    """The characters of a timeline; the crossings are where a bar crosses the data date."""
 
     baseline: str
     forecast: str
@@ -27,7 +27,6 @@ class Glyphs(NamedTuple):
     late: str
     early: str
     data_date: str
-    #: Where a bar crosses the data date.
     late_crossing: str
     early_crossing: str
     off_axis_left: str
@@ -41,15 +40,15 @@ UNICODE_GLYPHS: Final = Glyphs("◇", "◆", "●", "━", "─", "│", "┿", 
 #: For terminals that show nothing else.
 ASCII_GLYPHS: Final = Glyphs("o", "*", "#", "=", "-", "|", "+", "+", "<", ">", "-", "+", "~")
 
-#: The shortest axis: on a shorter one every difference looks large.
 _MIN_AXIS_DAYS: Final = 28
 #: With fewer columns bars would not be readable.
 _MIN_BAR_COLUMNS: Final = 24
 
-_StyledCells = list[tuple[str, str]]
+#: Months between the ticks of a longer axis, and about as many days.
+_MONTH_STEPS: Final = {1: 30, 2: 60, 3: 90, 6: 180, 12: 365, 24: 730, 60: 1825, 120: 3650}
 
 
-class ConsoleAxis(NamedTuple):
+class _Axis(NamedTuple):
     """Days, as ordinals, over columns; both ends are included."""
 
     first_day: int
@@ -61,7 +60,6 @@ class ConsoleAxis(NamedTuple):
 
     @property
     def width(self) -> int:
-        """The number of columns, with the margins."""
         return self.left_margin + self.columns + self.right_margin
 
     def column_of(self, day: int) -> int:
@@ -73,52 +71,44 @@ class ConsoleAxis(NamedTuple):
         return self.left_margin + round(self.columns_for(day - self.first_day))
 
     def columns_for(self, days: float) -> float:
-        """Return the width of a number of days in columns."""
         return days * (self.columns - 1) / (self.last_day - self.first_day)
 
     def ticks(self) -> list[tuple[int, str]]:
         """Return the columns and labels of round dates, as many as there is room for."""
-        for days in (1, 7, 14):
-            if self.columns_for(days) >= len("2026-12-31") + 2:
-                # Ordinal 1 is a Monday.
-                mondays = range(self.first_day + (1 - self.first_day) % days, self.last_day + 1, days)
-                return self._labels_that_fit((day, date.fromordinal(day).isoformat()) for day in mondays)
-        for months in (1, 2, 3, 6):
-            if self.columns_for(months * 30) >= len("2026-12") + 3:
-                starts = month_starts(self.first_day, self.last_day, months)
-                return self._labels_that_fit((day.toordinal(), day.isoformat()[:7]) for day in starts)
-        # There is always room for decades: an axis spans at most twenty years, on at least `_MIN_BAR_COLUMNS` columns.
-        years = next((years for years in (1, 2, 5) if self.columns_for(years * 365) >= len("2026") + 3), 10)
-        starts = month_starts(self.first_day, self.last_day, years * MONTHS_PER_YEAR)
-        return self._labels_that_fit((day.toordinal(), day.isoformat()[:4]) for day in starts)
-
-    def _labels_that_fit(self, days: Iterator[tuple[int, str]]) -> list[tuple[int, str]]:
-        labels = [(self.column_of(day), label) for day, label in days]
+        days: Iterable[date]
+        length = len("2026-12-31")
+        if step := next((step for step in (1, 7, 14) if self.columns_for(step) >= length + 2), None):
+            # Ordinal 1 is a Monday.
+            mondays = range(self.first_day + (1 - self.first_day) % step, self.last_day + 1, step)
+            days = map(date.fromordinal, mondays)
+        else:
+            # There is always room for decades: an axis spans twenty years at most, `_MIN_BAR_COLUMNS` wide at least.
+            lengths = {months: len("2026-12" if months < MONTHS_PER_YEAR else "2026") for months in _MONTH_STEPS}
+            months = next(each for each in lengths if self.columns_for(_MONTH_STEPS[each]) >= lengths[each] + 3)
+            days, length = month_starts(self.first_day, self.last_day, months), lengths[months]
+        labels = [(self.column_of(day.toordinal()), day.isoformat()[:length]) for day in days]
         return [(column, label) for column, label in labels if column + len(label) <= self.width]
 
 
-def fit_axis(rows: Sequence[StatusRow], data_date: date, width: int) -> ConsoleAxis:
-    """Return the axis that shows the rows in so many columns."""
+def _fit_axis(rows: Sequence[StatusRow], data_date: date, width: int) -> _Axis:
     days = [day.toordinal() for row in rows for day in (row.baseline, row.forecast) if day is not None]
     first, last = fit_days(days, data_date, _MIN_AXIS_DAYS)
     # An arrow and a mark
-    left = 2 if any(day < first for day in days) else 0
-    right = 2 if any(day > last for day in days) else 0
-    return ConsoleAxis(first, last, left, right, width - left - right)
+    left, right = (2 if beyond else 0 for beyond in (min(days) < first, max(days) > last))
+    return _Axis(first, last, left, right, width - left - right)
 
 
 def render_timeline(
     rows: Sequence[StatusRow], data_date: date, width: int, glyphs: Glyphs = UNICODE_GLYPHS
 ) -> list[Text]:
-    """Return the lines of a programme's timeline, none of them wider than the width.
-
-    There are none when no row has a date, or when the terminal is too narrow.
-    """
+    """Return the lines of a programme's timeline; none when no row has a date, or when the width is too small."""
     margin = min(max((len(row.milestone) for row in rows), default=0) + 3, width * 2 // 5)
     if width - margin < _MIN_BAR_COLUMNS or not any(row.baseline or row.forecast for row in rows):
         return []
-    axis = fit_axis(rows, data_date, width - margin)
-    lines = [_data_date_label(axis, data_date, margin)]
+    axis = _fit_axis(rows, data_date, width - margin)
+    label = data_date.isoformat()
+    label_column = min(max(axis.column_of(data_date.toordinal()) - len(label) // 2, 0), axis.width - len(label))
+    lines = [Text(" " * (margin + label_column)).append(label, "dim")]
     for project, project_rows in groupby(rows, key=lambda row: row.project):
         heading = f"{_shorten_middle(printable(project), width - 1, glyphs)} ".ljust(margin)
         cells = _empty_cells(axis, data_date, glyphs)[len(heading) - margin :]
@@ -132,18 +122,12 @@ def render_timeline(
 
 def render_legend(rows: Sequence[StatusRow], glyphs: Glyphs = UNICODE_GLYPHS) -> list[Text]:
     """Return the meaning of the marks, and the colours of the states that occur."""
-    meanings = (
-        (glyphs.baseline, "baseline"),
-        (glyphs.forecast, "forecast"),
-        (glyphs.actual, "actual"),
-        (glyphs.late * 2, "late"),
-        (glyphs.early * 2, "early"),
-        (glyphs.data_date, "data date"),
-        (f"{glyphs.off_axis_left} {glyphs.off_axis_right}", "beyond"),
-    )
+    beyond = f"{glyphs.off_axis_left} {glyphs.off_axis_right}"
+    marks = (*glyphs[:3], glyphs.late * 2, glyphs.early * 2, glyphs.data_date, beyond)
+    meanings = ("baseline", "forecast", "actual", "late", "early", "data date", "beyond")
     states = sorted({row.state for row in rows}, key=list(State).index)
     return [
-        Text("  ".join(f"{mark} {meaning}" for mark, meaning in meanings), "dim"),
+        Text("  ".join(f"{mark} {meaning}" for mark, meaning in zip(marks, meanings, strict=True)), "dim"),
         Text("  ").join(Text(state, state_text_style(state)) for state in states),
     ]
 
@@ -171,13 +155,13 @@ def _glyphs_for(console: Console) -> Glyphs:
     return ASCII_GLYPHS if console.options.ascii_only else UNICODE_GLYPHS
 
 
-def _empty_cells(axis: ConsoleAxis, data_date: date, glyphs: Glyphs) -> _StyledCells:
+def _empty_cells(axis: _Axis, data_date: date, glyphs: Glyphs) -> list[tuple[str, str]]:
     cells = [(" ", "")] * axis.width
     cells[axis.column_of(data_date.toordinal())] = (glyphs.data_date, "dim")
     return cells
 
 
-def _bar_cells(row: StatusRow, axis: ConsoleAxis, data_date: date, glyphs: Glyphs) -> _StyledCells:
+def _bar_cells(row: StatusRow, axis: _Axis, data_date: date, glyphs: Glyphs) -> list[tuple[str, str]]:
     cells, style = _empty_cells(axis, data_date, glyphs), state_text_style(row.state)
     if row.baseline is not None and row.forecast is not None:
         start, end = (axis.column_of(day.toordinal()) for day in (row.baseline, row.forecast))
@@ -198,13 +182,7 @@ def _bar_cells(row: StatusRow, axis: ConsoleAxis, data_date: date, glyphs: Glyph
     return cells
 
 
-def _data_date_label(axis: ConsoleAxis, data_date: date, margin: int) -> Text:
-    label = data_date.isoformat()
-    column = min(max(axis.column_of(data_date.toordinal()) - len(label) // 2, 0), axis.width - len(label))
-    return Text(" " * (margin + column)).append(label, "dim")
-
-
-def _axis_lines(axis: ConsoleAxis, margin: int, glyphs: Glyphs) -> Iterator[Text]:
+def _axis_lines(axis: _Axis, margin: int, glyphs: Glyphs) -> Iterator[Text]:
     line = [" "] * axis.left_margin + [glyphs.axis] * axis.columns
     labels = [" "] * axis.width
     for column, label in axis.ticks():
@@ -214,7 +192,7 @@ def _axis_lines(axis: ConsoleAxis, margin: int, glyphs: Glyphs) -> Iterator[Text
         yield Text(" " * margin).append("".join(characters).rstrip(), "dim")
 
 
-def _join_cells(cells: _StyledCells) -> Text:
+def _join_cells(cells: list[tuple[str, str]]) -> Text:
     runs = groupby(cells, key=lambda cell: cell[1])
     return Text.assemble(*(("".join(character for character, _ in run), style) for style, run in runs))
 

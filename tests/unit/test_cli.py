@@ -90,8 +90,8 @@ def test_the_help_names_every_command() -> None:
 
 def test_each_line_of_the_help_is_the_first_of_its_commands_own_help() -> None:
     group: Any = get_command(app.app)
-    for name, command in app.COMMANDS.items():
-        assert group.get_command(None, name).help.partition("\n")[0] == command.help_line
+    for name, (_, help_line) in app.COMMANDS.items():
+        assert group.get_command(None, name).help.partition("\n")[0] == help_line
 
 
 def test_help_loads_nothing_heavy_and_answers_at_once() -> None:

@@ -191,6 +191,40 @@ def test_a_terminal_gets_a_table_and_a_timeline_a_programme_and_the_key_once(mon
     assert max(map(len, text.splitlines())) <= 80
 
 
+@pytest.mark.parametrize(
+    ("width", "left_out"), [(80, "planned, estimated, actual"), (100, "planned, estimated"), (140, "")]
+)
+def test_a_date_stays_on_one_line_and_a_narrow_terminal_says_which_columns_it_leaves_out(
+    width: int, left_out: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    baseline, planned, estimated, actual, forecast = days = [TODAY + timedelta(days=number) for number in range(5)]
+    driver = "sez-industrial-park/park-commissioned"
+    rows = [
+        StatusRow(
+            "north",
+            "quay",
+            "production-launched",
+            baseline,
+            planned,
+            estimated,
+            actual,
+            forecast,
+            35,
+            -35,
+            State.SLIPPING,
+            driver,
+            1,
+        )
+    ]
+    text = re.sub(r"\x1b\[[0-9;]*m", "", seen(rows, monkeypatch, COLUMNS=str(width)))
+    table = text[: text.index("2026-11-25\n")]
+    dates = {date.fromisoformat(found) for found in re.findall(r"\d{4}-\d\d-\d\d", table)}
+    assert dates == {80: {baseline, forecast}, 100: {baseline, actual, forecast}, 140: set(days)}[width]
+    assert ("have no room for" in text) == bool(left_out)
+    assert left_out in text
+    assert max(map(len, text.splitlines())) <= width
+
+
 def test_without_colours_their_key_would_say_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     text = seen([row("opened", "2026-12-01", "2027-01-01")], monkeypatch, NO_COLOR="1")
     assert "beyond" in text.splitlines()[-1]
