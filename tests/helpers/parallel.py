@@ -39,7 +39,9 @@ def _group(item: pytest.Item) -> str | None:
     if any(fixture.scope == "package" for fixture in shared):
         return module.rpartition("/")[0]
     parameters = item.callspec.params if hasattr(item, "callspec") else {}
-    return f"{module} {[parameters.get(fixture.argname) for fixture in shared]}" if shared else None
+    # No bracket: xdist takes what is before one for a part of the test's id.
+    values = [str(parameters[fixture.argname]) for fixture in shared if fixture.argname in parameters]
+    return "/".join([module, *values]).replace("]", ")") if shared else None
 
 
 @pytest.hookimpl(wrapper=True)

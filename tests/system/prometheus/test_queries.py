@@ -23,7 +23,9 @@ CHOSEN = {
 RATE_INTERVAL = "30s"
 
 EMPTY_BY_DESIGN = {
-    "milepost-gate / Its own date is set by / A": "the park waits for nothing that comes later than its own estimate",
+    "milepost-gate / Driver / A": "the park waits for nothing that comes later than its own estimate",
+    "milepost-pipeline / Sources / B": "fewer than a hundred events of each source were read",
+    "source:milepost_source_events_rejected:ratio1h": "as above",
     "source:milepost_source_gap_seconds:delta5m": "compares with five minutes ago, before Prometheus ran",
     "source:milepost_source_rhythm_seconds:max14d": "a rhythm takes a week to be known",
     "MilepostDown": "the worker answers",
@@ -32,9 +34,9 @@ EMPTY_BY_DESIGN = {
     "MilepostNoProgress": "nothing is unread",
     "MilepostDatabaseAway": "the database answers",
     "MilepostKafkaAway": "Kafka answers",
-    "MilepostForecastBehind": "all is drawn",
+    "MilepostForecastBehind": "all is calculated",
     "MilepostRecordsMissed": "nothing was deleted",
-    "MilepostSourceFlooding": "fewer than a hundred events of each source were read",
+    "MilepostSourceFlooding": "as above",
     "MilepostSourceSilent": "every source has just spoken",
     "MilepostClockSkew": "everybody's clock is this machine's",
     "MilepostSeriesLeftOut": "there is room for all",
