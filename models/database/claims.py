@@ -51,6 +51,7 @@ _COLUMNS: Final[Mapping[Table, Sequence[str]]] = {
     ),
     tables.dependencies: (*DependencyKey._fields, "revision", "withdrawn_stamp", "declared_stamp", "lag_days"),
 }
+_SELECT: Final = {table: select(*(table.c[name] for name in names)) for table, names in _COLUMNS.items()}
 _NULL_REGISTER: Final = (None, None)
 _NULL_CLAIM: Final = (None, None, None)
 
@@ -104,12 +105,11 @@ def changed_since_condition(
     Its parameters are those of `changed_since_parameters`, so that a query can be built once and cached: building it
     costs more than executing it for a few rows, and every recalculation needs several.
     """
-    return or_(
-        *(
-            (programme == bindparam(f"programme_{number}")) & (revision > bindparam(f"revision_{number}"))
-            for number in range(count)
-        )
+    conditions = (
+        (programme == bindparam(f"programme_{number}")) & (revision > bindparam(f"revision_{number}"))
+        for number in range(count)
     )
+    return or_(*conditions)
 
 
 def changed_since_parameters(since: Mapping[str, int]) -> dict[str, Any]:
@@ -144,7 +144,7 @@ def load_facts(connection: Connection, programmes: Sequence[str] | None = None) 
     """Return the facts of some programmes, or of all."""
 
     def select_rows(table: Table) -> Iterable[Any]:
-        query = _select_columns(table)
+        query = _SELECT[table]
         return connection.execute(query if programmes is None else query.where(table.c.programme.in_(programmes)))
 
     return _build_facts(select_rows).facts
@@ -166,7 +166,7 @@ def load_changed_since(connection: Connection, since: Mapping[str, int]) -> Chan
 
     def select_rows(table: Table) -> Iterable[Any]:
         if table is tables.programmes:
-            return connection.execute(_select_columns(table).where(table.c.programme.in_(since)))
+            return connection.execute(_SELECT[table].where(table.c.programme.in_(since)))
         if table in unchanged:
             return ()
         rows = connection.execute(_select_changed_since(table, len(since)), parameters)
@@ -183,11 +183,7 @@ def _select_has_changed_since(count: int) -> Select[*tuple[Any, ...]]:
 
 @lru_cache(maxsize=64)
 def _select_changed_since(table: Table, count: int) -> Select[Any]:
-    return _select_columns(table).where(changed_since_condition(table.c.programme, table.c.revision, count))
-
-
-def _select_columns(table: Table) -> Select[Any]:
-    return select(*(table.c[name] for name in _COLUMNS[table]))
+    return _SELECT[table].where(changed_since_condition(table.c.programme, table.c.revision, count))
 
 
 def _build_facts(select_rows: Callable[[Table], Iterable[Any]]) -> ChangedFacts:

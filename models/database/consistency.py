@@ -11,16 +11,9 @@ from typing import Any, Final, NamedTuple
 import msgspec
 from sqlalchemy import Connection, Engine, Table, delete, func, select, text, update
 
-from models.database import tables
+from models.database import forecasts, tables
 from models.database.claims import facts_to_rows, read_revisions
 from models.database.engine import DatabaseError, read_transaction, write_transaction
-from models.database.forecasts import (
-    NOT_CALCULATED,
-    Checkpoint,
-    read_forecasts,
-    read_programme_versions,
-    to_forecast_row,
-)
 from models.database.ledger import EventKey, read_retracted_keys, unpack_headers
 from models.database.postgresql import is_postgresql
 from models.database.upsert import OnConflict, Rows, upsert_rows
@@ -33,8 +26,6 @@ RowKey = tuple[str, ...]
 RowFields = Mapping[str, Any]
 TableRows = Mapping[RowKey, RowFields]
 
-#: The tables of winning claims, in the order in which rows are written.
-CLAIM_TABLES: Final = (tables.programmes, *tables.SUBJECT_TABLES)
 #: Converts a value to JSON types, in which an amount of a fold equals one read from the database.
 to_json_value: Final = msgspec.to_builtins
 
@@ -76,19 +67,21 @@ class StoredEvent(NamedTuple):
 
 def read_tables(connection: Connection) -> TableSnapshot:
     """Read the winning claims, and the forecasts of the programmes that are calculated at their current revision."""
-    rows = {table: _rows_by_key(table, connection.execute(select(table)).mappings().all()) for table in CLAIM_TABLES}
+    claim_tables = (tables.programmes, *tables.SUBJECT_TABLES)
+    rows = {table: _rows_by_key(table, connection.execute(select(table)).mappings().all()) for table in claim_tables}
     revisions = read_revisions(connection)
+    versions = forecasts.read_programme_versions(connection, sorted(revisions))
     data_dates = {
         name: checkpoint.data_date
-        for name, (revision, checkpoint) in sorted(read_programme_versions(connection, sorted(revisions)).items())
-        if checkpoint.revision == revision and checkpoint.data_date != NOT_CALCULATED
+        for name, (revision, checkpoint) in sorted(versions.items())
+        if checkpoint.revision == revision and checkpoint.data_date != forecasts.NOT_CALCULATED
     }
     rows[tables.forecasts] = {
-        key: row._asdict() for name in data_dates for key, row in read_forecasts(connection, name).items()
+        key: row._asdict() for name in data_dates for key, row in forecasts.read_forecasts(connection, name).items()
     }
-    forecasts, history = tables.forecasts.c, tables.history.c
+    history, calculated = tables.history.c, tables.forecasts.c.programme
     with_checkpoint = select(tables.checkpoints.c.programme)
-    query = select(forecasts.programme).where(forecasts.programme.not_in(with_checkpoint)).distinct()
+    query = select(calculated).where(calculated.not_in(with_checkpoint)).distinct()
     without_checkpoint = dict.fromkeys(connection.scalars(query), 0)
     counts = select(history.programme, func.max(history.number)).where(history.programme.not_in(with_checkpoint))
     without_checkpoint.update(connection.execute(counts.group_by(history.programme)).all())
@@ -137,14 +130,9 @@ def read_ledger(connection: Connection, differences: list[Difference]) -> Iterat
             continue
         retracts = event.data.retracts if isinstance(event.data, EventRetracted) else None
         is_retracted = retracts is None and key in retracted_keys
-        expected = {
-            "source": event.source,
-            "id": event.id,
-            "digest": event.digest(),
-            **{name: getattr(event, name) for name in ("type", "programme", "project", "instant")},
-            "retracts": retracts,
-            "retracted": is_retracted,
-        }
+        expected: dict[str, Any] = {"source": event.source, "id": event.id, "digest": event.digest()}
+        expected |= {name: getattr(event, name) for name in ("type", "programme", "project", "instant")}
+        expected |= {"retracts": retracts, "retracted": is_retracted}
         differences += [
             Difference(f"{where} {name}", _describe_value(value), _describe_value(getattr(row, name)))
             for name, value in expected.items()
@@ -188,12 +176,12 @@ def diff_tables(facts: Facts, programmes: set[str], snapshot: TableSnapshot) -> 
     for table, rows in _expected_rows(facts, programmes).items():
         yield from diff_table(table.name, rows, snapshot.rows[table])
     facts_by_programme = facts.split_by_programme(programmes | facts.existing_programmes() | snapshot.data_dates.keys())
-    forecasts: dict[RowKey, RowFields] = {
-        tuple(status.key): to_forecast_row(status)._asdict()
+    forecast_rows: dict[RowKey, RowFields] = {
+        tuple(status.key): forecasts.to_forecast_row(status)._asdict()
         for name, data_date in sorted(snapshot.data_dates.items())
         for status in compute_schedule(facts_by_programme[name], data_date).statuses
     }
-    yield from diff_table(tables.forecasts.name, forecasts, snapshot.rows[tables.forecasts])
+    yield from diff_table(tables.forecasts.name, forecast_rows, snapshot.rows[tables.forecasts])
     for name in sorted(snapshot.without_checkpoint):
         yield Difference(f"{tables.checkpoints.name} {name}", "a row", "none", name)
 
@@ -259,13 +247,13 @@ def _replace_rows(
 def _reset_checkpoints(
     connection: Connection, revisions: Mapping[str, int], snapshot: TableSnapshot, existing: TableRows
 ) -> None:
-    checkpoints, forecasts = tables.checkpoints, tables.forecasts
+    checkpoints, calculated = tables.checkpoints, tables.forecasts
     for name, revision in revisions.items():
         if (history_count := snapshot.without_checkpoint.get(name)) is not None:
             # Which history rows were published is unknown: all are published again, with the same event ids.
-            checkpoint = Checkpoint(revision, NOT_CALCULATED, history_count, 0)
+            checkpoint = forecasts.Checkpoint(revision, forecasts.NOT_CALCULATED, history_count, 0)
             connection.execute(checkpoints.insert().values(programme=name, **checkpoint._asdict()))
-        reset = update(checkpoints).where(checkpoints.c.programme == name).values(data_date=NOT_CALCULATED)
+        reset = update(checkpoints).where(checkpoints.c.programme == name).values(data_date=forecasts.NOT_CALCULATED)
         connection.execute(reset)
         if (name,) in existing:
             # A checkpoint behind the revision stays behind: the events since then still make history.
@@ -274,7 +262,7 @@ def _reset_checkpoints(
         else:
             # No event names the programme: only its history stays, and is continued if the programme comes back.
             connection.execute(reset.values(revision=0))
-            connection.execute(delete(forecasts).where(forecasts.c.programme == name))
+            connection.execute(delete(calculated).where(calculated.c.programme == name))
 
 
 def _next_revisions(connection: Connection, snapshot: TableSnapshot, programmes: Sequence[str]) -> dict[str, int]:

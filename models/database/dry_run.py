@@ -3,7 +3,7 @@
 Reads the ledger and folds; writes nothing. Only a real write shows what the database itself would refuse.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date
 from enum import StrEnum
 from typing import NamedTuple
@@ -12,7 +12,7 @@ from sqlalchemy import Connection, select
 
 from models.database.ledger import DecodedRecord, classify_events, decode_rows
 from models.database.tables import ledger
-from models.domain.claims import Facts, MilestoneKey, exclude_retracted, fold
+from models.domain.claims import MilestoneKey, exclude_retracted, fold
 from models.domain.events import Event, Rejection
 from models.domain.schedule import compute_schedule
 
@@ -72,15 +72,10 @@ def dry_run_batch(connection: Connection, records: Sequence[DecodedRecord], data
         ledger.c.programme.in_(programmes), ledger.c.digest.is_not(None), ledger.c.retracted.is_(False)
     )
     existing = list(decode_rows(connection, unretracted))
-    before, after = fold(existing), fold(exclude_retracted([*existing, *new]))
-    return BatchDryRun(verdicts, list(_diff_forecasts(before, after, data_date)))
-
-
-def _diff_forecasts(before: Facts, after: Facts, data_date: date) -> Iterator[DryRunChange]:
     previous, current = (
-        {status.key: status.forecast for status in compute_schedule(facts, data_date).statuses}
-        for facts in (before, after)
+        {status.key: status.forecast for status in compute_schedule(fold(events), data_date).statuses}
+        for events in (existing, exclude_retracted([*existing, *new]))
     )
-    for key in sorted(previous.keys() | current.keys()):
-        if previous.get(key) != current.get(key):
-            yield DryRunChange(key, previous.get(key), current.get(key))
+    keys = sorted(previous.keys() | current.keys())
+    changes = (DryRunChange(key, previous.get(key), current.get(key)) for key in keys)
+    return BatchDryRun(verdicts, [change for change in changes if change.previous != change.current])

@@ -49,13 +49,6 @@ class ForecastRow(NamedTuple):
 StoredForecasts = Schedule | Mapping[tuple[str, ...], ForecastRow]
 
 
-class ProgrammeVersion(NamedTuple):
-    """The revision of a programme and its checkpoint."""
-
-    revision: int
-    checkpoint: Checkpoint
-
-
 class ForecastUpdate(NamedTuple):
     """The forecasts of a programme at a revision, the events' changes, and the checkpoint and forecasts before."""
 
@@ -83,10 +76,10 @@ _ADVANCE_CHECKPOINT: Final = (
 )
 
 
-def read_programme_versions(connection: Connection, names: Sequence[str]) -> dict[str, ProgrammeVersion]:
-    """Return the versions of those of the given programmes that exist."""
+def read_programme_versions(connection: Connection, names: Sequence[str]) -> dict[str, tuple[int, Checkpoint]]:
+    """Return the revisions and checkpoints of those of the given programmes that exist."""
     return {
-        name: ProgrammeVersion(revision, NO_CHECKPOINT if fields[0] is None else Checkpoint(*fields))
+        name: (revision, NO_CHECKPOINT if fields[0] is None else Checkpoint(*fields))
         for name, revision, *fields in connection.execute(_SELECT_VERSIONS, {"names": names})
     }
 
@@ -137,7 +130,6 @@ def _advance_checkpoints(connection: Connection, updates: Sequence[ForecastUpdat
 
 
 def _write_forecasts(connection: Connection, updates: Sequence[ForecastUpdate]) -> None:
-    """Write the forecasts that differ from the stored ones, and delete those of milestones that no longer exist."""
     rows: list[Sequence[Any]] = []
     for name, _, _, stored, schedule, _ in updates:
         if isinstance(stored, Schedule) and stored.network is schedule.network:

@@ -3,8 +3,6 @@
 The unique key orders two writers of the same event: the second waits for the first, inserts fewer rows than it meant
 to, and retries with the first one's rows in view. Therefore the retraction of an event that has not arrived inserts a
 *tombstone*, a row with the event's key: whichever writer commits first, the other finds the row.
-
-Writing and reading stay together in this long module, because both depend on how a row holds an event.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -26,8 +24,6 @@ from models.domain.events import Event, EventRetracted, Rejection, RejectionReas
 from models.domain.timestamps import Stamp, make_stamp
 from models.errors import ConcurrentWriteError
 
-#: Longer headers are hardly ever the same again.
-_CACHEABLE_HEADERS_BYTES: Final = 64
 _RACE_MESSAGE: Final = "another worker recorded an event of this batch at the same time"
 
 
@@ -220,9 +216,7 @@ def read_events(connection: sa.Connection, keys: Sequence[EventKey]) -> dict[Eve
     """Return those of the given events that the ledger holds."""
     rows = _read_by_key(connection, keys, ("headers", "payload"))
     return {
-        EventKey(row.source, row.id): decode_stored_event(row.headers, row.payload)
-        for row in rows
-        if row.payload is not None
+        EventKey(*key): decode_stored_event(headers, payload) for *key, headers, payload in rows if payload is not None
     }
 
 
@@ -239,9 +233,8 @@ def read_correlation_ids(connection: sa.Connection, keys: Sequence[EventKey]) ->
 def _read_by_key(
     connection: sa.Connection, keys: Sequence[EventKey], fields: Sequence[str]
 ) -> sa.Result[*tuple[Any, ...]]:
-    parameters: dict[str, Any]
     if is_postgresql(connection):
-        parameters = {"sources": [key.source for key in keys], "ids": [key.id for key in keys]}
+        parameters: dict[str, Any] = {"sources": [key.source for key in keys], "ids": [key.id for key in keys]}
     else:
         parameters = {"keys": msgspec.json.encode(keys).decode()}
     return connection.execute(_select_by_key(connection.dialect.name, tuple(fields)), parameters)
@@ -286,26 +279,19 @@ def read_retractions(connection: sa.Connection, since: Mapping[str, int]) -> lis
     """Return the retractions that took back recorded events after a revision of each programme."""
     if not since:
         return []
+    rows = connection.execute(_select_retracted_since(len(since)), changed_since_parameters(since))
     return [
-        Retraction(
-            row.programme,
-            row.project,
-            make_stamp(row.instant, row.source, row.id),
-            make_stamp(row.retraction_instant, row.source, row.retraction_id),
-        )
-        for row in connection.execute(_select_retracted_since(len(since)), changed_since_parameters(since))
+        Retraction(programme, project, make_stamp(instant, source, event_id), make_stamp(at, source, retraction_id))
+        for programme, project, source, event_id, instant, retraction_id, at in rows
     ]
 
 
 @lru_cache(maxsize=64)
 def _select_retracted_since(count: int) -> sa.Select[Any]:
     retraction = ledger.alias("retraction")
+    retracted = (ledger.c[name] for name in ("programme", "project", "source", "id", "instant"))
     return (
-        sa.select(
-            *(ledger.c[name] for name in ("programme", "project", "instant", "source", "id")),
-            retraction.c.instant.label("retraction_instant"),
-            retraction.c.id.label("retraction_id"),
-        )
+        sa.select(*retracted, retraction.c.id, retraction.c.instant)
         .join(retraction, (retraction.c.source == ledger.c.source) & (retraction.c.retracts == ledger.c.id))
         .where(
             ledger.c.retracted_revision.is_not(None),
@@ -338,8 +324,8 @@ def unpack_headers(packed: bytes | None) -> Headers:
     """Return the headers of a ledger row."""
     if packed is None:
         return []
-    # Most structured events have only a content type.
-    return _decode_headers_cached(packed) if len(packed) <= _CACHEABLE_HEADERS_BYTES else _decode_headers(packed)
+    # Most structured events have only a content type; longer headers are hardly ever the same again.
+    return _decode_headers_cached(packed) if len(packed) <= 64 else _decode_headers(packed)  # noqa: PLR2004 - as said
 
 
 _encode_headers: Final = msgspec.msgpack.Encoder().encode

@@ -1,7 +1,6 @@
 """Creates and upgrades the schema with Alembic."""
 
 from pathlib import Path
-from typing import Final
 
 from alembic import command
 from alembic.config import Config
@@ -10,9 +9,6 @@ from sqlalchemy import Engine, func, select
 from sqlalchemy.exc import DBAPIError
 
 from models.database.engine import DatabaseError, driver_message, redacted_url
-
-#: Key of the advisory lock; any constant is good.
-_MIGRATION_LOCK_ID: Final = 0x4D494C45504F5354
 
 
 def migrate(engine: Engine) -> None:
@@ -24,7 +20,7 @@ def migrate(engine: Engine) -> None:
         with engine.connect().execution_options(writes=True) as connection, connection.begin():
             if engine.dialect.name == "postgresql":
                 # The second of two concurrent migrations waits; SQLite's write transaction has the same effect.
-                connection.execute(select(func.pg_advisory_xact_lock(_MIGRATION_LOCK_ID)))
+                connection.execute(select(func.pg_advisory_xact_lock(0x4D494C45504F5354)))  # any constant is good
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
     except CommandError as error:

@@ -120,8 +120,6 @@ _TOMBSTONE_FIELDS: Final = _COPY_TRUE + _COPY_NULL * (len(LEDGER_COLUMNS) - 3)
 _pack_length: Final = Struct(">i").pack
 _pack_revision_and_digest: Final = Struct(">iqi16s").pack
 _pack_origin: Final = Struct(">iiiqiq").pack
-#: Enough rows to fill a packet, few enough that the server starts early.
-_ROWS_PER_WRITE: Final = 100
 
 
 @contextmanager
@@ -137,7 +135,8 @@ def copy_events(connection: sa.Connection, rows: Iterable[Sequence[Any]]) -> Ite
         cursor.copy(_COPY_STATEMENT.encode()) as copy,
     ):
         copy.write(_COPY_HEADER)
-        while chunk := b"".join(islice(encoded_rows, _ROWS_PER_WRITE)):
+        # Enough rows to fill a packet, few enough that the server starts early.
+        while chunk := b"".join(islice(encoded_rows, 100)):
             copy.write(chunk)
         copy.write(_COPY_TRAILER)
         yield

@@ -19,17 +19,9 @@ from typing import NamedTuple
 from cachetools import LRUCache
 from sqlalchemy import Connection, Engine
 
+from models.database import forecasts
 from models.database.claims import FROM_START, ChangedFacts, load_changed_since
 from models.database.engine import read_transaction, write_transaction
-from models.database.forecasts import (
-    NO_CHECKPOINT,
-    Checkpoint,
-    ForecastUpdate,
-    StoredForecasts,
-    read_forecasts,
-    read_programme_versions,
-    write_updates,
-)
 from models.database.ledger import Retraction, read_retractions, read_subject_events
 from models.domain.claims import Facts, MilestoneKey, fold
 from models.domain.forecast_changes import ScheduleDiff, diff_schedules
@@ -62,12 +54,12 @@ class _Job:
 
     programme: str
     revision: int
-    checkpoint: Checkpoint
+    checkpoint: forecasts.Checkpoint
     current_facts: Facts
     previous_facts: Facts
     retracted_by: Mapping[Stamp, Stamp]
     #: A schedule if the cache has the version that the database holds.
-    stored: StoredForecasts
+    stored: forecasts.StoredForecasts
 
     @property
     def has_new_events(self) -> bool:
@@ -80,10 +72,7 @@ _Calculation = tuple[_Job, Schedule, ScheduleDiff]
 
 
 class Projector:
-    """Calculates programmes, and caches the results, of at most `cache_size` milestones and dependencies.
-
-    A thousand of them take about a megabyte.
-    """
+    """Calculates programmes; caches results of `cache_size` milestones and dependencies, about a kilobyte each."""
 
     def __init__(self, engine: Engine, cache_size: int = 50_000) -> None:
         self._engine = engine
@@ -113,7 +102,7 @@ class Projector:
 
     def _load(self, connection: Connection, names: Sequence[str]) -> list[_Job]:
         """Read what each programme's calculation needs, from one snapshot."""
-        versions = read_programme_versions(connection, names)
+        versions = forecasts.read_programme_versions(connection, names)
         cached = {
             name: result
             for name, (revision, checkpoint) in versions.items()
@@ -122,7 +111,7 @@ class Projector:
             and result.revision <= revision
         }
         since = dict.fromkeys(versions.keys() - cached.keys(), FROM_START)
-        since |= {name: result.revision for name, result in cached.items() if result.revision < versions[name].revision}
+        since |= {name: result.revision for name, result in cached.items() if result.revision < versions[name][0]}
         changed = load_changed_since(connection, since)
         facts = changed.facts.split_by_programme(since)
         checkpoint_revisions = {
@@ -144,8 +133,8 @@ class Projector:
                 job = _Job(name, revision, checkpoint, current, result.facts, retracted_by, result.schedule)
             else:
                 job = _Job(name, revision, checkpoint, facts[name], Facts(), retracted_by, {})
-                if checkpoint != NO_CHECKPOINT:
-                    job.stored, job.previous_facts = read_forecasts(connection, name), job.current_facts
+                if checkpoint != forecasts.NO_CHECKPOINT:
+                    job.stored, job.previous_facts = forecasts.read_forecasts(connection, name), job.current_facts
                     if job.has_new_events:
                         job.previous_facts = _fold_previous_facts(connection, job, changed, retractions)
             jobs.append(job)
@@ -153,7 +142,7 @@ class Projector:
 
     def _write_results(self, calculations: Sequence[_Calculation], data_date: date, now_ms: int) -> None:
         updates = [
-            ForecastUpdate(job.programme, job.revision, job.checkpoint, job.stored, schedule, diff.explained)
+            forecasts.ForecastUpdate(job.programme, job.revision, job.checkpoint, job.stored, schedule, diff.explained)
             for job, schedule, diff in calculations
             # Whether the database holds another version: a rebuild can leave a checkpoint ahead of the revision.
             if job.checkpoint[:2] != (job.revision, data_date)
@@ -161,7 +150,7 @@ class Projector:
         if not updates:
             return
         with write_transaction(self._engine) as connection:
-            write_updates(connection, updates, now_ms)
+            forecasts.write_updates(connection, updates, now_ms)
             hit_failpoint("before-forecast-commit")
         hit_failpoint("after-forecast-commit")
 

@@ -111,11 +111,7 @@ class Recorder:
         with write_transaction(self.engine) as connection:
             # 1. The positions decide which records are still to be recorded; the lock keeps them until the commit.
             unread, stale_partitions = positions.lock_positions(connection, batch.offset_ranges)
-            records = [
-                record
-                for record in batch.records
-                if record.offset >= unread.get((record.topic, record.partition), record.offset + 1)
-            ]
+            records = [record for record in batch.records if record.offset >= unread.get(record[:2], record.offset + 1)]
             if is_retry:
                 _lock_programmes(connection, records)
             # 2. The ledger separates new events from known ones. 3. New events are folded into the winning claims, and
@@ -125,9 +121,8 @@ class Recorder:
             if result.rejected:
                 publish_rejected(result.rejected)
             # 5. The positions advance in the same transaction.
-            positions.advance_positions(
-                connection, [offsets for offsets in batch.offset_ranges if offsets[:2] in unread]
-            )
+            advanced = [offsets for offsets in batch.offset_ranges if offsets[:2] in unread]
+            positions.advance_positions(connection, advanced)
             hit_failpoint("before-commit")
         hit_failpoint("after-commit")
         # 6. Only committed changes are reported.
@@ -138,7 +133,14 @@ class Recorder:
         self, records: Sequence[DecodedRecord], error: DBAPIError
     ) -> dict[tuple[str | int, ...], DecodedRecord]:
         """Find the records that the database refuses, by bisection in transactions that are rolled back."""
-        if not self._is_unstorable(records):
+        try:
+            with write_transaction(self.engine) as connection:
+                _apply_records(connection, records, noop)
+                connection.rollback()
+        except DBAPIError as refusal:
+            if classify_error(refusal) is not ErrorKind.PERMANENT:
+                raise
+        else:
             return {}
         if len(records) > 1:
             half = len(records) // 2
@@ -150,17 +152,6 @@ class Recorder:
         event, detail = record.outcome, f"the database refuses it: {one_line(error.orig)}"
         rejection = Rejection(RejectionReason.UNSTORABLE, detail, event.source, event.type)
         return {record[:3]: record._replace(outcome=rejection)}
-
-    def _is_unstorable(self, records: Sequence[DecodedRecord]) -> bool:
-        try:
-            with write_transaction(self.engine) as connection:
-                _apply_records(connection, records)
-                connection.rollback()
-        except DBAPIError as error:
-            if classify_error(error) is not ErrorKind.PERMANENT:
-                raise
-            return True
-        return False
 
     def resolve_start_offsets(self, topic: str, log_bounds: Mapping[int, tuple[int, int]]) -> dict[int, StartOffset]:
         """Return where to start reading each partition; see `positions.resolve_start_offsets`."""
@@ -184,11 +175,7 @@ class Recorder:
 
 
 def _apply_records(
-    connection: Connection,
-    records: Sequence[DecodedRecord],
-    while_waiting: WhileWaiting = noop,
-    *,
-    assume_new: bool = False,
+    connection: Connection, records: Sequence[DecodedRecord], while_waiting: WhileWaiting, *, assume_new: bool = False
 ) -> tuple[bool, RecordingResult]:
     """Write records to the ledger and the winning claims; return whether all events were new, and the result."""
     classified = classify_events(connection, records, assume_new=assume_new)

@@ -14,23 +14,17 @@ from models.database import tables
 from models.database.claims import facts_to_rows
 from models.database.ledger import RetractedEvent, read_subject_events
 from models.database.upsert import chunked, merge_table_rows
+from models.domain import events
 from models.domain.claims import fold
-from models.domain.events import (
-    DependencyDeclared,
-    DependencyWithdrawn,
-    MilestoneCancelled,
-    MilestoneReported,
-    ProjectWithdrawn,
-)
 
 #: Event types whose claims are fully superseded by a newer claim of the same type, and the table that holds the current
 #: one. A registration is not among them: the site it names exists whatever a newer registration names.
 _FULLY_SUPERSEDED: Final = {
-    MilestoneReported.TYPE: tables.milestones,
-    MilestoneCancelled.TYPE: tables.milestones,
-    DependencyDeclared.TYPE: tables.dependencies,
-    DependencyWithdrawn.TYPE: tables.dependencies,
-    ProjectWithdrawn.TYPE: tables.projects,
+    events.MilestoneReported.TYPE: tables.milestones,
+    events.MilestoneCancelled.TYPE: tables.milestones,
+    events.DependencyDeclared.TYPE: tables.dependencies,
+    events.DependencyWithdrawn.TYPE: tables.dependencies,
+    events.ProjectWithdrawn.TYPE: tables.projects,
 }
 
 
@@ -48,10 +42,8 @@ def apply_retractions(
         for programme, project in sorted(subjects - changed)
     ]:
         for table in tables.SUBJECT_TABLES:
-            is_subject = (table.c.programme == bindparam("key_programme")) & (
-                table.c.project == bindparam("key_project")
-            )
-            connection.execute(update(table).where(is_subject).values(revision=bindparam("new_revision")), rows)
+            key = (table.c.programme == bindparam("key_programme"), table.c.project == bindparam("key_project"))
+            connection.execute(update(table).where(*key).values(revision=bindparam("new_revision")), rows)
 
 
 def _subjects_losing_winner(connection: Connection, retracted: Sequence[RetractedEvent]) -> Iterator[tuple[str, str]]:

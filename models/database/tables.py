@@ -15,12 +15,7 @@ import sqlalchemy as sa
 #: The revision of the migrations that this program works with.
 SCHEMA_REVISION: Final = "0001"
 
-metadata = sa.MetaData(
-    naming_convention={
-        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-        "pk": "pk_%(table_name)s",
-    }
-)
+metadata = sa.MetaData(naming_convention={"ix": "ix_%(table_name)s_%(column_0_N_name)s", "pk": "pk_%(table_name)s"})
 
 NAME_TYPE: Final = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
 

@@ -85,9 +85,8 @@ def _compile_for_sqlite(
 
     SQLAlchemy's processing of every value would cost as much as SQLite's insert.
     """
-    compiled = _upsert_statement(table, dialect.name, column_names, on_conflict).compile(
-        dialect=dialect, column_keys=list(column_names)
-    )
+    statement = _upsert_statement(table, dialect.name, column_names, on_conflict)
+    compiled = statement.compile(dialect=dialect, column_keys=list(column_names))
     return str(compiled), compiled.positiontup or ()
 
 

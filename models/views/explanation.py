@@ -123,18 +123,12 @@ def explanation_schema(explanation: Explanation) -> ExplanationSchema:
 
 
 def _link_schema(link: ChainLink, events: Mapping[EventKey, Event]) -> ChainLinkSchema:
+    """Return the JSON form of a link; both have the fields from the own date to the lag in the same order."""
     status = link.status
+    evidence = [_evidence_schema(evidence, events.get(event_key_of(evidence))) for evidence in link.evidence]
+    ignored = [IgnoredPredecessorSchema(*gate, because) for gate, because in link.ignored]
     return ChainLinkSchema(
-        status.project,
-        status.milestone,
-        status.forecast,
-        status.state,
-        link.own_date,
-        link.own_classifier,
-        link.set_by,
-        link.lag_days,
-        [_evidence_schema(evidence, events.get(event_key_of(evidence))) for evidence in link.evidence],
-        [IgnoredPredecessorSchema(*ignored.gate, ignored.because) for ignored in link.ignored],
+        status.project, status.milestone, status.forecast, status.state, *link[1:5], evidence, ignored
     )
 
 

@@ -69,11 +69,8 @@ def status_row(status: MilestoneStatus, revision: int) -> StatusRow:
 
 def describe_cycle(dependency: DependencyKey) -> str:
     """Return the sentence that reports a dependency that was set aside."""
-    return (
-        f"{dependency.programme}/{dependency.project}/{dependency.milestone} does not wait for "
-        f"{dependency.programme}/{dependency.after_project}/{dependency.after_milestone}: that would close a cycle, "
-        "so the dependency is set aside"
-    )
+    successor, predecessor = "/".join(dependency.successor), "/".join(dependency.predecessor)
+    return f"{successor} does not wait for {predecessor}: that would close a cycle, so the dependency is set aside"
 
 
 def status_to_json(rows: Sequence[StatusRow]) -> bytes:
