@@ -4,7 +4,7 @@ UV_VERSION := 0.13.9
 BIN := .venv/bin
 TESTS ?= tests
 # More than there are cores: most tests wait for Kafka, locks and time-outs.
-PROCESSES ?= 5
+PROCESSES ?= 3
 PYTEST = $(BIN)/pytest $(PYTEST_OPTIONS)
 SIDE_BY_SIDE = $(PYTEST) --numprocesses $(PROCESSES) -m "not timing"
 # Promises about seconds are measured alone; 5 says that there is none among the tests that were named.

@@ -15,7 +15,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from sqlalchemy import URL, Engine, NullPool, create_engine, make_url, text
+from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event, make_url, text
 
 BACKENDS = ("sqlite", "postgresql")
 
@@ -92,6 +92,21 @@ def _url_without_percent(url: URL) -> str:
 
 def _sqlite_url(folder: Path) -> str:
     return f"sqlite:///{folder / 'milepost.db'}"
+
+
+@pytest.fixture(autouse=True)
+def _dispose_engines() -> Iterator[None]:
+    """Close the connections of every engine that a test used, before the garbage collector warns of them."""
+    engines: set[Engine] = set()
+
+    def remember(connection: Connection) -> None:
+        engines.add(connection.engine)
+
+    event.listen(Engine, "engine_connect", remember)
+    yield
+    event.remove(Engine, "engine_connect", remember)
+    for engine in engines:
+        engine.dispose()
 
 
 @pytest.fixture(scope="session")

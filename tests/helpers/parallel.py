@@ -12,36 +12,18 @@ import pytest
 
 #: The longest tests first, so that the processes end together.
 _ORDER: Final = ("system", "faults", "integration", "properties", "rules", "unit")
-_SHARED_SCOPES: Final = {"class", "module", "package"}
 _LOG_LINES: Final = 40
 _START_TIME = pytest.StashKey[float]()
 
 
-@pytest.hookimpl(trylast=True)
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests that share a fixture in one process; any process takes any other test."""
+    """Put the longest tests first; `--dist=loadfile` keeps the tests of a file in one process."""
     items.sort(key=lambda item: _ORDER.index(name) if (name := _room(item)) in _ORDER else len(_ORDER))
-    for item in items:
-        if group := _group(item):
-            item.add_marker(pytest.mark.xdist_group(group))
 
 
 def _room(item: pytest.Item) -> str:
     return item.nodeid.split("/")[1] if item.nodeid.count("/") > 1 else ""
-
-
-def _group(item: pytest.Item) -> str | None:
-    module = item.nodeid.partition("::")[0]
-    if _room(item) == "unit":
-        return module
-    definitions = getattr(item, "_fixtureinfo").name2fixturedefs.values()  # noqa: B009 - pytest has no public name
-    shared = [definition[-1] for definition in definitions if definition[-1].scope in _SHARED_SCOPES]
-    if any(fixture.scope == "package" for fixture in shared):
-        return module.rpartition("/")[0]
-    parameters = item.callspec.params if hasattr(item, "callspec") else {}
-    # No bracket: xdist takes what is before one for a part of the test's id.
-    values = [str(parameters[fixture.argname]) for fixture in shared if fixture.argname in parameters]
-    return "/".join([module, *values]).replace("]", ")") if shared else None
 
 
 @pytest.hookimpl(wrapper=True)
