@@ -67,21 +67,24 @@ class Proxy:
     def run(self, started: threading.Event) -> None:
         """Serve until `end`, in a thread of its own."""
         asyncio.set_event_loop(self._loop)
-        self._loop.run_until_complete(self._serve())
+        server = self._loop.run_until_complete(self._serve())
         started.set()
         self._loop.run_forever()
+        server.close()
+        self._abort_connections()
         for task in self._tasks:
             task.cancel()
-        self._loop.run_until_complete(asyncio.gather(*self._tasks, return_exceptions=True))
+        self._loop.run_until_complete(asyncio.gather(*self._tasks, server.wait_closed(), return_exceptions=True))
         self._loop.close()
 
     def stop(self) -> None:
         """Stop serving."""
         self._loop.call_soon_threadsafe(self._loop.stop)
 
-    async def _serve(self) -> None:
+    async def _serve(self) -> asyncio.Server:
         server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
         self.port = server.sockets[0].getsockname()[1]
+        return server
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if self._is_refusing:
