@@ -3,9 +3,16 @@
 import re
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
 from pydantic_settings import SettingsError as UnreadableError
 
 from models.errors import MilepostError
@@ -13,6 +20,7 @@ from models.failpoints import parse_failpoint
 
 CONFIG_FILE: Final = "milepost.toml"
 MAX_PORT: Final = 65535
+_HOST_NAME: Final = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9_])?")
 
 Seconds = Annotated[float, Field(gt=0)]
 
@@ -31,6 +39,10 @@ class Settings(BaseSettings):
     kafka: str = "127.0.0.1:9092"
     database: str = "sqlite:///.milepost/milepost.db"
     web: str = "127.0.0.1:8090"
+    metrics: str | None = None  # a listener of its own for metrics and probes; without it they are on `web`
+    #: Names to which the board and the API answer, besides addresses, localhost, the host of `web` and of `board_url`.
+    web_hosts: Annotated[tuple[str, ...], NoDecode] = ()
+    board_url: str | None = None  # where people reach the board
     group: Annotated[str, Field(min_length=1, max_length=249)] = "milepost"
     partitions: Annotated[int, Field(ge=1, le=10_000)] = 12
     prefix: Annotated[str, Field(pattern=r"^[a-zA-Z0-9._-]{1,200}$")] = "milepost"
@@ -57,13 +69,33 @@ class Settings(BaseSettings):
     stuck_seconds: Annotated[float, Field(ge=12)] = 60
     failpoint: str = ""  # fault injection for tests; see `models.failpoints`
 
-    @field_validator("web")
+    @field_validator("web", "metrics")
     @classmethod
-    def _validate_web(cls, value: str) -> str:
+    def _validate_listener(cls, value: str) -> str:
         host, _, port = value.rpartition(":")
         if not host or not port.isdecimal() or int(port) > MAX_PORT:
             raise ValueError("say host:port, e.g. 127.0.0.1:8090")
         return value
+
+    @field_validator("web_hosts", mode="before")
+    @classmethod
+    def _split_web_hosts(cls, value: Any) -> Any:  # noqa: ANN401 - pydantic validates what is no text
+        return [name.strip() for name in value.split(",") if name.strip()] if isinstance(value, str) else value
+
+    @field_validator("web_hosts")
+    @classmethod
+    def _validate_web_hosts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if wrong := [name for name in value if not _HOST_NAME.fullmatch(name)]:
+            raise ValueError(f"{wrong[0]!r} is no host name: say names without scheme, port and path")
+        return value
+
+    @field_validator("board_url")
+    @classmethod
+    def _validate_board_url(cls, value: str) -> str:
+        url = urlsplit(value)
+        if url.scheme not in {"http", "https"} or not url.hostname or set(value) & set("@?#") or url.port == 0:
+            raise ValueError("say http://host or https://host, with the port and path that people use")
+        return value.rstrip("/")
 
     @field_validator("failpoint")
     @classmethod
@@ -114,9 +146,26 @@ class Settings(BaseSettings):
 
     @property
     def web_address(self) -> tuple[str, int]:
-        """Host and port to serve HTTP on."""
-        host, _, port = self.web.rpartition(":")
-        return host.strip("[]"), int(port)
+        """Host and port to serve the board on, and the metrics unless they have a listener of their own."""
+        return _split_address(self.web)
+
+    @property
+    def metrics_address(self) -> tuple[str, int] | None:
+        """Host and port of the listener of metrics and probes, if they have one of their own."""
+        return None if self.metrics is None else _split_address(self.metrics)
+
+    @property
+    def board_hosts(self) -> frozenset[str]:
+        """The names to which the board answers, in lower case; it answers to every address too."""
+        names = {"localhost", self.web_address[0], *self.web_hosts}
+        if self.board_url is not None:
+            names.add(urlsplit(self.board_url).hostname or "")
+        return frozenset(name.lower() for name in names)
+
+
+def _split_address(text: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    return host.strip("[]"), int(port)
 
 
 def read_settings(**flags: Any) -> Settings:  # noqa: ANN401 - pydantic validates the values

@@ -115,6 +115,18 @@ def test_web_is_a_host_and_a_port(web: str, address: tuple[str, int]) -> None:
     assert read_settings(web=web).web_address == address
 
 
+def test_without_a_listener_of_their_own_metrics_have_no_address() -> None:
+    assert read_settings().metrics_address is None
+    assert read_settings(metrics="[::1]:9090").metrics_address == ("::1", 9090)
+
+
+def test_the_board_answers_to_the_names_of_its_listener_its_url_and_its_hosts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MILEPOST_WEB_HOSTS", "one.example, Two.example,")
+    settings = read_settings(web="Board:80", board_url="https://Milepost.example:8443/board/")
+    assert settings.board_hosts == {"localhost", "board", "milepost.example", "one.example", "two.example"}
+    assert settings.board_url == "https://Milepost.example:8443/board"
+
+
 @pytest.mark.parametrize("kafka", ["a:1", "a:1,b:2", "a:1, b:2", "[::1]:9092", "broker.example:65535"])
 def test_kafka_is_one_server_or_several(kafka: str) -> None:
     assert read_settings(kafka=kafka).kafka == kafka
@@ -124,6 +136,9 @@ def test_kafka_is_one_server_or_several(kafka: str) -> None:
     ("name", "values"),
     [
         ("web", ("", "8090", ":8090", "host", "host:", "host:http", "host:65536", "host:-1", "host:1.0")),
+        ("metrics", ("8090", "host:", "host:65536")),
+        ("web_hosts", ("a/b", "http://a", "a:80", "a b", ".", "a,é")),
+        ("board_url", ("a", "ftp://a", "http://", "http://a:b", "http://u:p@a", "http://a/?b", "http://a/#b")),
         ("kafka", ("", "host", ":9092", "host:", "host:0", "host:65536", "host:9092,", ",host:9092")),
         ("partitions", ("0", "-1", "10001", "twelve", "1.5")),
         ("prefix", ("", "a b", "a/b", "é", "a\n", "x" * 201)),
