@@ -71,7 +71,9 @@ class Settings(BaseSettings):
 
     @field_validator("web", "metrics")
     @classmethod
-    def _validate_listener(cls, value: str) -> str:
+    def _validate_listener(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
         host, _, port = value.rpartition(":")
         if not host or not port.isdecimal() or int(port) > MAX_PORT:
             raise ValueError("say host:port, e.g. 127.0.0.1:8090")
@@ -91,7 +93,9 @@ class Settings(BaseSettings):
 
     @field_validator("board_url")
     @classmethod
-    def _validate_board_url(cls, value: str) -> str:
+    def _validate_board_url(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
         url = urlsplit(value)
         if url.scheme not in {"http", "https"} or not url.hostname or set(value) & set("@?#") or url.port == 0:
             raise ValueError("say http://host or https://host, with the port and path that people use")
