@@ -1,6 +1,5 @@
 """The command `milepost`. It loads the module of a command only to run it: loading all of them takes seconds."""
 
-import sys
 from collections.abc import Mapping
 from importlib import import_module
 from typing import Any, Final
@@ -8,8 +7,9 @@ from typing import Any, Final
 import typer
 from typer.core import TyperGroup
 
+from deploy.cli.options import print_to_stderr
+from deploy.cli.streams import standard_streams
 from models.errors import MilepostError
-from models.text import printable
 
 #: The module of each command in `deploy.cli`, and the first line of its help.
 COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
@@ -55,8 +55,7 @@ class _LazyGroup(TyperGroup):
             if isinstance(error, BrokenPipeError) or error.filename is None:
                 raise
             message = f"{error.filename}: {error.strerror}"
-        sys.stdout.flush()
-        typer.echo(f"milepost: {printable(message, keep_line_breaks=True)}", err=True)
+        print_to_stderr(f"milepost: {message}")
         raise typer.Exit(1)
 
 
@@ -74,4 +73,5 @@ app = typer.Typer(
 
 def main() -> None:
     """Run the command line; the console script."""
-    app(prog_name="milepost")
+    with standard_streams():
+        app(prog_name="milepost")

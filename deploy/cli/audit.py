@@ -10,7 +10,7 @@ from sqlalchemy.exc import DBAPIError
 
 import consumers.audit
 from deploy.cli.console import print_json_list
-from deploy.cli.options import DatabaseOption, JsonOption, KafkaOption
+from deploy.cli.options import DatabaseOption, JsonOption, KafkaOption, print_line
 from models.database.consistency import Difference, diff_with_ledger, rebuild_tables
 from models.database.engine import DatabaseError, check_schema, driver_message, open_engine, redacted_url
 from models.settings import read_settings
@@ -80,8 +80,8 @@ def _print_report(differences: Sequence[Difference], summary: Sequence[str], *, 
         print_json_list({"where": d.where, "expected": d.expected, "found": d.found} for d in differences)
         return
     for difference in differences[:_MAX_PRINTED_DIFFERENCES]:
-        typer.echo(printable(str(difference)))
+        print_line(printable(str(difference)))
     if len(differences) > _MAX_PRINTED_DIFFERENCES:
-        typer.echo(f"and {len(differences) - _MAX_PRINTED_DIFFERENCES} more")
+        print_line(f"and {len(differences) - _MAX_PRINTED_DIFFERENCES} more")
     for line in summary:
-        typer.echo(line)
+        print_line(line)

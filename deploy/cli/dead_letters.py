@@ -10,7 +10,7 @@ import typer
 
 import consumers.dead_letters as letters
 from deploy.cli.console import ConsoleColumn, ConsoleLine, print_json_list, print_lines, print_rows, slip_text
-from deploy.cli.options import DatabaseOption, JsonOption, KafkaOption, utc_now
+from deploy.cli.options import DatabaseOption, JsonOption, KafkaOption, print_line, utc_now
 from models.database.dry_run import DryRunChange, DryRunVerdict, dry_run_batch
 from models.database.engine import open_engine
 from models.database.ledger import DecodedRecord
@@ -135,12 +135,12 @@ def _print_resolved(dead_letters: Iterable[DeadLetter], outcome: str, *, as_json
         for dead_letter in dead_letters:
             resolved.append(dead_letter)
             if not as_json:
-                typer.echo(printable(dead_letter.key))
+                print_line(printable(dead_letter.key))
     finally:
         if as_json:
             print_dead_letters(resolved, as_json=True)
     if not as_json:
-        typer.echo(f"{len(resolved)} dead letters {outcome}")
+        print_line(f"{len(resolved)} dead letters {outcome}")
 
 
 def _to_dict(dead_letter: DeadLetter) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The options that commands share, the clock, and lines on standard error."""
+"""The options that commands share, the clock, and lines on the standard streams."""
 
 import sys
 from datetime import UTC, datetime
@@ -15,10 +15,18 @@ DatabaseOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
+def print_line(line: str) -> None:
+    """Print a line to standard output, at once; unlike `typer.echo`, in the encoding of the stream."""
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
 def print_to_stderr(line: str) -> None:
     """Print a line to standard error, after what was printed so far."""
-    sys.stdout.flush()
-    typer.echo(printable(line, keep_line_breaks=True), err=True)
+    try:
+        sys.stdout.flush()
+    finally:
+        sys.stderr.write(f"{printable(line, keep_line_breaks=True)}\n")
 
 
 def utc_now() -> datetime:

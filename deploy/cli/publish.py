@@ -7,7 +7,7 @@ import typer
 
 from consumers.event_files import open_events
 from consumers.publish import ContentMode, publish_events, publish_validated, validate_and_report
-from deploy.cli.options import KafkaOption, print_to_stderr, utc_now
+from deploy.cli.options import KafkaOption, print_line, print_to_stderr, utc_now
 from models.settings import read_settings
 
 app = typer.Typer(rich_markup_mode=None)
@@ -35,7 +35,7 @@ def publish(
             count = publish_events(settings, read(), mode)
         else:
             count = publish_validated(settings, read, mode, _now_ms(), print_to_stderr)
-    typer.echo(f"published {count} events to {settings.events_topic}")
+    print_line(f"published {count} events to {settings.events_topic}")
 
 
 @app.command()
@@ -45,10 +45,10 @@ def check(files: FilesArgument) -> None:
     Prints one line for each that is not valid, and fails if there is any.
     """
     with open_events(files, sys.stdin.buffer, reread=False) as read:
-        count, invalid = validate_and_report(read_settings(), read(), _now_ms(), typer.echo, print_to_stderr)
+        count, invalid = validate_and_report(read_settings(), read(), _now_ms(), print_line, print_to_stderr)
     if invalid:
         raise typer.Exit(1)
-    typer.echo(f"{count} events are valid")
+    print_line(f"{count} events are valid")
 
 
 def _now_ms() -> int:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from deploy.cli.options import DatabaseOption, KafkaOption
+from deploy.cli.options import DatabaseOption, KafkaOption, print_line
 from models.settings import read_settings
 
 app = typer.Typer(rich_markup_mode=None)
@@ -48,9 +48,9 @@ def init(
 
     settings = read_settings(kafka=kafka, database=database)
     for line in setup.create_schema_and_topics(settings):
-        typer.echo(line)
+        print_line(line)
     for line in setup.accept_new_topic(settings) if accept_new_topic else ():
-        typer.echo(line)
+        print_line(line)
 
 
 @app.command()
