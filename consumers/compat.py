@@ -1,4 +1,6 @@
-r"""Two limits of kafka-python, worked around.
+r"""Limits of kafka-python, worked around.
+
+It brings no library for compressed records: see `consumers.codecs`.
 
 It raises at header names that are not UTF-8, which Kafka accepts. Here they are spelled out (`caf\xe9`), as in workers.
 
@@ -13,9 +15,12 @@ from kafka.record import memory_records
 from kafka.record.default_records import DefaultRecordBatch
 from kafka.serializer import Serializer
 
+from consumers.codecs import install_codecs
+
 
 def patch_kafka_python() -> None:
-    """Let every kafka-python consumer of this process read names that are not UTF-8; may be called again."""
+    """Let every kafka-python consumer of this process read what the worker reads; may be called again."""
+    install_codecs()
     memory_records.DefaultRecordBatch = _LenientBatch
 
 

@@ -21,6 +21,8 @@ _OPTIONS: Final = {
     "enable_auto_commit": False,
     "auto_offset_reset": "earliest",
     "allow_auto_create_topics": False,
+    # As the worker: what a transaction aborted was never said, and what is still open is not yet said.
+    "isolation_level": "read_committed",
 }
 
 
@@ -43,11 +45,14 @@ def read_ranges(consumer: KafkaConsumer, topic: str, ranges: OffsetRanges) -> It
     for partition in ends:
         consumer.seek(partition, ranges[partition.partition][0])
     idle_ms = 0
-    # The position tells the end, not the last record: compaction and markers leave offsets without a record.
+    # The position tells the end, and of progress, not the last record: compaction, aborted transactions and markers
+    # leave offsets without a record.
+    positions: dict[TopicPartition, int] = {}
     while any(consumer.position(partition) < end for partition, end in ends.items()):
         fetched = consumer.poll(timeout_ms=_POLL_MS)
         for partition, records in fetched.items():
             yield from (record for record in records if record.offset < ends[partition])
-        idle_ms = 0 if fetched else idle_ms + _POLL_MS
+        previous, positions = positions, {partition: consumer.position(partition) for partition in ends}
+        idle_ms = 0 if fetched or positions != previous else idle_ms + _POLL_MS
         if idle_ms >= REQUEST_TIMEOUT_MS:
             raise KafkaTimeoutError(f"it sent nothing more of {topic} for {idle_ms // 1000} s")

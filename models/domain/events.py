@@ -279,9 +279,12 @@ MAX_CLOCK_SKEW_MS: Final = 10 * 60 * 1000
 AllowedSources = Mapping[str, Sequence[str]]
 
 
-def check_acceptable(event: Event, appended_ms: int, allowed_sources: AllowedSources) -> Event | Rejection:
-    """Return the event itself, or a rejection by the broker's clock or the allowed sources."""
-    if event.instant > instant_from_epoch_ms(appended_ms + MAX_CLOCK_SKEW_MS):
+def check_acceptable(event: Event, appended_ms: int | None, allowed_sources: AllowedSources) -> Event | Rejection:
+    """Return the event itself, or a rejection by the broker's clock or the allowed sources.
+
+    Takes the broker's append time; None where only the publisher's own time is known, by which nothing is rejected.
+    """
+    if appended_ms is not None and event.instant > instant_from_epoch_ms(appended_ms + MAX_CLOCK_SKEW_MS):
         times = f"claimed at {event.instant}Z, appended at {instant_from_epoch_ms(appended_ms)}Z"
         detail = f"{times}; is the publisher's clock right?"
         return Rejection(RejectionReason.TIME_IN_FUTURE, detail, event.source, event.type)

@@ -37,7 +37,7 @@ from models.domain.events import Event, Oddity, check_acceptable
 from models.failpoints import hit_failpoint
 from models.settings import Settings
 from streams.clock import Clock
-from streams.kafka.consumer_thread import KafkaRecord
+from streams.kafka.consumer_thread import KafkaRecord, is_appended_by_broker
 from streams.kafka.producer import Produce
 from streams.kafka.transport import BatchSource, FetchedBatch
 from streams.metrics.pipeline import Metrics
@@ -258,11 +258,13 @@ class RecordAgent:
         return [self._decode_record(record) for record in batch.records]
 
     def _decode_record(self, record: KafkaRecord) -> DecodedRecord:
-        # A record of the oldest format has no time; it was appended before now, which is all that matters.
-        appended_ms = record.timestamp if record.timestamp >= 0 else int(self.clock.now() * 1000)
+        # Only the broker's clock counts. Without its time (the topic is not as `init` makes it), no claim is too far
+        # ahead, and delays are counted from here.
+        broker_ms = record.timestamp if is_appended_by_broker(record) else None
+        appended_ms = int(self.clock.now() * 1000) if broker_ms is None else broker_ms
         outcome = decode(record.headers, record.value)
         if isinstance(outcome, Event):
-            outcome = check_acceptable(outcome, appended_ms, self.settings.allowed_sources)
+            outcome = check_acceptable(outcome, broker_ms, self.settings.allowed_sources)
         digest = outcome.digest() if isinstance(outcome, Event) else None
         place = record.topic, record.partition, record.offset
         return DecodedRecord(*place, appended_ms, record.headers, record.value, outcome, digest)

@@ -9,6 +9,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple, Protocol
 
 import aiokafka
@@ -18,9 +19,12 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
 from streams.kafka.compat import allow_non_utf8_header_names
+from streams.kafka.log_ends import READ_COMMITTED, read_log_ends
 
 logger = logging.getLogger("milepost.transport")
 
+#: The `timestamp_type` of a record that carries the time at which the broker appended it.
+LOG_APPEND_TIME: Final = 1
 #: How long one fetch may wait for records; bounds how long a rebalance waits for it to come back.
 FETCH_TIMEOUT_SECONDS: Final = 0.2
 #: Kafka's fetch.max.wait.ms. aiokafka has one fetch per broker under way, and a partition that was drained meanwhile is
@@ -35,8 +39,9 @@ class KafkaRecord(Protocol):
     """The fields of an aiokafka `ConsumerRecord` that are used."""
 
     offset: int
-    #: Milliseconds since the epoch: the broker's append time where the topic says so.
+    #: Milliseconds since the epoch, -1 in the oldest format: the broker's append time where the topic says so.
     timestamp: int
+    #: `LOG_APPEND_TIME`, or 0 for the publisher's own time.
     timestamp_type: int
     headers: Sequence[tuple[str, bytes | None]]
     key: bytes | None
@@ -45,23 +50,38 @@ class KafkaRecord(Protocol):
     partition: int
 
 
+def is_appended_by_broker(record: KafkaRecord) -> bool:
+    """Return whether the time of a record is the broker's: any publisher may write any other."""
+    return record.timestamp_type == LOG_APPEND_TIME
+
+
 class FetchResult(NamedTuple):
     """What a fetch brought."""
 
     records: Mapping[TP, list[KafkaRecord]]
     #: How many more records its partitions had when the broker last answered.
     lag: int
+    #: The consumer's position in each partition behind the fetch.
+    positions: Mapping[TP, int] = MappingProxyType({})
 
     @property
     def record_count(self) -> int:
         """The number of records of all partitions."""
         return sum(map(len, self.records.values()))
 
+    def ends(self) -> dict[TP, int]:
+        """Return the offset behind what was read of each partition.
+
+        The last record does not tell: what a transaction aborted, and the markers that end transactions, have offsets.
+        """
+        last = {tp: records[-1].offset + 1 for tp, records in self.records.items()}
+        return {TP(*tp): end for tp, end in {**last, **self.positions}.items()}
+
     def merge(self, later: "FetchResult") -> "FetchResult":
         """Return both as one result."""
         partitions = {**self.records, **later.records}
         records = {tp: [*self.records.get(tp, ()), *later.records.get(tp, ())] for tp in partitions}
-        return FetchResult(records, later.lag)
+        return FetchResult(records, later.lag, {**self.positions, **later.positions})
 
 
 class MicroBatchConsumerThread(driver.AIOKafkaConsumerThread):
@@ -70,8 +90,10 @@ class MicroBatchConsumerThread(driver.AIOKafkaConsumerThread):
     def _create_worker_consumer(self, transport: driver.Transport) -> aiokafka.AIOKafkaConsumer:
         allow_non_utf8_header_names()
         consumer = super()._create_worker_consumer(transport)
-        # Not a parameter in Faust; read by aiokafka when the consumer starts.
+        # Not parameters in Faust (the isolation level follows from its own transactions); read by aiokafka when the
+        # consumer starts.
         consumer._fetch_max_wait_ms = FETCH_MAX_WAIT_MS  # noqa: SLF001
+        consumer._isolation_level = READ_COMMITTED  # noqa: SLF001
         return consumer
 
     def mark_polled(self) -> None:
@@ -127,19 +149,28 @@ class MicroBatchConsumerThread(driver.AIOKafkaConsumerThread):
                 else:
                     result = result.merge(FetchResult(remainder, 0))
         assignment = fetcher._subscriptions.subscription.assignment  # noqa: SLF001
-        states = [] if assignment is None else map(assignment.state_value, partitions)
-        lag = sum(
-            max(0, state.highwater - state.position)
-            for state in states
-            if state is not None and state.highwater is not None and state.has_valid_position
-        )
-        return result._replace(lag=lag)
+        if assignment is None:
+            return result
+        lag, positions = 0, {}
+        for tp in partitions:
+            state = assignment.state_value(tp)
+            if state is None or not state.has_valid_position:
+                continue
+            positions[tp] = state.position
+            # Records behind an open transaction are no backlog: they cannot be read yet.
+            if (end := state.highwater if state.lso is None else state.lso) is not None:
+                lag += max(0, end - state.position)
+        return result._replace(lag=lag, positions=positions)
 
     async def read_log_bounds(self, partitions: set[TP]) -> dict[TP, tuple[int, int]]:
-        """Return the first and the end offset of some partitions' logs; in this thread's loop."""
+        """Return the first and the end offset of some partitions' logs; in this thread's loop.
+
+        The end of a log that an open transaction holds up is not its last stable offset: a position of a release that
+        read uncommitted records may lie behind that.
+        """
         consumer = self._ensure_consumer()
         keys = [TopicPartition(*tp) for tp in partitions]
-        first, end = await asyncio.gather(consumer.beginning_offsets(keys), consumer.end_offsets(keys))
+        first, end = await asyncio.gather(consumer.beginning_offsets(keys), read_log_ends(consumer, keys))
         return {tp: (first[tp], end[tp]) for tp in partitions}
 
     async def seek_all(self, offsets: Mapping[TP, int], committed_log_bounds: Mapping[TP, tuple[int, int]]) -> None:

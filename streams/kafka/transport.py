@@ -211,9 +211,14 @@ class MicroBatchConsumer(driver.Consumer):
         results = {topic: self._fetch_result(topic, fetch) for topic, fetch in self._fetches.items() if fetch.done()}
         for topic, fetched in results.items():
             del self._fetches[topic]
-            if fetched is not None and fetched.records:
+            if fetched is not None and (fetched.records or self._passes_markers(fetched)):
                 self._buffered[topic] = self._buffered[topic].merge(fetched) if topic in self._buffered else fetched
         return None not in results.values()
+
+    def _passes_markers(self, fetched: FetchResult) -> bool:
+        """Return whether a fetch without records has passed over offsets that nothing else will cover."""
+        next_offsets = self._next_offsets or {}
+        return any((start := next_offsets.get(tp)) is not None and start < end for tp, end in fetched.ends().items())
 
     def _fetch_result(self, topic: str, task: asyncio.Task[FetchResult]) -> FetchResult | None:
         """Return what a fetch brought; None: it failed, and the next one should wait a little."""
@@ -266,13 +271,15 @@ class MicroBatchConsumer(driver.Consumer):
         self, topic: str, fetched: FetchResult, next_offsets: dict[TP, int | None]
     ) -> FetchedBatch | None:
         offset_ranges, records = [], []
-        for partition, partition_records in fetched.records.items():
-            tp = TP(partition.topic, partition.partition)
+        for tp, end in fetched.ends().items():
             if tp not in next_offsets:
                 continue
-            start, end = next_offsets[tp], partition_records[-1].offset + 1
-            first = partition_records[0].offset if start is None else start
-            offset_ranges.append(OffsetRange(tp.topic, tp.partition, first, end))
+            partition_records, start = fetched.records.get(tp, []), next_offsets[tp]
+            if start is None and partition_records:
+                start = partition_records[0].offset
+            if start is None or start >= end:
+                continue
+            offset_ranges.append(OffsetRange(tp.topic, tp.partition, start, end))
             records.extend(partition_records)
             next_offsets[tp] = end
         if not offset_ranges:
@@ -286,13 +293,14 @@ class MicroBatchConsumer(driver.Consumer):
         return batch
 
     def _create_message(self, tp: TP, batch: FetchedBatch) -> ConsumerMessage:
-        last = batch.records[-1]
+        # A batch of nothing but markers has no record.
+        last = batch.records[-1] if batch.records else None
         return ConsumerMessage(
             topic=tp.topic,
             partition=tp.partition,
             offset=batch.offset_ranges[0].end - 1,
-            timestamp=last.timestamp / 1000.0,
-            timestamp_type=last.timestamp_type,
+            timestamp=0.0 if last is None else last.timestamp / 1000.0,
+            timestamp_type=0 if last is None else last.timestamp_type,
             headers=[],
             key=None,
             # A stream passes a value on as it is when its schema does; Faust types it as bytes.

@@ -2,6 +2,9 @@
 
 It uses a consumer of its own. A fetching consumer that hangs would report its lag as it was when it hung; this one only
 asks the broker for the ends of the logs and for the append time of the oldest unread record.
+
+Records of a transaction that is still open count as unread, although no reader may have them yet: a transaction that
+hangs keeps back everything behind it, and shows as lag.
 """
 
 import asyncio
@@ -22,6 +25,8 @@ from models.settings import Settings
 from models.text import one_line
 from streams.clock import Clock
 from streams.kafka.config import aiokafka_options
+from streams.kafka.consumer_thread import KafkaRecord, is_appended_by_broker
+from streams.kafka.log_ends import read_last_stable_offsets, read_log_ends
 from streams.kafka.transport import BatchSource
 from streams.metrics.pipeline import Metrics
 from streams.monitoring.health import Health
@@ -60,6 +65,8 @@ class LagMonitor(Service):
         self._partitions = [TopicPartition(self._topic, number) for number in range(settings.partitions)]
         self._positions: Mapping[int, int] = {}
         self._consumer: AIOKafkaConsumer | None = None
+        #: Since when each partition's oldest unread record was seen, if it carries its publisher's time.
+        self._first_seen: dict[TopicPartition, tuple[int, float]] = {}
 
     @Service.task
     async def _poll_forever(self) -> None:
@@ -127,9 +134,8 @@ class LagMonitor(Service):
         """Set the lag metrics; return the positions of the partitions that have unread records."""
         consumer = await self._connect()
         self._check_partition_count(consumer)
-        ends: dict[TopicPartition, int] = await consumer.end_offsets(self._partitions)
         behind = {}
-        for tp, end in ends.items():
+        for tp, end in (await read_log_ends(consumer, self._partitions)).items():
             labels = (tp.topic, str(tp.partition))
             self._metrics.log_end.labels(*labels).set(end)
             if (position := positions.get(tp.partition)) is None:
@@ -143,22 +149,32 @@ class LagMonitor(Service):
             else:
                 self._metrics.lag_seconds.labels(*labels).set(0)
         unread = {}
+        readable_ends = await read_last_stable_offsets(consumer, list(behind)) if behind else {}
         for tp, position in behind.items():
-            append_time = await self._read_append_time(consumer, tp, position)
+            oldest = await self._read_oldest(consumer, tp, position)
             # A log that ends with a transaction marker has nothing to read before its end.
-            lag = 0.0 if append_time is None else max(0.0, self._clock.now() - append_time)
-            if append_time is not None:
+            lag = 0.0 if oldest is None else max(0.0, self._clock.now() - self._waiting_since(tp, oldest))
+            if oldest is not None and position < readable_ends[tp]:
                 unread[tp.partition] = position
             self._metrics.lag_seconds.labels(tp.topic, str(tp.partition)).set(lag)
         return unread
 
-    async def _read_append_time(self, consumer: AIOKafkaConsumer, tp: TopicPartition, offset: int) -> float | None:
-        """Return when the first record from an offset on was appended; None when there is none (any more)."""
+    def _waiting_since(self, tp: TopicPartition, oldest: KafkaRecord) -> float:
+        """Return when an unread record was appended; where only its publisher's time is known, when it was seen."""
+        if is_appended_by_broker(oldest):
+            return oldest.timestamp / 1000
+        offset, seen_at = self._first_seen.get(tp, (-1, 0.0))
+        if offset != oldest.offset:
+            self._first_seen[tp] = oldest.offset, (seen_at := self._clock.now())
+        return seen_at
+
+    async def _read_oldest(self, consumer: AIOKafkaConsumer, tp: TopicPartition, offset: int) -> KafkaRecord | None:
+        """Return the first record from an offset on, of an open transaction too; None when there is none (any more)."""
         consumer.resume(tp)
         consumer.seek(tp, offset)
         fetched = await consumer.getmany(tp, timeout_ms=_RECORD_TIMEOUT_MS, max_records=1)
         consumer.pause(tp)
-        return next((record.timestamp / 1000 for records in fetched.values() for record in records), None)
+        return next((record for records in fetched.values() for record in records), None)
 
     async def _connect(self) -> AIOKafkaConsumer:
         if self._consumer is None:
