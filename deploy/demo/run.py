@@ -26,12 +26,13 @@ from deploy.demo.story import PROGRAMME, Story, build_story
 from deploy.file_lock import FileLockedError, lock_file, write_holder
 from deploy.kafka.broker import DEFAULT_KAFKA_PORT, RunningBroker, run_broker
 from deploy.kafka.data_dir import KAFKA_HOST
+from models.data_folder import DATA_FOLDER, make_folder
 from models.database.engine import make_engine
 from models.domain.cloudevents import encode_structured
 from models.errors import MilepostError
 from models.settings import Settings, read_settings
 
-_DEMO_DIR: Final = Path(".milepost")
+_DEMO_DIR: Final = Path(DATA_FOLDER)
 _WORKER_LOG_FILE: Final = _DEMO_DIR / "worker.log"
 #: The story's day: the first on which it was played in this folder.
 _STORY_DAY_FILE: Final = _DEMO_DIR / "sample-day"
@@ -67,7 +68,7 @@ def run_demo() -> NoReturn:
 @contextmanager
 def _lock_demo_dir() -> Iterator[bool]:
     """Keep a second demo out of this folder; yield whether the last one was killed."""
-    _DEMO_DIR.mkdir(exist_ok=True)
+    make_folder(_DEMO_DIR)
     try:
         lock = lock_file(_DEMO_DIR / "demo.lock")
     except FileLockedError as error:

@@ -11,6 +11,7 @@ from typing import IO, Final
 
 from deploy.file_lock import FileLockedError, lock_file, write_holder
 from deploy.kafka import BrokerError
+from models.data_folder import make_folder
 
 KAFKA_HOST: Final = "127.0.0.1"
 # How long Kafka may take to end; it needs less than one second.
@@ -63,7 +64,7 @@ def lock_data_dir(data_dir: Path) -> IO[str]:
         return not process_exists(_parse_holder(holder).get("owner", os.getpid())) and time.monotonic() <= deadline
 
     try:
-        data_dir.mkdir(parents=True, exist_ok=True)
+        make_folder(data_dir)
         lock = lock_file(data_dir / "lock", is_ending)
     except FileLockedError as error:
         holder = _parse_holder(error.holder)

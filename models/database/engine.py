@@ -117,12 +117,17 @@ def open_engine(url: str) -> Iterator[Engine]:
 
 
 def _enable_wal(cursor: sqlite3.Cursor) -> None:
-    """Switch a file to WAL. Another process may be doing the same, and SQLite does not wait for this lock itself."""
+    """Switch a file to WAL. Another process may be doing the same, and SQLite does not wait for this lock itself.
+
+    A file that may only be read keeps its journal mode.
+    """
     deadline = time.monotonic() + LOCK_TIMEOUT_MS / 1000
     while True:
         try:
             cursor.execute("PRAGMA journal_mode=WAL")
         except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode == sqlite3.SQLITE_READONLY:
+                return
             if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
                 raise
             time.sleep(0.01)
@@ -130,16 +135,31 @@ def _enable_wal(cursor: sqlite3.Cursor) -> None:
             return
 
 
-def _detect_replaced_file(engine: Engine, file: Path) -> None:
-    """Raise `DatabaseError` at checkout when the file was removed or replaced: writes to it would be lost silently."""
+def sqlite_file(engine: Engine) -> Path | None:
+    """Return the file of a SQLite database; None for PostgreSQL, for a database in memory, and for a SQLite URI."""
+    url = engine.url
+    is_file = (
+        url.get_backend_name() == "sqlite" and url.database not in {None, "", ":memory:"} and "uri" not in url.query
+    )
+    return Path(url.database or "") if is_file else None
+
+
+def _require_same_file(engine: Engine, file: Path) -> None:
+    """Raise `DatabaseError` when the file is missing, or was removed or replaced: writes to it would be lost silently.
+
+    SQLite would create a missing file. Only `models.database.migrate` may: whoever reads creates nothing.
+    """
     first_inode: dict[Path, tuple[int, int]] = {}
 
-    @event.listens_for(engine, "checkout")
-    def _check_inode(_connection: object, _record: object, _proxy: object) -> None:
+    def check_inode(*_: object) -> None:
         try:
             status = file.stat()
         except FileNotFoundError:
+            if not first_inode:
+                raise DatabaseError(f"there is no database at {file}: run `milepost init`") from None
             change = "removed"
+        except OSError as error:
+            raise DatabaseError(f"database {redacted_url(engine)} cannot be opened: {error.strerror}") from None
         else:
             inode = status.st_dev, status.st_ino
             if first_inode.setdefault(file, inode) == inode:
@@ -149,14 +169,14 @@ def _detect_replaced_file(engine: Engine, file: Path) -> None:
             f"database {redacted_url(engine)} was {change} while it was in use: run `milepost init`, then start again"
         )
 
+    event.listen(engine, "do_connect", check_inode)
+    event.listen(engine, "checkout", check_inode)
+
 
 def _make_sqlite_engine(url: URL, lock_timeout_ms: int) -> Engine:
     engine = create_engine(url, connect_args={"timeout": lock_timeout_ms / 1000})
-    if url.database and url.database != ":memory:":
-        file = Path(url.database)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        if "uri" not in url.query:
-            _detect_replaced_file(engine, file)
+    if (file := sqlite_file(engine)) is not None:
+        _require_same_file(engine, file)
 
     @event.listens_for(engine, "connect")
     def _on_connect(connection: Any, _record: object) -> None:  # noqa: ANN401 - a DBAPI connection has no common type

@@ -8,11 +8,13 @@ from alembic.util import CommandError
 from sqlalchemy import Engine, func, select
 from sqlalchemy.exc import DBAPIError
 
-from models.database.engine import DatabaseError, driver_message, redacted_url
+from models.data_folder import make_folder
+from models.database.engine import DatabaseError, driver_message, redacted_url, sqlite_file
 
 
 def migrate(engine: Engine) -> None:
-    """Create or upgrade the tables. Idempotent. Raises `DatabaseError` when that fails."""
+    """Create or upgrade the tables; creates a SQLite file. Idempotent. Raises `DatabaseError` when that fails."""
+    _create_sqlite_file(engine)
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parents[1] / "migrations"))
     try:
@@ -31,3 +33,13 @@ def migrate(engine: Engine) -> None:
         ) from None
     except DBAPIError as error:
         raise DatabaseError(f"database {redacted_url(engine)} cannot be prepared: {driver_message(error)}") from None
+
+
+def _create_sqlite_file(engine: Engine) -> None:
+    if (file := sqlite_file(engine)) is None or file.exists():
+        return
+    try:
+        make_folder(file.parent)
+        file.touch()
+    except OSError as error:
+        raise DatabaseError(f"database {redacted_url(engine)} cannot be created: {error.strerror}") from None

@@ -18,6 +18,7 @@ from models.database.engine import (
     check_schema,
     make_engine,
     read_transaction,
+    sqlite_file,
     write_transaction,
 )
 from models.database.migrate import migrate
@@ -25,6 +26,7 @@ from models.database.recorder import Recorder
 from tests.helpers.recorder import (
     TOPIC,
     TopicLog,
+    migrated_engine,
     new_recorder,
     order_independent_rows,
     plan_event,
@@ -121,6 +123,14 @@ def test_two_processes_that_prepare_the_same_database_at_once_leave_it_ready(dat
     engine.dispose()
 
 
+def engine_of_empty_database(url: str) -> Engine:
+    """Return an engine on a database that exists and has no tables; an empty file is one of SQLite."""
+    engine = make_engine(url)
+    if (file := sqlite_file(engine)) is not None:
+        file.touch()
+    return engine
+
+
 def complaint(engine: Engine) -> str:
     with pytest.raises(DatabaseError) as error:
         check_schema(engine)
@@ -129,7 +139,7 @@ def complaint(engine: Engine) -> str:
 
 
 def test_a_database_without_tables_is_reported(database_url: str) -> None:
-    engine = make_engine(database_url)
+    engine = engine_of_empty_database(database_url)
     try:
         assert complaint(engine).endswith(" has no tables yet: run `milepost init`")
     finally:
@@ -150,7 +160,7 @@ def test_a_database_of_another_schema_is_reported(engine: Engine) -> None:
 
 
 def test_a_half_made_schema_is_reported_and_left_as_it_was(database_url: str) -> None:
-    engine = make_engine(database_url)
+    engine = engine_of_empty_database(database_url)
     with write_transaction(engine) as connection:
         tables.ledger.create(connection)
     with pytest.raises(DatabaseError, match=r"cannot be prepared: .*ledger.*already exists") as error:
@@ -175,6 +185,40 @@ def test_a_file_that_cannot_be_opened_is_reported(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     engine = make_engine(f"sqlite:///{tmp_path / 'folder'}")
     assert complaint(engine).endswith("does not answer: unable to open database file")
+
+
+def test_a_database_that_is_not_there_is_not_created_by_reading(tmp_path: Path) -> None:
+    engine = make_engine(f"sqlite:///{tmp_path / 'new' / 'folder' / 'x.db'}")
+    assert complaint(engine) == f"there is no database at {tmp_path / 'new' / 'folder' / 'x.db'}: run `milepost init`"
+    with pytest.raises(DatabaseError, match="there is no database"):
+        Recorder(engine).read_positions(TOPIC)
+    assert list(tmp_path.iterdir()) == []
+    migrate(engine)
+    check_schema(engine)
+    engine.dispose()
+
+
+def test_a_database_below_a_file_is_reported(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    engine = make_engine(f"sqlite:///{tmp_path / 'file' / 'x.db'}")
+    assert complaint(engine).endswith("cannot be opened: Not a directory")
+    with pytest.raises(DatabaseError, match="cannot be"):
+        migrate(engine)
+
+
+@pytest.mark.parametrize("folder", [".milepost", "new/.milepost/sub"])
+def test_the_data_folder_of_a_database_is_for_its_owner_alone(folder: str, tmp_path: Path) -> None:
+    (tmp_path / ".milepost").mkdir(mode=0o755)
+    with migrated_engine(f"sqlite:///{tmp_path / folder / 'x.db'}"):
+        [data_folder] = [each for each in (tmp_path / folder / "x.db").parents if each.name == ".milepost"]
+        assert data_folder.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_folder_of_another_name_keeps_its_mode(tmp_path: Path) -> None:
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "shared").chmod(0o755)
+    with migrated_engine(f"sqlite:///{tmp_path / 'shared' / 'x.db'}"):
+        assert (tmp_path / "shared").stat().st_mode & 0o777 == 0o755
 
 
 def test_a_file_that_is_no_database_is_reported(tmp_path: Path) -> None:

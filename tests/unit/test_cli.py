@@ -149,10 +149,10 @@ def test_a_setting_that_cannot_be_is_one_line() -> None:
 
 def test_flags_win_over_the_file_and_the_file_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MILEPOST_DATABASE", "sqlite:///environment.db")
-    assert "environment.db has no tables" in the_line(milepost("status"))
+    assert "there is no database at environment.db" in the_line(milepost("status"))
     Path("milepost.toml").write_text("database = 'sqlite:///file.db'\n")
-    assert "file.db has no tables" in the_line(milepost("status"))
-    assert "flag.db has no tables" in the_line(milepost("status", "--database", "sqlite:///flag.db"))
+    assert "there is no database at file.db" in the_line(milepost("status"))
+    assert "there is no database at flag.db" in the_line(milepost("status", "--database", "sqlite:///flag.db"))
 
 
 def test_a_database_that_cannot_be_used_is_one_line_without_its_password() -> None:
