@@ -201,8 +201,13 @@ def require_topics(settings: Settings, admin: KafkaAdminClient, topics: Sequence
     counts = count_partitions(admin, topics)
     for topic in topics:
         if topic not in counts:
-            raise TopicError(f"topic {topic} is missing on {settings.kafka}: run `milepost init`")
+            raise TopicError(missing_topic(settings, topic))
     return counts
+
+
+def missing_topic(settings: Settings, topic: str) -> str:
+    """Return the line that says that a topic is missing."""
+    return f"topic {topic} is missing on {settings.kafka}: run `milepost init`"
 
 
 def require_topic(settings: Settings, topic: str) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from deploy.topics import ensure_topics, read_offset_ranges, read_topic_id
+from deploy.topics import BROKER_DEFAULT, ensure_topics, read_offset_ranges, read_topic_id
 from models.database.engine import DatabaseError, check_schema, make_engine, redacted_url, write_transaction
 from models.database.migrate import migrate
 from models.database.positions import reset_positions
@@ -10,8 +10,13 @@ from models.database.tables import SCHEMA_REVISION
 from models.settings import Settings
 
 
-def create_schema_and_topics(settings: Settings) -> Iterator[str]:
-    """Create what is missing and leave what exists; yield one line for each. Safe to repeat, and waits for nothing."""
+def create_schema_and_topics(
+    settings: Settings, *, enlarge: bool = False, replication: int = BROKER_DEFAULT
+) -> Iterator[str]:
+    """Create what is missing and leave what exists; yield a line for each, and for each setting not as promised.
+
+    Safe to repeat, and waits for nothing. With `enlarge`, topics get as many partitions as the settings say.
+    """
     engine = make_engine(settings.database)
     try:
         try:
@@ -26,9 +31,12 @@ def create_schema_and_topics(settings: Settings) -> Iterator[str]:
         yield f"database {redacted_url(engine)}: schema {SCHEMA_REVISION} {outcome}"
     finally:
         engine.dispose()
-    for topic, existed in ensure_topics(settings):
+    topics, broken_promises = ensure_topics(settings, enlarge=enlarge, replication=replication)
+    for topic, existed in topics:
         partitions = "1 partition" if topic.partitions == 1 else f"{topic.partitions} partitions"
         yield f"topic {topic.name}: {partitions}, {'found' if existed else 'made'}"
+    for promise in broken_promises:
+        yield f"warning: {promise}" + ("; no worker starts before" if promise.is_fatal else "")
 
 
 def accept_new_topic(settings: Settings) -> Iterator[str]:

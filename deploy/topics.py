@@ -1,34 +1,37 @@
-"""The topics of Milepost: their specification, creating them, checking them."""
+"""The topics of Milepost: their specification, creating and enlarging them, checking them."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from kafka import KafkaAdminClient
 from kafka.errors import CoordinatorNotAvailableError, NoError, TopicAlreadyExistsError, for_code
 
-from consumers.client import TopicError, admin_client, count_partitions, require_topics
+from consumers.client import TopicError, admin_client, count_partitions, missing_topic
 from consumers.topic_reader import OffsetRanges, open_topic
 from deploy.child_process import poll_until
+from deploy.topic_settings import BrokenPromise, TopicSpec, find_broken_promises
 from models.settings import Settings
 
+#: The replication factor that a broker is configured with: one on one node, and what a cluster says.
+BROKER_DEFAULT: Final = -1
 _DAY_MS: Final = 24 * 60 * 60 * 1000
 
 
-class TopicSpec(NamedTuple):
-    """The contract's requirements of a topic."""
+class CheckedTopics(NamedTuple):
+    """What a worker finds."""
 
-    name: str
-    partitions: int
-    config: Mapping[str, str]
+    partitions: Mapping[str, int]
+    #: What breaks a promise without losing events.
+    warnings: Sequence[BrokenPromise]
 
 
 def required_topics(settings: Settings) -> list[TopicSpec]:
     """Return the topics of the contract, section 4."""
     delete, compact = {"cleanup.policy": "delete"}, {"cleanup.policy": "compact"}
-    for_ever = {"retention.ms": "-1", "message.timestamp.type": "LogAppendTime"}
+    for_ever = {"retention.ms": "-1", "retention.bytes": "-1", "message.timestamp.type": "LogAppendTime"}
     letters = {"max.message.bytes": str(16 * 1024 * 1024), "delete.retention.ms": str(10 * 365 * _DAY_MS)}
     return [
-        TopicSpec(settings.events_topic, settings.partitions, delete | for_ever),
+        TopicSpec(settings.events_topic, settings.partitions, delete | for_ever, is_log=True),
         TopicSpec(settings.programmes_topic, settings.partitions, compact),
         TopicSpec(settings.changes_topic, settings.partitions, delete | {"retention.ms": str(30 * _DAY_MS)}),
         # A dead letter is its record, which the broker limits (1 MiB by default), plus our headers. One that did not
@@ -40,34 +43,48 @@ def required_topics(settings: Settings) -> list[TopicSpec]:
     ]
 
 
-def ensure_topics(settings: Settings) -> list[tuple[TopicSpec, bool]]:
-    """Create the topics that are missing and leave the others; return each, and whether it existed. Safe to repeat.
+def ensure_topics(
+    settings: Settings, *, enlarge: bool = False, replication: int = BROKER_DEFAULT
+) -> tuple[list[tuple[TopicSpec, bool]], list[BrokenPromise]]:
+    """Create the topics that are missing; return each, whether it existed, and what breaks a promise. Safe to repeat.
 
-    Raises `TopicError`, before it creates any, for a topic with the wrong number of partitions: changing that would
-    move programmes to other partitions, so it is left to a person.
+    With `enlarge`, topics with fewer partitions than the settings say get the others. Programmes may then go on in
+    other partitions: events count in any order, and running workers stop.
+
+    Raises `TopicError`, before it changes anything, with a line for each topic that has another number of partitions.
     """
     topics = required_topics(settings)
     with admin_client(settings) as admin:
         existing = count_partitions(admin, [topic.name for topic in topics])
-        for topic in topics:
-            if (actual := existing.get(topic.name, topic.partitions)) == topic.partitions:
-                continue
-            mismatch = f"topic {topic.name} on {settings.kafka} has {actual} partitions"
-            if topic.name == settings.dead_letters_topic:
-                raise TopicError(f"{mismatch} instead of 1: delete it first")
-            raise TopicError(
-                f"{mismatch}, MILEPOST_PARTITIONS says {topic.partitions}:"
-                f" set MILEPOST_PARTITIONS={actual}, or delete the topic first"
-            )
+        unlike = [topic for topic in topics if existing.get(topic.name, topic.partitions) != topic.partitions]
+        small = [topic for topic in unlike if enlarge and existing[topic.name] < topic.partitions]
+        if wrong := [_wrong_count(settings, topic, existing[topic.name]) for topic in unlike if topic not in small]:
+            raise TopicError("\n".join(wrong))
+        if small:
+            admin.create_partitions({topic.name: topic.partitions for topic in small})
         if missing := [topic for topic in topics if topic.name not in existing]:
-            _create_topics(settings, admin, missing)
-    return [(topic, topic.name in existing) for topic in topics]
+            _create_topics(settings, admin, missing, replication)
+        broken = find_broken_promises(admin, topics)
+    return [(topic, topic.name in existing) for topic in topics], broken
 
 
-def _create_topics(settings: Settings, admin: KafkaAdminClient, topics: list[TopicSpec]) -> None:
+def _wrong_count(settings: Settings, topic: TopicSpec, actual: int) -> str:
+    mismatch = f"topic {topic.name} on {settings.kafka} has {actual} partitions"
+    if topic.name == settings.dead_letters_topic:
+        return f"{mismatch} instead of 1: delete it first"
+    remedy = f"set MILEPOST_PARTITIONS={actual}"
+    if actual < topic.partitions:
+        remedy += f", or enlarge all topics with `milepost init --partitions {topic.partitions}`"
+    return f"{mismatch}, {topic.partitions} are asked for: {remedy}"
+
+
+def _create_topics(settings: Settings, admin: KafkaAdminClient, topics: list[TopicSpec], replication: int) -> None:
     request = {
-        # -1 is the broker's default: one replica on one node, and what a cluster is configured with.
-        topic.name: {"num_partitions": topic.partitions, "replication_factor": -1, "configs": dict(topic.config)}
+        topic.name: {
+            "num_partitions": topic.partitions,
+            "replication_factor": replication,
+            "configs": dict(topic.config),
+        }
         for topic in topics
     }
     for topic in admin.create_topics(request, raise_errors=False)["topics"]:
@@ -79,29 +96,41 @@ def _create_topics(settings: Settings, admin: KafkaAdminClient, topics: list[Top
     admin.wait_for_topics(list(request))
 
 
-def check_topics(settings: Settings) -> dict[str, int]:
-    """Return the number of partitions of every topic; raises `TopicError` for topics that a worker cannot work with.
+def check_topics(settings: Settings) -> CheckedTopics:
+    """Return what a worker has to know of its topics; raises `TopicError`, with a line for each fault.
 
     The topics keyed by programme may have any number of partitions, but all three the same: the partition of a
     programme decides which worker it belongs to.
     """
-    names = [topic.name for topic in required_topics(settings)]
+    topics = required_topics(settings)
     with admin_client(settings) as admin:
-        partitions = require_topics(settings, admin, names)
+        partitions = count_partitions(admin, [topic.name for topic in topics])
+        existing = [topic for topic in topics if topic.name in partitions]
+        broken = find_broken_promises(admin, existing) if existing else []
+        missing = [missing_topic(settings, topic.name) for topic in topics if topic not in existing]
+        faults = [*missing, *_uneven(settings, partitions), *(str(promise) for promise in broken if promise.is_fatal)]
+        if faults:
+            raise TopicError("\n".join(faults))
         _wait_for_coordinator(admin, settings.group)
-    events, count = settings.events_topic, partitions[settings.events_topic]
-    for name in (settings.programmes_topic, settings.changes_topic):
-        if partitions[name] != count:
-            raise TopicError(
-                f"topic {name} has {partitions[name]} partitions and {events} has {count} on {settings.kafka}, but they"
-                " must have equally many: delete the wrong one and run `milepost init`"
+    return CheckedTopics(partitions, broken)
+
+
+def _uneven(settings: Settings, partitions: Mapping[str, int]) -> Iterator[str]:
+    """Return a line for each topic with another number of partitions than its sisters."""
+    events = settings.events_topic
+    sisters = [name for name in (events, settings.programmes_topic, settings.changes_topic) if name in partitions]
+    largest = max((partitions[name] for name in sisters), default=0)
+    for name in sisters[1:] if events in partitions else ():
+        if (count := partitions[name]) != partitions[events]:
+            yield (
+                f"topic {name} has {count} partitions and {events} has {partitions[events]} on {settings.kafka}, but"
+                f" they must have equally many: `milepost init --partitions {largest}` enlarges the smaller ones"
             )
-    if (count := partitions[settings.dead_letters_topic]) != 1:
-        raise TopicError(
+    if (count := partitions.get(settings.dead_letters_topic, 1)) != 1:
+        yield (
             f"topic {settings.dead_letters_topic} has {count} partitions on {settings.kafka} instead of 1:"
             " delete it and run `milepost init`"
         )
-    return partitions
 
 
 def _wait_for_coordinator(admin: KafkaAdminClient, group: str) -> None:

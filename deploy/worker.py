@@ -36,7 +36,10 @@ def run_worker(settings: Settings) -> int:
     check_schema(engine)
     with lock_sqlite_for_worker(engine), bind_web_socket(settings) as web_socket:
         # The topics decide how many partitions there are; the setting only says how many to create.
-        settings = settings.model_copy(update={"partitions": check_topics(settings)[settings.events_topic]})
+        partitions, warnings = check_topics(settings)
+        for promise in warnings:
+            logger.warning("%s", promise)
+        settings = settings.model_copy(update={"partitions": partitions[settings.events_topic]})
         recorder = Recorder(engine)
         if (topic_id := read_topic_id(settings)) is not None:
             recorder.remember_topic_id(settings.events_topic, topic_id)
@@ -46,7 +49,8 @@ def run_worker(settings: Settings) -> int:
         from streams.worker import run_worker_process  # noqa: PLC0415
 
         board = create_board(settings, _utc_today, partial(read_newest_dead_letters, settings))
-        return run_worker_process(settings, recorder, web_socket, board)
+        details = {f"{promise.topic} {promise.setting}": promise.problem for promise in warnings}
+        return run_worker_process(settings, recorder, web_socket, board, details)
 
 
 def lock_timeout_ms(settings: Settings) -> int:

@@ -5,8 +5,9 @@ The settings of Faust that are not its defaults, and why: docs/decisions/0005-fa
 
 import asyncio
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Final
 
 import faust
@@ -86,17 +87,18 @@ class WorkerComponents:
     services: tuple[Service, ...]
 
 
-def create_app(
+def create_app(  # noqa: PLR0913 - everything it composes comes in as an argument
     settings: Settings,
     recorder: Recorder,
     server_socket: socket.socket,
     stop_with_error: Callable[[str], None],
     add_routes: AddRoutes | None = None,
+    warnings: Mapping[str, str] = MappingProxyType({}),
 ) -> WorkerComponents:
     """Return the application, ready to be started in the running event loop.
 
     `stop_with_error` is called with one line when an operator has to act before a worker can go on. `add_routes` adds
-    to what the web server serves.
+    to what the web server serves; `warnings`, by name, are told at `/ready`.
 
     The caller checks the database's schema and the topics, and binds the socket, so that a port in use is reported
     before anything starts.
@@ -152,7 +154,7 @@ def create_app(
         watchdog=watchdog,
         stop_with_error=stop_with_error,
     )
-    probes = WorkerProbes(metrics.registry, health.liveness_problems, health.readiness_problems)
+    probes = WorkerProbes(metrics.registry, health.liveness_problems, health.readiness_problems, warnings)
     web_server = WebServer(server_socket, create_application(probes, metrics_store, add_routes))
     app.transport = MicroBatchTransport(
         app.conf.broker_consumer,

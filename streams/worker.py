@@ -16,7 +16,8 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Final
 
 import uvloop
@@ -79,9 +80,13 @@ def limit_malloc_heaps() -> None:
 
 
 def run_worker_process(
-    settings: Settings, recorder: Recorder, server_socket: socket.socket, add_routes: AddRoutes | None = None
+    settings: Settings,
+    recorder: Recorder,
+    server_socket: socket.socket,
+    add_routes: AddRoutes | None = None,
+    warnings: Mapping[str, str] = MappingProxyType({}),
 ) -> int:
-    """Run a worker, with further routes on its web server; return its exit status.
+    """Run a worker, with further routes on its web server, and warnings at `/ready`; return its exit status.
 
     Raises `MilepostError` when an operator has to act before a worker can go on.
     """
@@ -92,17 +97,18 @@ def run_worker_process(
     deadline = threading.Timer(settings.stop_seconds, _terminate, [settings.stop_seconds])
     deadline.daemon = True
     try:
-        return uvloop.run(_run_until_stopped(settings, recorder, server_socket, deadline, add_routes))
+        return uvloop.run(_run_until_stopped(settings, recorder, server_socket, deadline, add_routes, warnings))
     finally:
         deadline.cancel()
 
 
-async def _run_until_stopped(
+async def _run_until_stopped(  # noqa: PLR0913 - as `create_app`, and the deadline
     settings: Settings,
     recorder: Recorder,
     server_socket: socket.socket,
     deadline: threading.Timer,
     add_routes: AddRoutes | None,
+    warnings: Mapping[str, str],
 ) -> int:
     loop = asyncio.get_running_loop()
     stop_requested = asyncio.Event()
@@ -118,7 +124,7 @@ async def _run_until_stopped(
         errors.append(message)
         request_stop()
 
-    components = create_app(settings, recorder, server_socket, stop_with_error, add_routes)
+    components = create_app(settings, recorder, server_socket, stop_with_error, add_routes, warnings)
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, request_stop)
     components.app.in_worker = True

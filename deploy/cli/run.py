@@ -40,14 +40,23 @@ def init(
     accept_new_topic: Annotated[
         bool, typer.Option("--accept-new-topic", help="Read an events topic that was recreated from its start.")
     ] = False,
+    partitions: Annotated[
+        int | None,
+        typer.Option(min=1, max=10_000, help="Enlarge the topics that belong together to so many partitions."),
+    ] = None,
+    replication: Annotated[
+        int | None, typer.Option(min=1, max=32767, help="Replicas of each topic that is made; else as the broker says.")
+    ] = None,
     kafka: KafkaOption = None,
     database: DatabaseOption = None,
 ) -> None:
     """Create the tables and topics; safe to repeat."""
     from deploy import init as setup  # noqa: PLC0415 - loads Alembic
+    from deploy.topics import BROKER_DEFAULT  # noqa: PLC0415 - loads kafka-python
 
-    settings = read_settings(kafka=kafka, database=database)
-    for line in setup.create_schema_and_topics(settings):
+    settings = read_settings(kafka=kafka, database=database, partitions=partitions)
+    enlarge = partitions is not None
+    for line in setup.create_schema_and_topics(settings, enlarge=enlarge, replication=replication or BROKER_DEFAULT):
         print_line(line)
     for line in setup.accept_new_topic(settings) if accept_new_topic else ():
         print_line(line)

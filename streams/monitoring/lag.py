@@ -126,8 +126,9 @@ class LagMonitor(Service):
         actual, expected = len(consumer.partitions_for_topic(self._topic) or self._partitions), len(self._partitions)
         if actual != expected:
             self._stop_with_error(
-                f"topic {self._topic} has {actual} partitions and had {expected} when this worker started: give its"
-                f" sister topics as many, set MILEPOST_PARTITIONS={actual}, and start the workers again"
+                f"topic {self._topic} has {actual} partitions and had {expected} when this worker started: enlarge"
+                f" its sister topics with `milepost init --partitions {actual}`, set MILEPOST_PARTITIONS={actual},"
+                " and start the workers again"
             )
 
     async def _measure_lag(self, positions: Mapping[int, int]) -> Mapping[int, int]:

@@ -7,6 +7,7 @@ is added to the application is served: Faust's own pages are off.
 import asyncio
 import socket
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from aiohttp import web
@@ -27,6 +28,8 @@ class WorkerProbes(NamedTuple):
     registry: CollectorRegistry
     liveness: HealthCheck
     readiness: HealthCheck
+    #: What does not keep the worker from serving, and is to be mended, by name.
+    warnings: Mapping[str, str] = MappingProxyType({})
 
 
 #: Adds routes to an application before it starts; what they open is closed with it.
@@ -74,15 +77,17 @@ def create_application(
     application.router.add_get("/metrics", serve_pipeline_metrics)
     application.router.add_get("/metrics/milestones", serve_milestone_metrics)
     application.router.add_get("/live", _health_handler(probes.liveness))
-    application.router.add_get("/ready", _health_handler(probes.readiness))
+    application.router.add_get("/ready", _health_handler(probes.readiness, probes.warnings))
     if add_routes is not None:
         add_routes(application, probes)
     return application
 
 
-def _health_handler(check: HealthCheck) -> Handler:
+def _health_handler(check: HealthCheck, warnings: Mapping[str, str] = MappingProxyType({})) -> Handler:
+    details = {"warnings": dict(warnings)} if warnings else {}
+
     async def serve(_request: web.Request) -> web.Response:
         reasons = dict(check())
-        return web.json_response({"ok": not reasons, "reasons": reasons}, status=503 if reasons else 200)
+        return web.json_response({"ok": not reasons, "reasons": reasons} | details, status=503 if reasons else 200)
 
     return serve

@@ -104,7 +104,7 @@ def test_init_makes_tables_and_topics_and_may_be_repeated(prefix: str, admin: Ka
             *(f"topic {name}: {count} partitions, {done}" for name, count in topics),
             f"topic {prefix}.dead-letters: 1 partition, {done}",
         ]
-    assert check_topics(read_settings()) == {**dict(topics), f"{prefix}.dead-letters": 1}
+    assert check_topics(read_settings()) == ({**dict(topics), f"{prefix}.dead-letters": 1}, [])
     assert lines("status", "--json") == ["[]"]
     expected = {
         "events": {"cleanup.policy": "delete", "retention.ms": "-1", "message.timestamp.type": "LogAppendTime"},
@@ -148,9 +148,7 @@ def test_topics_made_for_another_number_of_partitions_are_left_and_reported(
     admin.create_topics({f"{prefix}.changes": {"num_partitions": 5}})
     admin.wait_for_topics([f"{prefix}.changes"])
     line = the_line(milepost("init"))
-    assert line.endswith(
-        "has 5 partitions, MILEPOST_PARTITIONS says 3: set MILEPOST_PARTITIONS=5, or delete the topic first"
-    )
+    assert line.endswith("has 5 partitions, 3 are asked for: set MILEPOST_PARTITIONS=5")
     with pytest.raises(TopicError, match=f"topic {prefix}.events is missing"):
         check_topics(read_settings())
     monkeypatch.setenv("MILEPOST_PARTITIONS", "5")
@@ -172,20 +170,77 @@ def test_a_worker_names_the_topic_that_is_missing_or_unlike_its_sisters(
         wait_until(lambda: fault().startswith(line), line)
         return True
 
-    assert fault() == f"topic {prefix}.events is missing on {kafka}: run `milepost init`"
+    assert fault().splitlines() == [
+        f"topic {prefix}.{name} is missing on {kafka}: run `milepost init`"
+        for name in ("events", "programmes", "changes", "dead-letters")
+    ]
     made = {"events": 2, "programmes": 2, "changes": 2}
     admin.create_topics({f"{prefix}.{name}": {"num_partitions": count} for name, count in made.items()})
     assert told(f"topic {prefix}.dead-letters is missing on {kafka}: run `milepost init`")
     admin.create_topics({f"{prefix}.dead-letters": {"num_partitions": 1}})
     # Any number is fine while the sisters agree, whatever MILEPOST_PARTITIONS says.
     assert told("none")
-    assert check_topics(read_settings())[f"{prefix}.events"] == 2
+    assert check_topics(read_settings()).partitions[f"{prefix}.events"] == 2
     admin.create_partitions({f"{prefix}.programmes": 4})
     assert told(f"topic {prefix}.programmes has 4 partitions and {prefix}.events has 2 on {kafka}")
     admin.create_partitions({f"{prefix}.events": 4})
     admin.create_partitions({f"{prefix}.changes": 4})
     admin.create_partitions({f"{prefix}.dead-letters": 2})
     assert told(f"topic {prefix}.dead-letters has 2 partitions on {kafka} instead of 1")
+
+
+def test_init_enlarges_all_topics_that_belong_together(prefix: str, admin: KafkaAdminClient) -> None:
+    admin.create_topics({f"{prefix}.changes": {"num_partitions": 5}})
+    admin.wait_for_topics([f"{prefix}.changes"])
+    assert lines("init", "--partitions", "5", "--replication", "1")[1:3] == [
+        f"topic {prefix}.events: 5 partitions, made",
+        f"topic {prefix}.programmes: 5 partitions, made",
+    ]
+    assert lines("init", "--partitions", "7")[1:4] == [
+        f"topic {prefix}.{name}: 7 partitions, found" for name in ("events", "programmes", "changes")
+    ]
+    wait_until(lambda: set(check_topics(read_settings()).partitions.values()) == {7, 1}, "all are enlarged")
+    fewer = milepost("init", "--partitions", "6").stderr.splitlines()
+    assert [line.endswith("has 7 partitions, 6 are asked for: set MILEPOST_PARTITIONS=7") for line in fewer] == [
+        True
+    ] * 3
+
+
+def test_each_setting_that_breaks_a_promise_is_said_with_how_to_set_it(prefix: str, admin: KafkaAdminClient) -> None:
+    by_hand = {
+        "events": {"message.timestamp.type": "CreateTime", "retention.ms": "604800000", "retention.bytes": "1000000"},
+        "programmes": {"cleanup.policy": "delete"},
+        "changes": {"retention.ms": "1000", "cleanup.policy": "delete"},
+        "dead-letters": {"cleanup.policy": "compact", "max.message.bytes": "1000000", "delete.retention.ms": "5"},
+    }
+    for name, config in by_hand.items():
+        count = 1 if name == "dead-letters" else 3
+        admin.create_topics({f"{prefix}.{name}": {"num_partitions": count, "configs": config}})
+    admin.wait_for_topics([f"{prefix}.{name}" for name in by_hand])
+
+    warnings = [line for line in lines("init") if line.startswith("warning: ")]
+    told = [warning.removeprefix("warning: topic ").partition(" is ")[0] for warning in warnings]
+    assert sorted(told) == sorted(
+        f"{prefix}.{name}: {key}"
+        for name in by_hand
+        for key in by_hand[name]
+        if (name, key) not in {("changes", "cleanup.policy"), ("dead-letters", "cleanup.policy")}
+    )
+    assert (
+        f"warning: topic {prefix}.events: message.timestamp.type is CreateTime, not LogAppendTime: publishers' clocks"
+        " stand for the broker's, and no claim is rejected as time-in-future; `kafka-configs.sh --alter"
+        f" --topic {prefix}.events --add-config message.timestamp.type=LogAppendTime` sets it"
+    ) in warnings
+    assert len(check_topics(read_settings()).warnings) == len(warnings) == 7
+    # What keeps more than is promised breaks nothing.
+    admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, f"{prefix}.changes", {"retention.ms": "-1"})])
+    wait_until(lambda: len(check_topics(read_settings()).warnings) == 6, "a longer retention is no fault")
+
+    compacted = ConfigResource(ConfigResourceType.TOPIC, f"{prefix}.events", {"cleanup.policy": "compact,delete"})
+    admin.alter_configs([compacted])
+    wait_until(lambda: "no worker starts before" in "".join(lines("init")), "compaction of events is said")
+    with pytest.raises(TopicError, match=r"cleanup\.policy is compact,delete, not delete: compaction deletes all but"):
+        check_topics(read_settings())
 
 
 def test_nothing_makes_a_topic_by_asking_for_it(prefix: str, kafka: str, admin: KafkaAdminClient) -> None:

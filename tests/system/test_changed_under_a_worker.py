@@ -1,10 +1,12 @@
 """What changes under a running worker: it catches up by itself, or stops with a line that says what to do."""
 
+import json
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 from kafka import KafkaAdminClient
+from kafka.admin import ConfigResource, ConfigResourceType
 from sqlalchemy import delete
 
 from models.database import tables
@@ -100,3 +102,20 @@ def test_a_single_table_that_is_gone_stops_a_worker(fresh_settings: Settings, tm
 
     assert f"and no table {name}: restore a backup" in line
     engine.dispose()
+
+
+def test_a_worker_serves_on_a_topic_with_another_retention_and_says_so(
+    sqlite_settings: Settings, tmp_path: Path
+) -> None:
+    settings = sqlite_settings
+    with closing(KafkaAdminClient(bootstrap_servers=settings.kafka)) as admin:
+        events = ConfigResource(ConfigResourceType.TOPIC, settings.events_topic, {"retention.ms": "604800000"})
+        admin.alter_configs([events])
+    with worker_process(settings, tmp_path) as worker:
+        worker.wait_until_ready()
+        warnings = json.loads(worker.get("/ready")[1])["warnings"]
+
+    [(name, problem)] = warnings.items()
+    assert name == f"{settings.events_topic} retention.ms"
+    assert problem.startswith("retention.ms is 604800000, not -1: Kafka deletes records that are to be kept longer; ")
+    assert f"WARNING  milepost.worker: topic {settings.events_topic}: {problem}" in worker.log_text

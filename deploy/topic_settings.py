@@ -1,0 +1,78 @@
+"""Whether topics are set as the contract promises, section 4: whoever made them may have set them otherwise."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final, NamedTuple
+
+from kafka import KafkaAdminClient
+from kafka.admin import ConfigResource, ConfigResourceType
+
+#: Settings for which more is as good; -1 is without a limit.
+_MINIMA: Final = {"retention.ms", "retention.bytes", "delete.retention.ms", "max.message.bytes"}
+_CONSEQUENCES: Final = {
+    "message.timestamp.type": "publishers' clocks stand for the broker's, and no claim is rejected as time-in-future",
+    "retention.ms": "Kafka deletes records that are to be kept longer",
+    "retention.bytes": "Kafka deletes records that are to be kept longer",
+    "delete.retention.ms": "a discarded dead letter cannot be told from a lost one after that",
+    "max.message.bytes": "the largest rejected records do not fit in",
+}
+
+
+class TopicSpec(NamedTuple):
+    """The contract's requirements of a topic."""
+
+    name: str
+    partitions: int
+    config: Mapping[str, str]
+    #: Whether a worker must not run when compaction deletes records of it.
+    is_log: bool = False
+
+
+class BrokenPromise(NamedTuple):
+    """A setting of a topic that is not as promised, or is unknown; as text, one line."""
+
+    topic: str
+    setting: str
+    problem: str
+    #: Whether events would be lost.
+    is_fatal: bool = False
+
+    def __str__(self) -> str:
+        return f"topic {self.topic}: {self.problem}"
+
+
+def find_broken_promises(admin: KafkaAdminClient, topics: Sequence[TopicSpec]) -> list[BrokenPromise]:
+    """Return what breaks a promise, of topics that exist."""
+    # The broker says nothing about a topic whose configuration this client may not describe.
+    described = admin.describe_configs(
+        [ConfigResource(ConfigResourceType.TOPIC, topic.name, dict.fromkeys(topic.config)) for topic in topics],
+        config_filter="all",
+    )["topic"]
+    return [broken for topic in topics for broken in _compare(topic, described.get(topic.name, {}))]
+
+
+def _compare(topic: TopicSpec, described: Mapping[str, Mapping[str, str | None]]) -> Iterator[BrokenPromise]:
+    if not described:
+        problem = "its settings could not be checked: that takes the right DescribeConfigs on it"
+        yield BrokenPromise(topic.name, "settings", problem)
+    for setting, required in topic.config.items():
+        value = described.get(setting, {}).get("value")
+        if value is None or _is_kept(setting, value, required):
+            continue
+        is_fatal = topic.is_log and setting == "cleanup.policy" and "compact" in value
+        change = f"kafka-configs.sh --alter --topic {topic.name} --add-config {setting}={required}"
+        problem = f"{setting} is {value}, not {required}: {_consequence(setting, value)}; `{change}` sets it"
+        yield BrokenPromise(topic.name, setting, problem, is_fatal)
+
+
+def _is_kept(setting: str, value: str, required: str) -> bool:
+    if value == required or setting not in _MINIMA:
+        return value == required
+    return value == "-1" or (required != "-1" and int(value) >= int(required))
+
+
+def _consequence(setting: str, value: str) -> str:
+    if setting == "cleanup.policy":
+        if "compact" in value:
+            return "compaction deletes all but the newest record of each key"
+        return "records are deleted when they are old, not when a newer one replaces them"
+    return _CONSEQUENCES[setting]
