@@ -5,7 +5,7 @@ import logging
 import os
 import re
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import closing, contextmanager
 from typing import Any, Final, TypeVar
@@ -15,8 +15,9 @@ from kafka.errors import BrokerResponseError, KafkaError, KafkaTimeoutError
 
 from consumers.compat import patch_kafka_python
 from models.errors import MilepostError
-from models.settings import CONFIG_FILE, Settings, SettingsError
+from models.settings import Settings
 from models.text import one_line
+from models.tls import create_ssl_context, kafka_setting_error
 
 T = TypeVar("T")
 
@@ -26,6 +27,17 @@ BOOTSTRAP_TIMEOUT_MS: Final = 3_000
 REQUEST_TIMEOUT_MS: Final = 10_000
 
 _LOGIN_ERRORS: Final = (errors.SaslAuthenticationFailedError, errors.UnsupportedSaslMechanismError)
+_UNREADABLE: Final = ("holds what cannot be read", "")
+_OTHER_VERSION: Final = ("is of a version that this client cannot speak with", "")
+#: What is not about reaching a broker, with the words around the reason.
+_ANSWERS_IN_WORDS: Final[Mapping[type[KafkaError], tuple[str, str]]] = {
+    errors.AuthorizationError: ("does not allow this", "; ask whoever runs it for the rights"),
+    errors.UnsupportedCodecError: _UNREADABLE,
+    errors.CorruptRecordError: _UNREADABLE,
+    errors.UnsupportedVersionError: _OTHER_VERSION,
+    errors.UnrecognizedBrokerVersion: _OTHER_VERSION,
+}
+_ANSWERS: Final = tuple(_ANSWERS_IN_WORDS)
 _ERRNO_PATTERN = re.compile(r"(\d+) E[A-Z]+")
 
 
@@ -76,23 +88,14 @@ def connection_options(settings: Settings) -> dict[str, Any]:
     }
     if "SASL" in settings.kafka_security:
         if not (username := settings.kafka_username):
-            raise _setting_error("kafka_username", f"is needed for {settings.kafka_security}")
+            raise kafka_setting_error("kafka_username", f"is needed for {settings.kafka_security}")
         if not (password := settings.kafka_password):
-            raise _setting_error("kafka_password", f"is needed for {settings.kafka_security}")
+            raise kafka_setting_error("kafka_password", f"is needed for {settings.kafka_security}")
         options["sasl_mechanism"] = settings.kafka_sasl_mechanism
         options |= {"sasl_plain_username": username, "sasl_plain_password": password.get_secret_value()}
-    if "SSL" in settings.kafka_security:
-        files = {"ssl_cafile": "kafka_ca", "ssl_certfile": "kafka_certificate", "ssl_keyfile": "kafka_key"}
-        for option, name in files.items():
-            if (path := getattr(settings, name)) is not None:
-                if not path.is_file():
-                    raise _setting_error(name, f"there is no file {path}")
-                options[option] = str(path)
+    if (context := create_ssl_context(settings)) is not None:
+        options["ssl_context"] = context
     return options
-
-
-def _setting_error(name: str, problem: str) -> SettingsError:
-    return SettingsError(f"setting {name}: {problem} (MILEPOST_{name.upper()}, or {name} in {CONFIG_FILE})")
 
 
 def create_client(client_class: Callable[..., T], **options: Any) -> T:  # noqa: ANN401 - kafka-python's options
@@ -136,11 +139,13 @@ def kafka_errors(settings: Settings) -> Iterator[dict[str, Any]]:
 def _describe_error(settings: Settings, error: KafkaError, logged: Exception | None) -> str:
     """Return an error as one line, given the reason that kafka-python logged."""
     where = f"Kafka at {settings.kafka}"
-    if isinstance(error, errors.AuthorizationError):
-        return f"{where} does not allow this: {_plain_message(error)}; ask whoever runs it for the rights"
-    if not _is_refusal(error) and isinstance(logged, KafkaError) and not isinstance(logged, KafkaTimeoutError):
+    is_answer = _is_refusal(error) or isinstance(error, _ANSWERS)
+    if not is_answer and isinstance(logged, KafkaError) and not isinstance(logged, KafkaTimeoutError):
         error = logged
     reason = _plain_message(error)
+    for kind, (verb, advice) in _ANSWERS_IN_WORDS.items():
+        if isinstance(error, kind):
+            return f"{where} {verb}: {reason}{advice}"
     if isinstance(error, _LOGIN_ERRORS):
         return (
             f"{where} refuses the login of {settings.kafka_username!r}: {reason};"

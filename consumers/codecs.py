@@ -5,24 +5,44 @@ logs. (Of the libraries for which kafka-python looks, its zstd reads no batch of
 size, as Java's publishers write.)
 """
 
+import zlib
+from collections.abc import Callable
 from types import SimpleNamespace
-from typing import Final
+from typing import Any, Final
 
 import cramjam
 from kafka import codec
+from kafka.errors import CorruptRecordError
 from kafka.record import default_records, legacy_records
 
+_Decompress = Callable[[bytes], Any]
+
+
+def _decoder(name: str, decompress: _Decompress) -> Callable[[bytes], bytes]:
+    def decode(data: bytes) -> bytes:
+        try:
+            return bytes(decompress(data))
+        except (cramjam.DecompressionError, zlib.error, OSError, EOFError) as error:
+            raise CorruptRecordError(f"a batch of records is said to be {name} and is not ({error})") from error
+
+    return decode
+
+
 _DECODERS: Final = {
-    "lz4_decode": lambda data: bytes(cramjam.lz4.decompress(data)),
-    "zstd_decode": lambda data: bytes(cramjam.zstd.decompress(data)),
+    "gzip_decode": _decoder("gzip", codec.gzip_decode),
+    "lz4_decode": _decoder("lz4", cramjam.lz4.decompress),
+    "zstd_decode": _decoder("zstd", cramjam.zstd.decompress),
 }
+_SNAPPY: Final = SimpleNamespace(decompress=_decoder("snappy", cramjam.snappy.decompress_raw))
 
 
 def install_codecs() -> None:
-    """Let every kafka-python consumer of this process read snappy, lz4 and zstd; may be called again."""
+    """Let every kafka-python consumer of this process read snappy, lz4 and zstd; may be called again.
+
+    A batch that cannot be decompressed raises `CorruptRecordError`.
+    """
     # Its own frames around snappy's blocks stay in use. Of the others, it only asks whether there are libraries.
-    codec.snappy = SimpleNamespace(decompress=lambda data: bytes(cramjam.snappy.decompress_raw(data)))
-    codec.lz4 = codec.zstd = cramjam
+    codec.snappy, codec.lz4, codec.zstd = _SNAPPY, cramjam, cramjam
     for module in (codec, default_records, legacy_records):
         for name, decode in _DECODERS.items():
             if hasattr(module, name):

@@ -1,22 +1,12 @@
 """The settings as options of Faust and aiokafka: broker addresses and credentials."""
 
-from ssl import SSLContext, create_default_context
 from typing import Any
 
 from faust.auth import SASLCredentials, SSLCredentials
 from faust.types.auth import CredentialsT
 
 from models.settings import Settings
-
-
-def create_ssl_context(settings: Settings) -> SSLContext | None:
-    """Return the TLS context of the settings, or None for plain text."""
-    if not settings.kafka_security.endswith("SSL"):
-        return None
-    context = create_default_context(cafile=settings.kafka_ca)
-    if settings.kafka_certificate is not None:
-        context.load_cert_chain(settings.kafka_certificate, settings.kafka_key)
-    return context
+from models.tls import create_ssl_context
 
 
 def create_credentials(settings: Settings) -> CredentialsT | None:

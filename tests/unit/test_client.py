@@ -2,13 +2,17 @@
 
 import logging
 import socket
+import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from kafka import KafkaAdminClient
+from kafka import KafkaAdminClient, codec
 from kafka.errors import (
+    CorruptRecordError,
+    IncompatibleBrokerVersion,
     KafkaConnectionError,
     KafkaError,
     KafkaTimeoutError,
@@ -16,13 +20,16 @@ from kafka.errors import (
     RequestTimedOutError,
     SaslAuthenticationFailedError,
     TopicAuthorizationFailedError,
+    UnsupportedCodecError,
     UnsupportedSaslMechanismError,
 )
 from pydantic import SecretStr
 
 from consumers import client
 from consumers.client import KafkaUnreachableError, connection_options, kafka_errors
+from consumers.codecs import install_codecs
 from models.settings import Settings, SettingsError
+from streams.kafka.config import aiokafka_options
 
 SETTINGS = Settings(kafka="broker:9092")
 PASSWORD = SecretStr("secret")
@@ -91,26 +98,69 @@ def test_the_library_is_quiet_while_it_is_used_and_as_before_afterwards(caplog: 
     assert (logger.handlers, logger.propagate) == before
 
 
-def test_every_client_gets_what_the_settings_say(tmp_path: Path) -> None:
-    files = {name: tmp_path / f"{name}.pem" for name in ("kafka_ca", "kafka_certificate", "kafka_key")}
-    for path in files.values():
-        path.touch()
+def test_what_is_about_records_or_versions_is_not_reported_as_silence() -> None:
+    unreadable = message_of(UnsupportedCodecError("Unrecognized compression type: 5"), REFUSED)
+    assert unreadable == "Kafka at broker:9092 holds what cannot be read: Unrecognized compression type: 5"
+    old = message_of(IncompatibleBrokerVersion("no FetchRequest v4"), REFUSED)
+    assert old == "Kafka at broker:9092 is of a version that this client cannot speak with: no FetchRequest v4"
+
+
+@pytest.mark.parametrize("name", ["gzip", "snappy", "lz4", "zstd"])
+def test_what_is_not_compressed_as_it_says_is_corrupt(name: str) -> None:
+    install_codecs()
+    with pytest.raises(CorruptRecordError, match=f"is said to be {name} and is not"):
+        getattr(codec, f"{name}_decode")(b"\xff" * 40)
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give a folder with two certificates, each with its key."""
+    folder = tmp_path_factory.mktemp("certificates")
+    for name in ("one", "other"):
+        files = ["-keyout", f"{name}.key", "-out", f"{name}.pem"]
+        kind = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-subj", f"/CN={name}"]
+        command = ["openssl", "req", "-x509", *kind, *files]
+        subprocess.run(command, cwd=folder, check=True, capture_output=True)
+    return folder
+
+
+def test_both_clients_get_what_the_settings_say(certificates: Path) -> None:
     settings = Settings(
         kafka="a:1, b:2",
         kafka_security="SASL_SSL",
         kafka_sasl_mechanism="SCRAM-SHA-256",
         kafka_username="ann",
         kafka_password=PASSWORD,
-        **files,  # type: ignore[arg-type]
+        kafka_ca=certificates / "one.pem",
+        kafka_certificate=certificates / "other.pem",
+        kafka_key=certificates / "other.key",
     )
     options = connection_options(settings)
     assert options["bootstrap_servers"] == ["a:1", "b:2"]
     assert (options["security_protocol"], options["sasl_mechanism"]) == ("SASL_SSL", "SCRAM-SHA-256")
     assert (options["sasl_plain_username"], options["sasl_plain_password"]) == ("ann", "secret")
-    assert options["ssl_cafile"] == str(files["kafka_ca"])
-    assert options["ssl_certfile"] == str(files["kafka_certificate"])
-    assert options["ssl_keyfile"] == str(files["kafka_key"])
+    for context in (options["ssl_context"], aiokafka_options(settings)["ssl_context"]):
+        assert context.check_hostname
+        assert [dict(pair[0] for pair in each["subject"]) for each in context.get_ca_certs()] == [{"commonName": "one"}]
     assert not [name for name in connection_options(SETTINGS) if name.startswith(("ssl", "sasl"))]
+
+
+@pytest.mark.parametrize(
+    ("files", "told"),
+    [
+        ({"ca": "one.key"}, r"setting kafka_ca: .*one\.key holds no certificate in PEM form \(MILEPOST_KAFKA_CA, "),
+        (
+            {"certificate": "one.pem", "key": "other.key"},
+            r"kafka_key: .*other\.key is not the key of certificate .*one",
+        ),
+        ({"certificate": "one.pem", "key": "one.pem"}, r"kafka_certificate: .* are no certificate and unencrypted key"),
+        ({"certificate": "one.pem"}, r"kafka_certificate: .* are no certificate and unencrypted key"),
+    ],
+)
+def test_a_certificate_file_that_is_another_is_named(certificates: Path, files: dict[str, str], told: str) -> None:
+    paths: Any = {f"kafka_{name}": certificates / file for name, file in files.items()}
+    with pytest.raises(SettingsError, match=told):
+        connection_options(Settings(kafka_security="SSL", **paths))
 
 
 def test_a_setting_that_is_missing_is_named() -> None:
