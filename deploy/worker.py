@@ -2,7 +2,6 @@
 
 import logging
 import os
-import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from pathlib import Path
 from sqlalchemy import Engine
 
 from deploy.file_lock import FileLockedError, lock_file, write_holder
+from deploy.listeners import bind_listeners
 from deploy.topics import check_topics, read_topic_id
 from models.database.engine import LOCK_TIMEOUT_MS, DatabaseError, check_schema, make_engine
 from models.database.recorder import Recorder
@@ -34,7 +34,7 @@ def run_worker(settings: Settings) -> int:
     arm_failpoint(parse_failpoint(settings.failpoint))
     engine = make_engine(settings.database, lock_timeout_ms(settings))
     check_schema(engine)
-    with lock_sqlite_for_worker(engine), bind_web_socket(settings) as web_socket:
+    with lock_sqlite_for_worker(engine), bind_listeners(settings) as sockets:
         # The topics decide how many partitions there are; the setting only says how many to create.
         partitions, warnings = check_topics(settings)
         for promise in warnings:
@@ -50,7 +50,7 @@ def run_worker(settings: Settings) -> int:
 
         board = create_board(settings, _utc_today, partial(read_newest_dead_letters, settings))
         details = {f"{promise.topic} {promise.setting}": promise.problem for promise in warnings}
-        return run_worker_process(settings, recorder, web_socket, board, details)
+        return run_worker_process(settings, recorder, sockets, board, details)
 
 
 def lock_timeout_ms(settings: Settings) -> int:
@@ -92,23 +92,6 @@ def set_up_logging() -> None:
     for handler in logging.getLogger().handlers:
         if not any(isinstance(existing, RepeatedMessageFilter) for existing in handler.filters):
             handler.addFilter(RepeatedMessageFilter())
-
-
-@contextmanager
-def bind_web_socket(settings: Settings) -> Iterator[socket.socket]:
-    """Bind the web server's port, so that a port in use is reported before anything starts."""
-    host, port = settings.web_address
-    try:
-        found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        family, _, _, _, address = found[0]
-        listening = socket.create_server(address, family=family, backlog=128)
-    except OSError as error:
-        raise MilepostError(
-            f"cannot serve on {settings.web}: {error.strerror}; choose another with MILEPOST_WEB or --web"
-        ) from None
-    with listening:
-        listening.setblocking(False)  # noqa: FBT003 - the standard library's signature
-        yield listening
 
 
 @contextmanager

@@ -5,7 +5,7 @@ The settings of Faust that are not its defaults, and why: docs/decisions/0005-fa
 
 import asyncio
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final
@@ -30,7 +30,10 @@ from streams.monitoring.health import Health
 from streams.monitoring.lag import POLL_TIMEOUT_SECONDS, LagMonitor
 from streams.monitoring.watchdog import Watchdog
 from streams.outbox import OutboxPublisher
-from streams.web.server import AddRoutes, WebServer, WorkerProbes, create_application
+from streams.web.connections import connection_limit
+from streams.web.guard import GuardedApplication
+from streams.web.probes import AddRoutes, WorkerProbes, add_health, add_milestone_metrics
+from streams.web.server import WebServer
 
 #: The group notices a dead worker after this long; the others learn of it with their next heartbeat.
 SESSION_TIMEOUT_SECONDS: Final = 10.0
@@ -90,7 +93,7 @@ class WorkerComponents:
 def create_app(  # noqa: PLR0913 - everything it composes comes in as an argument
     settings: Settings,
     recorder: Recorder,
-    server_socket: socket.socket,
+    sockets: Sequence[socket.socket],
     stop_with_error: Callable[[str], None],
     add_routes: AddRoutes | None = None,
     warnings: Mapping[str, str] = MappingProxyType({}),
@@ -100,8 +103,9 @@ def create_app(  # noqa: PLR0913 - everything it composes comes in as an argumen
     `stop_with_error` is called with one line when an operator has to act before a worker can go on. `add_routes` adds
     to what the web server serves; `warnings`, by name, are told at `/ready`.
 
-    The caller checks the database's schema and the topics, and binds the socket, so that a port in use is reported
-    before anything starts.
+    The caller checks the database's schema and the topics, and binds the sockets, so that a port in use is reported
+    before anything starts. The first is for the board; metrics and probes are on the second if there is one, else on
+    the first too.
     """
     clock = Clock()
     app = create_faust_app(settings)
@@ -155,7 +159,17 @@ def create_app(  # noqa: PLR0913 - everything it composes comes in as an argumen
         stop_with_error=stop_with_error,
     )
     probes = WorkerProbes(metrics.registry, health.liveness_problems, health.readiness_problems, warnings)
-    web_server = WebServer(server_socket, create_application(probes, metrics_store, add_routes))
+    count_error = metrics.count_http_error
+    board = GuardedApplication(settings.board_hosts, count_error)
+    monitoring = board if len(sockets) == 1 else GuardedApplication(settings.board_hosts, count_error)
+    add_health(monitoring, probes)
+    add_milestone_metrics(monitoring, metrics_store)
+    if add_routes is not None:
+        add_routes(board, probes)
+    web_servers = [
+        WebServer(listener, guarded.application, connection_limit(len(sockets)), count_error)
+        for listener, guarded in zip(sockets, (board, monitoring), strict=False)
+    ]
     app.transport = MicroBatchTransport(
         app.conf.broker_consumer,
         app,
@@ -167,7 +181,7 @@ def create_app(  # noqa: PLR0913 - everything it composes comes in as an argumen
     app.agent(app.topic(settings.events_topic, schema=schema), name="record")(record_agent.process_stream)
     app.agent(app.topic(settings.programmes_topic, schema=schema), name="forecast")(forecast_agent.process_stream)
     app.on_partitions_assigned.connect(sweeper.on_assigned)
-    services = (web_server, lag_monitor, sweeper, outbox)
+    services = (*web_servers, lag_monitor, sweeper, outbox)
     return WorkerComponents(app, metrics, metrics_store, health, forecast_agent, outbox, watchdog, services)
 
 

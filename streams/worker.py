@@ -29,7 +29,8 @@ from models.database.recorder import Recorder
 from models.errors import MilepostError
 from models.settings import Settings
 from streams.app import create_app
-from streams.web.server import AddRoutes
+from streams.web.connections import raise_file_limit
+from streams.web.probes import AddRoutes
 
 logger = logging.getLogger("milepost.worker")
 
@@ -82,7 +83,7 @@ def limit_malloc_heaps() -> None:
 def run_worker_process(
     settings: Settings,
     recorder: Recorder,
-    server_socket: socket.socket,
+    sockets: Sequence[socket.socket],
     add_routes: AddRoutes | None = None,
     warnings: Mapping[str, str] = MappingProxyType({}),
 ) -> int:
@@ -91,21 +92,27 @@ def run_worker_process(
     Raises `MilepostError` when an operator has to act before a worker can go on.
     """
     limit_malloc_heaps()
+    raise_file_limit()
     gc.set_threshold(*GC_THRESHOLDS)
     # A `_created` series beside every counter doubles the page, and Prometheus 2 does not read it.
     disable_created_metrics()  # type: ignore[no-untyped-call]  # the library forgot
     deadline = threading.Timer(settings.stop_seconds, _terminate, [settings.stop_seconds])
     deadline.daemon = True
     try:
-        return uvloop.run(_run_until_stopped(settings, recorder, server_socket, deadline, add_routes, warnings))
+        return uvloop.run(_run_until_stopped(settings, recorder, sockets, deadline, add_routes, warnings))
     finally:
         deadline.cancel()
+
+
+def _url(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 async def _run_until_stopped(  # noqa: PLR0913 - as `create_app`, and the deadline
     settings: Settings,
     recorder: Recorder,
-    server_socket: socket.socket,
+    sockets: Sequence[socket.socket],
     deadline: threading.Timer,
     add_routes: AddRoutes | None,
     warnings: Mapping[str, str],
@@ -124,7 +131,7 @@ async def _run_until_stopped(  # noqa: PLR0913 - as `create_app`, and the deadli
         errors.append(message)
         request_stop()
 
-    components = create_app(settings, recorder, server_socket, stop_with_error, add_routes, warnings)
+    components = create_app(settings, recorder, sockets, stop_with_error, add_routes, warnings)
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, request_stop)
     components.app.in_worker = True
@@ -137,7 +144,7 @@ async def _run_until_stopped(  # noqa: PLR0913 - as `create_app`, and the deadli
     try:
         await asyncio.wait([starting, *waiting], return_when=asyncio.FIRST_COMPLETED)
         if starting.done() and not starting.exception() and not any(task.done() for task in waiting):
-            logger.info("serving on http://%s:%s", *server_socket.getsockname()[:2])
+            logger.info("serving on %s", " and ".join(map(_url, sockets)))
             await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         reason = root.crash_reason or (starting.exception() if starting.done() else None)
     finally:

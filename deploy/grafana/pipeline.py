@@ -138,12 +138,18 @@ _SECTIONS: Final[Sections] = {
     },
     "Workers": {
         "Uptime": time_series_panel(
-            "Since each worker started.", {"{{instance}}": "time() - milepost_started_timestamp_seconds"}, "s", 12, 6
+            "Since each worker started.", {"{{instance}}": "time() - milepost_started_timestamp_seconds"}, "s", 8, 6
         ),
         "Partition assignments": time_series_panel(
             "How often the group assigned partitions to each worker; all workers wait each time.",
             {"{{instance}}": "increase(milepost_assignments_total[$__rate_interval])"},
-            width=12,
+            width=8,
+            height=6,
+        ),
+        "Errors of web clients": time_series_panel(
+            "Refused requests, slow clients, and connections that gave way.",
+            {"{{kind}}": "sum by (kind) (increase(milepost_http_errors_total[$__rate_interval]))"},
+            width=8,
             height=6,
         ),
     },

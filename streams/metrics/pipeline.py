@@ -15,12 +15,18 @@ from prometheus_client.metrics_core import HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from models.domain.events import DATA_TYPES, UNKNOWN_TYPE, Oddity, RejectionReason
+from models.text import printable
 
 OUTCOMES: Final = ("accepted", "duplicate", "rejected")
 #: More sources than this share the label value `other`: a label from outside must not grow without bound.
 MAX_SOURCES: Final = 100
 OTHER_SOURCE: Final = "other"
 DROPPED_BY_CAP: Final = "cap"
+#: What clients of the web server do wrong, or have no place for.
+HTTP_ERRORS: Final = (
+    *("bad-request", "not-found", "method", "host", "too-many"),
+    *("deadline", "displaced", "client-gone"),
+)
 
 DELAY_BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 3600)
 DURATION_BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
@@ -146,6 +152,13 @@ class Metrics:
         self.series_dropped = self._gauge(
             "milepost_series_dropped", "Milestones left out by the series cap.", "milestones", "reason"
         )
+        self._http_errors = self._counter(
+            "milepost_http_errors_total",
+            "What web clients did wrong, and connections that gave way.",
+            "errors",
+            "kind",
+            is_stable=False,
+        )
         build = {"version": version("milepost"), "python": platform.python_version(), "faust": faust_version}
         self.families.append(
             PipelineFamily("milepost_build_info", "gauge", "What is running.", "always 1", tuple(build), is_stable=True)
@@ -155,6 +168,8 @@ class Metrics:
             self.events.labels(outcome, event_type)
         for reason in RejectionReason:
             self.rejected.labels(reason.value)
+        for kind in HTTP_ERRORS:
+            self._http_errors.labels(kind)
         for oddity in Oddity:
             self.tolerated.labels(oddity.value)
         #: When each source was last heard, by its label; and the labels of sources of which anything was read.
@@ -178,9 +193,13 @@ class Metrics:
         for partition in partitions:
             self.missed_records.labels(topic, str(partition))
 
+    def count_http_error(self, kind: str) -> None:
+        """Count what a web client did wrong."""
+        self._http_errors.labels(kind).inc()
+
     def source_seen(self, source: str, append_time: float) -> None:
         """Note when the broker took an event of a source; the first hundred sources by name, the others together."""
-        times = self._source_append_times
+        times, source = self._source_append_times, printable(source)
         label = source if source in times or len(times) < MAX_SOURCES else OTHER_SOURCE
         times[label] = newest = max(append_time, times.get(label, append_time))
         self._source_last_event.labels(label).set(newest)
@@ -192,6 +211,8 @@ class Metrics:
         none from the sources that `source_seen` knows.
         """
         labels = self._source_labels
+        # A rejected source may be any text; a control character would break the page for some readers.
+        source = None if source is None else printable(source)
         has_label = source in labels or source in self._source_append_times or len(labels) < MAX_SOURCES
         label = source if source is not None and has_label else OTHER_SOURCE
         if label not in labels:

@@ -14,10 +14,14 @@ from models.domain.schedule import MilestoneStatus
 from models.views.explanation import ExplanationSchema, explanation_schema
 from models.views.status import status_row
 from streams.web import schemas
+from streams.web.guard import BadQuery
 from streams.web.pipeline_status import PipelineMonitor, PipelineSchema
 from streams.web.read_model import ProgrammeView, ReadModel
-from streams.web.responses import JSON, BadQuery, ResponseCache, uncached_response
+from streams.web.responses import JSON, ResponseCache, uncached_response
 from streams.web.view_models import explain_milestone
+
+#: More digits than any maximum has; leading zeros count.
+_MAX_DIGITS: Final = 20
 
 
 class QueryParameter(NamedTuple):
@@ -34,7 +38,7 @@ class QueryParameter(NamedTuple):
         text = request.query.get(self.name)
         if text is None:
             return self.default
-        is_number = text.isascii() and text.isdigit() and len(text) < len(str(1 << 63))
+        is_number = text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS
         if not is_number or not self.minimum <= int(text) <= self.maximum:
             raise BadQuery(text=f"{self.name} is a number from {self.minimum} to {self.maximum}.")
         return int(text)
@@ -58,6 +62,11 @@ class Operation(NamedTuple):
     build: Callable[..., Awaitable[Struct]]
     handler: Handler
     query_parameters: Sequence[QueryParameter] = ()
+
+    @property
+    def parameter_names(self) -> list[str]:
+        """The names of the query's parameters."""
+        return [parameter.name for parameter in self.query_parameters]
 
 
 class Api:

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import msgspec
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
 from models.database.queries import read_programme_history
 from models.domain.claims import NO_PROJECT_CLAIMS, ProjectClaims, ProjectKey
@@ -16,14 +17,16 @@ from models.domain.schedule import MilestoneStatus, State
 from models.views.explanation import link_sentences
 from streams.web import urls, view_models
 from streams.web.api import BEFORE, OFFSET, read_milestone
+from streams.web.guard import BadQuery, GuardedApplication
 from streams.web.pipeline_status import PipelineMonitor
 from streams.web.read_model import NotFoundError, ProgrammeView, ReadModel
-from streams.web.responses import HTML, BadQuery, Parameter, ResponseCache, uncached_response
+from streams.web.responses import HTML, Parameter, ResponseCache, uncached_response
 from streams.web.schemas import count_states
 from streams.web.templating import create_environment
 from streams.web.timeline import fit_percent_axis, lay_out_lanes
 
 PROGRAMMES_PER_PAGE, MILESTONES_PER_PAGE, CHANGES_PER_PAGE, SUCCESSORS_PER_PAGE = 50, 1000, 100, 500
+_SHOW, _MILESTONE = "show", "milestone"
 _STATE_FILTERS: Final[Mapping[str, frozenset[State]]] = {
     "all": frozenset(State),
     "late": frozenset({State.OVERDUE, State.BLOCKED, State.SLIPPING}),
@@ -42,33 +45,34 @@ class HtmlPages:
         # A page of another release, with other static files, must have another entity tag.
         self._release = "-" + blake2b("".join(static_urls.values()).encode(), digest_size=6).hexdigest()
 
-    def routes(self) -> list[web.RouteDef]:
-        """Return the routes of the pages."""
+    def add_to(self, guarded: GuardedApplication) -> None:
+        """Serve the pages."""
         programme, milestone = "/programmes/{programme}", "{project}/{milestone}"
-        return [
-            self._route("/", self.overview, OFFSET.read),
-            self._route(programme, self.timeline, OFFSET.read, _read_filter),
-            self._route(f"{programme}/trend", self.trend, BEFORE.read, _read_trend_milestones),
-            self._route(f"{programme}/milestones/{milestone}", self.milestone, read_milestone),
-            self._route(f"{programme}/gates/{milestone}", self.gate, read_milestone),
-            web.get(urls.PIPELINE_PATH, self.pipeline),
-        ]
+        guarded.add_get("/", self._handler(self.overview, OFFSET.read), [OFFSET.name])
+        timeline = self._handler(self.timeline, OFFSET.read, _read_filter)
+        guarded.add_get(programme, timeline, [OFFSET.name, _SHOW])
+        trend = self._handler(self.trend, BEFORE.read, _read_trend_milestones)
+        guarded.add_get(f"{programme}/trend", trend, [BEFORE.name, _MILESTONE], repeatable=[_MILESTONE])
+        guarded.add_get(f"{programme}/milestones/{milestone}", self._handler(self.milestone, read_milestone))
+        guarded.add_get(f"{programme}/gates/{milestone}", self._handler(self.gate, read_milestone))
+        guarded.add_get(urls.PIPELINE_PATH, self.pipeline)
 
-    def _route(self, path: str, read: Callable[..., Awaitable[dict[str, Any]]], *parameters: Parameter) -> web.RouteDef:
-        """Return the route of a page: its template has the name of the function that reads its values."""
+    def _handler(self, read: Callable[..., Awaitable[dict[str, Any]]], *parameters: Parameter) -> Handler:
+        """Return the handler of a page: its template has the name of the function that reads its values."""
 
         async def render(request: web.Request, view: ProgrammeView | str, *arguments: Any) -> bytes:  # noqa: ANN401 - the arguments of `read`
             values = {"view": view} | await read(request, view, *arguments)
             return await self._read_model.run_in_executor(self._render, f"{read.__name__}.html", values)
 
-        return web.get(path, self._cache.handler(HTML, render, parameters, self._release))
+        return self._cache.handler(HTML, render, parameters, self._release)
 
     def _render(self, template: str, values: Mapping[str, Any]) -> bytes:
         return self._templates.get_template(template).render(values).encode()
 
-    def error_response(self, status: HTTPStatus, message: str) -> web.Response:
+    def error_response(self, status: int, message: str) -> web.Response:
         """Return an error as a page."""
-        return uncached_response(self._render("error.html", {"status": status, "message": message}), HTML, status)
+        values = {"status": HTTPStatus(status), "message": message}
+        return uncached_response(self._render("error.html", values), HTML, HTTPStatus(status))
 
     async def overview(self, request: web.Request, version: str, offset: int) -> dict[str, Any]:
         """Show all programmes: which gates slipped, and which milestones they delay."""
@@ -131,13 +135,15 @@ class HtmlPages:
 
 
 def _read_filter(request: web.Request, _view: object) -> str:
-    if (show := request.query.get("show", "all")) not in _STATE_FILTERS:
+    if (show := request.query.get(_SHOW, "all")) not in _STATE_FILTERS:
         raise BadQuery(text=f"show is one of {', '.join(_STATE_FILTERS)}.")
     return show
 
 
 def _read_trend_milestones(request: web.Request, view: ProgrammeView) -> list[MilestoneStatus]:
-    names = request.query.getall("milestone", [])[: view_models.MAX_TREND_LINES]
+    names = request.query.getall(_MILESTONE, [])
+    if len(names) > view_models.MAX_TREND_LINES:
+        raise BadQuery(text=f"A trend has at most {view_models.MAX_TREND_LINES} milestones.")
     if any("/" not in name for name in names):
         raise NotFoundError("A milestone is named project/milestone.")
     return [view.get_status(*name.split("/", 1)) for name in names]

@@ -16,7 +16,7 @@ from prometheus_client import CollectorRegistry
 
 from models.domain.dead_letters import DeadLetter
 from models.errors import MilepostError
-from streams.web.server import WorkerProbes
+from streams.web.probes import WorkerProbes
 
 MAX_DEAD_LETTER_OFFSETS: Final = 200
 #: A source floods when more than half of its events were rejected, of at least so many; the alert has the same meaning.

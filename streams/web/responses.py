@@ -1,51 +1,36 @@
-"""How the board responds: security headers, cached responses, static files, and errors as one sentence."""
+"""The board's cached responses, and those that no client may store."""
 
-import gzip
-import logging
-from collections.abc import Awaitable, Callable, Collection, Sequence
-from contextlib import suppress
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from aiohttp import hdrs, web
-from aiohttp.typedefs import Handler, Middleware
+from aiohttp.typedefs import Handler
 from cachetools import LRUCache
-from sqlalchemy.exc import SQLAlchemyError
 
-from models.database.engine import DatabaseError
-from models.text import one_line
-from streams.web.read_model import NotFoundError, ProgrammeView, ReadModel
+from models.domain.schedule import MilestoneStatus
+from streams.web.encoding import compress, prefers_gzip
+from streams.web.read_model import ProgrammeView, ReadModel
 
-logger = logging.getLogger("milepost.board")
-
-SECURITY_HEADERS: Final = {
-    # Pages load what the worker serves, and nothing else; they contain no inline script or style.
-    "Content-Security-Policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self';"
-        " form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
-    ),
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-    "Referrer-Policy": "no-referrer",
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Cross-Origin-Resource-Policy": "same-origin",
-}
 HTML, JSON = "text/html", "application/json"
-#: Further concurrent requests are refused, so that the board's users never take the time of recording.
-MAX_CONCURRENT_REQUESTS: Final = 100
-_MIN_GZIP_BYTES: Final = 1024
-#: Higher levels of zlib take much longer and make a page only a little smaller.
-_GZIP_LEVEL: Final = 4
+#: What is kept of rendered responses; each counts as so many bytes at least, which bounds their number.
 _MAX_CACHE_BYTES: Final = 16 * 1024 * 1024
+_MIN_ENTRY_BYTES: Final = 8 * 1024
+#: Responses that are rendered at once.
+_MAX_RENDERING: Final = 2
 
-#: Returns an error response of a status with a message of one sentence.
-ErrorResponder = Callable[[web.Request, HTTPStatus, str], web.Response]
 #: Returns a parameter of a request for a programme's view; raises `BadQuery` and `NotFoundError`.
 Parameter = Callable[[web.Request, Any], Any]
 
 
-class BadQuery(web.HTTPBadRequest):
-    """An invalid query; the text is one sentence."""
+class CachedResponse(NamedTuple):
+    """A rendered response."""
+
+    etag: str
+    body: bytes
+    compressed: bytes
 
 
 def uncached_response(body: bytes, content_type: str, status: HTTPStatus = HTTPStatus.OK) -> web.Response:
@@ -55,14 +40,19 @@ def uncached_response(body: bytes, content_type: str, status: HTTPStatus = HTTPS
 
 
 class ResponseCache:
-    """Rendered responses by URL, valid while their entity tag stays the same; the least recently used are evicted."""
+    """Rendered responses by path and parameters, valid while their entity tag stays the same.
+
+    The least recently used are evicted. Two are rendered at once, and each of the two rests for as long as it worked:
+    who asks for ever new pages takes no more than one core.
+    """
 
     def __init__(self, read_model: ReadModel) -> None:
         self._read_model = read_model
-        #: The entity tag, the body, and the compressed body, which is empty for a small one.
-        self._responses = LRUCache[str, tuple[str, bytes, bytes]](
-            _MAX_CACHE_BYTES, getsizeof=lambda cached: len(cached[1]) + len(cached[2])
+        self._responses = LRUCache[tuple[Any, ...], CachedResponse](
+            _MAX_CACHE_BYTES,
+            getsizeof=lambda cached: max(_MIN_ENTRY_BYTES, len(cached.body) + len(cached.compressed)),
         )
+        self._rendering = asyncio.Semaphore(_MAX_RENDERING)
 
     def handler(
         self, content_type: str, render: Callable[..., Awaitable[bytes]], parameters: Sequence[Parameter], tag: str = ""
@@ -87,95 +77,37 @@ class ResponseCache:
             if any(client_etag.value in {etag, "*"} for client_etag in request.if_none_match or ()):
                 response = web.Response(status=HTTPStatus.NOT_MODIFIED, headers=headers)
             else:
-                cached_etag, body, gzipped = self._responses.get(request.path_qs, ("", b"", b""))
-                if cached_etag != etag:
-                    body = await render(request, view, *values)
-                    gzipped = await self._read_model.run_in_executor(_gzip, body)
+                key = (request.path, *map(_cache_key, values))
+                cached = self._responses.get(key)
+                if cached is None or cached.etag != etag:
+                    async with self._paced():
+                        body = await render(request, view, *values)
+                        cached = CachedResponse(etag, body, await self._read_model.run_in_executor(compress, body))
                     with suppress(ValueError):  # It is larger than the whole cache.
-                        self._responses[request.path_qs] = etag, body, gzipped
+                        self._responses[key] = cached
+                body = cached.body
                 headers[hdrs.VARY] = hdrs.ACCEPT_ENCODING
-                if gzipped and "gzip" in request.headers.get(hdrs.ACCEPT_ENCODING, ""):
-                    body, headers[hdrs.CONTENT_ENCODING] = gzipped, "gzip"
+                if prefers_gzip(request):
+                    body, headers[hdrs.CONTENT_ENCODING] = cached.compressed, "gzip"
                 response = web.Response(body=body, content_type=content_type, charset="utf-8", headers=headers)
             response.etag = etag
             return response
 
         return handle
 
-
-def _gzip(body: bytes) -> bytes:
-    return gzip.compress(body, _GZIP_LEVEL, mtime=0) if len(body) >= _MIN_GZIP_BYTES else b""
-
-
-def static_file_middleware(versioned_urls: Collection[str]) -> Middleware:
-    """Return a middleware that compresses static files and lets clients cache every version of them for good."""
-    paths = {url.partition("?")[0] for url in versioned_urls}
-
-    @web.middleware
-    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-        response = await handler(request)
-        if isinstance(response, web.FileResponse):
-            if request.path not in paths:
-                raise web.HTTPNotFound
-            response.enable_compression()
-            response.headers[hdrs.VARY] = hdrs.ACCEPT_ENCODING
-            if request.path.endswith(".js"):
-                response.content_type = "text/javascript"  # Python before 3.12 guesses an obsolete type.
-            # A page of another release names another version: its URL must not be cached with this content.
-            is_current = request.path_qs in versioned_urls
-            response.headers[hdrs.CACHE_CONTROL] = "public, max-age=31536000, immutable" if is_current else "no-cache"
-        return response
-
-    return middleware
-
-
-class RequestGuard:
-    """Limits the number of concurrent requests, and turns exceptions into error responses."""
-
-    def __init__(self, error_response: ErrorResponder, unlimited_paths: Collection[str]) -> None:
-        self._error_response, self._unlimited_paths = error_response, unlimited_paths
-        self._active_requests = 0
-
-    @web.middleware
-    async def error_middleware(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Call the handler of a request."""
-        if request.path in self._unlimited_paths:
-            return await handler(request)
-        if self._active_requests >= MAX_CONCURRENT_REQUESTS:
-            response = self._error_response(request, HTTPStatus.SERVICE_UNAVAILABLE, "Too many are asking at once.")
-            response.headers[hdrs.RETRY_AFTER] = "1"
-            return response
-        self._active_requests += 1
+    @asynccontextmanager
+    async def _paced(self) -> AsyncIterator[None]:
+        loop = asyncio.get_running_loop()
+        await self._rendering.acquire()
+        started = loop.time()
         try:
-            return await handler(request)
-        except Exception as error:  # Recording must go on whatever a page does.
-            status, message = _error_status_and_message(error)
-            if status is HTTPStatus.INTERNAL_SERVER_ERROR:
-                logger.exception("%s cannot be shown because of a bug", request.path)
-            elif status is HTTPStatus.SERVICE_UNAVAILABLE:
-                logger.warning("%s cannot be shown: %s", request.path, one_line(error))
-            return self._error_response(request, status, message)
+            yield
         finally:
-            self._active_requests -= 1
+            loop.call_later(loop.time() - started, self._rendering.release)
 
 
-def _error_status_and_message(error: Exception) -> tuple[HTTPStatus, str]:
-    match error:
-        case NotFoundError():
-            return HTTPStatus.NOT_FOUND, str(error)
-        case BadQuery():
-            return HTTPStatus.BAD_REQUEST, error.text or "The query is invalid."
-        case web.HTTPMethodNotAllowed():
-            return HTTPStatus.METHOD_NOT_ALLOWED, "The board is read-only: use GET."
-        case web.HTTPException() if error.status < HTTPStatus.INTERNAL_SERVER_ERROR:
-            return HTTPStatus.NOT_FOUND, "There is no such page."
-        case DatabaseError() | SQLAlchemyError():
-            return HTTPStatus.SERVICE_UNAVAILABLE, "The database does not answer; the page comes back with it."
-        case _:
-            return HTTPStatus.INTERNAL_SERVER_ERROR, "This page has a bug; the worker's log has the details."
-
-
-async def add_security_headers(_request: web.Request, response: web.StreamResponse) -> None:
-    """Add to every response of the worker what a browser may do with it."""
-    for name, value in SECURITY_HEADERS.items():
-        response.headers.setdefault(name, value)
+def _cache_key(value: object) -> object:
+    """Return what names a parameter's value, and keeps nothing else in memory."""
+    if isinstance(value, MilestoneStatus):
+        return value.key
+    return tuple(map(_cache_key, value)) if isinstance(value, list) else value

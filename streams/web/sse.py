@@ -5,36 +5,50 @@ Without it, the stream also contains the version of all programmes, first and af
 this version need not request anything.
 """
 
+import asyncio
+import re
 from contextlib import suppress
-from http import HTTPStatus
 from typing import Final
 
 import msgspec
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
 
+from models.domain.events import SLUG_PATTERN
 from streams.web.change_feed import ChangeFeed, FeedUpdate
-from streams.web.responses import ErrorResponder
+from streams.web.guard import BadQuery, ConcurrencyLimit
 from streams.web.schemas import ProgrammeUpdateSchema, VersionSchema
 
 MAX_SUBSCRIBERS: Final = 200
 #: A comment now and then keeps proxies from closing an idle connection, and detects clients that are gone.
 SSE_HEARTBEAT_SECONDS: Final = 15.0
+#: Browsers then ask again by themselves; a client that went away unnoticed takes nobody's place for ever.
+MAX_STREAM_SECONDS: Final = 1800.0
 
 
-def stream_handler(change_feed: ChangeFeed, error_response: ErrorResponder) -> Handler:
-    """Return a handler that sends updates until the client disconnects or the worker stops."""
+def stream_handler(change_feed: ChangeFeed) -> Handler:
+    """Return a handler that sends updates until the client disconnects, the stream is old or the worker stops."""
+    limit = ConcurrencyLimit(MAX_SUBSCRIBERS, "Too many are listening at once.")
 
     async def serve(request: web.Request) -> web.StreamResponse:
-        if len(change_feed.subscribers) >= MAX_SUBSCRIBERS:
-            return error_response(request, HTTPStatus.SERVICE_UNAVAILABLE, "Too many are listening at once.")
+        programme = request.query.get("programme")
+        if programme is not None and not re.fullmatch(SLUG_PATTERN, programme):
+            raise BadQuery(text="programme is the name of a programme.")
         headers = {hdrs.CONTENT_TYPE: "text/event-stream", hdrs.CACHE_CONTROL: "no-store", "X-Accel-Buffering": "no"}
         response = web.StreamResponse(headers=headers)
-        with change_feed.subscribe(request.query.get("programme")) as subscriber, suppress(ConnectionError):
+        if request.method == hdrs.METH_HEAD or request.transport is None:
+            return response
+        time = asyncio.get_running_loop().time
+        ends = time() + MAX_STREAM_SECONDS
+        # A client that does not read is noticed as soon as the system's own buffers are full.
+        request.transport.set_write_buffer_limits(0)
+        with limit, change_feed.subscribe(programme) as subscriber, suppress(ConnectionError):
             await response.prepare(request)
             await response.write(b"retry: 2000\n\n")
             async for update in subscriber.updates(SSE_HEARTBEAT_SECONDS):
                 await response.write(_encode_sse(update) or b": here\n\n")
+                if time() > ends:
+                    break
         return response
 
     return serve

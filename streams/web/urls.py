@@ -7,6 +7,7 @@ from models.domain.schedule import MilestoneRef
 
 API_PATH = "/api"
 STREAM_PATH = "/api/stream"
+STATIC_PATH = "/static/{name}"
 OPENAPI_PATH = "/api/openapi.json"
 PIPELINE_PATH = "/pipeline"
 

@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
@@ -34,7 +34,7 @@ from streams.kafka.transport import FetchedBatch
 from streams.metrics.pipeline import BulkHistogram
 from streams.metrics.store import MetricsStore
 from streams.metrics.store import RenderedProgramme as OnShelf
-from streams.web.server import AddRoutes
+from streams.web.probes import AddRoutes
 from tests.benchmarks.trace import (
     AnyTraceEvent,
     AppCreated,
@@ -138,14 +138,14 @@ class GcTracer:
 def create_traced_app(  # noqa: PLR0913 - as create_app, and one of its own
     settings: Settings,
     recorder: Recorder,
-    server_socket: socket.socket,
+    sockets: Sequence[socket.socket],
     stop_with_error: Callable[[str], None],
     add_routes: AddRoutes | None = None,
     *,
     with_ticker: bool,
 ) -> WorkerComponents:
     """Return the application that `create_app` makes, watched."""
-    milepost = create_app(settings, recorder, server_socket, stop_with_error, add_routes)
+    milepost = create_app(settings, recorder, sockets, stop_with_error, add_routes)
     metrics, recording = milepost.metrics, BatchTracer()
     metrics.batch_seconds = TracedHistogram(metrics.batch_seconds, recording.on_duration)
     metrics.batch_events = TracedHistogram(metrics.batch_events, recording.on_size)

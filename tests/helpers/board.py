@@ -1,6 +1,7 @@
 """The board for tests: served without a worker; its database records events and recalculates after each batch."""
 
 import asyncio
+import socket
 import threading
 import urllib.error
 import urllib.request
@@ -11,7 +12,6 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import msgspec
-from aiohttp import web
 
 from consumers.dead_letters import read_newest_dead_letters
 from models.database.ledger import DecodedRecord
@@ -21,8 +21,12 @@ from models.domain.cloudevents import encode_structured
 from models.domain.events import Event
 from models.settings import Settings
 from streams.metrics.pipeline import Metrics
+from streams.metrics.store import MetricsStore
 from streams.web.board import create_board
-from streams.web.server import WorkerProbes
+from streams.web.connections import MAX_CONNECTIONS
+from streams.web.guard import GuardedApplication
+from streams.web.probes import WorkerProbes, add_health, add_milestone_metrics
+from streams.web.server import WebServer
 from tests.helpers.recorder import TOPIC, TopicLog, event_batch, fail_on_rejection, migrated_engine
 
 
@@ -86,27 +90,30 @@ def send_request(request: urllib.request.Request) -> HttpResponse:
 
 
 @contextmanager
-def running_board(url: str, data_date: date, kafka: str = "127.0.0.1:1") -> Iterator[BoardServer]:
+def running_board(
+    url: str, data_date: date, kafka: str = "127.0.0.1:1", max_connections: int = MAX_CONNECTIONS
+) -> Iterator[BoardServer]:
     """Serve the board of a database until the block ends."""
     with migrated_engine(url) as engine:
         metrics, not_ready_reasons = Metrics("tests"), dict[str, str]()
-        app, settings = web.Application(), Settings(database=url, kafka=kafka)
-        create_board(settings, lambda: data_date, partial(read_newest_dead_letters, settings))(
-            app, WorkerProbes(metrics.registry, dict, lambda: dict(not_ready_reasons))
-        )
+        settings = Settings(database=url, kafka=kafka)
         loop, running = asyncio.new_event_loop(), threading.Event()
         ports: list[int] = []
         ending = asyncio.Event()
 
         async def serve() -> None:
-            runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
-            await runner.setup()
-            site = web.TCPSite(runner, "127.0.0.1", 0)
-            await site.start()
-            ports.append(runner.addresses[0][1])
-            running.set()
-            await ending.wait()
-            await runner.cleanup()
+            guarded = GuardedApplication(settings.board_hosts, metrics.count_http_error)
+            probes = WorkerProbes(metrics.registry, dict, lambda: dict(not_ready_reasons))
+            add_health(guarded, probes)
+            add_milestone_metrics(guarded, MetricsStore(max_series=1000, keep_days=90))
+            create_board(settings, lambda: data_date, partial(read_newest_dead_letters, settings))(guarded, probes)
+            with socket.create_server(("127.0.0.1", 0)) as listening:
+                server = WebServer(listening, guarded.application, max_connections, metrics.count_http_error)
+                await server.start()
+                ports.append(listening.getsockname()[1])
+                running.set()
+                await ending.wait()
+                await server.stop()
 
         thread = threading.Thread(target=loop.run_until_complete, args=[serve()], daemon=True)
         thread.start()

@@ -200,7 +200,7 @@ async def running_app(settings: Settings, recorder: Recorder | None = None) -> A
     listening = socket.create_server(("127.0.0.1", 0))
     listening.setblocking(False)  # noqa: FBT003 - the standard library's signature
     refusals: list[str] = []
-    milepost = create_app(settings, own, listening, refusals.append)
+    milepost = create_app(settings, own, [listening], refusals.append)
     root = RootService([*milepost.services, milepost.app])
     starting = asyncio.ensure_future(root.start())
     try:

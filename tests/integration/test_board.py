@@ -403,11 +403,12 @@ def test_without_its_tables_it_says_so_and_comes_back_with_them(empty: BoardServ
     assert empty.get("/").status == 200
 
 
-def test_more_than_it_can_bear_are_turned_away(board: BoardServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("streams.web.responses.MAX_CONCURRENT_REQUESTS", 0)
+def test_more_than_it_can_bear_are_turned_away(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("streams.web.guard.MAX_CONCURRENT_REQUESTS", 0)
     monkeypatch.setattr("streams.web.sse.MAX_SUBSCRIBERS", 0)
 
-    page, problem, stream = board.get("/"), board.get("/api/programmes"), board.get("/api/stream")
+    with running_board(sqlite_url, DAY) as board:
+        page, problem, stream = board.get("/"), board.get("/api/programmes"), board.get("/api/stream")
 
     assert (page.status, page.headers["Retry-After"]) == (503, "1")
     assert problem.json == {"error": "Too many are asking at once."}
@@ -419,7 +420,7 @@ def test_a_bug_of_a_page_is_logged_and_ends_nothing(
 ) -> None:
     with monkeypatch.context() as broken:
         broken.setattr("streams.web.view_models.select_trend_milestones", None)
-        page = board.get(f"{HERE}/trend?not-cached")
+        page = board.get(f"{HERE}/trend?before=999")
 
     assert (page.status, "This page has a bug" in page.text) == (500, True)
     assert "NoneType" in caplog.text

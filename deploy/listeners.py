@@ -1,0 +1,33 @@
+"""Binds the ports of a process, so that a port in use is reported before anything starts."""
+
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+from models.errors import MilepostError
+from models.settings import Settings
+
+
+@contextmanager
+def bind_listeners(settings: Settings) -> Iterator[list[socket.socket]]:
+    """Bind the port of the board, and that of metrics and probes if they have one of their own.
+
+    Raises `MilepostError` for a port that cannot be bound.
+    """
+    with ExitStack() as closing:
+        sockets = [closing.enter_context(_bind(settings.web_address, settings.web, "MILEPOST_WEB or --web"))]
+        if settings.metrics_address is not None and settings.metrics is not None:
+            sockets.append(closing.enter_context(_bind(settings.metrics_address, settings.metrics, "MILEPOST_METRICS")))
+        yield sockets
+
+
+def _bind(address: tuple[str, int], text: str, setting: str) -> socket.socket:
+    host, port = address
+    try:
+        found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, _, _, _, resolved = found[0]
+        listening = socket.create_server(resolved, family=family, backlog=128)
+    except OSError as error:
+        raise MilepostError(f"cannot serve on {text}: {error.strerror}; choose another with {setting}") from None
+    listening.setblocking(False)  # noqa: FBT003 - the standard library's signature
+    return listening
