@@ -13,9 +13,11 @@ from sqlalchemy import Engine
 
 from deploy.file_lock import FileLockedError, lock_file, write_holder
 from deploy.listeners import bind_listeners
+from deploy.rights import require_worker_rights
 from deploy.topics import check_topics, read_topic_id
 from models.database.engine import LOCK_TIMEOUT_MS, DatabaseError, check_schema, make_engine
 from models.database.recorder import Recorder
+from models.database.rights import require_table_rights
 from models.errors import MilepostError
 from models.failpoints import arm_failpoint, parse_failpoint
 from models.settings import Settings
@@ -34,7 +36,9 @@ def run_worker(settings: Settings) -> int:
     arm_failpoint(parse_failpoint(settings.failpoint))
     engine = make_engine(settings.database, lock_timeout_ms(settings))
     check_schema(engine)
+    require_table_rights(engine)
     with lock_sqlite_for_worker(engine), bind_listeners(settings) as sockets:
+        require_worker_rights(settings)
         # The topics decide how many partitions there are; the setting only says how many to create.
         partitions, warnings = check_topics(settings)
         for promise in warnings:

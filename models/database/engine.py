@@ -41,6 +41,9 @@ _TRANSIENT_SQLSTATES: Final = ("08", "40", "53", "57", "58", "55P03", "55006", "
 #: Data exception, integrity, program limits (a row too large), an error raised by a trigger.
 _PERMANENT_SQLSTATES: Final = ("22", "23", "54", "P0001")
 
+#: The role may not do this, or may use no schema.
+MISSING_RIGHT_SQLSTATES: Final = frozenset({"42501", "3F000"})
+
 
 def classify_error(error: BaseException) -> ErrorKind:
     """Return what an error means, by its SQLSTATE or SQLite error code."""
@@ -242,9 +245,17 @@ def check_schema(engine: Engine) -> None:
             existing = set(inspect(connection).get_table_names())
             if "alembic_version" in existing:
                 revision = connection.scalar(text("SELECT version_num FROM alembic_version"))
+            may_use_a_schema = engine.dialect.name != "postgresql" or connection.scalar(text("SELECT current_schema()"))
     except DBAPIError as error:
+        if getattr(error.orig, "sqlstate", None) in MISSING_RIGHT_SQLSTATES:
+            raise DatabaseError(
+                f"{database} may not be read by role {engine.url.username}: {driver_message(error)}; grant SELECT on"
+                " the tables"
+            ) from None
         raise DatabaseError(f"{database} does not answer: {driver_message(error)}") from None
-    if revision is None:
+    if not may_use_a_schema:
+        problem = f"has no schema that role {engine.url.username} may use: grant USAGE on the schema of the tables"
+    elif revision is None:
         problem = "has no tables yet: run `milepost init`"
     elif revision < expected:
         problem = f"has schema {revision}, this program needs {expected}: run `milepost init`"

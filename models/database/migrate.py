@@ -9,7 +9,7 @@ from sqlalchemy import Engine, func, select
 from sqlalchemy.exc import DBAPIError
 
 from models.data_folder import make_folder
-from models.database.engine import DatabaseError, driver_message, redacted_url, sqlite_file
+from models.database.engine import MISSING_RIGHT_SQLSTATES, DatabaseError, driver_message, redacted_url, sqlite_file
 
 
 def migrate(engine: Engine) -> None:
@@ -32,6 +32,11 @@ def migrate(engine: Engine) -> None:
             f"database {redacted_url(engine)} has a schema newer than this program knows: update milepost"
         ) from None
     except DBAPIError as error:
+        if getattr(error.orig, "sqlstate", None) in MISSING_RIGHT_SQLSTATES:
+            raise DatabaseError(
+                f"database {redacted_url(engine)}: role {engine.url.username} may not create the tables:"
+                f" {driver_message(error)}; run `milepost init` as the schema's owner, or grant USAGE, CREATE on it"
+            ) from None
         raise DatabaseError(f"database {redacted_url(engine)} cannot be prepared: {driver_message(error)}") from None
 
 

@@ -1,0 +1,79 @@
+"""The rights on Kafka that a worker needs, asked before anything starts: a missing one is not left to the first record.
+
+A broker says which operations it allows on what it describes. What it does not say (an old broker, a group without
+members) is taken as allowed.
+"""
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from kafka import KafkaAdminClient
+from kafka.errors import CoordinatorNotAvailableError, GroupAuthorizationFailedError, TopicAuthorizationFailedError
+
+from consumers.client import admin_client
+from models.errors import MilepostError
+from models.settings import Settings
+
+logger = logging.getLogger("milepost.worker")
+
+#: How Kafka's own tools spell the operations.
+_SPELLINGS: Final = {"READ": "Read", "WRITE": "Write", "DESCRIBE_CONFIGS": "DescribeConfigs"}
+
+
+class RightsError(MilepostError):
+    """Rights without which a worker cannot work; one line for each."""
+
+
+def require_worker_rights(settings: Settings) -> None:
+    """Raise `RightsError` that names every missing right and its resource (contract, section 12)."""
+    needed = {
+        settings.events_topic: ("READ",),
+        settings.programmes_topic: ("READ", "WRITE"),
+        settings.changes_topic: ("WRITE",),
+        settings.dead_letters_topic: ("WRITE", "READ"),
+    }
+    with admin_client(settings) as admin:
+        topics = _topic_operations(admin, list(needed))
+        group_operations = _group_operations(admin, settings.group)
+    missing = [
+        f"{_SPELLINGS[operation]} on topic {topic}"
+        for topic, operations in needed.items()
+        for operation in operations
+        if operation not in topics.get(topic, operations)
+    ]
+    if group_operations is not None and "READ" not in group_operations:
+        missing.append(f"Read on group {settings.group}")
+    if missing:
+        user = settings.kafka_username or "the user of this worker"
+        lines = (f"Kafka at {settings.kafka} does not allow {right}: grant it to {user}" for right in missing)
+        raise RightsError("\nmilepost: ".join(lines))
+    unchecked = [topic for topic, operations in topics.items() if "DESCRIBE_CONFIGS" not in operations]
+    if unchecked:
+        logger.warning(
+            "Kafka at %s does not allow DescribeConfigs on topic %s: the settings there could not be checked",
+            settings.kafka,
+            ", ".join(unchecked),
+        )
+
+
+def _topic_operations(admin: KafkaAdminClient, names: Sequence[str]) -> Mapping[str, Sequence[str]]:
+    """Return the operations allowed on each topic, none on one that may not be described; without what is unknown."""
+    allowed: dict[str, Sequence[str]] = {}
+    for topic in admin.describe_topics(list(names)):
+        if topic["error_code"] == TopicAuthorizationFailedError.errno:
+            allowed[topic["name"]] = ()
+        elif topic.get("authorized_operations"):
+            allowed[topic["name"]] = topic["authorized_operations"]
+    return allowed
+
+
+def _group_operations(admin: KafkaAdminClient, group: str) -> Sequence[str] | None:
+    """Return the operations allowed on a group; None when the broker does not say, as of a group that is not there."""
+    try:
+        description: dict[str, Any] = admin.describe_groups([group])[group]
+    except GroupAuthorizationFailedError:
+        return ()
+    except CoordinatorNotAvailableError:
+        return None
+    return description.get("authorized_operations") or None
