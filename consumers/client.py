@@ -139,8 +139,7 @@ def kafka_errors(settings: Settings) -> Iterator[dict[str, Any]]:
 def _describe_error(settings: Settings, error: KafkaError, logged: Exception | None) -> str:
     """Return an error as one line, given the reason that kafka-python logged."""
     where = f"Kafka at {settings.kafka}"
-    if (refused := _refused_right(error)) is not None:
-        return f"{where} does not allow this: {refused}; ask whoever runs it for the rights"
+    error = _name_refused_right(error)
     is_answer = _is_refusal(error) or isinstance(error, _ANSWERS)
     if not is_answer and isinstance(logged, KafkaError) and not isinstance(logged, KafkaTimeoutError):
         error = logged
@@ -166,16 +165,16 @@ def _describe_error(settings: Settings, error: KafkaError, logged: Exception | N
     return f"{where} does not answer: {reason}; {questions} `milepost kafka` starts a plain one"
 
 
-def _refused_right(error: KafkaError) -> str | None:
-    """Return what an error of authorisation says is refused, None for another error."""
+def _name_refused_right(error: KafkaError) -> KafkaError:
+    """Return an error of authorisation with a message that names what is refused; any other error as it is."""
     if isinstance(error, errors.TopicAuthorizationFailedError) and error.args:
         # kafka-python gives a name, a set of names, or the broker's text.
         names = [error.args[0]] if isinstance(error.args[0], str) else sorted(map(str, error.args[0]))
         if not any(" " in name for name in names):
-            return f"topic {', '.join(names)}"
-    if errors.ClusterAuthorizationFailedError.__name__ in str(error) and "InitProducerId" in str(error):
-        return "this user may write to no topic"
-    return _plain_message(error) if isinstance(error, errors.AuthorizationError) else None
+            return errors.TopicAuthorizationFailedError(f"topic {', '.join(names)}")
+    if "InitProducerId" in str(error) and errors.ClusterAuthorizationFailedError.__name__ in str(error):
+        return errors.ClusterAuthorizationFailedError("this user may write to no topic")
+    return error
 
 
 def _is_refusal(error: KafkaError) -> bool:
