@@ -294,8 +294,15 @@ def test_jars_are_fetched_once_and_fetched_again_when_one_was_damaged(repository
 
 def test_a_jar_that_was_changed_later_is_not_used(repository: Path, tmp_path: Path) -> None:
     changed = shutil.copytree(repository, tmp_path / repository.name)
-    with next(changed.rglob("kafka-clients-*.jar")).open("ab") as jar:
-        jar.write(b"!")
+    path = next(changed.rglob("kafka-clients-*.jar"))
+    before = path.stat()
+    with path.open("r+b") as jar:
+        jar.seek(before.st_size // 2)
+        byte = jar.read(1)
+        jar.seek(-1, os.SEEK_CUR)
+        jar.write(bytes([byte[0] ^ 1]))
+    # Neither the size nor the time tells.
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
     with serving(tmp_path) as address:
         pass
     with pytest.raises(BrokerError, match="could not be fetched"):
