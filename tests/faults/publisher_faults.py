@@ -1,19 +1,24 @@
-"""Faults of publishers: a clock that is off by hours, and everything said a hundred times."""
+"""Faults of publishers: a clock off by hours, everything said a hundred times, transactions that are not committed."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Final
+
+from confluent_kafka import Producer
 
 from tests.faults.fault import Fault
 from tests.faults.load import PROGRAMMES, shuffled_events
 from tests.faults.scenario import Scenario, measure_recovery
 from tests.helpers.event_generators import structured_record
 from tests.helpers.oracle import JsonEvent
-from tests.helpers.workers import publish, publish_records
+from tests.helpers.workers import publish, publish_records, wait_until
 
 #: Said a hundred times each.
 _REPEATED_EVENTS: Final = 100
 _REPETITIONS: Final = 100
+#: Committed, and as many aborted, with so many events each.
+_TRANSACTIONS: Final = 10
+_TRANSACTION_EVENTS: Final = 50
 
 
 def _report_at_offset(scenario: Scenario, number: int, clock_offset: timedelta) -> JsonEvent:
@@ -56,7 +61,54 @@ def publish_repeatedly(scenario: Scenario) -> float:
     return measure_recovery(scenario)
 
 
+def _begin_transaction(scenario: Scenario, name: str, partition: int, timeout_ms: int = 60_000) -> Producer:
+    """Send events to a partition in a transaction; they are accepted when the caller commits it."""
+    options = {"transactional.id": f"{scenario.settings.prefix}-{name}", "transaction.timeout.ms": timeout_ms}
+    producer = Producer({"bootstrap.servers": scenario.settings.kafka, **options})
+    producer.init_transactions()
+    producer.begin_transaction()
+    events = shuffled_events(scenario.rng.randrange(10**6), _TRANSACTION_EVENTS)
+    events = [event | {"id": f"{name}-{event['id']}"} for event in events if "retracts" not in event["data"]]
+    for event in events:
+        headers, value = structured_record(event)
+        producer.produce(scenario.settings.events_topic, value, headers=dict(headers), partition=partition)
+    assert producer.flush(60) == 0
+    scenario.uncommitted_offsets += 1  # the marker
+    if name.startswith("committed"):
+        scenario.extra_accepted += events
+    else:
+        scenario.uncommitted_offsets += len(events)
+    return producer
+
+
+def publish_in_transactions(scenario: Scenario) -> float:
+    """Commit some transactions and abort others in between; leave one open for a while, and one until Kafka ends it."""
+    topic, partitions = scenario.settings.events_topic, range(scenario.settings.partitions)
+    opened = _begin_transaction(scenario, "committed-late", 0)
+    for number in range(_TRANSACTIONS):
+        partition = scenario.rng.choice(partitions)
+        committed = _begin_transaction(scenario, f"committed-{number}", partition)
+        _begin_transaction(scenario, f"aborted-{number}", partition).abort_transaction()
+        committed.commit_transaction()
+    opened.commit_transaction()
+    scenario.wait_until_positions(scenario.log_offsets()[1])
+
+    hanging = _begin_transaction(scenario, "hanging", 1, timeout_ms=1000)
+    worker = scenario.running_workers[0]
+    wait_until(
+        lambda: (worker.scrape().value("milepost_lag_seconds", topic=topic, partition="1") or 0) > 1,
+        "a hanging transaction shows as lag",
+    )
+    hung_at = scenario.recorder.read_positions(topic)[1]
+    # The broker looks for transactions that are out of time every ten seconds.
+    wait_until(lambda: scenario.recorder.read_positions(topic)[1] > hung_at, "the broker ends the transaction")
+    recovery_seconds = measure_recovery(scenario)
+    hanging.purge()
+    return recovery_seconds
+
+
 FAULTS: Mapping[str, Fault] = {
     "a publisher's clock off by hours": Fault(skew_clock),
+    "transactions committed, aborted, left open and timed out": Fault(publish_in_transactions),
     "a hundred events said a hundred times each": Fault(publish_repeatedly),
 }

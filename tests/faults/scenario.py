@@ -67,6 +67,8 @@ class Scenario:
         #: Acknowledged events of the scenario's own: accepted, and rejected.
         self.extra_accepted: list[JsonEvent] = []
         self.extra_rejected = 0
+        #: Offsets of aborted records and of the markers that end transactions.
+        self.uncommitted_offsets = 0
         #: Whether records were deleted that no worker had read: their events are not to be found anywhere.
         self.has_deleted_unread = False
         #: Whether the log no longer holds every record that was acknowledged.
@@ -118,7 +120,7 @@ class Scenario:
         wrong, summary = audit(self.settings, self.engine)
         self.audit_seconds = time.monotonic() - began
         assert wrong == [], "\n".join(map(str, wrong[:20]))
-        assert summary.records_read == records
+        assert (summary.records_read, summary.unread) == (records - self.uncommitted_offsets, 0)
         assert summary.rejected >= (0 if self.is_log_truncated else said.malformed + self.extra_rejected)
         events = self._expected_events([*said.events(), *self.extra_accepted])
         today = _today()
