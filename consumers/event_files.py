@@ -6,6 +6,8 @@ except a YAML document that is one long list.
 """
 
 import csv
+import math
+import re
 import shutil
 import tempfile
 from codecs import BOM_UTF8
@@ -186,14 +188,47 @@ def _row_to_event(header: Sequence[str], cells: Sequence[str]) -> bytes | str:
 
 
 _NULL_TAG: Final = "tag:yaml.org,2002:null"
+_MERGE_TAG: Final = "tag:yaml.org,2002:merge"
+#: The numbers of YAML 1.2's core schema, by base. What only YAML 1.1 takes for a number (`1:30`, `1_000`) is text.
+_YAML_INTEGERS: Final = {
+    10: re.compile(r"[-+]?[0-9]+"),
+    8: re.compile(r"0o[0-7]+"),
+    16: re.compile(r"0x[0-9a-fA-F]+"),
+}
+_YAML_FLOAT: Final = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
+
+
+def _parse_yaml_number(text: str) -> float | None:
+    """Return the number that a text is in YAML 1.2; None for infinity and for what is no number."""
+    for base, pattern in _YAML_INTEGERS.items():
+        if pattern.fullmatch(text):
+            return int(text, base)
+    number = float(text) if _YAML_FLOAT.fullmatch(text) else math.inf
+    return number if math.isfinite(number) else None
 
 
 class _TextLoader(yaml.SafeLoader):
-    """Reads every plain scalar but null as text, whatever YAML 1.1 would make of it: `17`, `1.0`, `no`, a date."""
+    """Reads every plain scalar but null as text, whatever YAML 1.1 would make of it: `17`, `1.0`, `no`, a date.
+
+    A name that stands twice in one mapping is an error, except the merge key; YAML demands it, the library does not.
+    """
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:  # noqa: ANN401 - the stubs have a wrong type
+        """Compose a mapping; raises `ComposerError` for a repeated name."""
+        # Composed nodes do not yet hold what merge keys add to them.
+        node = super().compose_mapping_node(anchor)
+        names: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.tag != _MERGE_TAG:
+                if key.value in names:
+                    fault = f"the name {key.value[:64]!r} stands twice in one object"
+                    raise yaml.composer.ComposerError(None, None, fault, key.start_mark)
+                names.add(key.value)
+        return node
 
 
 _TextLoader.yaml_implicit_resolvers = {
-    first: [resolver for resolver in resolvers if resolver[0] in {_NULL_TAG, "tag:yaml.org,2002:merge"}]
+    first: [resolver for resolver in resolvers if resolver[0] in {_NULL_TAG, _MERGE_TAG}]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
 
@@ -219,8 +254,7 @@ def _parse_yaml(lines: Iterable[bytes]) -> _ParsedEvents:
             document: Any = loader.get_node()
             for node in document.value if isinstance(document, yaml.SequenceNode) else [document]:
                 if isinstance(node, yaml.MappingNode):
-                    # YAML numbers may be written in ways that JSON lacks, such as `1_000`.
-                    event = _encode_event(loader.construct_document(node), yaml.safe_load)
+                    event = _encode_event(loader.construct_document(node), _parse_yaml_number)
                     yield node.start_mark.line + 1, event
                 elif node.tag != _NULL_TAG:
                     yield node.start_mark.line + 1, "not an object"

@@ -9,10 +9,12 @@ import re
 from base64 import b64decode
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from decimal import Decimal
 from typing import Any, Final, Literal
 
 import msgspec
 from msgspec import Raw, Struct, ValidationError
+from msgspec.inspect import IntType, UnionType, type_info
 from msgspec.structs import astuple
 
 from models.domain import events
@@ -76,7 +78,19 @@ _decode_envelope = msgspec.json.Decoder(_Envelope).decode
 _decode_json_string = msgspec.json.Decoder(str).decode
 _decode_json_object = msgspec.json.Decoder(dict[str, Raw]).decode
 _data_decoders = {name: msgspec.json.Decoder(data).decode for name, data in DATA_TYPES.items()}
+_decode_number = msgspec.json.Decoder(float).decode
 _known_fields = {name: frozenset(data.__struct_fields__) for name, data in DATA_TYPES.items()}
+
+
+def _is_integer(field: msgspec.structs.FieldInfo) -> bool:
+    kind = type_info(field.type)
+    return any(isinstance(option, IntType) for option in (kind.types if isinstance(kind, UnionType) else (kind,)))
+
+
+_INTEGER_FIELDS = {
+    name: frozenset(field.encode_name for field in msgspec.structs.fields(data) if _is_integer(field))
+    for name, data in DATA_TYPES.items()
+}
 
 
 class _RejectedError(Exception):
@@ -126,7 +140,7 @@ def _decode_fast_path(headers: Headers, value: bytes) -> Event | None:
 def decode_data(event_type: str, headers: Headers, value: bytes) -> EventData:
     """Return the data of an event that was accepted earlier; raises `ValueError` when it cannot be decoded."""
     try:
-        return _data_decoders[event_type](_extract_data(_parse_envelope(headers, value)[0]))
+        return _decode_data_fields(event_type, _extract_data(_parse_envelope(headers, value)[0]))
     except (_RejectedError, msgspec.DecodeError) as rejected:
         raise ValueError(f"an accepted event cannot be decoded: {rejected}") from None
 
@@ -302,11 +316,33 @@ def _extract_data(envelope: _Envelope) -> bytes:
 def _parse_data(event_type: str, raw: bytes) -> tuple[EventData, bool]:
     """Return the data, and whether there are unknown fields beside them."""
     try:
-        data = _data_decoders[event_type](raw)
+        data = _decode_data_fields(event_type, raw)
     except msgspec.DecodeError as error:
         # The JSON was checked before, so this is a fault of the data.
         raise _RejectedError(RejectionReason.INVALID_DATA, str(error)) from None
     return data, not _known_fields[event_type].issuperset(_decode_json_object(raw))
+
+
+def _decode_data_fields(event_type: str, raw: bytes) -> EventData:
+    """Decode data, with whole numbers as integers however they are written; raises `msgspec.DecodeError`."""
+    try:
+        return _data_decoders[event_type](raw)
+    except ValidationError:
+        fields = _decode_json_object(raw)
+        integers = {name: _whole_number(fields[name]) for name in _INTEGER_FIELDS[event_type] & fields.keys()}
+        # Without a number in another spelling, the second attempt raises the error of the first.
+        whole = {name: Raw(b"%d" % number) for name, number in integers.items() if number is not None}
+        return _data_decoders[event_type](msgspec.json.encode(fields | whole) if whole else raw)
+
+
+def _whole_number(raw: Raw) -> int | None:
+    """Return the integer that JSON such as `1200.0` or `1.2e3` stands for, digit by digit; None for anything else."""
+    # Not a number, or beyond the range of a float: 1e400 would become an integer of 400 digits.
+    with suppress(msgspec.DecodeError, ArithmeticError):
+        _decode_number(raw)
+        number = Decimal(bytes(raw).decode())
+        return int(number) if number == number.to_integral_value() else None
+    return None
 
 
 def _quote(text: str | None) -> str:

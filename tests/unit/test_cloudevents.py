@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from models.domain.cloudevents import MAX_JSON_DEPTH, Headers, decode, encode_structured
+from models.domain.cloudevents import MAX_JSON_DEPTH, Headers, decode, decode_data, encode_structured
 from models.domain.events import (
     Classifier,
     DependencyDeclared,
@@ -659,7 +659,7 @@ DEPENDENCIES = (DEPENDENCY_DECLARED, DEPENDENCY_WITHDRAWN)
 REGISTRATIONS = (PROGRAMME_REGISTERED, PROJECT_REGISTERED)
 NO_SLUGS: tuple[Any, ...] = ("", "Permit", "a b", "a/b", "-a", "a-", "a\n", "é", "x" * 65, 5, [])
 NO_NAMES: tuple[Any, ...] = ("x" * 201, "🏗" * 201, 5, True, [], {})
-NO_INTEGERS: tuple[Any, ...] = (1.0, 1.5, "1", True, False, [], {}, 10**30)
+NO_INTEGERS: tuple[Any, ...] = (1.5, "1", True, False, [], {}, 10**30)
 NO_MONEY: tuple[Any, ...] = (
     5,
     "5 EUR",
@@ -873,6 +873,39 @@ def test_a_default_that_is_said_is_the_same_content_as_one_that_is_not() -> None
     events = [accepted(*structured_record(with_data(DEPENDENCY_DECLARED, lag_days=said))) for said in (ABSENT, 0, None)]
 
     assert len({event.digest() for event in events}) == 1
+
+
+@pytest.mark.parametrize(
+    ("number", "integer"),
+    [("1200.0", 1200), ("1.2e3", 1200), ("12e2", 1200), ("1E3", 1000), ("-0.0", 0), ("9e0", 9), ("30.000", 30)],
+)
+@pytest.mark.parametrize(("type_", "field"), [(t, "jobs") for t in REGISTRATIONS] + [(DEPENDENCY_DECLARED, "lag_days")])
+def test_a_whole_number_is_an_integer_with_the_same_digest_however_it_is_written(
+    type_: str, field: str, number: str, integer: int
+) -> None:
+    event = with_data(type_, **{field: "@"})
+    plain = accepted(*structured_record(with_data(type_, **{field: integer})))
+    for headers, value in (structured_record(event), binary_record(event)):
+        spelled = value.replace(b'"@"', number.encode())
+        assert accepted(headers, spelled).digest() == plain.digest()
+        assert decode_data(type_, headers, spelled) == plain.data
+
+
+@pytest.mark.parametrize(
+    ("number", "integer"), [("9007199254740993.0", 2**53 + 1), ("1e30", 10**30), ("1" + "0" * 30 + ".0", 10**30)]
+)
+def test_a_whole_number_beyond_the_precision_of_a_float_keeps_every_digit(number: str, integer: int) -> None:
+    event = accepted(STRUCTURED, written(with_data(PROJECT_REGISTERED, jobs="@"), **{"@": number}))
+    assert event.data == ProjectRegistered(name="Wharf", jobs=integer)
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize(
+    "number", ["1e-400", "1e400", "1e999999999999", "1e-99999999999999999999", "1." + "0" * 200_000 + "1", "9.5"]
+)
+def test_a_number_with_a_fraction_or_without_bounds_is_no_integer(number: str) -> None:
+    value = written(with_data(PROJECT_REGISTERED, jobs="@"), **{"@": number})
+    assert reason(STRUCTURED, value) is RejectionReason.INVALID_DATA
 
 
 def test_both_zeros_of_an_amount_are_the_same_content() -> None:
