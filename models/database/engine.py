@@ -1,5 +1,6 @@
 """Connections and transactions, the classification of database errors, and the check of the schema."""
 
+import os
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -172,7 +173,15 @@ def _require_same_file(engine: Engine, file: Path) -> None:
             f"database {redacted_url(engine)} was {change} while it was in use: run `milepost init`, then start again"
         )
 
-    event.listen(engine, "do_connect", check_inode)
+    @event.listens_for(engine, "do_connect")
+    def _connect(_dialect: object, _record: object, arguments: list[Any], options: dict[str, Any]) -> None:
+        check_inode()
+        # SQLite reads a WAL database with the help of a file beside it, which a folder that may only be read does not
+        # take. Without a log (`-wal`) nobody writes, and the file can be read as one that does not change.
+        if not os.access(file.parent, os.W_OK) and not file.with_name(f"{file.name}-wal").exists():
+            arguments[:] = [f"{file.absolute().as_uri()}?immutable=1"]
+            options["uri"] = True
+
     event.listen(engine, "checkout", check_inode)
 
 

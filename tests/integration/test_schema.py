@@ -10,6 +10,7 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, inspect, select, text
+from sqlalchemy.exc import OperationalError
 
 import models.domain.events
 from models.database import tables
@@ -196,6 +197,22 @@ def test_a_database_that_is_not_there_is_not_created_by_reading(tmp_path: Path) 
     migrate(engine)
     check_schema(engine)
     engine.dispose()
+
+
+def test_a_database_in_a_folder_that_may_only_be_read_is_read_and_nothing_is_written_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with migrated_engine(f"sqlite:///{tmp_path / 'an #odd? 100%name.db'}"):
+        pass
+    before = sorted(path.name for path in tmp_path.iterdir())
+    # The file system would tell, but lets root write.
+    monkeypatch.setattr("models.database.engine.os.access", lambda *_: False)
+    engine = make_engine(f"sqlite:///{tmp_path / 'an #odd? 100%name.db'}")
+    check_schema(engine)
+    with pytest.raises(OperationalError, match="readonly"), write_transaction(engine) as connection:
+        connection.execute(text("DELETE FROM positions"))
+    engine.dispose()
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
 
 
 def test_a_database_below_a_file_is_reported(tmp_path: Path) -> None:
