@@ -3,7 +3,15 @@
 from collections.abc import Iterator
 
 from deploy.topics import BROKER_DEFAULT, ensure_topics, read_offset_ranges, read_topic_id
-from models.database.engine import DatabaseError, check_schema, make_engine, redacted_url, write_transaction
+from models.data_folder import make_folder
+from models.database.engine import (
+    DatabaseError,
+    check_schema,
+    make_engine,
+    redacted_url,
+    sqlite_file,
+    write_transaction,
+)
 from models.database.migrate import migrate
 from models.database.positions import reset_positions
 from models.database.tables import SCHEMA_REVISION
@@ -19,6 +27,8 @@ def create_schema_and_topics(
     """
     engine = make_engine(settings.database)
     try:
+        if (file := sqlite_file(engine)) is not None and file.exists():
+            make_folder(file.parent)  # closes a `.milepost` that an earlier version left open
         try:
             check_schema(engine)
             outcome = "found"

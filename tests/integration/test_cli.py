@@ -385,6 +385,13 @@ def test_dead_letters_are_the_newest_of_each_key_without_the_taken_back(prefix: 
     assert "there is no dead letter 'nope'" in the_line(milepost("dead-letters", "show", "nope"))
 
 
+def test_init_closes_a_data_folder_that_others_can_look_into() -> None:
+    lines("init")
+    Path(".milepost").chmod(0o755)
+    lines("init")
+    assert Path(".milepost").stat().st_mode & 0o777 == 0o700
+
+
 def test_an_empty_topic_of_dead_letters_is_an_empty_list() -> None:
     lines("init")
     assert lines("dead-letters", "list", "--json") == ["[]"]
