@@ -59,7 +59,9 @@ class Settings(BaseSettings):
     allowed_sources: dict[str, list[str]] = {}
 
     batch: Annotated[int, Field(ge=1, le=100_000)] = 4000  # largest number of records in one transaction
-    max_series: Annotated[int, Field(ge=0)] = 200_000  # largest number of milestone series that one worker exposes
+    max_series: Annotated[int, Field(ge=0)] = (
+        400_000  # largest number of series that one worker exposes on /metrics/milestones
+    )
     keep_days: Annotated[int, Field(ge=0)] = 90  # for which a milestone is exposed after it was achieved or cancelled
     sweep_seconds: Seconds = 30  # how often a worker looks for programmes that changed without a signal
     log_end_seconds: Seconds = 3  # how often the log end offsets are requested from the broker

@@ -115,7 +115,7 @@ def create_app(  # noqa: PLR0913 - everything it composes comes in as an argumen
     metrics.started.set(clock.now())
     metrics.database_up.set_function(lambda: bool(health.is_database_up))
     metrics.kafka_up.set_function(lambda: bool(health.is_kafka_up))
-    metrics.series_dropped.labels(DROPPED_BY_CAP).set_function(lambda: metrics_store.dropped_milestones)
+    metrics.series_dropped.labels(DROPPED_BY_CAP).set_function(lambda: metrics_store.dropped_series)
     metrics.init_partitions(settings.events_topic, range(settings.partitions))
     watchdog = Watchdog(
         health,

@@ -69,7 +69,7 @@ _SECTIONS: Final[Sections] = {
             steps=RED_FROM_ONE,
         ),
         "Dropped": stat_panel(
-            "Milestones that the cap on series leaves out.", "sum(milepost_series_dropped)", steps=RED_FROM_ONE, width=2
+            "Series that the cap leaves out.", "sum(milepost_series_dropped)", steps=RED_FROM_ONE, width=2
         ),
     },
     "Events": {

@@ -154,9 +154,8 @@ class ForecastAgent:
                 results = await loop.run_in_executor(
                     self.executor, self._recalculate_and_render, chunk, self.clock.today(), int(started_at * 1000)
                 )
-                for result, rendered in results:
-                    if self.is_responsible_for(result.programme):  # it may have gone to another worker meanwhile
-                        self.metrics_store.put(result.programme, rendered)
+                # One may have gone to another worker meanwhile.
+                self.metrics_store.put(*(show for result, show in results if self.is_responsible_for(result.programme)))
                 self.metrics.forecast_seconds.observe(now() - started_at)
                 self.outbox.wake([result.programme for result, _ in results if result.has_unpublished])
             # Recalculating new programmes during a pause, or a sweep that found nothing, does not end the pause.

@@ -39,13 +39,17 @@ class Family(NamedTuple, Generic[SubjectT, LabelsT]):
     type: str = "gauge"
 
 
+#: A project and what is known of it; without claims if it was never registered.
+RegisteredProject = tuple[ProjectKey, ProjectClaims]
+
+
 class ProgrammeMetrics(NamedTuple):
     """What a programme's own families and those of its projects are calculated from."""
 
     name: str
     programme: ProgrammeClaims
-    #: Every project that an event names, sorted; without claims if it was never registered.
-    projects: Sequence[tuple[ProjectKey, ProjectClaims]]
+    #: Every project that an event names, sorted.
+    projects: Sequence[RegisteredProject]
     #: How many dependencies were set aside.
     cyclic_count: int
 
@@ -194,7 +198,7 @@ def _programme_family(
     return Family(f"milepost_{name}", description, unit, ("programme", *labels.split()), samples)
 
 
-PROGRAMME_FAMILIES: Final = (
+_OWN_FAMILIES: Final = (
     _programme_family("programme_info", "A programme and its name.", "always 1", _programme_info, "name"),
     _programme_family(
         "programme_investment",
@@ -212,6 +216,8 @@ PROGRAMME_FAMILIES: Final = (
     _programme_family(
         "programme_dependencies_set_aside", "Dependencies that would close a cycle.", "dependencies", _cyclic_samples
     ),
+)
+_PROJECT_FAMILIES: Final = (
     _programme_family(
         "project_info", "What is known of a project.", "always 1", _project_info, "project kind site name"
     ),
@@ -224,6 +230,7 @@ PROGRAMME_FAMILIES: Final = (
     ),
     _programme_family("project_jobs", "A project's jobs.", "jobs", lambda metrics: _jobs(metrics.projects), "project"),
 )
+PROGRAMME_FAMILIES: Final = (*_OWN_FAMILIES, *_PROJECT_FAMILIES)
 
 
 class RenderedMilestone(NamedTuple):
@@ -251,15 +258,29 @@ def render_milestone(status: MilestoneStatus) -> RenderedMilestone:
     )
 
 
-def render_programme_metrics(programme_metrics: ProgrammeMetrics) -> tuple[bytes, ...]:
-    """Return the lines of a programme and its projects, of each family in the order of `PROGRAMME_FAMILIES`."""
+def render_programme_metrics(
+    programme_metrics: ProgrammeMetrics, projects: Sequence[RegisteredProject]
+) -> tuple[bytes, ...]:
+    """Return the lines of a programme and some of its projects, of each family in the order of `PROGRAMME_FAMILIES`."""
+    of_projects = programme_metrics._replace(projects=projects)
     return tuple(
         "".join(
             f"{family.name}{{{format_labels(family.labels, labels)}}} {_format_value(value)}\n"
-            for labels, value in family.samples(programme_metrics)
+            for labels, value in family.samples(metrics)
         ).encode()
-        for family in PROGRAMME_FAMILIES
+        for metrics, families in ((programme_metrics, _OWN_FAMILIES), (of_projects, _PROJECT_FAMILIES))
+        for family in families
     )
+
+
+def count_programme_series(metrics: ProgrammeMetrics) -> int:
+    """Return how many series a programme has of its own."""
+    return sum(1 for family in _OWN_FAMILIES for _ in family.samples(metrics))
+
+
+def count_project_series(project: ProjectClaims) -> int:
+    """Return how many series a project has."""
+    return 1 + (project.investment is not None) + (project.jobs is not None)
 
 
 def count_series(status: MilestoneStatus) -> int:

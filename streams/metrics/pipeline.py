@@ -150,7 +150,7 @@ class Metrics:
         self.database_up = self._gauge("milepost_database_up", "Whether the database answers.", "0 or 1")
         self.kafka_up = self._gauge("milepost_kafka_up", "Whether Kafka answers.", "0 or 1")
         self.series_dropped = self._gauge(
-            "milepost_series_dropped", "Milestones left out by the series cap.", "milestones", "reason"
+            "milepost_series_dropped", "Series left out by the series cap.", "series", "reason"
         )
         self._http_errors = self._counter(
             "milepost_http_errors_total",

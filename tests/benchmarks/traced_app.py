@@ -64,10 +64,11 @@ def emit(event: AnyTraceEvent) -> None:
 class TracedMetricsStore(MetricsStore):
     """Tells what is put on it."""
 
-    def put(self, programme: str, rendered: OnShelf) -> None:
-        """Show a programme, and tell."""
-        super().put(programme, rendered)
-        emit(ProgrammeRendered(time.time(), programme, rendered.revision))
+    def put(self, *programmes: OnShelf) -> None:
+        """Show programmes, and tell."""
+        super().put(*programmes)
+        for rendered in programmes:
+            emit(ProgrammeRendered(time.time(), rendered.programme_metrics.name, rendered.revision))
 
 
 class TracedHistogram(BulkHistogram):

@@ -59,7 +59,7 @@ def show(
 ) -> RenderedProgramme:
     """Draw a programme and put it on a shelf."""
     shown = shelf.render(ForecastResult(name, revision, facts, compute_schedule(facts, day), has_unpublished=False))
-    shelf.put(name, shown)
+    shelf.put(shown)
     return shown
 
 

@@ -254,14 +254,14 @@ PIPELINE_RULE_TESTS = [
         ],
     ),
     RuleTest(
-        "there are more milestones than room for five minutes",
+        "there are more series than room for five minutes",
         [input_series("milepost_series_dropped", "0 12x5 0x10", reason="cap")],
         [
             AlertExpectation("5m", "MilepostSeriesLeftOut"),
             expect_alert(
                 "6m",
                 "MilepostSeriesLeftOut",
-                "The worker on a:8090 leaves out 12 milestones (cap): no alert covers them.",
+                "The worker on a:8090 leaves out 12 series (cap): no alert covers their milestones.",
                 instance="a:8090",
                 reason="cap",
             ),

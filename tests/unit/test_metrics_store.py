@@ -1,6 +1,9 @@
 """Which milestones a worker shows, and when what it shows is out of date."""
 
+import re
+from collections import Counter
 from datetime import date, timedelta
+from random import Random
 
 import pytest
 from hypothesis import given
@@ -22,13 +25,15 @@ from models.domain.events import Money
 from models.domain.schedule import compute_schedule
 from models.domain.timestamps import Stamp, make_stamp, parse_instant
 from streams.metrics.milestones import MILESTONE_FAMILIES
-from streams.metrics.store import MetricsStore, RenderedProgramme, SeriesBudget, allocate_series
+from streams.metrics.store import MetricsStore, RenderedProgramme, fair_share
 
 DAY = date(2026, 11, 23)
 #: Planned, forecast, float, last event, dependents and seven states.
 OPEN = 12
 #: Actual and forecast; the rest as above, without a float.
 CLOSED = 12
+#: Its info, its dependencies set aside, and the info of its one project.
+OWN = 3
 
 
 def stamp(day: date = DAY) -> Stamp:
@@ -58,16 +63,21 @@ def wait_for(facts: Facts, gate: str, *waiting: str) -> Facts:
 
 
 def show(shelf: MetricsStore, facts: Facts, revision: int = 1, day: date = DAY) -> RenderedProgramme:
-    [programme] = {key.programme for key in facts.milestones}
+    [programme] = {key[0] for key in (*facts.milestones, *facts.projects)}
     shown = shelf.render(
         ForecastResult(programme, revision, facts, compute_schedule(facts, day), has_unpublished=False)
     )
-    shelf.put(programme, shown)
+    shelf.put(shown)
     return shown
 
 
 def slugs(shown: RenderedProgramme) -> list[str]:
     return [milestone for _, _, milestone in shown.milestones]
+
+
+def exposed_slugs(shelf: MetricsStore) -> list[str]:
+    page = b"".join(shelf.iter_families()).decode()
+    return re.findall(r'^milepost_milestone_dependents\{.*milestone="([^"]+)"', page, re.MULTILINE)
 
 
 def crowd(programme: str, count: int, actual: int = 0) -> Facts:
@@ -76,81 +86,105 @@ def crowd(programme: str, count: int, actual: int = 0) -> Facts:
     return facts_of(programme, **names)
 
 
-class TestRoom:
+def parsed(shelf: MetricsStore) -> Counter[str]:
+    """Return how many series of each programme are exposed."""
+    page = b"".join(shelf.iter_families()).decode()
+    return Counter(re.findall(r'^milepost_[a-z0-9_]+\{programme="([^"]+)"', page, re.MULTILINE))
+
+
+def many_projects(programme: str, count: int) -> Facts:
+    return Facts(projects={ProjectKey(programme, f"p{number:06d}"): ProjectClaims() for number in range(count)})
+
+
+class TestShare:
     def test_everything_is_shown_when_there_is_room(self) -> None:
-        shelf = MetricsStore(20 * OPEN, keep_days=90)
+        shelf = MetricsStore(20 * OPEN + OWN, keep_days=90)
         shown = show(shelf, crowd("north", 20))
 
-        assert (sum(shown.allocated), shelf.dropped_milestones) == (20 * OPEN, 0)
+        assert (shown.exposed, shelf.dropped_series) == (20 * OPEN + OWN, 0)
+        assert parsed(shelf) == {"north": 20 * OPEN + OWN}
 
     def test_where_there_is_no_room_open_milestones_are_kept_first_and_the_rest_is_counted(self) -> None:
-        shelf = MetricsStore(10 * OPEN + 5, keep_days=90)
-        shown = show(shelf, crowd("north", 20, actual=10))
+        shelf = MetricsStore(10 * OPEN + OWN + 5, keep_days=90)
+        show(shelf, crowd("north", 20, actual=10))
 
-        assert slugs(shown) == [f"m{number:03d}" for number in range(10, 20)]
-        assert shelf.dropped_milestones == 10
+        assert exposed_slugs(shelf) == [f"m{number:03d}" for number in range(10, 20)]
+        assert shelf.dropped_series == 10 * CLOSED
 
     def test_gates_are_kept_before_what_else_is_open(self) -> None:
         facts = wait_for(crowd("north", 20), "m019", "m000")
         # A gate without anything else to spare, and an achieved one that something still waits for.
         facts.milestones[MilestoneKey("north", "plant", "m018")] = achieved()
         wait_for(facts, "m018", "m001")
-        shelf = MetricsStore(3 * OPEN + 2, keep_days=90)
+        shelf = MetricsStore(3 * OPEN + OWN + 2, keep_days=90)
+        show(shelf, facts)
 
-        assert slugs(show(shelf, facts)) == ["m000", "m018", "m019"]
-        assert shelf.dropped_milestones == 17
+        assert exposed_slugs(shelf) == ["m018", "m019", "m000"]
 
-    def test_a_programme_calculated_late_gets_the_room_of_others_closed_milestones(self) -> None:
-        shelf = MetricsStore(20 * OPEN, keep_days=90)
-        early = show(shelf, crowd("zulu", 20, actual=15))
-        assert shelf.outdated_programmes({"zulu": 1}, DAY) == []
-        late = show(shelf, crowd("alpha", 10))
+    def test_a_programme_that_comes_late_cuts_the_large_one_at_once(self) -> None:
+        shelf = MetricsStore(20 * OPEN + 2 * OWN, keep_days=90)
+        show(shelf, crowd("alpha", 20))
+        show(shelf, crowd("zulu", 10))
 
-        assert len(early.milestones) == 20
-        assert len(late.milestones) == 10
-        assert shelf.outdated_programmes({"alpha": 1, "zulu": 1}, DAY) == ["zulu"]
-        assert len(show(shelf, crowd("zulu", 20, actual=15)).milestones) == 10
+        assert parsed(shelf) == {"alpha": 10 * OPEN + OWN, "zulu": 10 * OPEN + OWN}
         assert shelf.outdated_programmes({"alpha": 1, "zulu": 1}, DAY) == []
-        assert shelf.dropped_milestones == 10
 
     def test_a_programme_that_was_cut_is_behind_once_another_leaves_room(self) -> None:
         shelf = MetricsStore(30 * OPEN, keep_days=90)
         for programme in ("east", "north"):
             show(shelf, crowd(programme, 20))
-        assert shelf.dropped_milestones == 10
+        assert shelf.dropped_series > 0
         assert shelf.outdated_programmes({"east": 1, "north": 1}, DAY) == []
 
         shelf.retain(lambda name: name != "east")
 
         assert shelf.outdated_programmes({"north": 1}, DAY) == ["north"]
         assert len(show(shelf, crowd("north", 20)).milestones) == 20
+        assert shelf.dropped_series == 0
+
+    def test_a_programme_of_very_many_projects_leaves_another_one_whole(self) -> None:
+        shelf = MetricsStore(4000, keep_days=90)
+        show(shelf, many_projects("alpha", 15_000))
+        show(shelf, crowd("zulu", 100))
+
+        assert parsed(shelf) == {"zulu": 100 * OPEN + OWN, "alpha": 4000 - 100 * OPEN - OWN}
+        assert shelf.dropped_series == 15_000 + 2 - parsed(shelf)["alpha"]  # its own two series too
 
     def test_with_no_room_at_all_nothing_is_shown_and_all_is_counted(self) -> None:
         shelf = MetricsStore(0, keep_days=90)
+        show(shelf, crowd("north", 3))
 
-        assert slugs(show(shelf, crowd("north", 3))) == []
-        assert shelf.dropped_milestones == 3
+        assert (parsed(shelf), shelf.dropped_series) == ({}, 3 * OPEN + OWN)
 
-    @given(
-        st.dictionaries(
-            st.text("abc", min_size=1, max_size=3),
-            st.builds(SeriesBudget, *[st.integers(0, 50)] * 3),
-            min_size=1,
-            max_size=8,
-        ),
-        st.integers(0, 500),
-    )
-    def test_no_more_is_given_than_there_is_and_no_less_than_is_wanted_while_there_is_some(
-        self, wanted: dict[str, SeriesBudget], most: int
+    @given(st.lists(st.integers(0, 15), min_size=1, max_size=8), st.integers(0, 800), st.randoms(use_true_random=False))
+    def test_the_series_exposed_depend_neither_on_names_nor_on_the_order_of_arrival(
+        self, sizes: list[int], limit: int, random: Random
     ) -> None:
-        given_ = allocate_series(wanted, most)
+        pages = []
+        for names in (range(len(sizes)), reversed(range(len(sizes)))):
+            programmes = {f"p{name}": size + 1 for name, size in zip(names, sizes, strict=True)}
+            shelf = MetricsStore(limit, keep_days=90)
+            arrivals = list(programmes)
+            random.shuffle(arrivals)
+            for name in arrivals:
+                show(shelf, crowd(name, programmes[name]))
+            while behind := shelf.outdated_programmes(dict.fromkeys(programmes, 1), DAY):
+                for name in behind:
+                    show(shelf, crowd(name, programmes[name]))
+            counts = parsed(shelf)
+            assert counts.total() <= limit
+            pages.append(sorted((size, counts[name]) for name, size in programmes.items()))
+        assert pages[0] == pages[1]
 
-        assert given_.keys() == wanted.keys()
-        assert sum(map(sum, given_.values())) == min(most, sum(map(sum, wanted.values())))
-        for rank in range(3):
-            assert all(given_[name][rank] <= wanted[name][rank] for name in wanted)
-            if any(given_[name][rank] < wanted[name][rank] for name in wanted):
-                assert not any(given_[name][later] for name in wanted for later in range(rank + 1, 3))
+    @given(st.lists(st.integers(0, 50), max_size=12), st.integers(0, 500))
+    def test_the_share_is_the_largest_that_fits(self, requested: list[int], limit: int) -> None:
+        def total(share: int) -> int:
+            return sum(min(size, share) for size in requested)
+
+        share = fair_share(Counter(requested), limit)
+
+        assert total(share) <= limit
+        assert total(share) == sum(requested) or total(share + 1) > limit
 
 
 class TestLeaving:
@@ -159,9 +193,9 @@ class TestLeaving:
         shelf = MetricsStore(1000, keep_days=90)
         shown = show(shelf, facts_of(done=achieved(days_ago), still=open_one()))
 
-        assert slugs(shown) == (["done", "still"] if is_shown else ["still"])
+        assert slugs(shown) == (["still", "done"] if is_shown else ["still"])
         # That is no lack of room.
-        assert shelf.dropped_milestones == 0
+        assert shelf.dropped_series == 0
 
     def test_one_that_was_achieved_long_ago_and_reported_today_is_shown(self) -> None:
         done = MilestoneClaims(actual=Claim(stamp(DAY), date(2020, 1, 1)))
@@ -205,7 +239,7 @@ class TestBehind:
         facts = crowd("north", 20)
         first = compute_schedule(facts, DAY)
         before = shelf.render(ForecastResult("north", 1, facts, first, has_unpublished=False))
-        shelf.put("north", before)
+        shelf.put(before)
         later = Facts(milestones={MilestoneKey("north", "plant", "m007"): achieved()})
         changed = facts.merged_with(later)
         after = shelf.render(
