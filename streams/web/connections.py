@@ -8,7 +8,10 @@ gets in.
 import asyncio
 import logging
 import resource
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from enum import Enum, auto
+from itertools import chain
+from operator import attrgetter
 from typing import Any, Final, cast
 
 from aiohttp import web
@@ -35,6 +38,8 @@ MIN_BYTES_READ: Final = 64 * 1024
 BODY_SECONDS: Final = 2.0
 #: What may wait for the clients of a listener to read; beyond, the one that has not read for longest gives way.
 MAX_UNREAD_BYTES: Final = 64 * 1024 * 1024
+#: For so long one that was just accepted gives way to none.
+GRACE_SECONDS: Final = 0.25
 _CHECK_INTERVAL_SECONDS: Final = 1.0
 
 
@@ -53,44 +58,74 @@ def connection_limit(listeners: int) -> int:
     return max(MIN_CONNECTIONS, min(MAX_CONNECTIONS, (files - RESERVED_FILES) // listeners))
 
 
+class ConnectionState(Enum):
+    """What a connection does."""
+
+    #: No request is complete.
+    WAITING = auto()
+    #: A request is being answered.
+    ANSWERING = auto()
+    #: A response waits for the client to read it.
+    UNREAD = auto()
+
+
 class ConnectionTable:
     """The open connections of a listener."""
 
     def __init__(self, limit: int, count_error: CountHttpError) -> None:
         self._limit, self.count_error = limit, count_error
-        #: Those without a whole request, and those with one that is being answered; who waited longest stands first.
-        self._waiting: dict[Connection, None] = {}
-        self._answering: dict[Connection, None] = {}
+        #: By state; what entered the state first stands first.
+        self._connections: dict[ConnectionState, dict[Connection, None]] = {state: {} for state in ConnectionState}
 
     def __len__(self) -> int:
-        return len(self._waiting) + len(self._answering)
+        return sum(map(len, self._connections.values()))
+
+    def __iter__(self) -> Iterator["Connection"]:
+        return chain.from_iterable(self._connections.values())
 
     def add(self, connection: "Connection") -> None:
         """Add a connection; a full table closes the one that waited longest."""
         if len(self) >= self._limit:
-            self._close(next(iter(self._waiting or self._answering)), "displaced")
-        self._waiting[connection] = None
+            self.displace(connection.since)
+        self._connections[connection.state][connection] = None
 
-    def move(self, connection: "Connection", *, is_answering: bool) -> None:
-        """Note that a connection's request is complete, or answered."""
+    def displace(self, now: float) -> None:
+        """Close the connection that waited longest, if there is any."""
+        if len(self):
+            self._close(self._find_longest_waiting(now), "displaced")
+
+    def _find_longest_waiting(self, now: float) -> "Connection":
+        first = {state: next(iter(known)) for state, known in self._connections.items() if known}
+        answering = first.pop(ConnectionState.ANSWERING, None)
+        longest = min(first.values(), key=attrgetter("since"), default=None)
+        # In a rush of connections, one that came just now is to be answered.
+        if longest is None or (answering is not None and now - longest.since < GRACE_SECONDS):
+            longest = min((one for one in (longest, answering) if one is not None), key=attrgetter("since"))
+        return longest
+
+    def move(self, connection: "Connection", state: ConnectionState, now: float) -> None:
+        """Note what a connection does from now on."""
         if self.discard(connection):
-            (self._answering if is_answering else self._waiting)[connection] = None
+            connection.state, connection.since = state, now
+            self._connections[state][connection] = None
 
     def discard(self, connection: "Connection") -> bool:
         """Forget a connection; return whether it was known."""
-        known = connection in self._waiting or connection in self._answering
-        self._waiting.pop(connection, None)
-        self._answering.pop(connection, None)
-        return known
+        known = self._connections[connection.state]
+        if connection not in known:
+            return False
+        del known[connection]
+        return True
 
     async def enforce_deadlines(self) -> None:
         """Close connections that send or read too slowly, for as long as the listener is open."""
-        now = asyncio.get_running_loop().time
+        time = asyncio.get_running_loop().time
         while True:
             await asyncio.sleep(_CHECK_INTERVAL_SECONDS)
-            for connection in [one for one in (*self._waiting, *self._answering) if one.is_overdue(now())]:
+            now = time()
+            for connection in [one for one in self if one.is_overdue(now)]:
                 self._close(connection, "deadline")
-            unread = sorted((*self._waiting, *self._answering), key=lambda one: one.unread_since)
+            unread = sorted(self, key=attrgetter("since"))
             excess = sum(connection.unread_bytes for connection in unread) - MAX_UNREAD_BYTES
             for connection in unread:
                 if excess > 0 and connection.unread_bytes:
@@ -106,7 +141,7 @@ class ConnectionTable:
 class Connection(web.RequestHandler):
     """A connection to a client: aiohttp's, with a place in the table, and deadlines."""
 
-    __slots__ = ("_head_since", "_is_answering", "_table", "_tcp", "_unread", "unread_since")
+    __slots__ = ("_head_since", "_table", "_tcp", "_unread", "_unread_since", "since", "state")
 
     def __init__(self, server: web.Server, table: ConnectionTable) -> None:
         super().__init__(
@@ -120,31 +155,45 @@ class Connection(web.RequestHandler):
         )
         self._table = table
         self._tcp: asyncio.Transport | None = None
-        self._is_answering = False
+        #: What the connection does, and since when.
+        self.state, self.since = ConnectionState.WAITING, self._loop.time()
         #: When the head of a request began to arrive, if it did.
         self._head_since: float | None = None
         #: What waited to be read when it was seen to shrink last, and when that was; infinity when nothing waits.
-        self._unread, self.unread_since = 0, float("inf")
+        self._unread, self._unread_since = 0, float("inf")
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take a place in the table."""
         super().connection_made(transport)
         self._tcp = cast("asyncio.Transport", transport)
-        self._head_since = self._loop.time()
+        self._head_since = self.since
         self._table.add(self)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Leave the table."""
-        if self._table.discard(self) and self._is_answering:
+        if self._table.discard(self) and self.state is not ConnectionState.WAITING:
             self._table.count_error("client-gone")
         super().connection_lost(exc)
         self._tcp = None
 
     def data_received(self, data: bytes) -> None:
         """Note when the head of a request began to arrive."""
-        if self._head_since is None and not self._is_answering:
+        if self._head_since is None and self.state is ConnectionState.WAITING:
             self._head_since = self._loop.time()
         super().data_received(data)
+
+    def pause_writing(self) -> None:
+        """Note that the client does not read as fast as it is answered."""
+        super().pause_writing()
+        self._move(ConnectionState.UNREAD)
+
+    def resume_writing(self) -> None:
+        """Note that the client has read what waited."""
+        super().resume_writing()
+        self._move(ConnectionState.ANSWERING)
+
+    def _move(self, state: ConnectionState) -> None:
+        self._table.move(self, state, self._loop.time())
 
     def abort(self) -> None:
         """Close the connection without waiting for the client to read."""
@@ -161,10 +210,10 @@ class Connection(web.RequestHandler):
         if self._tcp is None:
             return False
         if self.writing_paused or self._tcp.is_closing():
-            if self.unread_bytes <= self._unread - MIN_BYTES_READ or self.unread_since > now:
-                self._unread, self.unread_since = self.unread_bytes, now
-            return now - self.unread_since > WRITE_SECONDS
-        self._unread, self.unread_since = 0, float("inf")
+            if self.unread_bytes <= self._unread - MIN_BYTES_READ or self._unread_since > now:
+                self._unread, self._unread_since = self.unread_bytes, now
+            return now - self._unread_since > WRITE_SECONDS
+        self._unread, self._unread_since = 0, float("inf")
         # aiohttp itself closes a connection that is idle.
         return self._head_since is not None and now - self._head_since > HEADER_SECONDS
 
@@ -174,16 +223,19 @@ class Connection(web.RequestHandler):
         start_time: float | None,
         request_handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]],
     ) -> tuple[web.StreamResponse, bool]:
-        self._is_answering, self._head_since = True, None
-        self._table.move(self, is_answering=True)
+        self._head_since = None
+        self._move(ConnectionState.ANSWERING)
         try:
             answered = await super()._handle_request(request, start_time, request_handler)
             # Otherwise one that does not read could ask for page after page.
             await self._drain_helper()
+            if self._messages:
+                # The client sent more requests before it had this response. Browsers and scrapers do not, and a crowd
+                # that does would take the whole event loop; HTTP has clients send again what was not answered.
+                self.close()
             return answered
         finally:
-            self._is_answering = False
-            self._table.move(self, is_answering=False)
+            self._move(ConnectionState.WAITING)
 
     def handle_error(
         self,

@@ -21,6 +21,9 @@ _ETAG_HEADER: Final = {
 _ERROR_DESCRIPTIONS: Final = {
     "400": "The query is invalid.",
     "404": "The resource does not exist.",
+    "405": "The method is not GET or HEAD; `Allow` names them.",
+    "406": "The client takes the response neither compressed nor plain.",
+    "421": "The server does not answer to the name in the request's `Host`.",
     "503": "The database does not answer, or there are too many requests.",
 }
 
@@ -88,7 +91,7 @@ def _stream_operation_object(schemas: dict[type[Struct], Any], errors: dict[str,
         "name": "programme",
         "in": "query",
         "description": "Only notices of this programme; the first has its current version.",
-        "schema": {"type": "string"},
+        "schema": _SLUG_SCHEMA,
     }
     notice = {"anyOf": [schemas[ProgrammeUpdateSchema], schemas[VersionSchema]]}
     ok = {"description": description, "content": {"text/event-stream": {"schema": notice}}}

@@ -11,8 +11,11 @@ from mode import Service
 from streams.web.connections import Connection, ConnectionTable
 from streams.web.guard import CountHttpError
 
-#: Connections that wait to be accepted: fewer than the files that are kept for recording.
-_BACKLOG: Final = 128
+#: Connections that wait in the system to be accepted, at most; they take no files.
+_BACKLOG: Final = 4096
+#: Connections that are accepted in one turn of the event loop: far fewer than the files that are kept for recording,
+#: since those that give way close only in the next turn.
+_MAX_ACCEPTED_PER_TURN: Final = 64
 
 
 class WebServer(Service):
@@ -29,21 +32,38 @@ class WebServer(Service):
         self._server_socket = server_socket
         self._connections = ConnectionTable(max_connections, count_error)
         self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=1)
+        self._accepting: set[asyncio.Task[Any]] = set()
         super().__init__(**options)
 
     async def on_start(self) -> None:
         """Start to accept requests."""
         await self._runner.setup()
-        server = cast("web.Server", self._runner.server)
-        self._listener = await asyncio.get_running_loop().create_server(
-            lambda: Connection(server, self._connections), sock=self._server_socket, backlog=_BACKLOG
-        )
+        self._server_socket.setblocking(False)  # noqa: FBT003 - the standard library's signature
+        self._server_socket.listen(_BACKLOG)
+        asyncio.get_running_loop().add_reader(self._server_socket, self._accept)
         self._deadlines = asyncio.create_task(self._connections.enforce_deadlines())
 
     async def on_stop(self) -> None:
         """Stop to accept requests, and close what the application opened."""
-        self._listener.close()
+        asyncio.get_running_loop().remove_reader(self._server_socket)
+        self._server_socket.close()
         await self._runner.cleanup()
         self._deadlines.cancel()
         with suppress(asyncio.CancelledError):
             await self._deadlines
+
+    def _accept(self) -> None:
+        loop, server = asyncio.get_running_loop(), cast("web.Server", self._runner.server)
+        for _ in range(_MAX_ACCEPTED_PER_TURN):
+            try:
+                client, _ = self._server_socket.accept()
+            except (BlockingIOError, ConnectionError):
+                return
+            except OSError:  # The process has no files left.
+                self._connections.displace(loop.time())
+                return
+            client.setblocking(False)  # noqa: FBT003 - the standard library's signature
+            connecting = loop.connect_accepted_socket(lambda: Connection(server, self._connections), client)
+            task = loop.create_task(connecting)
+            self._accepting.add(task)
+            task.add_done_callback(self._accepting.discard)
