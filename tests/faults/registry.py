@@ -5,6 +5,7 @@ from typing import Final
 
 from tests.faults import (
     broker_faults,
+    client_faults,
     database_faults,
     network_faults,
     publisher_faults,
@@ -22,4 +23,5 @@ SCENARIOS: Final[Mapping[str, Fault]] = {
     **storage_faults.FAULTS,
     **topic_faults.FAULTS,
     **publisher_faults.FAULTS,
+    **client_faults.FAULTS,
 }
