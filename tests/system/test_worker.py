@@ -1,6 +1,7 @@
 """`milepost worker` as a process: starting, serving, stopping, dying, and saying what is wrong."""
 
 import json
+import resource
 import signal
 import sqlite3
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ from models.domain.schedule import compute_schedule
 from models.settings import Settings
 from streams.agents.forecast import partition_of
 from streams.metrics.milestones import MILESTONE_FAMILIES, PROGRAMME_FAMILIES
+from streams.web.connections import MAX_FILES
 from tests.conftest import prepare_settings
 from tests.helpers.event_generators import random_events, shuffled_with_duplicates
 from tests.helpers.oracle import expected_milestones
@@ -424,3 +426,23 @@ def test_a_worker_that_cannot_stop_ends_itself_and_says_what_it_was_doing(
         assert "not stopped within 0.2 s" in worker.log_text
         assert "recorder.py" in worker.log_text
         locked.close()
+
+
+def test_metrics_and_probes_have_a_listener_of_their_own_when_one_is_set(
+    sqlite_settings: Settings, tmp_path: Path
+) -> None:
+    port = free_port()
+    settings = sqlite_settings.model_copy(update={"metrics": f"127.0.0.1:{port}"})
+    with worker_process(settings, tmp_path) as worker:
+        monitoring = WorkerProcess(worker.process, port, tmp_path / "unused")
+        monitoring.wait_until_ready()
+        for path in ("/metrics", "/metrics/milestones", "/live", "/ready"):
+            assert (monitoring.get(path)[0], worker.get(path)[0]) == (200, 404), path
+        for path in ("/", "/api/programmes"):
+            assert (monitoring.get(path)[0], worker.get(path)[0]) == (404, 200), path
+        wait_until(
+            lambda: f"serving on http://127.0.0.1:{worker.port} and http://127.0.0.1:{port}" in worker.log_text,
+            "both addresses are logged",
+        )
+        soft, hard = resource.prlimit(worker.pid, resource.RLIMIT_NOFILE)
+        assert soft == min(hard, MAX_FILES)

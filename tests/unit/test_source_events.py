@@ -92,3 +92,10 @@ def test_each_source_is_judged_by_itself() -> None:
 
     sources = read_pipeline_status(metrics.registry, {}).sources
     assert {source.source: source.is_flooding for source in sources} == {"bad": True, "good": False}
+
+
+def test_control_characters_of_a_source_are_spelled_out() -> None:
+    metrics = Metrics("tests")
+    metrics.count_source_events("ua\0b\x1b[31m\nc", "rejected")
+
+    assert 'source="ua\\\\x00b\\\\x1b[31m\\\\nc"' in generate_latest(metrics.registry).decode()
