@@ -4,18 +4,22 @@ It brings no library for compressed records: see `consumers.codecs`.
 
 It raises at header names that are not UTF-8, which Kafka accepts. Here they are spelled out (`caf\xe9`), as in workers.
 
+It decompresses a batch whole. One that inflates to more than can be held is read by `models.record_batch`.
+
 It can write a header without a value (null, not empty), but refuses to be given one. So headers are given with empty
 values. The serializer of values, a hook that is called between the check and the writing, restores the original ones.
 """
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Iterator
+from typing import Any, cast
 
+from kafka.errors import CorruptRecordError
 from kafka.record import memory_records
-from kafka.record.default_records import DefaultRecordBatch
+from kafka.record.default_records import DefaultRecord, DefaultRecordBatch
 from kafka.serializer import Serializer
 
 from consumers.codecs import install_codecs
+from models.record_batch import BatchError, exceeds, read_records
 
 
 def patch_kafka_python() -> None:
@@ -36,10 +40,31 @@ class _LenientBytes(bytearray):
 
 
 class _LenientBatch(DefaultRecordBatch):  # type: ignore[misc]  # kafka-python has no types
-    """A batch that decodes names leniently from the first one on that is not UTF-8."""
+    """A batch that is read in bounded memory, and decodes names leniently from the first one on that is not UTF-8."""
 
     __slots__ = ()
     _buffer: Any
+
+    def __iter__(self) -> Iterator[DefaultRecord]:
+        if self._decompressed or not exceeds(self._buffer):
+            return cast("Iterator[DefaultRecord]", super().__iter__())
+        return self._read_one_by_one()
+
+    def _read_one_by_one(self) -> Iterator[DefaultRecord]:
+        try:
+            for record in read_records(self._buffer):
+                size = len(record.value or b"")
+                yield DefaultRecord(
+                    size,
+                    record.offset,
+                    record.timestamp,
+                    record.timestamp_type,
+                    record.key,
+                    record.value,
+                    record.headers,
+                )
+        except BatchError as error:
+            raise CorruptRecordError(str(error)) from error
 
     def _read_msg(self, *args: Any, **options: Any) -> Any:  # noqa: ANN401 - kafka-python has no types
         try:

@@ -21,8 +21,8 @@ from models.domain.events import RejectionReason
 from models.errors import MilepostError
 from models.settings import Settings
 
-#: The largest record to send. A record is never larger than its dead letter: see `deploy.topics`.
-_MAX_REQUEST_BYTES: Final = 16 * 1024 * 1024
+#: The largest record to send: more than a dead letter can have, see `models.domain.dead_letters`.
+_MAX_REQUEST_BYTES: Final = 1024 * 1024
 #: How many dead letters are in flight at once.
 _CHUNK_SIZE: Final = 50
 
@@ -83,6 +83,11 @@ def require_replayable(settings: Settings, dead_letters: Iterable[DeadLetter]) -
             raise MilepostError(
                 f"dead letter {dead_letter.key!r} does not say which partition of {settings.events_topic} it came"
                 " from: it cannot be replayed; nothing was done"
+            )
+        if dead_letter.truncated is not None:
+            raise MilepostError(
+                f"dead letter {dead_letter.key!r} has only the beginning of a record of {dead_letter.truncated} bytes,"
+                " and an event has at most 262144: it would be rejected again; nothing was done"
             )
 
 

@@ -14,6 +14,8 @@ from models.settings import Settings
 
 #: The replication factor that a broker is configured with: one on one node, and what a cluster says.
 BROKER_DEFAULT: Final = -1
+#: More than a dead letter can have; see `models.domain.dead_letters`.
+MAX_RECORD_BYTES: Final = 1024 * 1024
 _DAY_MS: Final = 24 * 60 * 60 * 1000
 
 
@@ -29,13 +31,13 @@ def required_topics(settings: Settings) -> list[TopicSpec]:
     """Return the topics of the contract, section 4."""
     delete, compact = {"cleanup.policy": "delete"}, {"cleanup.policy": "compact"}
     for_ever = {"retention.ms": "-1", "retention.bytes": "-1", "message.timestamp.type": "LogAppendTime"}
-    letters = {"max.message.bytes": str(16 * 1024 * 1024), "delete.retention.ms": str(10 * 365 * _DAY_MS)}
+    letters = {"max.message.bytes": str(MAX_RECORD_BYTES), "delete.retention.ms": str(10 * 365 * _DAY_MS)}
     return [
         TopicSpec(settings.events_topic, settings.partitions, delete | for_ever, is_log=True),
         TopicSpec(settings.programmes_topic, settings.partitions, compact),
         TopicSpec(settings.changes_topic, settings.partitions, delete | {"retention.ms": str(30 * _DAY_MS)}),
-        # A dead letter is its record, which the broker limits (1 MiB by default), plus our headers. One that did not
-        # fit could never be published, and its partition would stop there for ever.
+        # A dead letter that did not fit could never be published, and its partition would stop there for ever. They are
+        # bounded below what brokers take by default.
         # Compaction drops a null value, a tombstone, after delete.retention.ms, a day by default. Here a null value may
         # be the letter of a record whose value was null; and while tombstones stay, a discarded letter differs from a
         # lost one.

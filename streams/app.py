@@ -44,8 +44,8 @@ REQUEST_TIMEOUT_SECONDS: Final = 20.0
 #: What one fetch brings of a partition: several batches' worth of events, without holding megabytes of each. (A larger
 #: record comes nevertheless, alone.)
 MAX_PARTITION_FETCH_BYTES: Final = 256 * 1024
-#: The largest record that the producer may send: a dead letter is as large as the rejected record, and its headers.
-MAX_REQUEST_BYTES: Final = 16 * 1024 * 1024
+#: The largest record that the producer may send: more than a dead letter can have, and what brokers take by default.
+MAX_REQUEST_BYTES: Final = 1024 * 1024
 
 
 class FetchedBatchSchema(faust.Schema[Any, Any]):
@@ -200,6 +200,7 @@ def create_faust_app(settings: Settings) -> FaustApp:
         consumer_auto_offset_reset="none",
         consumer_max_fetch_size=MAX_PARTITION_FETCH_BYTES,
         producer_acks=-1,
+        producer_compression_type="zstd",
         producer_max_request_size=MAX_REQUEST_BYTES,
         producer_request_timeout=REQUEST_TIMEOUT_SECONDS,
         topic_allow_declare=False,

@@ -8,12 +8,20 @@ from dataclasses import dataclass
 from typing import Final
 
 from models.domain.cloudevents import Headers
-from models.domain.events import Rejection
+from models.domain.events import MAX_VALUE_BYTES, Rejection
+
+#: How much of a record's value is kept, when the whole is too large to be an event.
+KEPT_BYTES: Final = 64 * 1024
+#: How many bytes of a record's headers are kept. An event's are a few hundred.
+MAX_HEADER_BYTES: Final = 256 * 1024
+#: What a header counts beside its name and value, so that many empty ones are bounded too.
+HEADER_OVERHEAD_BYTES: Final = 16
 
 _PREFIX: Final = "milepost-"
-_NAMES: Final = ("reason", "detail", "topic", "partition", "offset", "source")
-#: The headers that Milepost adds. All others are the rejected record's own, whatever their names.
+_NAMES: Final = ("reason", "detail", "topic", "partition", "offset", "source", "truncated")
+#: The headers that Milepost adds, the reason first, behind the rejected record's own.
 MILEPOST_HEADERS: Final = frozenset(_PREFIX + name for name in _NAMES)
+_REASON_HEADER: Final = _PREFIX + "reason"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +38,8 @@ class DeadLetter:
     source: str | None  # of CloudEvents, when it could be read
     value: bytes | None  # the original; null is one of the reasons for a rejection
     headers: tuple[tuple[str, bytes | None], ...]  # the original ones
+    #: How many bytes the record had, when the value or the headers are only the first of them.
+    truncated: int | None = None
 
     @property
     def key_bytes(self) -> bytes:
@@ -42,10 +52,32 @@ def dead_letter_key(topic: str, partition: int, offset: int) -> bytes:
     return f"{topic}:{partition}:{offset}".encode()
 
 
-def dead_letter_headers(
-    topic: str, partition: int, offset: int, headers: Headers, rejection: Rejection
-) -> list[tuple[str, bytes | None]]:
-    """Return the original headers and Milepost's."""
+class OversizeValue(bytes):
+    """The first bytes of a value that is too large to be held in memory; `len()` tells the size of the whole."""
+
+    size: int
+
+    @classmethod
+    def of(cls, start: bytes, size: int) -> "OversizeValue":
+        """Return the start of a value of so many bytes."""
+        value = cls(start)
+        value.size = size
+        return value
+
+    def __len__(self) -> int:
+        """Return the size of the whole value."""
+        return self.size
+
+
+def dead_letter_content(  # noqa: PLR0913 - the fields of a record, and why it was rejected
+    topic: str, partition: int, offset: int, headers: Headers, value: bytes | None, rejection: Rejection
+) -> tuple[bytes | None, list[tuple[str, bytes | None]]]:
+    """Return the value of a dead letter, and its headers: the original ones and Milepost's.
+
+    Both are bounded, so that a broker with its default settings takes every dead letter: of a value that is too large
+    to be an event there are the first 64 KiB, and of headers those that fit into 256 KiB.
+    """
+    kept_headers = _bound_headers(headers)
     added = {
         "reason": rejection.reason.value,
         "detail": rejection.detail,
@@ -55,20 +87,44 @@ def dead_letter_headers(
     }
     if rejection.source:
         added["source"] = rejection.source
-    # A replayed dead letter that is rejected again may carry these headers already: the new ones replace them.
-    original = [(name, value) for name, value in headers if name not in MILEPOST_HEADERS]
-    return [*original, *((_PREFIX + name, text.encode("utf-8", "replace")) for name, text in added.items())]
+    size = 0 if value is None else len(value)
+    if value is not None and size > MAX_VALUE_BYTES:
+        value = bytes(value[:KEPT_BYTES])
+        added["truncated"] = str(size)
+    elif len(kept_headers) < len(headers):
+        added["truncated"] = str(size + sum(map(_header_bytes, headers)))
+    return value, [*kept_headers, *((_PREFIX + name, text.encode("utf-8", "replace")) for name, text in added.items())]
+
+
+def _bound_headers(headers: Headers) -> Headers:
+    """Return the first headers, as many as may be kept."""
+    left = MAX_HEADER_BYTES
+    for index, header in enumerate(headers):
+        left -= _header_bytes(header)
+        if left < 0:
+            return headers[:index]
+    return headers
+
+
+def _header_bytes(header: tuple[str, bytes | None]) -> int:
+    """Return about how many bytes a header takes in a record, its lengths included."""
+    name, content = header
+    return len(name.encode("utf-8", "surrogatepass")) + len(content or b"") + HEADER_OVERHEAD_BYTES
 
 
 def parse_dead_letter(key: bytes | None, value: bytes | None, headers: Headers) -> DeadLetter | None:
     """Return the dead letter that a record holds, or None for a tombstone."""
+    # Milepost's headers are the last ones, the reason first. A publisher's own of the same names stand before them.
+    names = [name for name, _ in headers]
+    start = max((index for index, name in enumerate(names) if name == _REASON_HEADER), default=len(names))
+    if not MILEPOST_HEADERS.issuperset(names[start:]):
+        start = len(names)
     added = {
         name.removeprefix(_PREFIX): (content or b"").decode("utf-8", "backslashreplace")
-        for name, content in headers
-        if name in MILEPOST_HEADERS
+        for name, content in headers[start:]
     }
     # A null value alone does not make a tombstone: a rejected record may have had one.
-    if value is None and "reason" not in added:
+    if value is None and not added:
         return None
     return DeadLetter(
         # A key that Milepost did not write may be any bytes, and `key_bytes` has to return them.
@@ -80,7 +136,8 @@ def parse_dead_letter(key: bytes | None, value: bytes | None, headers: Headers) 
         offset=_parse_number(added.get("offset")),
         source=added.get("source"),
         value=value,
-        headers=tuple((name, content) for name, content in headers if name not in MILEPOST_HEADERS),
+        headers=tuple(headers[:start]),
+        truncated=_parse_number(added.get("truncated")),
     )
 
 

@@ -32,7 +32,7 @@ from models.database.ledger import DecodedRecord, RejectedRecord
 from models.database.positions import StartOffset, TopicRecreatedError
 from models.database.recorder import Batch, ProgrammeChange, Recorder, RecordingResult
 from models.domain.cloudevents import decode
-from models.domain.dead_letters import dead_letter_headers, dead_letter_key
+from models.domain.dead_letters import dead_letter_content, dead_letter_key
 from models.domain.events import Event, Oddity, check_acceptable
 from models.failpoints import hit_failpoint
 from models.settings import Settings
@@ -273,7 +273,7 @@ class RecordAgent:
         await self.produce(
             self.settings.dead_letters_topic,
             [
-                (dead_letter_key(*record[:3]), record.value, dead_letter_headers(*record[:3], record.headers, reason))
+                (dead_letter_key(*record[:3]), *dead_letter_content(*record[:3], record.headers, record.value, reason))
                 for record, reason in rejected
             ],
         )

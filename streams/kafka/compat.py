@@ -1,8 +1,13 @@
-r"""A work-around for record headers whose names are not UTF-8: Kafka accepts them, and aiokafka never gets past them.
+r"""Work-arounds for what stops aiokafka's consumer: odd header names, and records that inflate without bound.
+
+Kafka accepts record headers whose names are not UTF-8, and aiokafka never gets past them.
 
 aiokafka reads a fetched batch with a compiled parser, which decodes names strictly; the batch is fetched again, raises
 again, and the partition stalls. Here such a batch is read again by aiokafka's own parser in Python, with the bytes that
 are not UTF-8 escaped (`\xff`). Every other batch is read as before.
+
+And for batches that inflate to more than a worker can hold: aiokafka decompresses them whole. Here they are read by
+`models.record_batch`. A fetch hands out a bounded number of bytes, whatever the records are.
 """
 
 from collections.abc import Iterator
@@ -14,12 +19,23 @@ from aiokafka.record.default_records import DefaultRecordBatch
 from aiokafka.record.default_records import _DefaultRecordBatchPy as PurePythonRecordBatch
 from aiokafka.record.memory_records import _MemoryRecordsPy as PurePythonMemoryRecords
 
+from models.record_batch import LENGTH_STRUCT, BatchError, BatchRecord, exceeds, read_records
+
 _CompiledMemoryRecords: Final = fetcher.MemoryRecords
+#: How many bytes of values one fetch hands out, of all partitions together; its last record comes whole.
+MAX_FETCH_BYTES: Final = 16 * 1024 * 1024
 
 
-def allow_non_utf8_header_names() -> None:
+def patch_aiokafka() -> None:
     """Patch every aiokafka consumer of this process; may be called again."""
     fetcher.MemoryRecords, fetcher.PartitionRecords = _RereadableMemoryRecords, _LenientPartitionRecords
+    fetcher.FetchResult = _BoundedFetchResult
+
+
+def reset_bytes_left(assignment: Any) -> None:  # noqa: ANN401 - aiokafka has no types
+    """Let the next fetch from an assignment hand out `MAX_FETCH_BYTES` again."""
+    if assignment is not None:
+        assignment.bytes_left = MAX_FETCH_BYTES
 
 
 class _LenientBytes(bytearray):
@@ -39,13 +55,59 @@ class _RereadableMemoryRecords:
     def __init__(self, raw: bytes) -> None:
         self.raw = raw
         self.started_batches = 0
+        self._next_start = 0
         self._records = _CompiledMemoryRecords(raw)
         self.has_next, self.size_in_bytes = self._records.has_next, self._records.size_in_bytes
 
     def next_batch(self) -> Any:  # noqa: ANN401 - aiokafka has no types
+        start = self._next_start
+        self._next_start += LENGTH_STRUCT.size + LENGTH_STRUCT.unpack_from(self.raw, start)[1]
         batch = self._records.next_batch()
         self.started_batches += 1
-        return batch
+        raw = memoryview(self.raw)[start : self._next_start]
+        return _InflatingBatch(batch, raw) if exceeds(raw) else batch
+
+
+class _InflatingBatch:
+    """A batch that is too large to be decompressed whole: its records are read one by one."""
+
+    def __init__(self, batch: Any, raw: memoryview) -> None:  # noqa: ANN401 - aiokafka has no types
+        self._batch, self._raw = batch, raw
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - what the compiled batch knows of its header
+        return getattr(self._batch, name)
+
+    def __iter__(self) -> Iterator[BatchRecord]:
+        try:
+            yield from read_records(self._raw)
+        except BatchError as error:
+            raise CorruptRecordException(str(error)) from error
+
+
+class _BoundedFetchResult(fetcher.FetchResult):  # type: ignore[misc]  # aiokafka has no types
+    """What was fetched of a partition, handed out up to a number of bytes as well as of records."""
+
+    _partition_records: Any
+
+    def getall(self, max_records: int | None = None) -> list[Any]:
+        """Return the next records; no more once those of all partitions have `MAX_FETCH_BYTES`."""
+        if not self.check_assignment(self._topic_partition) or not self.has_more():
+            return []
+        records: list[Any] = []
+        bytes_left = getattr(self._assignment, "bytes_left", MAX_FETCH_BYTES)
+        if bytes_left <= 0:
+            return records
+        for record in self._partition_records:
+            records.append(record)
+            bytes_left -= record.serialized_value_size
+            if len(records) == max_records or bytes_left <= 0:
+                self._update_position()
+                break
+        else:
+            self._update_position()
+            self._partition_records = None
+        self._assignment.bytes_left = bytes_left
+        return records
 
 
 class _LenientPartitionRecords(fetcher.PartitionRecords):  # type: ignore[misc]  # aiokafka has no types
@@ -72,6 +134,8 @@ class _LenientMemoryRecords(PurePythonMemoryRecords):  # type: ignore[misc]  # a
         # Formats older than 2 have no headers.
         raw_batch = self._next_slice
         batch = super().next_batch()
+        if raw_batch is not None and exceeds(raw_batch):
+            return _InflatingBatch(batch, raw_batch)
         return _LenientRecordBatch(raw_batch) if isinstance(batch, DefaultRecordBatch) else batch
 
 

@@ -18,7 +18,7 @@ from aiokafka.errors import KafkaError
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
-from streams.kafka.compat import allow_non_utf8_header_names
+from streams.kafka.compat import patch_aiokafka, reset_bytes_left
 from streams.kafka.log_ends import READ_COMMITTED, read_log_ends
 
 logger = logging.getLogger("milepost.transport")
@@ -88,7 +88,7 @@ class MicroBatchConsumerThread(driver.AIOKafkaConsumerThread):
     """The thread that owns the aiokafka consumer, and sends heartbeats while the main thread works."""
 
     def _create_worker_consumer(self, transport: driver.Transport) -> aiokafka.AIOKafkaConsumer:
-        allow_non_utf8_header_names()
+        patch_aiokafka()
         consumer = super()._create_worker_consumer(transport)
         # Not parameters in Faust (the isolation level follows from its own transactions); read by aiokafka when the
         # consumer starts.
@@ -134,6 +134,7 @@ class MicroBatchConsumerThread(driver.AIOKafkaConsumerThread):
         consumer = self._ensure_consumer()
         fetcher = consumer._fetcher  # noqa: SLF001 - as Faust's own _fetch_records does
         with fetcher._subscriptions.fetch_context():  # noqa: SLF001
+            reset_bytes_left(fetcher._subscriptions.subscription.assignment)  # noqa: SLF001 - as above
             was_buffered = not partitions.isdisjoint(fetcher._records)  # noqa: SLF001 - as above
             result = FetchResult(
                 await fetcher.fetched_records(partitions, timeout=FETCH_TIMEOUT_SECONDS, max_records=max_records), 0

@@ -16,7 +16,7 @@ from models.database.positions import OffsetRange
 from models.database.recorder import Batch
 from models.domain.cloudevents import decode
 from models.domain.events import Event, check_acceptable
-from streams.kafka.compat import allow_non_utf8_header_names
+from streams.kafka.compat import patch_aiokafka
 from tests.benchmarks.environment import BenchmarkEnvironment, Workspace
 from tests.benchmarks.figures import Figure, merge_runs
 from tests.benchmarks.gc_settings import worker_gc_settings
@@ -117,7 +117,7 @@ def _batch_without_header(rows: Sequence[bytes], start: int) -> Sequence[bytes]:
 
 
 async def _aiokafka_rate(workspace: Workspace, events: int, handle: Callable[[Any], object]) -> float:
-    allow_non_utf8_header_names()
+    patch_aiokafka()
     settings = workspace.settings
     consumer = AIOKafkaConsumer(
         settings.events_topic, bootstrap_servers=settings.kafka, group_id=None, auto_offset_reset="earliest"

@@ -1,4 +1,4 @@
-"""Faults of publishers: a clock off by hours, everything said a hundred times, transactions that are not committed."""
+"""Faults of publishers: a clock off by hours, everything said a hundred times, aborted transactions, vast records."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -8,6 +8,7 @@ from confluent_kafka import Producer
 
 from tests.faults.fault import Fault
 from tests.faults.load import PROGRAMMES, shuffled_events
+from tests.faults.resources import read_peak_bytes
 from tests.faults.scenario import Scenario, measure_recovery
 from tests.helpers.event_generators import structured_record
 from tests.helpers.oracle import JsonEvent
@@ -19,6 +20,15 @@ _REPETITIONS: Final = 100
 #: Committed, and as many aborted, with so many events each.
 _TRANSACTIONS: Final = 10
 _TRANSACTION_EVENTS: Final = 50
+#: Batches by codec, each with the sizes of its records. None of them is an event.
+_INFLATING_RECORDS: Final = (
+    ("zstd", [17 * 1024 * 1024]),
+    ("gzip", [20 * 1024 * 1024]),
+    ("zstd", [900 * 1024 * 1024]),
+    ("zstd", [250_000] * 400),
+)
+#: What a worker may hold at any time, whatever one record or one batch holds.
+_MAX_WORKER_BYTES: Final = 400 * 1000 * 1000
 
 
 def _report_at_offset(scenario: Scenario, number: int, clock_offset: timedelta) -> JsonEvent:
@@ -107,7 +117,26 @@ def publish_in_transactions(scenario: Scenario) -> float:
     return recovery_seconds
 
 
+def publish_inflating_records(scenario: Scenario) -> float:
+    """Send records and a batch that are some kilobytes in the log, and up to 900 MiB when they are decompressed."""
+    topic, partitions = scenario.settings.events_topic, range(scenario.settings.partitions)
+    for codec, sizes in _INFLATING_RECORDS:
+        options = {"compression.type": codec, "message.max.bytes": 1_000_000_000, "linger.ms": 500}
+        room = {"queue.buffering.max.kbytes": 2_000_000, "batch.size": 1_000_000_000}
+        producer = Producer({"bootstrap.servers": scenario.settings.kafka, **options, **room})
+        partition = scenario.rng.choice(partitions)
+        for size in sizes:
+            producer.produce(topic, b" " * size, partition=partition)
+        assert producer.flush(120) == 0
+        scenario.extra_rejected += len(sizes)
+    recovery_seconds = measure_recovery(scenario)
+    for worker in scenario.running_workers:
+        assert read_peak_bytes(worker.process.pid) < _MAX_WORKER_BYTES
+    return recovery_seconds
+
+
 FAULTS: Mapping[str, Fault] = {
+    "records of kilobytes that inflate to 900 MiB": Fault(publish_inflating_records),
     "a publisher's clock off by hours": Fault(skew_clock),
     "transactions committed, aborted, left open and timed out": Fault(publish_in_transactions),
     "a hundred events said a hundred times each": Fault(publish_repeatedly),

@@ -1,5 +1,6 @@
 """What a worker needs, before a fault and after it: a leak of either shows as growth."""
 
+from pathlib import Path
 from typing import Final, NamedTuple, Self
 
 import psutil
@@ -29,3 +30,9 @@ class ProcessResources(NamedTuple):
             self.descriptors > before.descriptors + MAX_EXTRA_DESCRIPTORS
             or self.resident_bytes > before.resident_bytes + MAX_EXTRA_BYTES
         )
+
+
+def read_peak_bytes(pid: int) -> int:
+    """Return the most memory that a process ever held, as Linux counts."""
+    [line] = [line for line in Path(f"/proc/{pid}/status").read_text("ascii").splitlines() if "VmHWM" in line]
+    return int(line.split()[1]) * 1024

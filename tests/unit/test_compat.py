@@ -11,7 +11,7 @@ from aiokafka.structs import TopicPartition
 from kafka.record.memory_records import MemoryRecords
 
 from consumers import compat
-from streams.kafka.compat import allow_non_utf8_header_names
+from streams.kafka.compat import patch_aiokafka
 from tests.integration.test_rejections import raw_header_name
 
 PLAIN, STRANGE = "trace", raw_header_name(b"caf\xe9")
@@ -36,7 +36,7 @@ def batch_of(first: int, names: Sequence[str], compression: int = 0) -> bytes:
 
 def read(fetched: bytes, start: int = 0) -> list[tuple[int, str]]:
     """Return the offsets and header names that a consumer reads of what was fetched."""
-    allow_non_utf8_header_names()
+    patch_aiokafka()
     records: Any = fetcher.PartitionRecords(
         TopicPartition("t", 0),
         fetcher.MemoryRecords(fetched),
