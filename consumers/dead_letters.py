@@ -12,7 +12,7 @@ from kafka import KafkaProducer
 from kafka.errors import KafkaError
 from kafka.producer.future import FutureRecordMetadata
 
-from consumers.client import KafkaUnreachableError, require_topic
+from consumers.client import KafkaUnreachableError, admin_client, require_topic, require_topics
 from consumers.compat import NullableHeaders, NullHeaderSerializer
 from consumers.publish import ACK_TIMEOUT_S, open_producer
 from consumers.topic_reader import open_topic, read_ranges
@@ -72,23 +72,38 @@ def select_dead_letters(settings: Settings, keys: Sequence[str], reason: str | N
     return [letter for letter in dead_letters if letter.key in keys or (not keys and reason in {None, letter.reason})]
 
 
-def require_replayable(settings: Settings, dead_letters: Iterable[DeadLetter]) -> None:
-    """Raise `MilepostError` for a dead letter that does not name the events topic as its origin.
-
-    Whoever may write to the dead-letters topic decides its headers; records are sent to the events topic only.
-    """
+def split_replayable(
+    settings: Settings, dead_letters: Iterable[DeadLetter]
+) -> tuple[list[DeadLetter], list[tuple[DeadLetter, str]]]:
+    """Return the dead letters that can be replayed, and the others, each with the reason why it cannot."""
+    with admin_client(settings) as admin:
+        partition_count = require_topics(settings, admin, [settings.events_topic])[settings.events_topic]
+    replayable, others = list[DeadLetter](), list[tuple[DeadLetter, str]]()
     for dead_letter in dead_letters:
-        origin = dead_letter.topic, dead_letter.partition, dead_letter.offset
-        if dead_letter.topic != settings.events_topic or None in origin:
-            raise MilepostError(
-                f"dead letter {dead_letter.key!r} does not say which partition of {settings.events_topic} it came"
-                " from: it cannot be replayed; nothing was done"
-            )
-        if dead_letter.truncated is not None:
-            raise MilepostError(
-                f"dead letter {dead_letter.key!r} has only the beginning of a record of {dead_letter.truncated} bytes,"
-                " and an event has at most 262144: it would be rejected again; nothing was done"
-            )
+        if problem := _why_not_replayable(settings, dead_letter, partition_count):
+            others.append((dead_letter, problem))
+        else:
+            replayable.append(dead_letter)
+    return replayable, others
+
+
+def _why_not_replayable(settings: Settings, dead_letter: DeadLetter, partition_count: int) -> str | None:
+    topic, partition = dead_letter.topic, dead_letter.partition
+    # Whoever may write to the dead-letters topic decides its headers; records are sent to the events topic only.
+    if topic != settings.events_topic or partition is None or dead_letter.offset is None:
+        return f"does not say which partition of {settings.events_topic} it came from"
+    if partition >= partition_count:
+        return f"came from partition {partition}, and topic {topic} has {partition_count}"
+    if dead_letter.truncated is not None:
+        return f"has only the beginning of a record of {dead_letter.truncated} bytes, which would be rejected again"
+    return None
+
+
+def require_replayable(settings: Settings, dead_letters: Iterable[DeadLetter]) -> None:
+    """Raise `MilepostError` for a dead letter that cannot be replayed."""
+    _, others = split_replayable(settings, dead_letters)
+    for dead_letter, problem in others:
+        raise MilepostError(f"dead letter {dead_letter.key!r} {problem}: it cannot be replayed; nothing was done")
 
 
 def replay(settings: Settings, dead_letters: Sequence[DeadLetter]) -> Iterator[DeadLetter]:
@@ -97,7 +112,6 @@ def replay(settings: Settings, dead_letters: Sequence[DeadLetter]) -> Iterator[D
     Raises `MilepostError`, which says how many were.
     """
     require_replayable(settings, dead_letters)
-    require_topic(settings, settings.events_topic)
     yield from _resolve(settings, dead_letters, resend=True)
 
 
@@ -143,7 +157,6 @@ def _resolve(settings: Settings, dead_letters: Sequence[DeadLetter], *, resend: 
         # Two producers: kafka-python's is unusable once the broker has refused one of its records, and the dead letters
         # whose records were sent back before that are still to be removed.
         with open_producer(settings, **options) as resender, open_producer(settings, **options) as remover:
-            _require_partitions(resender, dead_letters if resend else ())
             for start in range(0, len(dead_letters), _CHUNK_SIZE):
                 sent, error = dead_letters[start : start + _CHUNK_SIZE], None
                 if resend:
@@ -163,15 +176,6 @@ def _resend_to_origin(producer: KafkaProducer, dead_letter: DeadLetter) -> Futur
     # A dead letter does not keep the record's key, on which nothing depends; kafka-python needs a key or a value.
     key, headers = b"" if dead_letter.value is None else None, NullableHeaders(dead_letter.headers)
     return producer.send(dead_letter.topic, dead_letter.value, key, headers, dead_letter.partition)
-
-
-def _require_partitions(producer: KafkaProducer, dead_letters: Iterable[DeadLetter]) -> None:
-    for dead_letter in dead_letters:
-        if dead_letter.partition not in producer.partitions_for(dead_letter.topic):
-            raise MilepostError(
-                f"topic {dead_letter.topic} has no partition {dead_letter.partition} any more, which dead letter"
-                f" {dead_letter.key!r} came from: it cannot be replayed; nothing was done"
-            )
 
 
 def _send_and_wait(

@@ -68,16 +68,24 @@ def replay_dead_letters(  # noqa: PLR0913 - each is an option of the command
 ) -> None:
     """Send rejected events back as they came, to where they came from.
 
-    Choose them by KEY, by --reason, or --all. One that is rejected again comes back under a new key.
+    Choose them by KEY, by --reason, or --all. One that is rejected again comes back under a new key. What cannot be
+    replayed is passed over with --reason and --all, and said; the exit status is then 1.
     """
     _require_selection(keys, reason, select_all=select_all)
     settings = read_settings(kafka=kafka, database=database)
     dead_letters = letters.select_dead_letters(settings, keys or (), reason)
+    skipped: list[tuple[DeadLetter, str]] = []
+    if not keys:
+        dead_letters, skipped = letters.split_replayable(settings, dead_letters)
     if dry_run:
         _print_dry_run(*_dry_run(settings, dead_letters), as_json=as_json)
     else:
         outcome = f"replayed to {settings.events_topic}"
         _print_resolved(letters.replay(settings, dead_letters), outcome, as_json=as_json)
+    for dead_letter, problem in skipped:
+        sys.stderr.write(f"milepost: dead letter {printable(dead_letter.key)} {printable(problem)}: passed over\n")
+    if skipped:
+        raise typer.Exit(1)
 
 
 @app.command("discard")
@@ -113,10 +121,13 @@ def print_dead_letter(dead_letter: DeadLetter, *, as_json: bool) -> None:
     fields = _to_dict(dead_letter)
     if as_json:
         headers = [{"name": name, **_bytes_member(value)} for name, value in dead_letter.headers]
+        fields["truncated"] = dead_letter.truncated
         sys.stdout.write(json.dumps({**fields, "headers": headers, **_bytes_member(dead_letter.value)}) + "\n")
         return
     del fields["key"]
     texts = [(name, "" if value is None else str(value)) for name, value in fields.items()]
+    if dead_letter.truncated is not None:
+        texts.append(("truncated", f"the first bytes of {dead_letter.truncated}"))
     texts += [(f"header {name}", _bytes_to_text(value)) for name, value in dead_letter.headers]
     for name, text in texts:
         sys.stdout.write(f"{printable(name)}: {printable(text)}\n")

@@ -215,18 +215,34 @@ class TestReplay:
         assert dead_letters_of(sqlite_settings) == [letter]
         assert len(read_topic(sqlite_settings, sqlite_settings.events_topic)) == 1
 
-    def test_a_dead_letter_from_another_topic_is_not_sent_there(self, sqlite_settings: Settings) -> None:
+    def test_what_cannot_be_replayed_is_named_and_the_rest_is_replayed(self, sqlite_settings: Settings) -> None:
         [letter] = rejected(sqlite_settings, [plan_report("1")])
         stranger = sqlite_settings.model_copy(update={"prefix": "elsewhere"})
         forged = [(f"milepost-{name}", text) for name, text in (("reason", b"malformed"), ("partition", b"0"))]
         forged += [("milepost-offset", b"0"), ("milepost-topic", stranger.events_topic.encode())]
-        letters = sqlite_settings.dead_letters_topic
-        publish_records(_reading(sqlite_settings, letters), [(b"forged", forged, b"x")])
+        here = [*forged[:3], ("milepost-topic", sqlite_settings.events_topic.encode())]
+        others = {
+            b"nowhere": ([(name, b"700" if name == "milepost-partition" else text) for name, text in here], b"x"),
+            b"cut": ([*here, ("milepost-truncated", b"300000")], b"x"),
+            b"nameless": ([], b"x"),
+            b"\xff": ([("milepost-reason", b"malformed"), ("milepost-partition", b"-1")], b"x"),
+        }
+        records = [(b"forged", forged, b"x"), *((key, *rest) for key, rest in others.items())]
+        publish_records(_reading(sqlite_settings, sqlite_settings.dead_letters_topic), records)
 
-        line = the_line(milepost(sqlite_settings, "dead-letters", "replay", "--all"))
-
+        line = the_line(milepost(sqlite_settings, "dead-letters", "replay", letter.key, "forged"))
         assert "dead letter 'forged' does not say which partition" in line
-        assert letter in dead_letters_of(sqlite_settings)
+        assert len(dead_letters_of(sqlite_settings)) == 6
+
+        replayed = milepost(sqlite_settings, "dead-letters", "replay", "--all")
+        assert replayed.exit_code == 1
+        assert replayed.stdout.splitlines()[0] == letter.key
+        told = sorted(replayed.stderr.splitlines())
+        assert [line.rpartition(": ")[2] for line in told] == ["passed over"] * 5
+        assert any("cut has only the beginning of a record of 300000 bytes" in line for line in told)
+        assert any("nowhere came from partition 700, and topic" in line for line in told)
+        assert letter not in dead_letters_of(sqlite_settings)
+        assert len(dead_letters_of(sqlite_settings)) == 5
 
     def test_what_stops_between_the_two_writes_leaves_the_dead_letter(self, sqlite_settings: Settings) -> None:
         letters = rejected(sqlite_settings, [plan_report("1"), plan_report("2")])
