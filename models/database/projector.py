@@ -10,6 +10,7 @@ rebalance) all facts are read, and if events came since the checkpoint, the fact
 ledger.
 """
 
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -119,10 +120,12 @@ class Projector:
             for name, (revision, checkpoint) in versions.items()
             if name in since and FROM_START < checkpoint.revision < revision
         }
-        all_retractions = read_retractions(connection, checkpoint_revisions)
+        retractions_by_programme = defaultdict[str, list[Retraction]](list)
+        for retraction in read_retractions(connection, checkpoint_revisions):
+            retractions_by_programme[retraction.programme].append(retraction)
         jobs = []
         for name, (revision, checkpoint) in sorted(versions.items()):
-            retractions = [retraction for retraction in all_retractions if retraction.programme == name]
+            retractions = retractions_by_programme[name]
             retracted_by = {retraction.retracted_stamp: retraction.retraction_stamp for retraction in retractions}
             if (result := cached.get(name)) is not None:
                 current = result.facts

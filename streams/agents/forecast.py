@@ -13,11 +13,13 @@ programmes that changed without one (a worker that died between commit and signa
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date
 from functools import partial
+from itertools import islice
 from typing import Final, cast
 
 import msgspec
@@ -38,8 +40,13 @@ from streams.retry import RevokedError, retry_until_done, sleep_while
 
 logger = logging.getLogger("milepost.forecast")
 
-#: How many programmes are loaded at once: bounds memory when thousands changed.
+#: How many programmes are loaded at once: bounds memory when thousands changed. More where they are small: up to what
+#: takes so many seconds, for which all others wait.
 _PROGRAMMES_PER_CHUNK: Final = 10
+_MAX_PROGRAMMES_PER_CHUNK: Final = 500
+_CHUNK_SECONDS: Final = 0.2
+#: How many programmes may wait that are not exposed yet. The sweep finds others.
+_MAX_NEWCOMERS: Final = 20_000
 #: The pause between recalculations while there is a backlog, as a multiple of the time that the last one took: a
 #: backlog changes every programme with every batch, and recalculating competes with recording for the GIL.
 _BACKLOG_PAUSE_FACTOR: Final = 19
@@ -73,6 +80,12 @@ class ForecastAgent:
     _assigned_partitions: frozenset[int] = field(default=frozenset(), init=False)
     #: The agent and the sweep take turns, so that neither recalculates what the other is about to.
     _recalculation_lock: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
+    #: Of which partitions the projector has programmes in its cache.
+    _retained_partitions: frozenset[int] = field(default=frozenset(), init=False)
+    #: Programmes that are not exposed yet, with the append times of their events.
+    _newcomers: dict[str, list[int]] = field(default_factory=dict, init=False)
+    _has_newcomers: asyncio.Event = field(default_factory=asyncio.Event, init=False)
+    _chunk_size: int = field(default=_PROGRAMMES_PER_CHUNK, init=False)
     #: Until when nothing is recalculated while there is a backlog.
     _paused_until: float = field(default=0.0, init=False)
 
@@ -92,13 +105,21 @@ class ForecastAgent:
 
     async def process_stream(self, stream: StreamT[FetchedBatch]) -> None:
         """Recalculate the programmes that the signals of a stream name."""
-        # Acknowledged by hand: Faust's compiled streams write into its own book-keeping, past the transport's `ack`.
-        async for event in cast("Stream[FetchedBatch]", stream).noack().events():
-            await self.process_batch(event.value)
-            event.ack()
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                newcomers = tasks.create_task(self._process_newcomers())
+                # Acknowledged by hand: Faust's compiled streams write into its own book-keeping, past the transport's
+                # `ack`.
+                async for event in cast("Stream[FetchedBatch]", stream).noack().events():
+                    await self.process_batch(event.value)
+                    event.ack()
+                newcomers.cancel()
+        except BaseExceptionGroup as error:
+            # As it was raised: one bug ends it.
+            raise error.exceptions[0] from None
 
     async def process_batch(self, batch: FetchedBatch) -> None:
-        """Recalculate the programmes that a batch of signals names."""
+        """Recalculate the programmes that a batch of signals names; many new ones are left to `_process_newcomers`."""
         append_times: dict[str, list[int]] = {}
         for record in batch.records:
             name = (record.key or b"").decode("utf-8", "replace")
@@ -106,20 +127,50 @@ class ForecastAgent:
                 append_times.setdefault(name, []).append(_decode_signal(record.value or b"").appended_ms)
             except msgspec.DecodeError as error:
                 logger.warning("%s:%s:%s is no signal: %s", record.topic, record.partition, record.offset, error)
+        rendered = self.metrics_store.programme_names
+        new = append_times.keys() - rendered
+        if len(new) > _PROGRAMMES_PER_CHUNK:
+            # They would keep those that are exposed waiting. The sweep finds what has no place here.
+            for name in [*new][: _MAX_NEWCOMERS - len(self._newcomers)]:
+                self._newcomers.setdefault(name, []).extend(append_times[name])
+            for name in new:
+                del append_times[name]
+            self._has_newcomers.set()
         is_active = partial(self.source.is_current, batch)
         try:
             while self._is_paused():
                 await sleep_while(_BACKLOG_CHECK_SECONDS, is_active)
             await retry_until_done(
-                "recalculating changed programmes", lambda: self._recalculate(list(append_times)), is_active
+                "recalculating changed programmes",
+                lambda: self._recalculate([*append_times], is_paused_after=True),
+                is_active,
             )
         except RevokedError:
             return
+        self._observe_delays(append_times)
+        batch.is_done = True
+
+    async def _process_newcomers(self) -> None:
+        """Recalculate the programmes that are not exposed yet, a few at a time, in the order of their signals."""
+        while True:
+            await self._has_newcomers.wait()
+            self._has_newcomers.clear()
+            while self._newcomers:
+                names = [*islice(self._newcomers, self._chunk_size)]
+                append_times = {name: self._newcomers.pop(name) for name in names}
+                with suppress(RevokedError):
+                    await retry_until_done(
+                        "recalculating new programmes",
+                        partial(self._recalculate, names),
+                        lambda names=names: any(map(self.is_responsible_for, names)),  # type: ignore[misc]
+                    )
+                    self._observe_delays(append_times)
+
+    def _observe_delays(self, append_times: Mapping[str, Sequence[int]]) -> None:
         now, rendered = self.clock.now(), self.metrics_store.programme_names
         self.metrics.forecast_delay.observe_all(
             Counter(now - time_ms / 1000 for name in append_times.keys() & rendered for time_ms in append_times[name])
         )
-        batch.is_done = True
 
     def _is_paused(self) -> bool:
         return self.is_catching_up() and self.clock.now() < self._paused_until
@@ -141,34 +192,46 @@ class ForecastAgent:
         await self._recalculate(outdated)
         self.metrics.forecasts_current.set(started_at)
 
-    async def _recalculate(self, programmes: Sequence[str]) -> None:
-        """Recalculate programmes off the event loop, a few at a time."""
+    async def _recalculate(self, programmes: Sequence[str], *, is_paused_after: bool = False) -> None:
+        """Recalculate programmes off the event loop, a few at a time; others take their turn in between."""
         loop, now = asyncio.get_running_loop(), self.clock.now
-        async with self._recalculation_lock:
-            first_started_at = now()
-            for start in range(0, len(programmes), _PROGRAMMES_PER_CHUNK):
-                chunk = [*filter(self.is_responsible_for, programmes[start : start + _PROGRAMMES_PER_CHUNK])]
+        seconds, start = 0.0, 0
+        while start < len(programmes):
+            async with self._recalculation_lock:
+                size = self._chunk_size
+                chunk = [*filter(self.is_responsible_for, programmes[start : start + size])]
+                start += size
                 if not chunk:
                     continue
                 started_at = now()
-                results = await loop.run_in_executor(
+                results, rendered = await loop.run_in_executor(
                     self.executor, self._recalculate_and_render, chunk, self.clock.today(), int(started_at * 1000)
                 )
                 # One may have gone to another worker meanwhile.
-                self.metrics_store.put(*(show for result, show in results if self.is_responsible_for(result.programme)))
-                self.metrics.forecast_seconds.observe(now() - started_at)
-                self.outbox.wake([result.programme for result, _ in results if result.has_unpublished])
-            # Recalculating new programmes during a pause, or a sweep that found nothing, does not end the pause.
-            ended_at = now()
-            pause = min(_BACKLOG_PAUSE_FACTOR * (ended_at - first_started_at), MAX_BACKLOG_PAUSE_SECONDS)
-            self._paused_until = max(self._paused_until, ended_at + pause)
+                self.metrics_store.put(*(item for item in rendered if self.is_responsible_for(item.name)))
+                took = now() - started_at
+                seconds += took
+                self.metrics.forecast_seconds.observe(took)
+                self.outbox.wake([result.programme for result in results if result.has_unpublished])
+                self._chunk_size = self._next_chunk_size(took, len(chunk))
+        if is_paused_after and programmes:
+            pause = min(_BACKLOG_PAUSE_FACTOR * seconds, MAX_BACKLOG_PAUSE_SECONDS)
+            self._paused_until = max(self._paused_until, now() + pause)
+
+    def _next_chunk_size(self, seconds: float, count: int) -> int:
+        """Return how many programmes to take at once, when so many took so long: as many as others can wait for."""
+        size = int(count * _CHUNK_SECONDS / max(seconds, 0.001))
+        return min(max(size, _PROGRAMMES_PER_CHUNK // 2), 2 * self._chunk_size, _MAX_PROGRAMMES_PER_CHUNK)
 
     def _recalculate_and_render(
         self, programmes: Sequence[str], today: date, now_ms: int
-    ) -> list[tuple[ForecastResult, RenderedProgramme]]:
-        self._projector.retain(self.is_responsible_for)
+    ) -> tuple[list[ForecastResult], list[RenderedProgramme]]:
+        if self._retained_partitions != self._assigned_partitions:
+            self._retained_partitions = self._assigned_partitions
+            self._projector.retain(self.is_responsible_for)
         results = self._projector.recalculate(programmes, today, now_ms)
         for result in results:
             for key in result.unexplained:
                 logger.error("%s moved, and no event moves it: `milepost rebuild --diff` shows why", "/".join(key))
-        return [(result, self.metrics_store.render(result)) for result in results]
+        rendered = [self.metrics_store.render(result) for result in results]
+        return results, self.metrics_store.fit(rendered)

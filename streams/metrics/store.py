@@ -1,21 +1,18 @@
 """The rendered series of a worker's programmes, as in kube-state-metrics' metrics_store: a scrape joins bytes.
 
-Milestones that were closed long ago have no series, and a worker has no more series than its limit. Where not all fit,
-every programme has the same share, whatever its name or size, and what small programmes leave of theirs goes to the
-others (max-min fairness). Within a programme its own series come first, then gates (something open waits for them),
-other open milestones, closed ones, each with its project, and last the projects without any.
+A worker has no more series than its limit (`streams.metrics.series_share`). What nobody's share takes is kept by who
+was exposed first, and the number of programmes is limited: a crowd of newcomers takes nothing from what is shown but
+what their shares need.
 """
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, timedelta
+from datetime import date
 from typing import Any, Final, NamedTuple
 
 from models.database.projector import ForecastResult
-from models.domain.claims import Facts, ProgrammeClaims, ProjectKey
-from models.domain.schedule import MilestoneStatus
-from models.domain.timestamps import Stamp, day_of, parse_stamp
+from models.domain.claims import ProgrammeClaims
 from streams.metrics.milestones import (
     MILESTONE_FAMILIES,
     PROGRAMME_FAMILIES,
@@ -30,83 +27,20 @@ from streams.metrics.milestones import (
     render_milestone,
     render_programme_metrics,
 )
+from streams.metrics.series_share import (
+    Selection,
+    fair_share,
+    round_share,
+    select_series,
+    series_rank,
+    visible_milestones,
+)
 
-
-def series_rank(status: MilestoneStatus) -> int:
-    """Return in which order milestones get a programme's share: gates, others, closed ones."""
-    if status.dependents:
-        return 0
-    return 1 if status.is_open else 2
-
-
-def visible_milestones(
-    statuses: Sequence[MilestoneStatus], facts: Facts, today: date, keep_days: int
-) -> list[MilestoneStatus]:
-    """Return the milestones that are open, or were closed no more than `keep_days` ago."""
-    oldest = today - timedelta(days=min(keep_days, today.toordinal() - 1))
-    return [status for status in statuses if status.is_open or _closed_on(status, facts) >= oldest]
-
-
-def _closed_on(status: MilestoneStatus, facts: Facts) -> date:
-    """Return when a milestone was achieved or cancelled, or last reported."""
-    project = facts.projects.get(ProjectKey(status.programme, status.project))
-    stamps: list[Stamp | None] = [status.last_claim_stamp, project.withdrawn if project is not None else None]
-    days = [day_of(parse_stamp(stamp).instant) for stamp in stamps if stamp is not None]
-    return max([*days, status.actual or date.min])
-
-
-def fair_share(counts: Mapping[int, int], limit: int) -> int:
-    """Return the largest share with which all programmes, each cut to that share, have no more series than `limit`.
-
-    `counts` says how many programmes request a number of series. Where all fit, the share is `limit` itself.
-    """
-    remaining, programmes = limit, sum(counts.values())
-    for requested in sorted(counts):
-        if requested * programmes > remaining:
-            return remaining // programmes
-        remaining -= requested * counts[requested]
-        programmes -= counts[requested]
-    return limit
-
-
-class _Selection(NamedTuple):
-    """What a programme exposes of what it requests."""
-
-    milestones: list[MilestoneStatus]
-    projects: list[RegisteredProject]
-    exposed: int
-    #: The share at which more would fit; none if nothing is left out.
-    next_share: int | None
-
-
-def select_series(
-    metrics: ProgrammeMetrics, milestones: Sequence[tuple[MilestoneStatus, int]], share: int
-) -> _Selection:
-    """Return what fits into a share, given the milestones by rank with their numbers of series.
-
-    Nothing smaller takes the place of the first that does not fit: what is exposed must not depend on sizes.
-    """
-    selection = _Selection([], [], 0, None)
-    exposed = count_programme_series(metrics)
-    if exposed > share:
-        return selection._replace(next_share=exposed)
-    projects = {key: (key, claims) for key, claims in metrics.projects}
-    for status, series in milestones:
-        project = projects.get(ProjectKey(status.programme, status.project))
-        total = exposed + series + (count_project_series(project[1]) if project else 0)
-        if total > share:
-            return selection._replace(exposed=exposed, next_share=total)
-        exposed = total
-        selection.milestones.append(status)
-        if project:
-            selection.projects.append(projects.pop(project[0]))
-    for project in projects.values():
-        total = exposed + count_project_series(project[1])
-        if total > share:
-            return selection._replace(exposed=exposed, next_share=total)
-        exposed = total
-        selection.projects.append(project)
-    return selection._replace(exposed=exposed)
+#: A worker exposes one programme for each so many series of its limit, in the order in which they came: shares of fewer
+#: series would hold no milestone, and a crowd of newcomers would leave nothing of anybody.
+SERIES_PER_PROGRAMME: Final = 40
+#: The part of the limit that is freed when something has to be cut, so that not every newcomer needs a cut.
+_HEADROOM_DIVISOR: Final = 64
 
 
 class RenderedProgramme(NamedTuple):
@@ -127,6 +61,13 @@ class RenderedProgramme(NamedTuple):
     projects: Sequence[RegisteredProject]
     #: The milestones' lines of each family, joined when first scraped.
     family_cache: dict[int, bytes]
+    #: Whether it is among the programmes of which there may be series.
+    is_admitted: bool = True
+
+    @property
+    def name(self) -> str:
+        """The programme's name."""
+        return self.programme_metrics.name
 
     def family_bytes(self, family_index: int) -> bytes:
         """Return the milestones' lines of a family, given its index in `MILESTONE_FAMILIES`."""
@@ -152,8 +93,15 @@ class RenderedProgramme(NamedTuple):
             family_cache={},
         )
 
+    def leave_out(self) -> "RenderedProgramme":
+        """Return nothing of it."""
+        lines = (b"",) * len(PROGRAMME_FAMILIES)
+        return self._replace(
+            exposed=0, next_share=None, milestones={}, programme_lines=lines, projects=(), is_admitted=False
+        )
 
-def _programme_lines(metrics: ProgrammeMetrics, selection: _Selection) -> tuple[bytes, ...]:
+
+def _programme_lines(metrics: ProgrammeMetrics, selection: Selection) -> tuple[bytes, ...]:
     if not selection.exposed:
         return (b"",) * len(PROGRAMME_FAMILIES)
     return render_programme_metrics(metrics, selection.projects)
@@ -199,7 +147,8 @@ class MetricsStore:
             sizes.append((status, series))
         sizes.sort(key=lambda item: series_rank(item[0]))
         metrics = collect_programme_metrics(result.programme, result.facts, result.schedule)
-        selection = select_series(metrics, sizes, self._share)
+        free = self.max_series - self._exposed_total
+        selection = select_series(metrics, sizes, max(self._share, previous.exposed + free))
         milestones: dict[tuple[str, ...], RenderedMilestone] = {}
         for status in selection.milestones:
             cached = previous.milestones.get(status[:3])
@@ -226,49 +175,100 @@ class MetricsStore:
             {},
         )
 
+    def fit(self, arriving: Sequence[RenderedProgramme]) -> list[RenderedProgramme]:
+        """Return what to put so that all fit: some programmes that were rendered, and those that are cut for them.
+
+        Newcomers beyond the limit of programmes are left out. Programmes above the fair share are cut to it, the latest
+        first. It only reads the store, so that it may run in another thread.
+        """
+        changed, replaced = self._admit(arriving), list[RenderedProgramme]()
+        for name in changed:
+            if (old := self._rendered.get(name)) is not None and old.is_admitted:
+                replaced.append(old)
+        total = self._exposed_total
+        total += sum(item.exposed for item in changed.values()) - sum(item.exposed for item in replaced)
+        if total <= self.max_series:
+            return list(changed.values())
+        requests = self._requests.copy()
+        requests.update(item.requested for item in changed.values() if item.is_admitted)
+        requests.subtract(item.requested for item in replaced)
+        share = round_share(fair_share(+requests, self.max_series))
+        exposing = self._exposing.copy()
+        above = {name for exposed in exposing if exposed > share for name in exposing[exposed].copy()} - changed.keys()
+        above |= {name for name, rendered in changed.items() if rendered.exposed > share}
+        names = self._rendered.copy()
+        wanted = self.max_series - self.max_series // _HEADROOM_DIVISOR
+        for name in reversed([*names, *(name for name in changed if name not in names)]):
+            if total <= wanted:
+                break
+            if name in above:
+                rendered = changed.get(name) or names[name]
+                changed[name] = rendered.cut(share)
+                total -= rendered.exposed - changed[name].exposed
+        return list(changed.values())
+
+    def _admit(self, arriving: Iterable[RenderedProgramme]) -> dict[str, RenderedProgramme]:
+        """Return programmes by name, those without any series that come when there are as many as there may be."""
+        admitted = {}
+        left = max(1, self.max_series // SERIES_PER_PROGRAMME) - self._requests.total()
+        for rendered in arriving:
+            old = self._rendered.get(rendered.name)
+            is_new = old is None or not old.is_admitted
+            admitted[rendered.name] = rendered.leave_out() if is_new and left <= 0 else rendered
+            left -= is_new
+        return admitted
+
     def put(self, *programmes: RenderedProgramme) -> None:
-        """Expose programmes. If not all of them fit, those above the fair share are cut to it at once."""
+        """Expose programmes that fit."""
         for rendered in programmes:
-            self._replace(rendered.programme_metrics.name, rendered)
-        self._share = fair_share(self._requests, self.max_series)
-        for exposed in [exposed for exposed in self._exposing if exposed > self._share]:
-            for name in [*self._exposing[exposed]]:
-                self._replace(name, self._rendered[name].cut(self._share))
+            self._replace(rendered.name, rendered)
+        self._update_share()
 
     def retain(self, is_wanted: Callable[[str], bool]) -> None:
         """Drop every programme that is not wanted."""
         for name in [name for name in self._rendered if not is_wanted(name)]:
             self._replace(name, None)
-        self._share = fair_share(self._requests, self.max_series)
+        self._update_share()
+
+    def _update_share(self) -> None:
+        is_enough = self._requested_total <= self.max_series
+        self._share = self.max_series if is_enough else round_share(fair_share(self._requests, self.max_series))
 
     def _replace(self, name: str, rendered: RenderedProgramme | None) -> None:
         """Put a programme in the place of what there is of it, or nothing."""
         if (old := self._rendered.get(name)) is not None:
-            self._requests[old.requested] -= 1
-            if not self._requests[old.requested]:
-                del self._requests[old.requested]
-            self._exposing[old.exposed].remove(name)
-            if not self._exposing[old.exposed]:
-                del self._exposing[old.exposed]
             self._requested_total -= old.requested
-            self._exposed_total -= old.exposed
+            if old.is_admitted:
+                self._requests[old.requested] -= 1
+                if not self._requests[old.requested]:
+                    del self._requests[old.requested]
+                self._exposing[old.exposed].remove(name)
+                if not self._exposing[old.exposed]:
+                    del self._exposing[old.exposed]
+                self._exposed_total -= old.exposed
         if rendered is None:
             self._rendered.pop(name, None)
-        else:
-            self._rendered[name] = rendered
+            return
+        self._rendered[name] = rendered
+        self._requested_total += rendered.requested
+        if rendered.is_admitted:
             self._requests[rendered.requested] += 1
             self._exposing.setdefault(rendered.exposed, set()).add(name)
-            self._requested_total += rendered.requested
             self._exposed_total += rendered.exposed
 
     def outdated_programmes(self, revisions: Mapping[str, int], today: date) -> list[str]:
-        """Return the programmes that are not rendered as of their revision and this day, or that may expose more."""
+        """Return the programmes that are not rendered as of their revision and this day, or that may expose more.
+
+        Those with the most changes come first: after a start, what has long been there comes before a crowd.
+        """
+        is_full = self._requests.total() >= max(1, self.max_series // SERIES_PER_PROGRAMME)
         return [
             name
-            for name, revision in sorted(revisions.items())
+            for name, revision in sorted(revisions.items(), key=lambda item: (-item[1], item[0]))
             if (rendered := self._rendered.get(name)) is None
             or (rendered.revision, rendered.day) != (revision, today)
             or (rendered.next_share is not None and rendered.next_share <= self._share)
+            or not (rendered.is_admitted or is_full)
         ]
 
     @property

@@ -60,7 +60,7 @@ def _run(environment: BenchmarkEnvironment, size: int, seed: int) -> list[Figure
         drawn = ForecastResult(
             plan.programme, 1, facts, compute_schedule(facts, environment.data_date), has_unpublished=False
         )
-        shelf.put(shelf.render(drawn))
+        shelf.put(*shelf.fit([shelf.render(drawn)]))
     first, _ = _timed(lambda: b"".join(shelf.iter_families()))
     # One of them changes between two scrapes: the page is put together again, all but its lines are there.
     facts = facts_of_json([*initial_events(plans[0]), *LiveUpdates(plans[0], seed).date_updates(1)])

@@ -1,5 +1,6 @@
 """Faults of publishers: a clock off by hours, everything said a hundred times, aborted transactions, vast records."""
 
+import time
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -27,6 +28,10 @@ _INFLATING_RECORDS: Final = (
     ("zstd", [900 * 1024 * 1024]),
     ("zstd", [250_000] * 400),
 )
+#: So many times so many new programmes; with each, one that is exposed gets a milestone, which is to be exposed soon.
+_CROWD_SLICES: Final = 8
+_SLICE_PROGRAMMES: Final = 1000
+_MAX_EXPOSURE_SECONDS: Final = 5.0
 #: What a worker may hold at any time, whatever one record or one batch holds.
 _MAX_WORKER_BYTES: Final = 400 * 1000 * 1000
 
@@ -135,7 +140,46 @@ def publish_inflating_records(scenario: Scenario) -> float:
     return recovery_seconds
 
 
+def publish_crowd(scenario: Scenario) -> float:
+    """Publish an event of each of very many new programmes, and see what one that was there before has to wait."""
+    settings = scenario.settings
+    honest = [_report(scenario, f"honest-{number}", "honest/site", f"milestone-{number}") for number in range(100)]
+    publish(settings, honest)
+    wait_until(lambda: _exposed_forecasts(scenario) == 100, "the programme is exposed")
+    crowd, updates = list[JsonEvent](), list[JsonEvent]()
+    for slice_number in range(_CROWD_SLICES):
+        first = slice_number * _SLICE_PROGRAMMES
+        names = (f"crowd-{number}" for number in range(first, first + _SLICE_PROGRAMMES))
+        crowd += (newcomers := [_report(scenario, name, f"{name}/site", "m") for name in names])
+        publish_records(settings, ((event["subject"].encode(), *structured_record(event)) for event in newcomers))
+        updates.append(_report(scenario, f"update-{slice_number}", "honest/site", f"new-{slice_number}"))
+        published_at = time.monotonic()
+        publish(settings, updates[-1:])
+        wait_until(
+            lambda: _exposed_forecasts(scenario) == 100 + len(updates), "the programme's new milestone is exposed"
+        )
+        seconds = time.monotonic() - published_at
+        assert seconds < _MAX_EXPOSURE_SECONDS, seconds
+    scenario.extra_accepted += [*honest, *crowd, *updates]
+    recovery_seconds = measure_recovery(scenario)
+    # What is exposed takes memory.
+    scenario.snapshot_resources()
+    return recovery_seconds
+
+
+def _report(scenario: Scenario, name: str, subject: str, milestone: str) -> JsonEvent:
+    report = _report_at_offset(scenario, 0, timedelta(0))
+    return report | {"id": name, "subject": subject, "data": report["data"] | {"milestone": milestone}}
+
+
+def _exposed_forecasts(scenario: Scenario) -> int:
+    """Return how many milestones of the programme `honest` are exposed."""
+    _, page = scenario.running_workers[0].get("/metrics/milestones")
+    return page.count('milepost_milestone_forecast_timestamp_seconds{programme="honest"')
+
+
 FAULTS: Mapping[str, Fault] = {
+    "8,000 new programmes": Fault(publish_crowd, max_recovery_seconds=60),
     "records of kilobytes that inflate to 900 MiB": Fault(publish_inflating_records),
     "a publisher's clock off by hours": Fault(skew_clock),
     "transactions committed, aborted, left open and timed out": Fault(publish_in_transactions),

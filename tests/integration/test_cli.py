@@ -112,7 +112,7 @@ def test_init_makes_tables_and_topics_and_may_be_repeated(prefix: str, admin: Ka
         "changes": {"cleanup.policy": "delete", "retention.ms": "2592000000"},
         "dead-letters": {
             "cleanup.policy": "compact",
-            "max.message.bytes": "16777216",
+            "max.message.bytes": "1048576",
             "delete.retention.ms": "315360000000",
         },
     }
