@@ -30,6 +30,7 @@ from streams.monitoring.health import Health
 from streams.monitoring.lag import POLL_TIMEOUT_SECONDS, LagMonitor
 from streams.monitoring.watchdog import Watchdog
 from streams.outbox import OutboxPublisher
+from streams.retry import Retry
 from streams.web.connections import connection_limit
 from streams.web.guard import GuardedApplication
 from streams.web.probes import AddRoutes, WorkerProbes, add_health, add_milestone_metrics
@@ -115,6 +116,7 @@ def create_app(  # noqa: PLR0913 - everything it composes comes in as an argumen
     metrics.started.set(clock.now())
     metrics.database_up.set_function(lambda: bool(health.is_database_up))
     metrics.kafka_up.set_function(lambda: bool(health.is_kafka_up))
+    metrics.retry_seconds.set_function(Retry.longest_seconds)
     metrics.series_dropped.labels(DROPPED_BY_CAP).set_function(lambda: metrics_store.dropped_series)
     metrics.init_partitions(settings.events_topic, range(settings.partitions))
     watchdog = Watchdog(

@@ -3,9 +3,11 @@
 import asyncio
 import logging
 import random
+import time
 from collections.abc import Awaitable, Callable, Iterator
-from typing import Final, TypeVar
+from typing import ClassVar, Final, TypeVar
 
+from aiokafka import errors
 from aiokafka.errors import KafkaError
 from faust.exceptions import ProducerSendError
 
@@ -18,7 +20,75 @@ INITIAL_BACKOFF_SECONDS: Final = 0.1
 #: Upper bound of the backoff, and so the longest a worker takes to notice that an outage is over.
 MAX_BACKOFF_SECONDS: Final = 2.0
 
+#: A retry that lasts longer makes a worker not ready: nobody would see it otherwise.
+MAX_UNREPORTED_SECONDS: Final = 60.0
+#: What does not pass by itself, and what a person can change: told at once.
+_REFUSALS: Final = (
+    errors.ClusterAuthorizationFailedError,
+    errors.GroupAuthorizationFailedError,
+    errors.TopicAuthorizationFailedError,
+    errors.TransactionalIdAuthorizationFailed,
+    errors.InvalidTopicError,
+    errors.MessageSizeTooLargeError,
+    errors.RecordListTooLargeError,
+    errors.UnsupportedVersionError,
+)
+
 T = TypeVar("T")
+
+
+class Retry:
+    """An operation that failed, from its first failure until it succeeds or is given up."""
+
+    #: Those of this process, which runs one worker.
+    _ongoing: ClassVar[set["Retry"]] = set()
+
+    def __init__(self, description: str) -> None:
+        self.description = description
+        self._failed_at = 0.0
+        self._problem = ""
+        self._is_refused = False
+
+    def fail(self, error: BaseException) -> None:
+        """Note a failure. Only its text is kept: an error holds what was tried."""
+        if self not in self._ongoing:
+            self._failed_at = time.monotonic()
+            self._ongoing.add(self)
+        self._problem = one_line(error, 500)
+        self._is_refused = _is_refusal(error)
+
+    def end(self) -> None:
+        """Note that it succeeded, or is not tried again."""
+        self._ongoing.discard(self)
+
+    @property
+    def seconds(self) -> float:
+        """For how long it has failed."""
+        return time.monotonic() - self._failed_at
+
+    @classmethod
+    def longest_seconds(cls) -> float:
+        """Return for how long what fails longest has failed; 0 when nothing does."""
+        return max((retry.seconds for retry in cls._ongoing.copy()), default=0.0)
+
+    @classmethod
+    def describe_reportable(cls, min_seconds: float = MAX_UNREPORTED_SECONDS) -> str:
+        """Return what has failed for so many seconds, or is refused; empty when nothing is."""
+        ongoing = sorted(cls._ongoing.copy(), key=lambda retry: -retry.seconds)
+        return "; ".join(
+            f"{retry.description} for {retry.seconds:.0f} s: {retry._problem}"  # noqa: SLF001 - of this class
+            for retry in ongoing
+            if retry._is_refused or retry.seconds >= min_seconds  # noqa: SLF001 - as above
+        )
+
+
+def _is_refusal(error: BaseException | None) -> bool:
+    """Return whether an error, or what caused it, is a broker's refusal."""
+    while error is not None:
+        if isinstance(error, _REFUSALS) or any(isinstance(argument, _REFUSALS) for argument in error.args):
+            return True
+        error = error.__cause__
+    return False
 
 
 class RevokedError(Exception):
@@ -45,14 +115,19 @@ async def retry_until_done(description: str, operation: Callable[[], Awaitable[T
 
     Raises `RevokedError` once `is_active` is false, and any other error at once.
     """
-    for delay in backoff(random.Random()):  # noqa: S311 - jitter is no secret
-        try:
-            return await operation()
-        except Exception as error:
-            if not is_transient(error):
-                raise
-            logger.warning("%s failed, trying again in %.1f s: %s", description, delay, one_line(error, 500))
-        await sleep_while(delay, is_active)
+    retry = Retry(description)
+    try:
+        for delay in backoff(random.Random()):  # noqa: S311 - jitter is no secret
+            try:
+                return await operation()
+            except Exception as error:
+                if not is_transient(error):
+                    raise
+                retry.fail(error)
+                logger.warning("%s failed, trying again in %.1f s: %s", description, delay, one_line(error, 500))
+            await sleep_while(delay, is_active)
+    finally:
+        retry.end()
     raise AssertionError("backoff() never ends")
 
 

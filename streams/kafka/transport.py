@@ -37,7 +37,7 @@ from yarl import URL
 from models.database.ledger import DecodedRecord
 from models.database.positions import OffsetRange
 from streams.kafka.consumer_thread import FETCH_TIMEOUT_SECONDS, FetchResult, KafkaRecord, MicroBatchConsumerThread
-from streams.retry import RevokedError
+from streams.retry import Retry, RevokedError
 
 logger = logging.getLogger("milepost.transport")
 
@@ -95,6 +95,8 @@ class MicroBatchConsumer(driver.Consumer):
         #: What was fetched of a topic and is not in a batch yet.
         self._buffered: dict[str, FetchResult] = {}
         self._wakeup = asyncio.Event()
+        self._seek_retry = Retry("asking where the logs begin and end")
+        self._fetch_retries: dict[str, Retry] = {}
         #: Topics of which a partition's next offset is not in its log.
         self._out_of_range_topics: set[str] = set()
 
@@ -187,7 +189,9 @@ class MicroBatchConsumer(driver.Consumer):
         if self._next_offsets is None:
             try:
                 await self._seek_to_start_offsets()
+                self._seek_retry.end()
             except KafkaError as error:
+                self._seek_retry.fail(error)
                 logger.warning("the broker does not say where its logs begin and end (%r); asking again", error)
                 await self.sleep(timeout)
             except RevokedError:
@@ -222,13 +226,18 @@ class MicroBatchConsumer(driver.Consumer):
 
     def _fetch_result(self, topic: str, task: asyncio.Task[FetchResult]) -> FetchResult | None:
         """Return what a fetch brought; None: it failed, and the next one should wait a little."""
+        retry = self._fetch_retries.setdefault(topic, Retry(f"fetching from {topic}"))
         try:
-            return task.result()
+            result = task.result()
+            retry.end()
         except OffsetOutOfRangeError:
             # Records were deleted before they were read, or the topic was recreated.
             self._out_of_range_topics.add(topic)
         except KafkaError as error:
+            retry.fail(error)
             logger.warning("a fetch from %s failed (%r); trying again", topic, error)
+        else:
+            return result
         return None
 
     def _start_fetches(self, next_offsets: Mapping[TP, int | None]) -> None:

@@ -149,6 +149,12 @@ class Metrics:
         )
         self.database_up = self._gauge("milepost_database_up", "Whether the database answers.", "0 or 1")
         self.kafka_up = self._gauge("milepost_kafka_up", "Whether Kafka answers.", "0 or 1")
+        self.retry_seconds = self._gauge(
+            "milepost_retry_seconds",
+            "For how long the operation that has failed longest has been retried; 0 when none is.",
+            "seconds",
+            is_stable=False,
+        )
         self.series_dropped = self._gauge(
             "milepost_series_dropped", "Series left out by the series cap.", "series", "reason"
         )

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from faust.types import TP, AppT
 
 from streams.kafka.transport import get_consumer
+from streams.retry import Retry
 
 
 @dataclass(slots=True)
@@ -39,6 +40,8 @@ class Health:
             problems["positions"] = "start offsets are being resolved"
         elif not self.has_initial_forecasts:
             problems["milestones"] = "not calculated yet"
+        if retrying := Retry.describe_reportable():
+            problems["retrying"] = retrying
         return problems
 
     def liveness_problems(self) -> dict[str, str]:

@@ -157,6 +157,22 @@ PIPELINE_RULE_TESTS = [
         ],
     ),
     RuleTest(
+        "an operation is retried for more than a minute, and then succeeds",
+        [*answers(), input_series("milepost_retry_seconds", "0 40 100 0 30 0")],
+        [
+            AlertExpectation("1m", "MilepostRetrying"),
+            expect_alert(
+                "2m",
+                "MilepostRetrying",
+                "The worker on a:8090 has tried an operation for 1m 40s, and it fails each time; its page /ready says"
+                " which, and why. Nothing is lost.",
+                job="milepost",
+                instance="a:8090",
+            ),
+            AlertExpectation("4m", "MilepostRetrying"),
+        ],
+    ),
+    RuleTest(
         "one of two workers does not come to the end of drawing after its fifth minute",
         [current("0+60x20"), current("0+60x5 300x15", instance=OTHER)],
         [
