@@ -8,12 +8,10 @@ except a YAML document that is one long list.
 import csv
 import math
 import re
-import shutil
 import tempfile
-from codecs import BOM_UTF8
+from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
-from itertools import chain
 from pathlib import Path
 from typing import IO, Any, Final, NamedTuple
 
@@ -22,12 +20,24 @@ import yaml
 from msgspec.inspect import FloatType, IntType, StructType, UnionType, type_info
 
 from models.domain.cloudevents import ATTRIBUTE_NAMES
-from models.domain.events import DATA_TYPES
+from models.domain.events import DATA_TYPES, MAX_VALUE_BYTES
 from models.errors import MilepostError
 
 STDIN: Final = "-"
 #: A larger pipe goes to a temporary file.
 _SPOOL_MEMORY_BYTES: Final = 8 * 1024 * 1024
+#: A longer line is not read: no event is that large, and some files have no end.
+MAX_LINE_BYTES: Final = 1024 * 1024
+#: A larger YAML document is not read: the library holds all of it.
+MAX_YAML_DOCUMENT_CHARACTERS: Final = 64 * 1024 * 1024
+#: What other files than text begin with.
+_MAGIC_NUMBERS: Final = {
+    b"\x1f\x8b": "it is compressed with gzip: decompress it first",
+    b"\x28\xb5\x2f\xfd": "it is compressed with zstd: decompress it first",
+    b"PK\x03\x04": "it is a ZIP file, or a spreadsheet: save it as CSV in UTF-8",
+    BOM_UTF16_LE: "it is UTF-16: save it as UTF-8",
+    BOM_UTF16_BE: "it is UTF-16: save it as UTF-8",
+}
 #: The columns of a CSV file that are attributes of the CloudEvent; all others are data.
 _ATTRIBUTES: Final = {*ATTRIBUTE_NAMES, "datacontenttype", "dataschema", "partitionkey"}
 
@@ -77,10 +87,24 @@ def _open_source(name: str, stdin: IO[bytes], resources: ExitStack, *, reread: b
             if name != STDIN and Path(name).is_file():
                 return Path(name)
             copy = resources.enter_context(tempfile.SpooledTemporaryFile(_SPOOL_MEMORY_BYTES))  # noqa: SIM115 - the stack closes it
-            shutil.copyfileobj(stream, copy)
+            with suppress(_ParseError):  # Reading the copy finds the same line.
+                for line in _read_lines(stream, copy.write):
+                    copy.write(line)
             return copy
     except OSError as error:
         raise EventFileError(f"{name} cannot be read: {error.strerror}") from None
+
+
+def _read_lines(stream: IO[bytes], put_aside: Callable[[bytes], object] = len) -> Iterator[bytes]:
+    """Yield the lines of a stream; raises `_ParseError` for one that is too long, whose beginning is put aside."""
+    number = 0
+    while line := stream.readline(MAX_LINE_BYTES + 1):
+        number += 1
+        if len(line) > MAX_LINE_BYTES:
+            put_aside(line)
+            fault = f"a line of more than {MAX_LINE_BYTES} bytes, and an event has at most {MAX_VALUE_BYTES}"
+            raise _ParseError(number, f"{fault}; nothing behind it is read")
+        yield line
 
 
 def _read_file(name: str, source: IO[bytes] | Path) -> Iterator[EventLine]:
@@ -90,15 +114,24 @@ def _read_file(name: str, source: IO[bytes] | Path) -> Iterator[EventLine]:
         # Standard input itself is read from where whoever redirected it has left it.
         if isinstance(source, tempfile.SpooledTemporaryFile):
             source.seek(0)
-        # Some systems begin a text file with a byte order mark.
-        lines = chain([next(stream, b"").removeprefix(BOM_UTF8)], stream)
         try:
-            for line, parsed in parse(lines):
+            for line, parsed in parse(_check_beginning(_read_lines(stream))):
                 value, fault = (parsed, None) if isinstance(parsed, bytes) else (b"", parsed)
                 yield EventLine(f"{label}:{line}", value, fault)
         except _ParseError as error:
             line, fault = error.args
             yield EventLine(f"{label}:{line}", b"", fault)
+
+
+def _check_beginning(lines: Iterator[bytes]) -> Iterator[bytes]:
+    """Yield lines; raises `_ParseError` for those of a file that is no text."""
+    # Some systems begin a text file with a byte order mark.
+    first = next(lines, b"").removeprefix(BOM_UTF8)
+    for magic_number, fault in _MAGIC_NUMBERS.items():
+        if first.startswith(magic_number):
+            raise _ParseError(1, fault)
+    yield first
+    yield from lines
 
 
 def _parse_json_lines(lines: Iterable[bytes]) -> _ParsedEvents:
@@ -239,10 +272,40 @@ class _LineReader:
     def __init__(self, lines: Iterable[bytes]) -> None:
         self._lines = _decode_lines(lines)
         self.line_number = 0
+        #: How many characters were read of the present document.
+        self.document_characters = 0
 
     def read(self, _size: int = -1) -> str:
         self.line_number += 1
-        return next(self._lines, "")
+        line = next(self._lines, "")
+        self.document_characters += len(line)
+        if self.document_characters > MAX_YAML_DOCUMENT_CHARACTERS:
+            fault = f"a document of more than {MAX_YAML_DOCUMENT_CHARACTERS} characters: divide it by lines of ---"
+            raise _ParseError(self.line_number, fault)
+        return line
+
+
+def _is_oversize(node: yaml.Node) -> bool:
+    """Return whether a node is larger than an event may be, once its aliases are written out.
+
+    Aliases of aliases, and merge keys, multiply: some lines may stand for gigabytes, and one that contains itself never
+    ends.
+    """
+    sizes: dict[int, float] = {}
+
+    def measure(part: yaml.Node) -> float:
+        if id(part) not in sizes:
+            sizes[id(part)] = math.inf  # for a part of itself
+            if isinstance(part, yaml.ScalarNode):
+                size: float = len(part.value) + 1
+            elif isinstance(part, yaml.MappingNode):
+                size = 1 + sum(measure(key) + measure(value) for key, value in part.value)
+            else:
+                size = 1 + sum(map(measure, part.value))
+            sizes[id(part)] = size
+        return sizes[id(part)]
+
+    return measure(node) > MAX_VALUE_BYTES
 
 
 def _parse_yaml(lines: Iterable[bytes]) -> _ParsedEvents:
@@ -252,8 +315,14 @@ def _parse_yaml(lines: Iterable[bytes]) -> _ParsedEvents:
         loader = _TextLoader(text)
         while loader.check_node():
             document: Any = loader.get_node()
+            text.document_characters = 0
             for node in document.value if isinstance(document, yaml.SequenceNode) else [document]:
-                if isinstance(node, yaml.MappingNode):
+                if _is_oversize(node):
+                    yield (
+                        node.start_mark.line + 1,
+                        f"more than {MAX_VALUE_BYTES} bytes once its aliases are written out",
+                    )
+                elif isinstance(node, yaml.MappingNode):
                     event = _encode_event(loader.construct_document(node), _parse_yaml_number)
                     yield node.start_mark.line + 1, event
                 elif node.tag != _NULL_TAG:
