@@ -1,5 +1,6 @@
 """Checks events as a worker would, and sends them to the events topic."""
 
+import json
 from base64 import b64decode
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -79,11 +80,34 @@ def validate(event_lines: Iterable[EventLine], now_ms: int, allowed_sources: All
         outcome = Rejection(RejectionReason.MALFORMED, fault) if fault else decode(STRUCTURED_HEADERS, value)
         if isinstance(outcome, Event):
             outcome = check_acceptable(outcome, now_ms, allowed_sources)
+        if isinstance(outcome, Event) and (name := _find_repeated_name(value)) is not None:
+            # A worker takes the last one, as machines do; a person meant one of the two.
+            detail = f"the name {name[:64]!r} stands twice in one object"
+            outcome = Rejection(RejectionReason.MALFORMED, detail, outcome.source, outcome.type)
         unknown: Sequence[str] = ()
         if isinstance(outcome, Event) and Oddity.UNKNOWN_FIELD in outcome.oddities:
             fields = _decode_fields(_decode_fields(value).get("data", b"{}"))
             unknown = sorted(fields.keys() - set(DATA_TYPES[outcome.type].__struct_fields__)) or ["data_base64"]
         yield Validated(location, outcome, unknown)
+
+
+class _RepeatedNameError(Exception):
+    """The name."""
+
+
+def _find_repeated_name(value: bytes) -> str | None:
+    """Return a name that stands twice in one object of an event; the event was decoded, so its depth is bounded."""
+
+    def check(pairs: list[tuple[str, object]]) -> None:
+        names = [name for name, _ in pairs]
+        if len({*names}) < len(names):
+            raise _RepeatedNameError(next(name for name in names if names.count(name) > 1))
+
+    try:
+        json.loads(value, object_pairs_hook=check, parse_int=len, parse_float=len)
+    except _RepeatedNameError as repeated:
+        return str(repeated)
+    return None
 
 
 def validate_and_report(

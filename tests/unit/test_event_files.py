@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from consumers.event_files import MAX_LINE_BYTES, EventLine, open_events
+from consumers.publish import validate
+from models.domain.events import Event, Rejection
 
 HEAD = """id: "1"
 source: /erp
@@ -113,3 +115,32 @@ def test_an_event_that_its_aliases_make_too_large_is_refused_in_bounded_memory(
         assert checked.stdout.startswith(
             f"{path}:1: malformed: more than 262144 bytes once its aliases are written out"
         )
+
+
+EVENT = (
+    '{"specversion":"1.0","id":"1","source":"/erp","type":"milepost.milestone.reported.v1","subject":"harbour/quay",'
+    '"time":"2026-11-20T10:00:00Z","data":{"milestone":"a","classifier":"PLN","date":"2027-01-15","x":[{"y":1,"z":2}]}}'
+)
+
+
+@pytest.mark.parametrize(
+    ("part", "twice", "name"),
+    [
+        ('"date":"2027-01-15"', '"date":"2027-01-15","date":"2027-09-15"', "date"),
+        ('"id":"1"', '"id":"1","id":"1"', "id"),
+        ('"y":1', '"y":1,"\\u0079":1e999999999', "y"),
+        ('"data":{', '"data":{},"data":{', "data"),
+    ],
+)
+def test_a_name_that_stands_twice_in_one_object_is_refused_in_a_file(
+    tmp_path: Path, part: str, twice: str, name: str
+) -> None:
+    path = tmp_path / "events.jsonl"
+    path.write_text(f"{EVENT}\n{EVENT.replace(part, twice)}\n")
+
+    good, bad = validate(read(path), 1_900_000_000_000, {})
+
+    assert isinstance(good.outcome, Event)
+    assert bad.location == f"{path}:2"
+    assert isinstance(bad.outcome, Rejection)
+    assert bad.outcome.detail == f"the name {name!r} stands twice in one object"
