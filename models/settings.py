@@ -1,11 +1,13 @@
-"""The only reader of configuration: flags win over `milepost.toml`, and that over the environment (`MILEPOST_…`)."""
+"""The only reader of configuration: flags win over the environment (`MILEPOST_…`), and that over `milepost.toml`."""
 
+import os
 import re
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -17,12 +19,26 @@ from pydantic_settings import SettingsError as UnreadableError
 
 from models.errors import MilepostError
 from models.failpoints import parse_failpoint
+from models.text import printable
 
 CONFIG_FILE: Final = "milepost.toml"
 MAX_PORT: Final = 65535
 _HOST_NAME: Final = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9_])?")
 
-Seconds = Annotated[float, Field(gt=0)]
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+_PORT: Final = re.compile(r"[0-9]{1,5}")
+_SERVER: Final = re.compile(
+    r"(?:(?P<scheme>[A-Za-z_]+)://)?(?P<host>[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):(?P<port>[0-9]{1,5})/?"
+)
+_environment: Final = os.environ  # noqa: TID251 - this is the one place that reads it
+_ENVIRONMENT_PREFIX: Final = "MILEPOST_"
+#: Names that Kubernetes makes for Services, and those of the tests: contract, section 5.
+_PASSED_OVER: Final = re.compile(
+    r"MILEPOST_(?:(?:.*_)?SERVICE_(?:HOST|PORT(?:_.*)?)|(?:.*_)?PORT_[0-9]+_.*|TEST_.*)|(?P<port>MILEPOST_(?:.*_)?PORT)"
+)
+#: Settings that may stand in a file, which `<name>_FILE` in the environment names.
+_SECRETS: Final = ("kafka_password", "database")
 
 
 class SettingsError(MilepostError):
@@ -36,7 +52,8 @@ class Settings(BaseSettings):
         env_prefix="MILEPOST_", toml_file=CONFIG_FILE, extra="forbid", frozen=True, env_ignore_empty=True
     )
 
-    kafka: str = "127.0.0.1:9092"
+    kafka_security: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    kafka: str = "127.0.0.1:9092"  # behind `kafka_security`, with which its schemes have to agree
     database: str = "sqlite:///.milepost/milepost.db"
     web: str = "127.0.0.1:8090"
     metrics: str | None = None  # a listener of its own for metrics and probes; without it they are on `web`
@@ -47,7 +64,6 @@ class Settings(BaseSettings):
     partitions: Annotated[int, Field(ge=1, le=10_000)] = 12
     prefix: Annotated[str, Field(pattern=r"^[a-zA-Z0-9._-]{1,200}$")] = "milepost"
 
-    kafka_security: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
     kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"
     kafka_username: str | None = None
     kafka_password: SecretStr | None = None
@@ -77,7 +93,7 @@ class Settings(BaseSettings):
         if value is None:
             return None
         host, _, port = value.rpartition(":")
-        if not host or not port.isdecimal() or int(port) > MAX_PORT:
+        if not host or not _PORT.fullmatch(port) or int(port) > MAX_PORT:
             raise ValueError("say host:port, e.g. 127.0.0.1:8090")
         return value
 
@@ -111,12 +127,20 @@ class Settings(BaseSettings):
 
     @field_validator("kafka")
     @classmethod
-    def _validate_kafka(cls, value: str) -> str:
-        for server in value.split(","):
-            host, _, port = server.strip().rpartition(":")
-            if not host or not port.isdecimal() or not 0 < int(port) <= MAX_PORT:
+    def _normalize_kafka(cls, value: str, info: ValidationInfo) -> str:
+        """Return `host:port,host:port`, which both Kafka clients read alike."""
+        servers = []
+        for text in filter(None, map(str.strip, value.split(","))):
+            match = _SERVER.fullmatch(text)
+            if match is None or not 0 < int(match["port"]) <= MAX_PORT:
                 raise ValueError("say host:port, or several separated by commas")
-        return value
+            scheme, security = (match["scheme"] or "kafka").upper(), info.data.get("kafka_security", "PLAINTEXT")
+            if scheme not in {"KAFKA", security}:
+                raise ValueError(f"{scheme}:// contradicts kafka_security, which is {security}")
+            servers.append(f"{match['host']}:{match['port']}")
+        if not servers:
+            raise ValueError("say host:port, or several separated by commas")
+        return ",".join(dict.fromkeys(servers))
 
     @classmethod
     def settings_customise_sources(
@@ -127,8 +151,8 @@ class Settings(BaseSettings):
         *_args: PydanticBaseSettingsSource,
         **_no_files: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Order the sources: flags, file, environment. No .env or secret files: milepost.toml is the file."""
-        return init_settings, TomlConfigSettingsSource(settings_cls), env_settings
+        """Order the sources: flags, environment, file. No .env or secret files: milepost.toml is the file."""
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
 
     @property
     def events_topic(self) -> str:
@@ -174,10 +198,42 @@ def _split_address(text: str) -> tuple[str, int]:
     return host.strip("[]"), int(port)
 
 
+def _check_environment_names() -> None:
+    """Raise `SettingsError` for a name in the environment that is no setting."""
+    known = {f"{_ENVIRONMENT_PREFIX}{name.upper()}" for name in Settings.model_fields}
+    known |= {f"{_ENVIRONMENT_PREFIX}{name.upper()}_FILE" for name in _SECRETS}
+    for name, value in sorted(_environment.items()):
+        upper = name.upper()
+        if not upper.startswith(_ENVIRONMENT_PREFIX) or upper in known:
+            continue
+        match = _PASSED_OVER.fullmatch(upper)
+        if match is not None and (match["port"] is None or value.startswith(("tcp://", "udp://"))):
+            continue
+        nearest = get_close_matches(upper, known, 1, 0.0)[0]
+        raise SettingsError(f"{printable(name)} is no setting; the nearest one is {nearest}")
+
+
+def _read_secret_files() -> dict[str, str]:
+    """Return the settings that files hold, by name."""
+    secrets = {}
+    for name in _SECRETS:
+        variable = f"{_ENVIRONMENT_PREFIX}{name.upper()}"
+        if path := _environment.get(f"{variable}_FILE"):
+            if _environment.get(variable):
+                raise SettingsError(f"{variable} and {variable}_FILE are both set: say one of the two")
+            try:
+                secrets[name] = Path(path).read_text("utf-8").strip("\r\n")
+            except (OSError, UnicodeDecodeError) as error:
+                problem = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+                raise SettingsError(f"{variable}_FILE: {printable(path)} cannot be read: {problem}") from None
+    return secrets
+
+
 def read_settings(**flags: Any) -> Settings:  # noqa: ANN401 - pydantic validates the values
     """Return the settings; a flag that is None was not given. Raises `SettingsError` about the first fault."""
+    _check_environment_names()
     try:
-        return Settings(**{name: value for name, value in flags.items() if value is not None})
+        return Settings(**_read_secret_files() | {name: value for name, value in flags.items() if value is not None})
     except ValidationError as error:
         fault = error.errors()[0]
         name = ".".join(str(part) for part in fault["loc"])

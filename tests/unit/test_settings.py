@@ -1,4 +1,4 @@
-"""Settings: the environment, then milestone.toml, then flags; the later wins, and a fault is one line."""
+"""Settings: milepost.toml, then the environment, then flags; the later wins, and a fault is one line."""
 
 from pathlib import Path
 from typing import Any
@@ -35,20 +35,15 @@ def test_without_any_settings_the_defaults_of_the_contract_count() -> None:
     assert settings.dead_letters_topic == "milepost.dead-letters"
 
 
-def test_flags_win_over_the_file_and_the_file_over_the_environment(
+def test_flags_win_over_the_environment_and_the_environment_over_the_file(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("GROUP", "PREFIX", "KAFKA"):
-        monkeypatch.setenv(f"MILEPOST_{name}", "environment:1")
     monkeypatch.setenv("MILEPOST_PREFIX", "environment")
-    (folder / "milepost.toml").write_text('group = "file"\nkafka = "file:2"\npartitions = 4\n')
+    monkeypatch.setenv("MILEPOST_KAFKA", "environment:1")
+    (folder / "milepost.toml").write_text('group = "file"\nprefix = "file"\nkafka = "file:2"\npartitions = 4\n')
     settings = read_settings(kafka="flag:3", partitions=None, group=None)
-    assert (settings.prefix, settings.group, settings.kafka, settings.partitions) == (
-        "environment",
-        "file",
-        "flag:3",
-        4,
-    )
+    assert (settings.prefix, settings.group, settings.kafka) == ("environment", "file", "flag:3")
+    assert settings.partitions == 4
 
 
 def test_the_prefix_names_the_topics(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -66,8 +61,53 @@ def test_an_empty_variable_is_as_good_as_none(monkeypatch: pytest.MonkeyPatch) -
 
 def test_variables_of_others_are_nobodys_business(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KAFKA", "elsewhere:1")
-    monkeypatch.setenv("MILEPOST_SOMETHING_ELSE", "1")
+    for name, value in {
+        "MILEPOST_SERVICE_HOST": "10.0.0.1",
+        "MILEPOST_WEB_SERVICE_PORT": "80",
+        "MILEPOST_SERVICE_PORT_HTTP": "80",
+        "MILEPOST_PORT": "tcp://10.0.0.1:80",
+        "MILEPOST_DNS_PORT": "udp://10.0.0.1:53",
+        "MILEPOST_PORT_80_TCP_ADDR": "10.0.0.1",
+        "MILEPOST_TEST_ANYTHING": "1",
+        "MILEPOSTS": "1",
+    }.items():
+        monkeypatch.setenv(name, value)
     assert read_settings().kafka == "127.0.0.1:9092"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "nearest"),
+    [
+        ("MILEPOST_KAFKAA", "a:1", "MILEPOST_KAFKA"),
+        ("MILEPOST_DATABSE", "", "MILEPOST_DATABASE"),
+        ("milepost_partition", "3", "MILEPOST_PARTITIONS"),
+        ("MILEPOST_WEB_PORT", "8090", "MILEPOST_WEB_HOSTS"),
+        ("MILEPOST_KAFKA_PASSWORD_FIL", "x", "MILEPOST_KAFKA_PASSWORD_FILE"),
+        ("MILEPOST_PREFIX_FILE", "x", "MILEPOST_PREFIX"),
+    ],
+)
+def test_a_name_that_is_no_setting_is_refused_with_the_nearest(
+    name: str, value: str, nearest: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError, match=rf"{name} is no setting; the nearest one is {nearest}$"):
+        read_settings()
+
+
+def test_a_secret_may_stand_in_a_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "password").write_text("s3cr3t \n")
+    monkeypatch.setenv("MILEPOST_KAFKA_PASSWORD_FILE", str(folder / "password"))
+    password = read_settings().kafka_password
+    assert password is not None
+    assert password.get_secret_value() == "s3cr3t "
+
+    monkeypatch.setenv("MILEPOST_KAFKA_PASSWORD", "other")
+    with pytest.raises(SettingsError, match="are both set"):
+        read_settings()
+    monkeypatch.delenv("MILEPOST_KAFKA_PASSWORD")
+    monkeypatch.setenv("MILEPOST_KAFKA_PASSWORD_FILE", str(folder / "nowhere"))
+    with pytest.raises(SettingsError, match="nowhere cannot be read: No such file"):
+        read_settings()
 
 
 def test_a_dot_env_file_is_not_read(folder: Path) -> None:
@@ -127,7 +167,25 @@ def test_the_board_answers_to_the_names_of_its_listener_its_url_and_its_hosts(mo
     assert settings.board_url == "https://Milepost.example:8443/board"
 
 
-@pytest.mark.parametrize("kafka", ["a:1", "a:1,b:2", "a:1, b:2", "[::1]:9092", "broker.example:65535"])
+@pytest.mark.parametrize(
+    ("written", "servers"),
+    [
+        (" a:1, ,b:2,a:1,", "a:1,b:2"),
+        ("PLAINTEXT://a:1,kafka://[::1]:9092/", "a:1,[::1]:9092"),
+        ("plaintext://A.example:1", "A.example:1"),
+    ],
+)
+def test_both_clients_are_given_the_same_servers(written: str, servers: str) -> None:
+    assert read_settings(kafka=written).kafka == servers
+
+
+def test_a_scheme_agrees_with_the_security() -> None:
+    assert read_settings(kafka="SASL_SSL://a:1", kafka_security="SASL_SSL").kafka == "a:1"
+    with pytest.raises(SettingsError, match="PLAINTEXT:// contradicts kafka_security, which is SSL"):
+        read_settings(kafka="PLAINTEXT://a:1", kafka_security="SSL")
+
+
+@pytest.mark.parametrize("kafka", ["a:1", "a:1,b:2", "[::1]:9092", "broker.example:65535"])
 def test_kafka_is_one_server_or_several(kafka: str) -> None:
     assert read_settings(kafka=kafka).kafka == kafka
 
@@ -139,7 +197,8 @@ def test_kafka_is_one_server_or_several(kafka: str) -> None:
         ("metrics", ("8090", "host:", "host:65536")),
         ("web_hosts", ("a/b", "http://a", "a:80", "a b", ".", "a,é")),
         ("board_url", ("a", "ftp://a", "http://", "http://a:b", "http://u:p@a", "http://a/?b", "http://a/#b")),
-        ("kafka", ("", "host", ":9092", "host:", "host:0", "host:65536", "host:9092,", ",host:9092")),
+        ("kafka", ("", "host", ":9092", "host:", "host:0", "host:65536", ",", "a:1;b:2", "a b:1", "u@a:1", "a:1/x")),
+        ("kafka", ("SSL://a:1", "a:1,sasl_ssl://b:1", "http://a:1", "a:٩٠", "[::1:9092")),
         ("partitions", ("0", "-1", "10001", "twelve", "1.5")),
         ("prefix", ("", "a b", "a/b", "é", "a\n", "x" * 201)),
         ("group", ("", "x" * 250)),
