@@ -71,6 +71,10 @@ def classify_error(error: BaseException) -> ErrorKind:
     return ErrorKind.PERMANENT if is_permanent else ErrorKind.BUG
 
 
+#: What the parser takes for the end of a password.
+_ESCAPING: Final = "write @ : / # ? and % in a password as %40 %3A %2F %23 %3F and %25"
+
+
 def _parse_url(url: str) -> URL:
     try:
         parsed = make_url(url)
@@ -78,6 +82,13 @@ def _parse_url(url: str) -> URL:
         raise DatabaseError(
             "MILEPOST_DATABASE is no SQLAlchemy URL; use e.g. sqlite:///milepost.db or postgresql://user@host/name"
         ) from None
+    except ValueError:
+        # Not told as it stands: what seems to be a port may be a part of a password.
+        raise DatabaseError(f"MILEPOST_DATABASE: the port is no number; {_ESCAPING}") from None
+    if parsed.get_backend_name() != "sqlite" and (
+        set("@/#?") & set(parsed.host or "") or "@" in (parsed.database or "")
+    ):
+        raise DatabaseError(f"MILEPOST_DATABASE: there is an @ too many, or no host; {_ESCAPING}")
     if parsed.drivername in {"postgresql", "postgres"}:
         parsed = parsed.set(drivername="postgresql+psycopg")
     if parsed.drivername not in {"sqlite", "sqlite+pysqlite", "postgresql+psycopg"}:
@@ -241,8 +252,10 @@ def read_transaction(engine: Engine) -> Iterator[Connection]:
 
 
 def redacted_url(engine: Engine) -> str:
-    """Return the URL of the database without its password."""
-    return engine.url.render_as_string(hide_password=True)
+    """Return the URL of the database without passwords, wherever they stand in it."""
+    # libpq takes `password` and `sslpassword` as parameters too.
+    shown = {name: "***" if "password" in name.lower() else value for name, value in engine.url.query.items()}
+    return engine.url.set(query=shown).render_as_string(hide_password=True)
 
 
 def check_schema(engine: Engine) -> None:
