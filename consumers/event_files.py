@@ -27,7 +27,7 @@ STDIN: Final = "-"
 #: A larger pipe goes to a temporary file.
 _SPOOL_MEMORY_BYTES: Final = 8 * 1024 * 1024
 #: A longer line is not read: no event is that large, and some files have no end.
-MAX_LINE_BYTES: Final = 1024 * 1024
+MAX_LINE_BYTES: Final = 4 * 1024 * 1024
 #: A larger YAML document is not read: the library holds all of it.
 MAX_YAML_DOCUMENT_CHARACTERS: Final = 64 * 1024 * 1024
 #: What other files than text begin with.

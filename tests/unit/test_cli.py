@@ -147,11 +147,11 @@ def test_a_setting_that_cannot_be_is_one_line() -> None:
     assert "setting partitions: " in the_line(milepost("status"))
 
 
-def test_flags_win_over_the_file_and_the_file_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MILEPOST_DATABASE", "sqlite:///environment.db")
-    assert "there is no database at environment.db" in the_line(milepost("status"))
+def test_flags_win_over_the_environment_and_the_environment_over_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
     Path("milepost.toml").write_text("database = 'sqlite:///file.db'\n")
     assert "there is no database at file.db" in the_line(milepost("status"))
+    monkeypatch.setenv("MILEPOST_DATABASE", "sqlite:///environment.db")
+    assert "there is no database at environment.db" in the_line(milepost("status"))
     assert "there is no database at flag.db" in the_line(milepost("status", "--database", "sqlite:///flag.db"))
 
 

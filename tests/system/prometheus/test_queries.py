@@ -34,6 +34,7 @@ EMPTY_BY_DESIGN = {
     "MilepostNoProgress": "nothing is unread",
     "MilepostDatabaseAway": "the database answers",
     "MilepostKafkaAway": "Kafka answers",
+    "MilepostRetrying": "nothing is retried",
     "MilepostForecastBehind": "all is calculated",
     "MilepostRecordsMissed": "nothing was deleted",
     "MilepostSourceFlooding": "as above",
