@@ -18,7 +18,15 @@ from msgspec.inspect import IntType, UnionType, type_info
 from msgspec.structs import astuple
 
 from models.domain import events
+from models.domain.envelope_faults import find_envelope_fault
 from models.domain.events import DATA_TYPES, MAX_VALUE_BYTES, Event, EventData, Oddity, Rejection, RejectionReason
+from models.domain.json_values import (
+    MalformedError,
+    check_encoding_and_depth,
+    decode_object,
+    explain_decode_error,
+    find_repeated_name,
+)
 from models.domain.timestamps import Instant, parse_instant
 
 Headers = Sequence[tuple[str, bytes | None]]
@@ -26,14 +34,11 @@ Headers = Sequence[tuple[str, bytes | None]]
 _STRUCTURED_CONTENT_TYPE: Final = b"application/cloudevents+json"
 #: The headers of every record in structured mode.
 STRUCTURED_HEADERS: Final = (("content-type", _STRUCTURED_CONTENT_TYPE),)
-#: A fixed bound, not the interpreter's, so that all workers decide alike.
-MAX_JSON_DEPTH: Final = 64
-
 _CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _MAX_ATTRIBUTE_LENGTH: Final = 255
 _MAX_DETAIL_LENGTH: Final = 300
-# An unterminated string is one token to the end: searching for its end from every quote in it would take minutes.
-_JSON_TOKENS = re.compile(rb'"(?:[^"\\]|\\.)*"?|[\[{]|[\]}]', re.DOTALL)
+#: Why an event may be rejected that another reader's format made of a valid one.
+_ENVELOPE_REASONS: Final = {RejectionReason.INVALID_ENVELOPE, RejectionReason.UNSUPPORTED_TYPE}
 
 
 class _Attributes(Struct):
@@ -71,12 +76,16 @@ class _StrictReport(_Attributes, kw_only=True):
     type: Literal["milepost.milestone.reported.v1"]
     data: _StrictReportData
     data_base64: None = None
+    # Not read: with them, the quotation marks of nearly every report can be counted.
+    datacontenttype: str | None = None
+    dataschema: str | None = None
+    partitionkey: str | None = None
 
 
 _decode_strict_report = msgspec.json.Decoder(_StrictReport).decode
 _decode_envelope = msgspec.json.Decoder(_Envelope).decode
+_decode_fields = msgspec.json.Decoder(dict[str, Raw]).decode
 _decode_json_string = msgspec.json.Decoder(str).decode
-_decode_json_object = msgspec.json.Decoder(dict[str, Raw]).decode
 _data_decoders = {name: msgspec.json.Decoder(data).decode for name, data in DATA_TYPES.items()}
 _decode_number = msgspec.json.Decoder(float).decode
 _known_fields = {name: frozenset(data.__struct_fields__) for name, data in DATA_TYPES.items()}
@@ -101,10 +110,6 @@ class _RejectedError(Exception):
         self.reason, self.envelope = reason, envelope
 
 
-def _malformed(detail: str) -> _RejectedError:
-    return _RejectedError(RejectionReason.MALFORMED, detail)
-
-
 def _invalid_envelope(detail: str, envelope: _Envelope | None = None) -> _RejectedError:
     return _RejectedError(RejectionReason.INVALID_ENVELOPE, detail, envelope)
 
@@ -116,14 +121,24 @@ def decode(headers: Headers, value: bytes | None) -> Event | Rejection:
     envelope = _Envelope()
     try:
         envelope, oddities = _parse_envelope(headers, value)
+        if value is not None and find_repeated_name(value) is not None:
+            oddities = (*oddities, Oddity.REPEATED_NAME)
         return _build_event(envelope, oddities)
+    except MalformedError as error:
+        return _reject(RejectionReason.MALFORMED, str(error), envelope)
     except _RejectedError as rejected:
-        envelope = rejected.envelope or envelope
-        event_type = envelope.type if envelope.type in DATA_TYPES else None
-        source = None if envelope.source is None else envelope.source[:_MAX_ATTRIBUTE_LENGTH]
-        # A detail may quote anything, and becomes a log line and a header.
-        detail = _CONTROL_CHARACTERS.sub("\N{REPLACEMENT CHARACTER}", str(rejected)[:_MAX_DETAIL_LENGTH])
-        return Rejection(rejected.reason, detail, source, event_type or events.UNKNOWN_TYPE)
+        detail = str(rejected)
+        if rejected.reason in _ENVELOPE_REASONS and (cause := find_envelope_fault(headers, value or b"")) is not None:
+            detail = f"{detail}: {cause}"
+        return _reject(rejected.reason, detail, rejected.envelope or envelope)
+
+
+def _reject(reason: RejectionReason, detail: str, envelope: _Envelope) -> Rejection:
+    event_type = envelope.type if envelope.type in DATA_TYPES else None
+    source = None if envelope.source is None else envelope.source[:_MAX_ATTRIBUTE_LENGTH]
+    # A detail may quote anything, and becomes a log line and a header.
+    detail = _CONTROL_CHARACTERS.sub("\N{REPLACEMENT CHARACTER}", detail[:_MAX_DETAIL_LENGTH])
+    return Rejection(reason, detail, source, event_type or events.UNKNOWN_TYPE)
 
 
 def _decode_fast_path(headers: Headers, value: bytes) -> Event | None:
@@ -131,23 +146,32 @@ def _decode_fast_path(headers: Headers, value: bytes) -> Event | None:
     if dict(headers).get("content-type") != _STRUCTURED_CONTENT_TYPE or len(value) > MAX_VALUE_BYTES:
         return None
     try:
-        _check_encoding_and_depth(value)
-        return _build_event(_decode_strict_report(value))
-    except (_RejectedError, msgspec.DecodeError):
+        check_encoding_and_depth(value)
+        report = _decode_strict_report(value)
+        is_repeated = value.count(b'"') > _count_quotation_marks(report) and find_repeated_name(value) is not None
+        return _build_event(report, (Oddity.REPEATED_NAME,) if is_repeated else ())
+    except (_RejectedError, MalformedError, msgspec.DecodeError):
         return None
+
+
+def _count_quotation_marks(report: _StrictReport) -> int:
+    """Return how many quotation marks a report has at least; a name that stands twice, but not it alone, adds some."""
+    attributes, fields = astuple(report), astuple(report.data)
+    marks = 4 * (len(attributes) - attributes.count(None) + len(fields) - fields.count(None)) - 2
+    return marks if report.data.amount is None else marks + 4
 
 
 def decode_data(event_type: str, headers: Headers, value: bytes) -> EventData:
     """Return the data of an event that was accepted earlier; raises `ValueError` when it cannot be decoded."""
     try:
         return _decode_data_fields(event_type, _extract_data(_parse_envelope(headers, value)[0]))
-    except (_RejectedError, msgspec.DecodeError) as rejected:
+    except (_RejectedError, MalformedError, msgspec.DecodeError) as rejected:
         raise ValueError(f"an accepted event cannot be decoded: {rejected}") from None
 
 
 def _parse_envelope(headers: Headers, value: bytes | None) -> tuple[_Envelope, tuple[Oddity, ...]]:
     if value is None:
-        raise _malformed("the value is null")
+        raise MalformedError("the value is null: Kafka takes it for a deletion, and no event is deleted")
     if len(value) > MAX_VALUE_BYTES:
         raise _RejectedError(RejectionReason.TOO_LARGE, f"{len(value)} bytes, allowed are {MAX_VALUE_BYTES}")
     named = dict(headers)
@@ -157,7 +181,7 @@ def _parse_envelope(headers: Headers, value: bytes | None) -> tuple[_Envelope, t
     prefix = _detect_header_prefix(named)
     if not content_type and (prefix is None or _has_specversion(value)):
         return _parse_structured_mode(value), ()
-    _check_json_object(value)
+    decode_object(value)
     envelope = _parse_binary_mode(named, prefix or "ce_")
     envelope.data = Raw(value)
     return envelope, (Oddity.HEADER_PREFIX,) if prefix == "ce-" else ()
@@ -171,24 +195,24 @@ def _detect_header_prefix(header_values: Mapping[str, bytes | None]) -> str | No
 
 
 def _has_specversion(value: bytes) -> bool:
-    with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return b'"specversion"' in value and "specversion" in _decode_json_object(value)
+    with suppress(MalformedError):
+        return b'"specversion"' in value and "specversion" in decode_object(value)
     return False
 
 
 def _parse_structured_mode(value: bytes) -> _Envelope:
-    _check_encoding_and_depth(value)
+    check_encoding_and_depth(value)
     try:
         return _decode_envelope(value)
     except ValidationError as error:
-        _check_json_object(value)  # malformed JSON behind the invalid field counts first
-        raw_fields, envelope = _decode_json_object(value), _Envelope()
+        # Malformed JSON behind the invalid field counts first.
+        raw_fields, envelope = decode_object(value), _Envelope()
         for name in ("source", "type"):
             with suppress(msgspec.DecodeError, KeyError):
                 setattr(envelope, name, _decode_json_string(raw_fields[name]))
         raise _invalid_envelope(str(error), envelope) from None
     except msgspec.DecodeError as error:
-        raise _malformed(str(error)) from None
+        raise MalformedError(explain_decode_error(value, error)) from None
 
 
 def _parse_binary_mode(header_values: Mapping[str, bytes | None], prefix: str) -> _Envelope:
@@ -201,37 +225,6 @@ def _parse_binary_mode(header_values: Mapping[str, bytes | None], prefix: str) -
         except UnicodeDecodeError:
             raise _invalid_envelope(f"header {prefix}{name} is not UTF-8", envelope) from None
     return envelope
-
-
-def _check_encoding_and_depth(value: bytes) -> None:
-    """Reject what is not UTF-8 or is nested too deep, before a decoder recurses into it."""
-    if not value.isascii():
-        try:
-            value.decode("utf-8")
-        except UnicodeDecodeError as error:
-            raise _malformed(f"not UTF-8 at byte {error.start}") from None
-    # At most one object inside another, and no array, as in nearly all events: faster than counting.
-    if b"[" not in value and value.find(b"{", value.find(b"{", 1) + 1) < 0:
-        return
-    # Brackets in strings count too, so a higher count only means that a scan is needed.
-    if value.count(b"[") + value.count(b"{") <= MAX_JSON_DEPTH:
-        return
-    depth = 0
-    for token in _JSON_TOKENS.finditer(value):
-        first = value[token.start()]
-        depth += (first in b"[{") - (first in b"]}")
-        if depth > MAX_JSON_DEPTH:
-            raise _malformed(f"nested deeper than {MAX_JSON_DEPTH} levels")
-
-
-def _check_json_object(value: bytes) -> None:
-    _check_encoding_and_depth(value)
-    try:
-        _decode_json_object(value)
-    except ValidationError as error:
-        raise _malformed(f"not a JSON object: {error}") from None
-    except msgspec.DecodeError as error:
-        raise _malformed(str(error)) from None
 
 
 def _build_event(envelope: _Envelope | _StrictReport, oddities: tuple[Oddity, ...] = ()) -> Event:
@@ -308,7 +301,7 @@ def _extract_data(envelope: _Envelope) -> bytes:
             raw = b64decode(envelope.data_base64, validate=True)
         except ValueError:
             raise _invalid_envelope("data_base64 is not base64") from None
-        _check_json_object(raw)
+        decode_object(raw)
     # CloudEvents makes data optional; for types with only optional fields, no data means the same as {}.
     return b"{}" if raw in {b"", b"null"} else raw
 
@@ -320,7 +313,7 @@ def _parse_data(event_type: str, raw: bytes) -> tuple[EventData, bool]:
     except msgspec.DecodeError as error:
         # The JSON was checked before, so this is a fault of the data.
         raise _RejectedError(RejectionReason.INVALID_DATA, str(error)) from None
-    return data, not _known_fields[event_type].issuperset(_decode_json_object(raw))
+    return data, not _known_fields[event_type].issuperset(_decode_fields(raw))
 
 
 def _decode_data_fields(event_type: str, raw: bytes) -> EventData:
@@ -328,7 +321,7 @@ def _decode_data_fields(event_type: str, raw: bytes) -> EventData:
     try:
         return _data_decoders[event_type](raw)
     except ValidationError:
-        fields = _decode_json_object(raw)
+        fields = _decode_fields(raw)
         integers = {name: _whole_number(fields[name]) for name in _INTEGER_FIELDS[event_type] & fields.keys()}
         # Without a number in another spelling, the second attempt raises the error of the first.
         whole = {name: Raw(b"%d" % number) for name, number in integers.items() if number is not None}

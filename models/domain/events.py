@@ -49,6 +49,7 @@ class Oddity(StrEnum):
 
     UNKNOWN_FIELD = "unknown-field"
     HEADER_PREFIX = "header-prefix"
+    REPEATED_NAME = "repeated-name"
 
 
 class Rejection(Struct, frozen=True):

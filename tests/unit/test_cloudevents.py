@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from models.domain.cloudevents import MAX_JSON_DEPTH, Headers, decode, decode_data, encode_structured
+from models.domain.cloudevents import Headers, decode, decode_data, encode_structured
 from models.domain.events import (
     Classifier,
     DependencyDeclared,
@@ -23,6 +23,7 @@ from models.domain.events import (
     Rejection,
     RejectionReason,
 )
+from models.domain.json_values import MAX_JSON_DEPTH
 from models.domain.timestamps import Instant
 from tests.helpers.event_generators import binary_record, structured_record
 from tests.helpers.oracle import (
@@ -854,6 +855,46 @@ def test_an_unknown_field_of_data_is_ignored_and_marked(type_: str) -> None:
 def test_a_field_of_another_type_is_unknown() -> None:
     event = accepted(*structured_record(with_data(PROJECT_WITHDRAWN, retracts="e-0", jobs="many")))
     assert (event.data, event.oddities) == (ProjectWithdrawn(), (Oddity.UNKNOWN_FIELD,))
+
+
+@pytest.mark.parametrize(
+    ("part", "twice"),
+    [
+        ('"id": "e-1"', '"id": "e-0", "id": "e-1"'),
+        ('"date": "2026-06-01"', '"date": "2026-06-02", "date": "2026-06-01"'),
+        ('"date": "2026-06-01"', '"date": "2026-06-01", "\\u0064ate": "2026-06-01"'),
+        ('"data": ', '"data": {}, "data": '),
+        ('"time": ', '"partitionkey": "a", "partitionkey": "b", "time": '),
+        ('"time": ', '"note": [{"a": 1, "a": 2}], "time": '),
+        ('"date": "2026-06-01"', '"amount": {"amount": 1, "amount": 2, "currency": "EUR"}, "date": "2026-06-01"'),
+    ],
+)
+def test_of_a_name_that_stands_twice_the_last_counts_and_the_record_is_marked(part: str, twice: str) -> None:
+    event = accepted(STRUCTURED, written(document()).replace(part.encode(), twice.encode()))
+
+    assert event.id == "e-1"
+    assert isinstance(event.data, MilestoneReported)
+    assert event.data.date.isoformat() == "2026-06-01"
+    assert event.oddities == (Oddity.REPEATED_NAME,)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"note": 'a "quoted" word', "partitionkey": "north", "datacontenttype": "application/json"},
+        {"recordedtime": None, "correlationid": "c", "dataschema": None},
+        {"note": [{"a": 1}, {"a": 2}]},
+    ],
+)
+def test_a_name_that_stands_once_in_each_object_is_no_oddity(changes: dict[str, Any]) -> None:
+    assert accepted(STRUCTURED, written(document(**changes))).oddities == ()
+
+
+def test_in_binary_mode_a_name_that_stands_twice_is_marked_too() -> None:
+    headers, value = binary_record(document())
+    assert value is not None
+    twice = value.replace(b'"date"', b'"date": "2026-01-01", "date"')
+    assert accepted(headers, twice).oddities == (Oddity.REPEATED_NAME,)
 
 
 def test_both_oddities_are_reported() -> None:

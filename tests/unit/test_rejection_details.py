@@ -1,0 +1,120 @@
+"""The detail of a rejection names the cause: it is all that whoever looks at dead letters sees."""
+
+import gzip
+import json
+
+import pytest
+
+from models.domain.cloudevents import Headers, decode
+from models.domain.events import Rejection
+
+STRUCTURED: Headers = [("content-type", b"application/cloudevents+json")]
+EVENT = {
+    "specversion": "1.0",
+    "id": "e-1",
+    "source": "/erp",
+    "type": "milepost.milestone.reported.v1",
+    "subject": "north/wharf",
+    "time": "2026-03-10T12:00:00Z",
+    "data": {"milestone": "permit-approved", "classifier": "PLN", "date": "2026-06-01"},
+}
+VALUE = json.dumps(EVENT).encode()
+DATA = json.dumps(EVENT["data"]).encode()
+ATTRIBUTES = {name: str(content).encode() for name, content in EVENT.items() if name != "data"}
+
+
+def detail(headers: Headers, value: bytes | None) -> str:
+    outcome = decode(headers, value)
+    assert isinstance(outcome, Rejection), outcome
+    return outcome.detail
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (None, "the value is null"),
+        (b"", "the value is empty"),
+        (b" \n", "the value holds blanks alone"),
+        (b"\xef\xbb\xbf" + VALUE, "a byte order mark: write UTF-8 without one"),
+        (VALUE.decode().encode("utf-16"), "the value is UTF-16: write UTF-8"),
+        (VALUE.decode().encode("utf-16-le"), "the value is UTF-16: write UTF-8"),
+        (VALUE.decode().encode("utf-16-be"), "the value is UTF-16: write UTF-8"),
+        (b"\0\0\0\0\7" + VALUE, "a schema registry's prefix (schema 7): write plain JSON"),
+        (b"\0\0\0\1\0\x02\xff\xfe", "a schema registry's prefix (schema 256): write plain JSON"),
+        (gzip.compress(VALUE, mtime=0), "compressed with gzip: leave compression to the producer"),
+        (b"\x28\xb5\x2f\xfd\0", "compressed with zstd"),
+        (b"<event/>", "the value is XML or HTML: write JSON"),
+        (b"Obj\x01\x04", "the value is an Avro file: write JSON"),
+        (b"[" + VALUE + b"]", "the Kafka binding has no batches, send each event in a record of its own"),
+        (json.dumps(VALUE.decode()).encode(), "a JSON string that holds JSON: it was encoded twice"),
+        (VALUE[:-1], f"the JSON is cut off after {len(VALUE) - 1} bytes"),
+        (VALUE[:40], "the JSON is cut off after 40 bytes"),
+        (VALUE.replace(b"permit-approved", b"\\ud800x"), "one half of a surrogate pair"),
+        (b"\xff" + VALUE, "not UTF-8 at byte 0"),
+        (b"{'id': 1}", "JSON is malformed: "),
+    ],
+)
+def test_a_value_that_is_no_json_object_is_told_with_what_was_found(value: bytes | None, expected: str) -> None:
+    assert expected in detail(STRUCTURED, value)
+
+
+def renamed(pattern: str) -> Headers:
+    return [(pattern.format(name), content) for name, content in ATTRIBUTES.items()]
+
+
+@pytest.mark.parametrize(
+    ("headers", "value", "expected"),
+    [
+        (
+            [("content-type", b"application/json")],
+            VALUE,
+            (
+                "the content-type is 'application/json', so the attributes are expected in ce_ headers; a whole event"
+                " stands in the value: send it with content-type application/cloudevents+json"
+            ),
+        ),
+        (
+            [("content-type", b"application/json")],
+            DATA,
+            "so the attributes are expected in ce_ headers; and there are no ce_ headers",
+        ),
+        (
+            [("content-type", b'"application/cloudevents+json"')],
+            VALUE,
+            "the header content-type is written as JSON, with quotation marks: write it without them",
+        ),
+        (
+            [(f"ce_{name}", json.dumps(content.decode()).encode()) for name, content in ATTRIBUTES.items()],
+            DATA,
+            "the header ce_specversion is written as JSON, with quotation marks: write it without them",
+        ),
+        ([("content-type", b"\xa1\x10application/json")], DATA, "the header content-type is encoded for AMQP"),
+        (renamed("CE_{}"), DATA, "there is a header 'CE_specversion': the Kafka binding calls it 'ce_specversion'"),
+        (renamed("cloudEvents_{}"), DATA, "there is a header 'cloudEvents_specversion': the Kafka binding"),
+        (renamed("cloudEvents:{}"), DATA, "there is a header 'cloudEvents:specversion': the Kafka binding"),
+        ([*STRUCTURED, *renamed("ce_{}")], DATA, "there are ce_ headers: send them with content-type application/json"),
+        ([], json.dumps({"schema": {}, "payload": EVENT}).encode(), "set value.converter.schemas.enable=false"),
+        ([], json.dumps({"before": None, "after": EVENT, "op": "c"}).encode(), "a change event of Debezium"),
+        ([], json.dumps({"specVersion": "1.0", "Id": "1"}).encode(), "the value has 'specVersion': the name is"),
+        (STRUCTURED, json.dumps({**EVENT, "id": None, "ID": "1"}).encode(), "id is missing"),
+        ([], json.dumps({"event": EVENT}).encode(), "an event stands within 'event'"),
+        ([], json.dumps({"message": VALUE.decode()}).encode(), "an event stands within 'message'"),
+        ([], json.dumps({"eventType": "a", "eventTime": "b"}).encode(), "the schema of Event Grid"),
+        (
+            STRUCTURED,
+            json.dumps({**EVENT, "type": "com.dapr.event.sent", "pubsubname": "p", "data": EVENT}).encode(),
+            "the value is Dapr's own event: publish with the metadata rawPayload=true",
+        ),
+    ],
+)
+def test_an_envelope_that_was_written_for_another_reader_is_told_by_its_cause(
+    headers: Headers, value: bytes, expected: str
+) -> None:
+    assert expected in detail(headers, value)
+
+
+def test_a_fault_of_the_event_itself_is_told_without_a_guess() -> None:
+    assert detail(STRUCTURED, json.dumps({**EVENT, "time": "today"}).encode()).startswith("time: ")
+    assert detail(STRUCTURED, json.dumps({**EVENT, "subject": "North"}).encode()) == (
+        "subject 'North' is not <programme>/<project>"
+    )
