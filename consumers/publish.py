@@ -1,6 +1,5 @@
 """Checks events as a worker would, and sends them to the events topic."""
 
-import json
 from base64 import b64decode
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -20,6 +19,7 @@ from consumers.client import REQUEST_TIMEOUT_MS, KafkaUnreachableError, create_c
 from consumers.event_files import EventLine
 from models.domain.cloudevents import STRUCTURED_HEADERS, decode
 from models.domain.events import DATA_TYPES, AllowedSources, Event, Oddity, Rejection, RejectionReason, check_acceptable
+from models.domain.json_values import find_repeated_name
 from models.errors import MilepostError
 from models.settings import Settings
 from models.text import printable
@@ -74,13 +74,19 @@ _decode_routing = msgspec.json.Decoder(_RoutingAttributes).decode
 _decode_fields = msgspec.json.Decoder(dict[str, Raw]).decode
 
 
-def validate(event_lines: Iterable[EventLine], now_ms: int, allowed_sources: AllowedSources) -> Iterator[Validated]:
-    """Check events as a worker would that reads them at this moment."""
-    for location, value, fault in event_lines:
-        outcome = Rejection(RejectionReason.MALFORMED, fault) if fault else decode(STRUCTURED_HEADERS, value)
+def validate(
+    event_lines: Iterable[EventLine],
+    now_ms: int,
+    allowed_sources: AllowedSources,
+    mode: ContentMode = ContentMode.STRUCTURED,
+) -> Iterator[Validated]:
+    """Check events as a worker would that reads them at this moment, sent in this mode."""
+    for event_line in event_lines:
+        location, value, fault = event_line
+        outcome = Rejection(RejectionReason.MALFORMED, fault) if fault else _decode_as_sent(event_line, mode)
         if isinstance(outcome, Event):
             outcome = check_acceptable(outcome, now_ms, allowed_sources)
-        if isinstance(outcome, Event) and (name := _find_repeated_name(value)) is not None:
+        if not fault and (name := find_repeated_name(value)) is not None:
             # A worker takes the last one, as machines do; a person meant one of the two.
             detail = f"the name {name[:64]!r} stands twice in one object"
             outcome = Rejection(RejectionReason.MALFORMED, detail, outcome.source, outcome.type)
@@ -91,31 +97,28 @@ def validate(event_lines: Iterable[EventLine], now_ms: int, allowed_sources: All
         yield Validated(location, outcome, unknown)
 
 
-class _RepeatedNameError(Exception):
-    """The name."""
-
-
-def _find_repeated_name(value: bytes) -> str | None:
-    """Return a name that stands twice in one object of an event; the event was decoded, so its depth is bounded."""
-
-    def check(pairs: list[tuple[str, object]]) -> None:
-        names = [name for name, _ in pairs]
-        if len({*names}) < len(names):
-            raise _RepeatedNameError(next(name for name in names if names.count(name) > 1))
-
+def _decode_as_sent(event_line: EventLine, mode: ContentMode) -> Event | Rejection:
+    outcome = decode(STRUCTURED_HEADERS, event_line.value)
+    if mode is ContentMode.STRUCTURED or isinstance(outcome, Rejection):
+        return outcome
     try:
-        json.loads(value, object_pairs_hook=check, parse_int=len, parse_float=len)
-    except _RepeatedNameError as repeated:
-        return str(repeated)
-    return None
+        record = _encode_record(event_line, mode)
+    except _UnsendableError as error:
+        return Rejection(RejectionReason.INVALID_ENVELOPE, str(error), outcome.source, outcome.type)
+    return decode(record.headers, record.value)
 
 
-def validate_and_report(
-    settings: Settings, event_lines: Iterable[EventLine], now_ms: int, report: LineSink, warn: LineSink
+def validate_and_report(  # noqa: PLR0913 - what is checked, as what, and where the outcome goes
+    settings: Settings,
+    event_lines: Iterable[EventLine],
+    now_ms: int,
+    report: LineSink,
+    warn: LineSink,
+    mode: ContentMode = ContentMode.STRUCTURED,
 ) -> tuple[int, int]:
     """Check events, report the invalid, warn of unknown fields; return how many there are, and how many are invalid."""
     count = invalid = 0
-    for location, outcome, unknown in validate(event_lines, now_ms, settings.allowed_sources):
+    for location, outcome, unknown in validate(event_lines, now_ms, settings.allowed_sources, mode):
         count += 1
         if isinstance(outcome, Rejection):
             invalid += 1
@@ -132,7 +135,7 @@ def publish_validated(
 
     They are read twice, so that a file of any size is sent whole or not at all without being held in memory.
     """
-    count, invalid = validate_and_report(settings, read_events(), now_ms, warn, warn)
+    count, invalid = validate_and_report(settings, read_events(), now_ms, warn, warn, mode)
     if invalid:
         raise PublishError(f"{invalid} of {count} events are not valid: nothing was sent")
     # A file may have grown since: only what was checked is sent.

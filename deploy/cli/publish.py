@@ -39,13 +39,17 @@ def publish(
 
 
 @app.command()
-def check(files: FilesArgument) -> None:
+def check(
+    files: FilesArgument,
+    *,
+    mode: Annotated[ContentMode, typer.Option(help="How events would travel in records.")] = ContentMode.STRUCTURED,
+) -> None:
     """Check events without sending them.
 
     Prints one line for each that is not valid, and fails if there is any.
     """
     with open_events(files, sys.stdin.buffer, reread=False) as read:
-        count, invalid = validate_and_report(read_settings(), read(), _now_ms(), print_line, print_to_stderr)
+        count, invalid = validate_and_report(read_settings(), read(), _now_ms(), print_line, print_to_stderr, mode)
     if invalid:
         raise typer.Exit(1)
     print_line(f"{count} events are valid")

@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import json
 import os
 import resource
 import subprocess
@@ -10,8 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from consumers.event_files import MAX_LINE_BYTES, EventLine, open_events
-from consumers.publish import validate
+from consumers.csv_events import MAX_ROW_CHARACTERS
+from consumers.event_files import EventFileError, EventLine, open_events
+from consumers.lines import MAX_COPY_BYTES, MAX_LINE_BYTES
+from consumers.publish import ContentMode, validate
+from consumers.yaml_events import MAX_DOCUMENT_CHARACTERS, MAX_DOCUMENT_NODES
 from models.domain.events import Event, Rejection
 
 HEAD = """id: "1"
@@ -42,7 +46,7 @@ def test_a_line_that_never_ends_is_one_fault(reread: bool) -> None:  # noqa: FBT
 @pytest.mark.parametrize("suffix", ["jsonl", "csv", "yaml"])
 def test_what_stands_before_a_line_that_is_too_long_is_read(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"events.{suffix}"
-    first = {"jsonl": "{}\n", "csv": "id,source\n1,/erp\n", "yaml": "---\nid: x\n---\nid: "}[suffix]
+    first = {"jsonl": "{}\n", "csv": "id,source,type,subject,time\n1,/erp\n", "yaml": "---\nid: x\n---\nid: "}[suffix]
     path.write_bytes(first.encode() + b"x" * (MAX_LINE_BYTES + 5) + b"\n{}\n")
 
     *before, last = read(path)
@@ -145,3 +149,148 @@ def test_a_name_that_stands_twice_in_one_object_is_refused_in_a_file(
     assert bad.location == f"{path}:2"
     assert isinstance(bad.outcome, Rejection)
     assert bad.outcome.detail == f"the name {name!r} stands twice in one object"
+
+
+def test_a_pipe_of_short_lines_that_never_ends_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    pipe = tmp_path / "events.jsonl"
+    os.mkfifo(pipe)
+    code = f"out = open({str(pipe)!r}, 'wb'); chunk = b'{{}}\\n' * 100_000\nwhile True: out.write(chunk)"
+    with subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL) as writer:
+        with pytest.raises(EventFileError) as refused:
+            read(pipe, reread=True)
+        writer.wait(10)
+
+    assert str(refused.value) == (
+        f"{pipe}: more than {MAX_COPY_BYTES // 1024**2} MiB in a pipe, which is copied to be read twice:"
+        " save it to a file, and name the file"
+    )
+
+
+def test_a_row_whose_quoted_cells_never_end_is_one_fault(tmp_path: Path) -> None:
+    path = tmp_path / "events.csv"
+    header = "id,source,type,subject,time\n"
+    path.write_text(header + "1,a,b,c,d\n" + '"x\n",' * MAX_ROW_CHARACTERS)
+
+    first, last = read(path)
+
+    assert first.fault is None
+    assert last.location == f"{path}:3"
+    assert str(last.fault).startswith(f"a row of more than {MAX_ROW_CHARACTERS} characters")
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("- a\n" * (MAX_DOCUMENT_NODES + 5), f"more than {MAX_DOCUMENT_NODES} names and values: divide it"),
+        ("- " + "a" * 999_990 + "\n", None),
+        (("- " + "a" * 999_990 + "\n") * 17, f"more than {MAX_DOCUMENT_CHARACTERS} characters: divide it"),
+    ],
+    ids=["nodes", "small", "characters"],
+)
+def test_a_yaml_document_has_bounds_that_say_what_to_do(tmp_path: Path, text: str, fault: str | None) -> None:
+    path = tmp_path / "events.yaml"
+    path.write_text(text)
+
+    *_, last = read(path)
+
+    assert (fault or "bytes once its aliases") in str(last.fault)
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("- id: 1\n- id: 2\n  data: " + "[" * 5000 + "]" * 5000 + "\n", 3),
+        ("- id: 1\n-\n" + "".join(f"{'  ' * (depth + 1)}a:\n" for depth in range(100)), 67),
+        ("- &a0 [x]\n" + "".join(f"- &a{n} [*a{n - 1}]\n" for n in range(1, 3000)), 3000),
+    ],
+    ids=["brackets", "indents", "aliases"],
+)
+def test_yaml_that_is_nested_too_deep_is_said_with_its_line(tmp_path: Path, text: str, line: int) -> None:
+    path = tmp_path / "events.yaml"
+    path.write_text(text)
+
+    *_, last = read(path)
+
+    assert last.fault is not None
+    assert last.fault.removeprefix("not YAML: ") == "nested deeper than 64 levels"
+    assert last.location == f"{path}:{line}"
+
+
+COLUMNS = "id,source,type,subject,time,jobs,investment.amount,investment.currency"
+PROJECT = "/erp,milepost.project.registered.v1,harbour/quay,2026-11-20T10:00:00Z"
+
+
+@pytest.mark.parametrize(
+    ("written", "jobs"),
+    [("9007199254740993", 9007199254740993), ("9007199254740993.0", 9007199254740993), ("1.2e3", 1200), ("12.0", 12)],
+)
+@pytest.mark.parametrize("suffix", ["csv", "yaml", "jsonl"])
+def test_a_number_keeps_its_digits_in_every_kind_of_file(tmp_path: Path, suffix: str, written: str, jobs: int) -> None:
+    path = tmp_path / f"events.{suffix}"
+    attributes = EVENT[: EVENT.index('{"milestone"')].replace("milestone.reported", "project.registered")
+    yaml_attributes = HEAD.replace("milestone.reported", "project.registered")
+    path.write_text(
+        {
+            "csv": f"{COLUMNS}\n1,{PROJECT},{written},{written},EUR\n",
+            "yaml": f"{yaml_attributes}data: {{jobs: {written}, investment: {{amount: {written}, currency: EUR}}}}\n",
+            "jsonl": f'{attributes}{{"jobs":{written},"investment":{{"amount":{written},"currency":"EUR"}}}}}}\n',
+        }[suffix]
+    )
+
+    [checked] = validate(read(path), 1_900_000_000_000, {})
+
+    assert isinstance(checked.outcome, Event), checked.outcome
+    assert getattr(checked.outcome.data, "jobs", None) == jobs
+    same_path = tmp_path / "same.jsonl"
+    same_path.write_text(
+        f"{attributes}{json.dumps({'jobs': jobs, 'investment': {'amount': jobs, 'currency': 'EUR'}})}}}"
+    )
+    [same] = validate(read(same_path), 1_900_000_000_000, {})
+    assert isinstance(same.outcome, Event)
+    assert same.outcome.digest() == checked.outcome.digest()
+
+
+@pytest.mark.parametrize(
+    ("header", "fault"),
+    [
+        ("id;source;type;subject;time", "the columns are separated by semicolons: separate them by commas"),
+        ("id\tsource\ttype", "the columns are separated by tabs: separate them by commas"),
+        (
+            "sep=;\nid;source",
+            "'sep=;' is a line for spreadsheets alone: take it out, and separate the columns by commas",
+        ),
+        ("Id,Source,type,subject,time", "the header has 'Id': the name is 'id'"),
+        ("id,source,type,SUBJECT,time", "the header has 'SUBJECT': the name is 'subject'"),
+        ("id,source,type,subject", "the header does not name time"),
+        ("1,/erp,x,harbour,2026-01-01", "the first row is no header: it names none of id, source, type, subject, time"),
+        ("id,source,type,subject,time,id", "the header names 'id' twice"),
+    ],
+)
+def test_what_is_wrong_with_a_header_is_said_once(tmp_path: Path, header: str, fault: str) -> None:
+    path = tmp_path / "events.csv"
+    path.write_text(f"{header}\n" + "1;2;3;4;5\n" * 100)
+
+    assert read(path) == [EventLine(f"{path}:1", b"", fault)]
+
+
+def test_what_is_checked_is_what_binary_mode_sends(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    coded = EVENT[: EVENT.index('"data"')] + '"datacontenttype":"application/cloudevents+json","data":{}}'
+    path.write_text(f"{EVENT}\n{coded}\n")
+
+    as_structured = [checked.outcome for checked in validate(read(path), 1_900_000_000_000, {})]
+    as_binary = [checked.outcome for checked in validate(read(path), 1_900_000_000_000, {}, ContentMode.BINARY)]
+
+    assert isinstance(as_structured[0], Event)
+    assert as_binary[0] == as_structured[0]
+    assert isinstance(as_binary[1], Rejection)
+
+
+def test_a_name_that_stands_twice_is_told_beside_any_other_fault(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    path.write_text(EVENT.replace('"id":"1"', '"id":"","id":""') + "\n")
+
+    [checked] = validate(read(path), 1_900_000_000_000, {})
+
+    assert isinstance(checked.outcome, Rejection)
+    assert checked.outcome.detail == "the name 'id' stands twice in one object"

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 
-from consumers import event_files
+from consumers import event_numbers
 from consumers.event_files import EventFileError, EventLine, open_events
 from consumers.publish import ContentMode, Validated, _encode_record, _UnsendableError, validate
 from models.domain.cloudevents import decode
@@ -79,7 +79,7 @@ def test_a_file_of_any_other_name_is_json_lines(written: Write, name: str) -> No
 
 def test_a_byte_order_mark_is_no_part_of_an_event(written: Write) -> None:
     assert documents(written("x.jsonl", b"\xef\xbb\xbf" + json.dumps(report()).encode())) == [report()]
-    assert documents(written("x.csv", b"\xef\xbb\xbfid,jobs\n1,2\n")) == [
+    assert documents(written("x.csv", b"\xef\xbb\xbfid,jobs,source,type,subject,time\n1,2\n")) == [
         {"specversion": "1.0", "id": "1", "data": {"jobs": 2}}
     ]
 
@@ -129,23 +129,23 @@ def test_csv_columns_named_like_attributes_go_to_the_envelope_and_dotted_names_n
 
 
 def test_csv_lines_are_counted_through_blank_lines_and_quoted_line_breaks(written: Write) -> None:
-    found = written("x.csv", '\nid,remark\n1,"a\nb"\n\n2,c\n,\n3,d\n')
+    found = written("x.csv", '\nid,remark,source,type,subject,time\n1,"a\nb"\n\n2,c\n,\n3,d\n')
     assert [place.location for place in found] == ["x.csv:3", "x.csv:6", "x.csv:8"]
 
 
 def test_csv_that_cannot_be_meant_is_reported_with_its_line(written: Write) -> None:
-    found = written("x.csv", "id,a,a.b\n1,x,y\n2,x,,more\n3,x\n")
+    found = written("x.csv", "id,source,type,subject,time,a,a.b\n1,,,,,x,y\n2,,,,,x,,more\n3,,,,,x\n")
     assert [(place.location, place.fault) for place in found] == [
         ("x.csv:2", "column a.b and another one say two things of the same field"),
-        ("x.csv:3", "cell 4 ('more') has no name in the header"),
+        ("x.csv:3", "cell 8 ('more') has no name in the header"),
         ("x.csv:4", None),
     ]
     [twice] = written("x.csv", "id,id\n1,2\n")
     assert (twice.location, twice.fault) == ("x.csv:1", "the header names 'id' twice")
-    fine, latin = written("x.csv", b"id,name\n1,a\n2,\xe9\n3,b\n")
+    fine, latin = written("x.csv", b"id,name,source,type,subject,time\n1,a\n2,\xe9\n3,b\n")
     assert fine.fault is None
     assert (latin.location, latin.fault) == ("x.csv:3", "not UTF-8 at byte 2 of the line")
-    *_, open_quote = written("x.csv", 'id,name\n1,a\n2,"b\n')
+    *_, open_quote = written("x.csv", 'id,name,source,type,subject,time\n1,a\n2,"b\n')
     assert "not CSV" in (open_quote.fault or "")
 
 
@@ -185,8 +185,8 @@ def test_yaml_anchors_and_merges_work_for_what_events_share(written: Write) -> N
 @pytest.mark.parametrize("data_type", DATA_TYPES.values(), ids=str)
 def test_a_field_that_holds_a_number_in_one_type_holds_none_but_numbers_in_all(data_type: type) -> None:
     names = {field.encode_name for field in msgspec.structs.fields(data_type)}
-    found = {path for path in event_files._NUMBER_FIELDS if path[0] in names}
-    assert found == set(event_files._number_fields(data_type))
+    found = {path for path in event_numbers.NUMBER_FIELDS if path[0] in names}
+    assert found == set(event_numbers._number_fields(data_type))
 
 
 @pytest.mark.parametrize(
@@ -252,7 +252,7 @@ def test_in_yaml_the_schema_decides_what_is_a_number_and_yaml_how_it_may_be_writ
     ],
 )
 def test_in_csv_a_number_is_one_of_json(written: Write, cell: str, published: object) -> None:
-    [event] = documents(written("x.csv", f"id,jobs,name\n1,{cell},{cell}\n"))
+    [event] = documents(written("x.csv", f"id,jobs,name,source,type,subject,time\n1,{cell},{cell}\n"))
     assert repr(event["data"]["jobs"]) == repr(published)
     assert event["data"]["name"] == cell.replace('"""', '"')
 
