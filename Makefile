@@ -12,7 +12,7 @@ ALONE = $(PYTEST) -m timing
 OR_NONE = || [ $$? = 5 ]
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-unit test-integration test-system test-rules check bench faults generated lock clean
+.PHONY: help setup demo test test-unit test-integration test-system test-rules check bench faults fuzz generated lock clean
 
 help: ## what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -60,6 +60,9 @@ bench: setup ## how fast it is here, into docs/benchmarks.md; BENCH="schedule re
 
 faults: setup ## what holds when things break; FAULTS="--runs 1 --only kill" names some, "--soak 30m" all at once
 	@$(BIN)/python -m tests.faults $(FAULTS)
+
+fuzz: setup ## what outsiders send, changed at random, for ten minutes; FUZZ="--minutes 1 --only decode"
+	@$(BIN)/python -m tests.fuzz $(FUZZ)
 
 generated: setup ## docs/metrics.md and Grafana's dashboards anew from the code
 	$(BIN)/python -m deploy.metrics_docs docs/metrics.md

@@ -1,0 +1,1 @@
+"""What outsiders send, changed at random: records, files and addresses of the board."""
