@@ -74,14 +74,14 @@ def _explanation_lines(explanation: view.Explanation) -> Iterator[ConsoleLine]:
 
 
 def _headline(status: MilestoneStatus, query: MilestoneQuery) -> str:
-    if status.forecast is None:
+    if status.state is State.CANCELLED:
+        date_phrase = "is cancelled and has no forecast"
+    elif status.forecast is None:
         date_phrase = "has no forecast"
     elif status.actual is not None:
         date_phrase = f"was achieved on {status.forecast}"
     else:
         date_phrase = f"is forecast for {status.forecast}"
-    if status.state is State.CANCELLED:
-        date_phrase = f"is cancelled, and otherwise {date_phrase}"
     float_days = "none" if status.float_days is None else days_phrase(status.float_days)
     as_of = f",{query.as_of_suffix}" if query.as_of else ""
     return (

@@ -90,8 +90,13 @@ class _Axis(NamedTuple):
         return [(column, label) for column, label in labels if column + len(label) <= self.width]
 
 
+def _marked_days(row: StatusRow) -> tuple[date | None, date | None]:
+    # A cancelled milestone has no forecast, but may have an actual date.
+    return row.baseline, row.actual or row.forecast
+
+
 def _fit_axis(rows: Sequence[StatusRow], data_date: date, width: int) -> _Axis:
-    days = [day.toordinal() for row in rows for day in (row.baseline, row.forecast) if day is not None]
+    days = [day.toordinal() for row in rows for day in _marked_days(row) if day is not None]
     first, last = fit_days(days, data_date, _MIN_AXIS_DAYS)
     # An arrow and a mark
     left, right = (2 if beyond else 0 for beyond in (min(days) < first, max(days) > last))
@@ -103,7 +108,7 @@ def render_timeline(
 ) -> list[Text]:
     """Return the lines of a programme's timeline; none when no row has a date, or when the width is too small."""
     margin = min(max((len(row.milestone) for row in rows), default=0) + 3, width * 2 // 5)
-    if width - margin < _MIN_BAR_COLUMNS or not any(row.baseline or row.forecast for row in rows):
+    if width - margin < _MIN_BAR_COLUMNS or not any(any(_marked_days(row)) for row in rows):
         return []
     axis = _fit_axis(rows, data_date, width - margin)
     label = data_date.isoformat()
@@ -171,7 +176,7 @@ def _bar_cells(row: StatusRow, axis: _Axis, data_date: date, glyphs: Glyphs) -> 
             cells[column] = (crossing if column == today else bar, style)
     # The actual date or the forecast comes last: on a shared column it matters more than the baseline.
     latest_glyph = glyphs.forecast if row.actual is None else glyphs.actual
-    for day, glyph in ((row.baseline, glyphs.baseline), (row.forecast, latest_glyph)):
+    for day, glyph in zip(_marked_days(row), (glyphs.baseline, latest_glyph), strict=True):
         if day is None:
             continue
         cells[axis.column_of(day.toordinal())] = (glyph, style)

@@ -20,6 +20,7 @@ from models.database.upsert import OnConflict, Rows, upsert_rows
 from models.domain.claims import Facts, fold
 from models.domain.cloudevents import decode
 from models.domain.events import Event, EventRetracted
+from models.domain.row_order import natural_sort_key
 from models.domain.schedule import compute_schedule
 
 RowKey = tuple[str, ...]
@@ -98,8 +99,8 @@ def _rows_by_key(table: Table, rows: Iterable[Mapping[Any, Any]]) -> dict[RowKey
 
 
 def diff_table(table: str, expected: TableRows, found: TableRows) -> Iterator[Difference]:
-    """Yield the differences of a table, sorted by key; the first part of a key is the programme."""
-    for key in sorted(expected.keys() | found.keys()):
+    """Yield the differences of a table, by key in natural order; the first part of a key is the programme."""
+    for key in sorted(expected.keys() | found.keys(), key=lambda key: tuple(map(natural_sort_key, key))):
         where = f"{table} {'/'.join(key)}"
         if key not in found:
             yield Difference(where, "a row", "none", key[0])

@@ -14,6 +14,7 @@ from models.database.ledger import DecodedRecord, classify_events, decode_rows
 from models.database.tables import ledger
 from models.domain.claims import MilestoneKey, exclude_retracted, fold
 from models.domain.events import Event, Rejection
+from models.domain.row_order import milestone_sort_key
 from models.domain.schedule import compute_schedule
 
 #: Topic, partition, offset.
@@ -47,7 +48,7 @@ class BatchDryRun(NamedTuple):
     """The result of a batch."""
 
     verdicts: Mapping[Origin, tuple[DryRunVerdict, Rejection | None]]
-    #: Sorted by milestone key.
+    #: In the order of rows.
     changes: Sequence[DryRunChange]
 
 
@@ -73,9 +74,12 @@ def dry_run_batch(connection: Connection, records: Sequence[DecodedRecord], data
     )
     existing = list(decode_rows(connection, unretracted))
     previous, current = (
-        {status.key: status.forecast for status in compute_schedule(fold(events), data_date).statuses}
+        {status.key: status for status in compute_schedule(fold(events), data_date).statuses}
         for events in (existing, exclude_retracted([*existing, *new]))
     )
-    keys = sorted(previous.keys() | current.keys())
-    changes = (DryRunChange(key, previous.get(key), current.get(key)) for key in keys)
+    changes = [
+        DryRunChange(status.key, *(each.forecast if each else None for each in sides))
+        for status in sorted({**previous, **current}.values(), key=milestone_sort_key)
+        for sides in [(previous.get(status.key), current.get(status.key))]
+    ]
     return BatchDryRun(verdicts, [change for change in changes if change.previous != change.current])

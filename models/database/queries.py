@@ -12,6 +12,7 @@ from models.database.tables import checkpoints, forecasts, history, ledger, prog
 from models.domain.claims import Facts, MilestoneKey, exclude_retracted, fold
 from models.domain.events import Event
 from models.domain.forecast_changes import HistoryRow
+from models.domain.row_order import natural_sort_key
 from models.domain.schedule import MilestoneRef, MilestoneStatus, State
 from models.domain.timestamps import Instant, day_of, instant_from_epoch_ms
 
@@ -104,7 +105,7 @@ def list_programmes(connection: Connection) -> list[ProgrammeSummary]:
         for name, version in read_forecast_versions(connection).items()
         if name in existing
     ]
-    return sorted(summaries, key=lambda summary: (-summary.late_count, summary.programme))
+    return sorted(summaries, key=lambda summary: (-summary.late_count, natural_sort_key(summary.programme)))
 
 
 def read_programme_names(connection: Connection, names: Sequence[str]) -> dict[str, str]:

@@ -265,14 +265,6 @@ MILESTONE_CATALOGUE: Final = (
     "production-launched",
 )
 
-_CATALOGUE_POSITION: Final = {milestone: position for position, milestone in enumerate(MILESTONE_CATALOGUE)}
-
-
-def catalogue_sort_key(milestone: str) -> tuple[int, str]:
-    """Return a key that sorts milestones in the order of the catalogue, and others after them by name."""
-    return _CATALOGUE_POSITION.get(milestone, len(MILESTONE_CATALOGUE)), milestone
-
-
 #: How far the time of a claim may be ahead of the broker's append time: contract, section 3.
 MAX_CLOCK_SKEW_MS: Final = 10 * 60 * 1000
 

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from models.domain.claims import Claim, DependencyKey, Facts, MilestoneClaims, MilestoneKey
 from models.domain.events import Classifier
+from models.domain.row_order import milestone_sort_key
 from models.domain.schedule import MilestoneRef, MilestoneStatus, Schedule, State
 from models.domain.timestamps import Stamp
 
@@ -25,7 +26,7 @@ class ForecastBasis(StrEnum):
     #: No later date is known: a milestone without an actual date is never forecast in the past.
     DATA_DATE = "data-date"
     DRIVER = "driver"
-    NOTHING = "nothing"  # there is no forecast
+    NOTHING = "nothing"  # there is no forecast: no date is known, or the milestone is cancelled
 
 
 class EvidenceRole(StrEnum):
@@ -96,17 +97,17 @@ def _chain_link(facts: Facts, schedule: Schedule, key: MilestoneKey) -> ChainLin
         _forecast_basis(status, claims, schedule.data_date),
         declared.value if declared is not None and status.driver is not None else None,
         _collect_evidence(facts, key, declared and declared.stamp),
-        # An achieved milestone waits for nothing.
-        [] if status.actual is not None else sorted(_ignored_predecessors(schedule, key)),
+        # An achieved or cancelled milestone waits for nothing.
+        list(_ignored_predecessors(schedule, key)) if status.is_open else [],
     )
 
 
 def _forecast_basis(status: MilestoneStatus, claims: MilestoneClaims, data_date: date) -> ForecastBasis:
     own = claims.own_claim
-    if status.actual is not None:
-        return ForecastBasis.ACTUAL
     if status.forecast is None:
         return ForecastBasis.NOTHING
+    if status.actual is not None:
+        return ForecastBasis.ACTUAL
     if status.driver is not None:
         return ForecastBasis.DRIVER
     if own is None or own.date < data_date:
@@ -143,13 +144,13 @@ def _collect_evidence(facts: Facts, key: MilestoneKey, dependency: Stamp | None)
 
 
 def _ignored_predecessors(schedule: Schedule, key: MilestoneKey) -> Iterator[IgnoredPredecessor]:
-    network = schedule.network
-    for index, _ in network.predecessors[network.index_of[key]]:
-        if (because := _ignored_because(schedule.statuses[index])) is not None:
-            yield IgnoredPredecessor(schedule.statuses[index].ref, because)
-    for dependency in network.cyclic:
-        if dependency.successor == key:
-            yield IgnoredPredecessor(MilestoneRef(*dependency.predecessor[1:]), IgnoredBecause.CYCLE)
+    network, statuses = schedule.network, schedule.statuses
+    cyclic = {network.index_of[each.predecessor] for each in network.cyclic if each.successor == key}
+    indexes = cyclic.union(index for index, _ in network.predecessors[network.index_of[key]])
+    for index in sorted(indexes, key=lambda index: milestone_sort_key(statuses[index])):
+        because = IgnoredBecause.CYCLE if index in cyclic else _ignored_because(statuses[index])
+        if because is not None:
+            yield IgnoredPredecessor(statuses[index].ref, because)
 
 
 def _ignored_because(gate: MilestoneStatus) -> IgnoredBecause | None:

@@ -2,9 +2,9 @@
 
 An event changes a forecast when the schedules with and without it differ; the passing of a day changes nothing here,
 because both schedules are for the same day. Several events may lie between two schedules. The cause of a change is
-then the newest event about what decides the forecast, in this order: an actual date, which waits for nothing; the
-driver (a change of its own, or of the lag after it); the milestone's own dates; the former driver; any other
-predecessor.
+then the newest event about what decides the forecast, in this order: an actual date, which waits for nothing; what
+cancelled the milestone or revived it; the driver (a change of its own, or of the lag after it); the milestone's own
+dates; the former driver; any other predecessor.
 
 Others learn of a change by CloudEvents: contract, section 8. A history row determines them down to the bytes, so that
 a change published twice is the same event twice.
@@ -154,10 +154,11 @@ class _CauseFinder:
 
     def _candidate_causes(self, key: MilestoneKey) -> Iterator[Stamp | None]:
         before, after = self._before.facts.milestone(key), self._after.facts.milestone(key)
-        if before.actual is not None or after.actual is not None:
+        has_actual = before.actual is not None or after.actual is not None
+        if has_actual and not self._after.is_cancelled(key):
             # An achieved milestone waits for nothing.
             yield self._cause_in_dates(before, after)
-            yield self._cause_in_cancellation(key)
+        yield self._cause_in_cancellation(key)
         driver, former_driver = self._after.driver(key), self._before.driver(key)
         if driver is not None:
             yield self._cause_in_predecessor(key, driver)

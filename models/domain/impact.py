@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from models.domain.claims import MilestoneKey
+from models.domain.row_order import MilestoneSortKey, milestone_sort_key
 from models.domain.schedule import MilestoneRef, MilestoneStatus, Schedule, State
 
 _UNLIMITED_SLACK: Final = 1 << 60
@@ -37,11 +38,15 @@ def delay_roots(statuses: Iterable[MilestoneStatus]) -> list[DelayRoot]:
             driven_by.setdefault(_find_root(by_ref, status.driver), []).append(status)
     # A driver that is not among the statuses is taken for a milestone about which nothing is known.
     roots = [
-        DelayRoot(by_ref[root], sorted(driven, key=lambda status: (-(status.slip_days or 0), status.ref)))
+        DelayRoot(by_ref[root], sorted(driven, key=_largest_slip_first))
         for root, driven in driven_by.items()
         if root in by_ref and any(status.is_late for status in driven)
     ]
-    return sorted(roots, key=lambda root: (-root.late_count, -(root.gate.slip_days or 0), root.gate.ref))
+    return sorted(roots, key=lambda root: (-root.late_count, _largest_slip_first(root.gate)))
+
+
+def _largest_slip_first(status: MilestoneStatus) -> tuple[int, MilestoneSortKey]:
+    return -(status.slip_days or 0), milestone_sort_key(status)
 
 
 def _find_root(by_ref: Mapping[MilestoneRef, MilestoneStatus], start: MilestoneRef) -> MilestoneRef:
@@ -65,7 +70,7 @@ class Successor(NamedTuple):
 
 
 def successors_of(schedule: Schedule, key: MilestoneKey) -> Sequence[Successor]:
-    """Return the milestones that wait for a gate, those with the least slack first."""
+    """Return the milestones that wait for a gate, those with the least slack first, then the largest slip."""
     network, statuses, cancelled = schedule.network, schedule.statuses, schedule.inputs.cancelled
     gate = network.index_of[key]
     if cancelled[gate]:
@@ -87,7 +92,7 @@ def successors_of(schedule: Schedule, key: MilestoneKey) -> Sequence[Successor]:
         if status.is_open:
             slack_days = None if least >= _UNLIMITED_SLACK else least
             successors.append(Successor(status, statuses[predecessor].ref, lag_days, slack_days))
-    return sorted(successors, key=lambda row: (row.slack_days is None, row.slack_days, -(row.status.slip_days or 0)))
+    return sorted(successors, key=lambda row: (row.slack_days is None, row.slack_days, _largest_slip_first(row.status)))
 
 
 def _path_slack(predecessor: MilestoneStatus, successor: MilestoneStatus, lag_days: int, predecessor_slack: int) -> int:

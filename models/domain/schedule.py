@@ -174,33 +174,29 @@ def _collect_inputs(facts: Facts, network: Network) -> _Inputs:
 
 
 def _forward_pass(network: Network, inputs: _Inputs, today: int) -> tuple[list[int], list[int]]:
-    """Return the forecast of each milestone, and the index of its driver."""
+    """Return the forecast of each milestone, and the index of its driver; a cancelled one has neither."""
     predecessors, own, actual, cancelled = network.predecessors, inputs.own_days, inputs.actual_days, inputs.cancelled
     size = len(network.milestones)
     forecasts, drivers = [0] * size, [-1] * size
-    # The forecast that successors wait for: none when the milestone is cancelled.
-    passed_on = [0] * size
     for index in network.topological_order:
+        if cancelled[index]:
+            # Without a forecast, it drives none of its successors.
+            continue
         if forecast := actual[index]:
             forecasts[index] = forecast
-        else:
-            known, driver = own[index], -1
-            # Calls of `max` and `min` would take longer than the rest.
-            forecast = known if known > today else today  # noqa: FURB136 - speed
-            for predecessor, lag_days in predecessors[index]:
-                if earliest := passed_on[predecessor]:
-                    known = 1
-                    earliest += lag_days
-                    if earliest > forecast or (earliest == forecast and predecessor < driver):
-                        forecast, driver = earliest, predecessor
-            if not known:
-                continue
-            if forecast > _MAX_ORDINAL:  # noqa: PLR1730 - speed
-                forecast = _MAX_ORDINAL
-            forecasts[index] = forecast
+            continue
+        known, driver = own[index], -1
+        # Calls of `max` and `min` would take longer than the rest.
+        forecast = known if known > today else today  # noqa: FURB136 - speed
+        for predecessor, lag_days in predecessors[index]:
+            if earliest := forecasts[predecessor]:
+                known = 1
+                earliest += lag_days
+                if earliest > forecast or (earliest == forecast and predecessor < driver):
+                    forecast, driver = earliest, predecessor
+        if known:
+            forecasts[index] = forecast if forecast < _MAX_ORDINAL else _MAX_ORDINAL  # noqa: FURB136 - speed
             drivers[index] = driver
-        if not cancelled[index]:
-            passed_on[index] = forecast
     return forecasts, drivers
 
 

@@ -167,7 +167,8 @@ def link_sentences(link: ChainLink) -> Iterator[str]:
     """Yield sentences about what sets the forecast, and which predecessors do not."""
     own = "" if link.own_classifier is None else f"{link.own_date} ({link.own_classifier.name.lower()})"
     if link.status.state is State.CANCELLED:
-        yield "It is cancelled: nothing waits for it."
+        yield "It is cancelled: it has no forecast, and nothing waits for it."
+        return
     match link.set_by:
         case ForecastBasis.ACTUAL:
             yield "It has happened: this is its actual date."

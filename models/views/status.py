@@ -10,7 +10,7 @@ from sqlalchemy import Engine
 
 from models.database.claims import read_revisions
 from models.domain.claims import DependencyKey
-from models.domain.events import catalogue_sort_key
+from models.domain.row_order import milestone_sort_key
 from models.domain.schedule import MilestoneStatus, State, compute_schedule
 from models.views.queries import MilestoneQuery, load_facts_for, query_transaction
 
@@ -38,7 +38,7 @@ class StatusReport(NamedTuple):
     """The result of a status query."""
 
     data_date: date
-    #: Sorted by programme, project and the catalogue's order of milestones.
+    #: In the order of rows.
     rows: Sequence[StatusRow]
     #: Dependencies set aside, from or to the queried milestones; sorted by stamp.
     cyclic: Sequence[DependencyKey]
@@ -55,7 +55,7 @@ def read_status(engine: Engine, query: MilestoneQuery) -> StatusReport:
     schedule = compute_schedule(facts, query.data_date)
     statuses = sorted(
         (status for status in schedule.statuses if query.project in {None, status.project}),
-        key=lambda status: (status.programme, status.project, catalogue_sort_key(status.milestone)),
+        key=milestone_sort_key,
     )
     rows = [status_row(status, revisions.get(status.programme, 0)) for status in statuses]
     cyclic = [key for key in schedule.cyclic if query.project in {None, key.project, key.after_project}]

@@ -151,7 +151,7 @@ def _read_trend_milestones(request: web.Request, view: ProgrammeView) -> list[Mi
 
 def _timeline_values(path: str, view: ProgrammeView, offset: int, show: str) -> dict[str, Any]:
     counts = count_states(view.statuses)
-    matching = [status for status in view_models.sort_gates_first(view) if status.state in _STATE_FILTERS[show]]
+    matching = [status for status in view.statuses if status.state in _STATE_FILTERS[show]]
     page = matching[offset : offset + MILESTONES_PER_PAGE]
     axis = fit_percent_axis(page, view.schedule.data_date)
     lanes_by_project = groupby(lay_out_lanes(page, axis), key=lambda lane: lane.status.project)

@@ -22,8 +22,8 @@ from models.database.engine import read_transaction
 from models.database.queries import ForecastVersion, ProgrammeSummary
 from models.database.tables import programmes
 from models.domain.claims import Facts, ProgrammeClaims
-from models.domain.events import catalogue_sort_key
 from models.domain.impact import DelayRoot, delay_roots
+from models.domain.row_order import milestone_sort_key
 from models.domain.schedule import MilestoneStatus, Schedule, compute_schedule
 from streams.web.change_feed import ChangeFeed
 
@@ -53,7 +53,7 @@ class ProgrammeView(NamedTuple):
     forecast_version: ForecastVersion | None
     facts: Facts
     schedule: Schedule
-    #: By project and in the catalogue's order.
+    #: In the order of rows.
     statuses: Sequence[MilestoneStatus]
     delay_roots: Sequence[DelayRoot]
 
@@ -209,6 +209,6 @@ def _load_view(
     if revision is None or programme not in facts.existing_programmes():
         raise NotFoundError(f"There is no programme {programme}.")
     schedule = compute_schedule(facts, data_date)
-    statuses = sorted(schedule.statuses, key=lambda status: (status.project, catalogue_sort_key(status.milestone)))
+    statuses = sorted(schedule.statuses, key=milestone_sort_key)
     roots = delay_roots(schedule.statuses)
     return ProgrammeView(programme, revision, version, facts, schedule, statuses, roots)

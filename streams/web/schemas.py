@@ -95,7 +95,7 @@ class ProgrammeUpdateSchema(Struct, frozen=True):
 
 
 class MilestoneListSchema(ProgrammeUpdateSchema, frozen=True):
-    """A page of a programme's milestones, by project and in the catalogue's order."""
+    """A page of a programme's milestones, by project and then by date."""
 
     total: int
     next: str | None

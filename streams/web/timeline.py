@@ -53,14 +53,15 @@ class Lane(NamedTuple):
 
     status: MilestoneStatus
     baseline_percent: float | None
-    #: Of the forecast or the actual date.
+    #: Of the actual date, else of the forecast.
     forecast_percent: float | None
 
     @property
     def slip_span(self) -> tuple[float, float] | None:
         """The bar between baseline and forecast: its start and its width."""
         baseline, forecast = self.baseline_percent, self.forecast_percent
-        if baseline is None or forecast is None or baseline == forecast:
+        # A cancelled milestone has no slip, whatever its dates.
+        if self.status.slip_days is None or baseline is None or forecast is None or baseline == forecast:
             return None
         return min(baseline, forecast), round(abs(forecast - baseline), 2)
 
@@ -70,9 +71,13 @@ class Lane(NamedTuple):
         return (self.status.slip_days or 0) > 0
 
 
+def _marked_days(status: MilestoneStatus) -> tuple[date | None, date | None]:
+    return status.baseline, status.actual or status.forecast
+
+
 def fit_percent_axis(statuses: Iterable[MilestoneStatus], data_date: date) -> PercentAxis:
     """Return an axis that contains the dates of some milestones."""
-    dates = (day for status in statuses for day in (status.baseline, status.forecast) if day is not None)
+    dates = (day for status in statuses for day in _marked_days(status) if day is not None)
     first, last = fit_days(map(date.toordinal, dates), data_date, _MIN_AXIS_DAYS)
     margin = max(1, round((last - first) * _MARGIN_SHARE))
     return PercentAxis(max(FIRST_ORDINAL, first - margin), min(LAST_ORDINAL, last + margin))
@@ -81,6 +86,6 @@ def fit_percent_axis(statuses: Iterable[MilestoneStatus], data_date: date) -> Pe
 def lay_out_lanes(statuses: Iterable[MilestoneStatus], axis: PercentAxis) -> list[Lane]:
     """Return a lane for each milestone."""
     return [
-        Lane(status, *(None if day is None else axis.to_percent(day) for day in (status.baseline, status.forecast)))
+        Lane(status, *(None if day is None else axis.to_percent(day) for day in _marked_days(status)))
         for status in statuses
     ]

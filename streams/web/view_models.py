@@ -13,7 +13,7 @@ from models.domain.claims import NO_MILESTONE_CLAIMS, MilestoneKey
 from models.domain.explanation import Evidence, explain_forecast
 from models.domain.forecast_changes import HistoryRow
 from models.domain.impact import Successor
-from models.domain.schedule import MilestoneRef, MilestoneStatus
+from models.domain.schedule import MilestoneRef, MilestoneStatus, State
 from models.domain.timestamps import day_of, parse_stamp
 from models.views.explanation import TEXT_FIELDS, Explanation, data_field, event_key_of, event_summary
 from models.views.queries import MilestoneQuery
@@ -90,7 +90,7 @@ def read_last_change(
 ) -> tuple[DatedHistoryRow | None, dict[MilestoneRef, int]]:
     """Return a gate's last change, and the days by which the same event moved the gate and others."""
     for change in reversed(queries.read_milestone_history(connection, key, MAX_HISTORY_ROWS)):
-        if change.row.previous not in {None, change.row.current}:
+        if changed_by_days(change.row):
             rows = [change.row, *queries.read_changes_of_same_event(connection, change.row, MAX_CHANGES_PER_RUN)]
             days = {MilestoneRef(row.project, row.milestone): changed_by_days(row) for row in rows}
             return change, {milestone: number for milestone, number in days.items() if number is not None}
@@ -110,7 +110,8 @@ def read_trend_lines(connection: Connection, view: ProgrammeView, statuses: list
         baseline = view.facts.milestones.get(status.key, NO_MILESTONE_CLAIMS).baseline
         first = None if baseline is None else TrendPoint(day_of(parse_stamp(baseline.stamp).instant), baseline.date)
         # The line of an achieved milestone ends on its actual date, or when that was reported.
-        last = TrendPoint(status.actual or view.schedule.data_date, status.forecast)
+        last_day = status.actual if status.state is State.ACHIEVED else None
+        last = TrendPoint(last_day or view.schedule.data_date, status.forecast)
         lines.append(TrendLine(status, queries.trend_line(changes, first, last)))
     return lines
 
@@ -119,15 +120,9 @@ def select_trend_milestones(view: ProgrammeView) -> list[MilestoneStatus]:
     """Return the milestones of the default trend: gates that delay others, then open ones with the largest slip."""
     gates = [view.get_status(*root.gate.ref) for root in view.delay_roots[: MAX_TREND_LINES // 2]]
     others = [status for status in view.statuses if status.is_open and status.forecast and status not in gates]
-    others.sort(key=lambda status: (-(status.slip_days or 0), -status.dependents, status.project, status.milestone))
+    # The statuses are in the order of rows, which sorting keeps among equals.
+    others.sort(key=lambda status: (-(status.slip_days or 0), -status.dependents))
     return [*gates, *others[: MAX_TREND_LINES - len(gates)]]
-
-
-def sort_gates_first(view: ProgrammeView) -> list[MilestoneStatus]:
-    """Return all milestones by project, beginning with the projects whose gates delay others."""
-    projects = dict.fromkeys(root.gate.ref.project for root in view.delay_roots)
-    ranks = {project: rank for rank, project in enumerate(projects)}
-    return sorted(view.statuses, key=lambda status: (ranks.get(status.project, len(ranks)), status.project))
 
 
 def slip_bars(successors: Sequence[Successor]) -> list[dict[str, Any]]:

@@ -12,10 +12,11 @@ from typing import Any, Final, NamedTuple
 from models.domain.claims import Facts, fold
 from models.domain.cloudevents import decode
 from models.domain.events import Event as Accepted
-from tests.helpers.event_generators import MILESTONE_SEQUENCE, structured_record
+from tests.helpers.event_generators import structured_record
 from tests.helpers.oracle import (
     DEPENDENCY_DECLARED,
     MILESTONE_REPORTED,
+    MILESTONE_SEQUENCE,
     PROGRAMME_REGISTERED,
     PROJECT_REGISTERED,
     JsonEvent,

@@ -20,6 +20,7 @@ from tests.helpers.oracle import (
     EVENT_RETRACTED,
     MILESTONE_CANCELLED,
     MILESTONE_REPORTED,
+    MILESTONE_SEQUENCE,
     PROGRAMME_REGISTERED,
     PROJECT_REGISTERED,
     PROJECT_WITHDRAWN,
@@ -244,22 +245,6 @@ def event_sets(*, min_size: int = 0, max_size: int = 25) -> SearchStrategy[list[
 
     # Small sets for the corners, larger ones so that much meets.
     return sets(min_size) | sets((min_size + max_size) // 2)
-
-
-# The order in which a project comes to pass.
-MILESTONE_SEQUENCE = (
-    "memorandum-signed",
-    "agreement-signed",
-    "participant-admitted",
-    "permit-approved",
-    "investment-permitted",
-    "design-completed",
-    "site-leased",
-    "construction-started",
-    "park-commissioned",
-    "equipment-installed",
-    "production-launched",
-)
 
 
 def random_events(

@@ -28,6 +28,21 @@ DEPENDENCY_DECLARED = "milepost.dependency.declared.v1"
 DEPENDENCY_WITHDRAWN = "milepost.dependency.withdrawn.v1"
 EVENT_RETRACTED = "milepost.event.retracted.v1"
 
+# The milestones that the catalogue knows, in its order.
+MILESTONE_SEQUENCE = (
+    "memorandum-signed",
+    "agreement-signed",
+    "participant-admitted",
+    "permit-approved",
+    "investment-permitted",
+    "design-completed",
+    "site-leased",
+    "construction-started",
+    "park-commissioned",
+    "equipment-installed",
+    "production-launched",
+)
+
 RFC_3339 = re.compile(r"([0-9-]{10})[Tt](\d\d):(\d\d):(\d\d)(\.\d+)?(?:[Zz]|([+-])(\d\d):(\d\d))", re.ASCII)
 
 
@@ -158,6 +173,8 @@ def _forecast(
     milestone: MilestoneDates, predecessor_days: dict[MilestoneId, int], today: int
 ) -> tuple[int | None, MilestoneId | None]:
     """Give forecast and driver, from the day that each predecessor which counts sets."""
+    if milestone.is_cancelled:
+        return None, None
     if milestone.actual is not None:
         return milestone.actual, None
     if milestone.own_date is None and not predecessor_days:
@@ -179,6 +196,25 @@ def _state(milestone: MilestoneDates, forecast: int | None, driver: MilestoneId 
         "planned": True,
     }
     return next(state for state, applies in states.items() if applies)
+
+
+def in_order_of_rows(rows: Iterable[JsonRow]) -> list[JsonRow]:
+    """Give the rows as people see them: by programme, project, date, the catalogue's order and name."""
+
+    def place(row: JsonRow) -> tuple[Any, ...]:
+        dates = [row[name] for name in ("baseline", "planned", "estimated", "actual", "forecast") if row[name]]
+        slug = row["milestone"]
+        in_catalogue = MILESTONE_SEQUENCE.index(slug) if slug in MILESTONE_SEQUENCE else len(MILESTONE_SEQUENCE)
+        names = [_natural(row["programme"]), _natural(row["project"])]
+        return *names, not dates, dates[:1], in_catalogue, _natural(slug)
+
+    return sorted(rows, key=place)
+
+
+def _natural(name: str) -> tuple[list[tuple[str, int]], str]:
+    """Give the name one character after the other, where a whole number is one character; then the plain text."""
+    parts = re.findall(r"[0-9]+|[^0-9]", name)
+    return [("0", int(part)) if part[0] in "0123456789" else (part, 0) for part in parts], name
 
 
 def _days_between(later: int | None, earlier: int | None) -> int | None:

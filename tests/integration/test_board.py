@@ -14,7 +14,16 @@ import pytest
 
 from deploy.demo.story import PROGRAMME, SEZ_PARK, TENANTS, build_story
 from models.domain.claims import MilestoneKey
-from models.domain.events import DependencyDeclared, Event, Predecessor, ProgrammeRegistered, ProjectRegistered
+from models.domain.events import (
+    Classifier,
+    DependencyDeclared,
+    Event,
+    MilestoneCancelled,
+    MilestoneReported,
+    Predecessor,
+    ProgrammeRegistered,
+    ProjectRegistered,
+)
 from models.domain.timestamps import Instant
 from models.views.explanation import ExplanationSchema, explanation_to_json, read_explanation
 from models.views.queries import MilestoneQuery
@@ -96,6 +105,82 @@ def test_the_timeline_has_every_milestone_with_its_driver(board: BoardServer) ->
         for row in read_status(board.recorder.engine, MilestoneQuery(DAY, PROGRAMME)).rows
     }
     assert text.count(f'data-driver="{GATE}"') == 7
+
+
+def reported(number: int, milestone: str, classifier: Classifier, day: str) -> Event:
+    """Give the report of a milestone `project/milestone` of the north."""
+    project, _, slug = milestone.partition("/")
+    return north(number, project, MilestoneReported(slug, classifier, date.fromisoformat(day)))
+
+
+def north(number: int, project: str, data: MilestoneReported | MilestoneCancelled | DependencyDeclared) -> Event:
+    said_at = Instant(f"2026-11-01T00:{number:02}:00")
+    return Event(
+        source="//board.example", id=f"e-{number}", programme="north", project=project, time=said_at, data=data
+    )
+
+
+def test_pages_and_api_have_one_order_of_rows(empty: BoardServer) -> None:
+    in_order = [
+        *(("lot-2/hall-9", "2026-12-01"), ("lot-2/hall-10", "2026-12-01"), ("lot-2/design-completed", "2026-12-02")),
+        *(("lot-10/site-leased", "2026-01-01"), ("lot-10/design-completed", "2026-12-09")),
+    ]
+    # A gate that delays others stands where any other milestone would.
+    events = [reported(number, name, Classifier.PLANNED, day) for number, (name, day) in enumerate(sorted(in_order))]
+    events.append(reported(20, "lot-10/design-completed", Classifier.ESTIMATED, "2027-03-01"))
+    gate = Predecessor("lot-10", "design-completed")
+    events += [north(21 + lot, f"lot-{lot}", DependencyDeclared("built", gate)) for lot in (10, 2)]
+    events += [reported(40 + lot, f"lot-{lot}/built", Classifier.PLANNED, "2026-12-31") for lot in (10, 2)]
+    empty.record_events(events)
+    names = [name for name, _ in in_order]
+    names = [*names[:3], "lot-2/built", *names[3:], "lot-10/built"]
+
+    assert re.findall(r'data-name="([^"]+)"', empty.get("/programmes/north").text) == names
+    page = empty.get("/api/programmes/north/milestones").json["milestones"]
+    assert [f"{row['project']}/{row['milestone']}" for row in page] == names
+    waiting = empty.get("/api/programmes/north/gates/lot-10/design-completed").json["waiting"]
+    assert [row["milestone"]["project"] for row in waiting] == ["lot-2", "lot-10"]
+    [root] = empty.get("/api/programmes/north").json["hold_ups"]
+    assert [row["project"] for row in root["held"]] == ["lot-2", "lot-10"]
+
+
+def test_a_cancelled_milestone_has_its_claims_on_every_page_and_no_forecast(empty: BoardServer) -> None:
+    events = [
+        reported(1, "quay/opened", Classifier.PLANNED, "2026-12-01"),
+        reported(2, "quay/opened", Classifier.ACTUAL, "2026-10-03"),
+        reported(3, "dock/opened", Classifier.PLANNED, "2026-12-01"),
+        north(4, "dock", DependencyDeclared("opened", Predecessor("quay", "opened"), 9)),
+    ]
+    empty.record_events(events)
+    empty.record_events(
+        [north(5, "quay", MilestoneCancelled("opened")), north(6, "dock", MilestoneCancelled("opened"))]
+    )
+
+    for milestone in ("quay/opened", "dock/opened"):
+        row = empty.get(f"/api/programmes/north/milestones/{milestone}").json
+        assert [row[name] for name in ("forecast", "slip_days", "float_days", "driver")] == [None] * 4
+        assert row["state"] == "cancelled"
+    [dock, quay] = empty.get("/api/programmes/north/milestones").json["milestones"]
+    assert (quay["baseline"], quay["actual"], quay["forecast"]) == ("2026-12-01", "2026-10-03", None)
+    assert (dock["planned"], dock["forecast"], dock["driver"]) == ("2026-12-01", None, None)
+    page = empty.get("/programmes/north/milestones/quay/opened").text
+    assert "Why there is no forecast" in page
+    assert '<dt>Achieved</dt><dd><time datetime="2026-10-03">' in page
+    assert '<time datetime="2026-12-01">' in page
+    assert "It is cancelled: it has no forecast, and nothing waits for it." in page
+    assert "What was forecast, and when that was said" in page
+    gate = empty.get("/programmes/north/gates/quay/opened").text
+    assert "Nobody waits for it." in gate
+    assert 'achieved <time datetime="2026-10-03">' in gate
+    timeline = empty.get("/programmes/north").text
+    assert (timeline.count('class="baseline-mark" x='), timeline.count('class="mark cancelled"')) == (3, 1)
+    assert "data-driver" not in timeline
+    assert '<rect class="bar' not in timeline[timeline.index('<table class="lanes">') :]
+    moved = empty.get("/api/programmes/north/moves").json["moves"]
+    assert [(move["to"], move["slip_days"], move["driver"], move["state"]) for move in moved[:2]] == [
+        (None, None, None, "cancelled")
+    ] * 2
+    assert "cancelled" in empty.get("/programmes/north/trend").text
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from datetime import date
 import pytest
 from sqlalchemy import Engine, text
 
-from models.database.consistency import diff_with_ledger, rebuild_tables
+from models.database.consistency import TableRows, diff_table, diff_with_ledger, rebuild_tables
 from models.database.engine import DatabaseError, make_engine, read_transaction, write_transaction
 from models.database.projector import Projector
 from models.database.recorder import Recorder
@@ -149,3 +149,9 @@ def test_a_programme_that_no_event_names_leaves_the_page_of_a_running_worker(sql
 
     asyncio.run(run())
     engine.dispose()
+
+
+def test_differences_are_told_in_natural_order() -> None:
+    found: TableRows = {("north", f"lot-{number}"): {"name": None} for number in (10, 9, 100)}
+    told = [difference.where for difference in diff_table("projects", {}, found)]
+    assert told == ["projects north/lot-9", "projects north/lot-10", "projects north/lot-100"]

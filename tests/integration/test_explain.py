@@ -281,8 +281,12 @@ def test_a_cancelled_predecessor_has_no_say_and_is_named(north_database: EventDa
     assert found["chain"][0]["left_out"] == [{"project": "dock", "milestone": "park-commissioned", "why": "cancelled"}]
     assert read_out(LAUNCH)[3].endswith(" It does not wait for dock/park-commissioned: that is cancelled.")
     text = read_out(PARK)
-    assert text[0].startswith("north/dock/park-commissioned is cancelled, and otherwise is forecast for 2026-05-31 (")
-    assert text[3].startswith("   It is cancelled: nothing waits for it. It waits for yard/permit-approved, ")
+    assert text[0] == (
+        "north/dock/park-commissioned is cancelled and has no forecast (data date 2026-03-10): "
+        "state cancelled, no slip, float none."
+    )
+    assert text[2] == "1. dock/park-commissioned: no forecast, cancelled"
+    assert text[3] == "   It is cancelled: it has no forecast, and nothing waits for it."
     assert "   2026-03-01T00:00:00Z cancellation" in text
 
 
@@ -453,6 +457,19 @@ def test_a_milestone_achieved_on_the_day_it_was_forecast_for_moved_nothing(north
     )
     [only] = json.loads(output_of("history", "north/quay/x", "--json"))
     assert (only["from"], only["to"]) == (None, "2026-03-09")
+
+
+def test_a_milestone_that_is_cancelled_has_no_forecast_from_then_on(north_database: EventDatabase) -> None:
+    north_database.record_and_recalculate(PLANS, TODAY)
+    gone = cancellation("gone", LAUNCH.partition("/")[2], time="2026-03-01T00:00:00Z")
+    north_database.record_and_recalculate([gone], TODAY)
+    _, last = json.loads(output_of("history", LAUNCH, "--json"))
+    assert [last[name] for name in ("from", "to", "slip_days", "driver", "state")] == [
+        *("2026-07-01", None, None, None, "cancelled")
+    ]
+    assert last["cause"]["id"] == "gone"
+    line = output_of("history", LAUNCH).splitlines()[-1]
+    assert line.split()[1:8] == ["2026-07-01", "-", "-", "cancelled", "-", "office", "gone"]
 
 
 def test_a_known_milestone_without_history_says_so_and_that_is_no_error(north_database: EventDatabase) -> None:

@@ -21,7 +21,7 @@ from models.settings import Settings
 from streams.app import WorkerComponents
 from streams.clock import Clock
 from streams.kafka.producer import OutgoingRecord
-from tests.helpers.oracle import DEPENDENCY_DECLARED, MILESTONE_REPORTED, JsonEvent
+from tests.helpers.oracle import DEPENDENCY_DECLARED, MILESTONE_CANCELLED, MILESTONE_REPORTED, JsonEvent
 from tests.helpers.workers import MetricsPage, publish, read_topic, running_app, wait_until_async
 
 TODAY = datetime.now(UTC).date()
@@ -60,6 +60,7 @@ OPENING = [
 ]
 SLIP = reported("slip", "north/park", "park-commissioned", "EST", 80, second=5, correlationid="hearing-7")
 OPENED = reported("opened", "north/park", "park-commissioned", "ACT", 0, second=9)
+CANCELLED = event_json("gone", MILESTONE_CANCELLED, "north/tenant", milestone="production-launched", second=10)
 
 
 def published_changes(settings: Settings) -> list[Any]:
@@ -102,7 +103,7 @@ def test_what_a_slip_moves_and_what_a_gate_opens_is_published_with_the_event_beh
 
     async def run() -> None:
         async with running_app(settings) as milepost:
-            for count, event in enumerate([*OPENING, SLIP, OPENED], start=1):
+            for count, event in enumerate([*OPENING, SLIP, OPENED, CANCELLED], start=1):
                 publish(settings, [event])
                 await wait_until_async(lambda count=count: recorded(milepost) == count, "recorded")  # type: ignore[misc]
                 await calculated_and_published(settings)
@@ -147,13 +148,17 @@ def test_what_a_slip_moves_and_what_a_gate_opens_is_published_with_the_event_beh
         FORECAST_CHANGED,
     ]
     assert by("opened", records)[2][2] == {"milestone": "park-commissioned", "date": day(0), "dependents": 1}
+    to_nothing = {"to": None, "slip_days": None, "driver": None, "state": "cancelled"}
+    assert by("gone", records) == [
+        (FORECAST_CHANGED, "north/tenant", {"milestone": "production-launched", "from": day(60), **to_nothing})
+    ]
     for record, event in records:
         assert record.key == b"north"
         assert dict(record.headers)["content-type"] == b"application/cloudevents+json"
         assert (event["specversion"], event["source"], event["partitionkey"]) == ("1.0", MILEPOST_SOURCE, "north")
         assert event["causationsource"] == "//office.example"
     correlated = {event["causationid"]: event.get("correlationid") for _, event in records}
-    assert correlated == {"gate": None, "launch": None, "slip": "hearing-7", "opened": None}
+    assert correlated == {"gate": None, "launch": None, "slip": "hearing-7", "opened": None, "gone": None}
     assert len({event["id"] for _, event in records}) == len(records)
 
 

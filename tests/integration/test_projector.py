@@ -253,16 +253,19 @@ def test_cancelled_gates_and_withdrawn_projects_let_go_of_what_waited(
     recalculate(projector)
 
     assert moves(engine, since=3) == [
+        ("park/park-commissioned", "2026-09-01", None, "no-park"),
         ("alpha/production-launched", "2026-09-11", "2026-07-01", "no-park"),
         ("beta/production-launched", "2026-09-21", "2026-07-01", "no-park"),
     ]
+    assert history(engine)[3][8:12] == (None, "cancelled", None, None)
     office.estimate("park", GATE, "2026-10-01", named="after-all")
     recalculate(projector)
-    assert [cause for *_, cause in moves(engine, since=5)] == ["after-all"] * 3
+    assert [cause for *_, cause in moves(engine, since=6)] == ["after-all"] * 3
 
     office.say(PROJECT_WITHDRAWN, "park", named="gone")
     recalculate(projector)
-    assert [(what, cause) for what, *_, cause in moves(engine, since=8)] == [
+    assert [(what, cause) for what, *_, cause in moves(engine, since=9)] == [
+        ("park/park-commissioned", "gone"),
         ("alpha/production-launched", "gone"),
         ("beta/production-launched", "gone"),
     ]

@@ -38,6 +38,8 @@ def expected_forecasts(known: Facts, graph: "nx.DiGraph[MilestoneKey]", day: dat
     ways: nx.DiGraph[MilestoneKey] = nx.DiGraph()
     ways.add_nodes_from((START, *graph))
     for name in graph:
+        if is_cancelled(known, name):
+            continue
         claims = known.milestones.get(name, NOTHING)
         if claims.actual is not None:
             ways.add_edge(START, name, lag=claims.actual.date.toordinal())
@@ -122,10 +124,25 @@ def test_dependents_are_the_open_ones_that_follow_without_a_cancelled_one_betwee
 @given(any_facts, data_dates)
 def test_what_nobody_reported_as_done_is_never_forecast_in_the_past(known: Facts, day: date) -> None:
     for standing in compute_schedule(known, day).statuses:
-        if standing.actual is not None:
+        if standing.actual is not None and standing.state is not State.CANCELLED:
             assert standing.forecast == standing.actual
         else:
             assert standing.forecast is None or standing.forecast >= day
+
+
+@settings(max_examples=200)
+@given(any_facts, data_dates)
+def test_what_is_cancelled_has_its_claims_and_nothing_that_is_calculated(known: Facts, day: date) -> None:
+    standings = compute_schedule(known, day).statuses
+    cancelled = [standing for standing in standings if standing.state is State.CANCELLED]
+    for standing in cancelled:
+        calculated = (standing.forecast, standing.slip_days, standing.float_days, standing.driver)
+        assert calculated == (None, None, None, None)
+        claims = known.milestones.get(standing.key, NOTHING)
+        said = (claims.baseline, claims.planned, claims.estimated, claims.actual)
+        assert standing[3:7] == tuple(claim.date if claim else None for claim in said)
+    drivers = {(standing.programme, *standing.driver) for standing in standings if standing.driver}
+    assert drivers.isdisjoint(standing.key for standing in cancelled)
 
 
 @settings(max_examples=200)

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from datetime import date, timedelta
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -89,6 +90,19 @@ def test_one_milestone_is_shown_on_an_axis_of_weeks() -> None:
         "         ───────────┬──────────────┬──────────────┬───────────────────",
         "                    2026-11-16     2026-11-23     2026-11-30",
     ]
+
+
+def test_a_cancelled_milestone_is_shown_by_its_claims_without_a_bar() -> None:
+    done = row("a", "2026-11-01", actual="2026-12-20", state=State.CANCELLED)
+    rows = [
+        msgspec.structs.replace(done, forecast=None),
+        row("b", "2026-12-01", state=State.CANCELLED),
+        row("c", "2026-12-01", "2026-12-20"),
+    ]
+    [a, b, c] = rendered(rows)[2:5]
+    assert [a.count(glyph) for glyph in "◇●◆━─"] == [1, 1, 0, 0, 0]
+    assert [b.count(glyph) for glyph in "◇●◆━─"] == [1, 0, 0, 0, 0]
+    assert (a.index("●"), b.index("◇")) == (c.index("◆"), c.index("◇"))
 
 
 def test_where_nothing_has_a_date_or_there_is_no_room_nothing_is_printed() -> None:

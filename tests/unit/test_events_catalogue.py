@@ -2,8 +2,9 @@
 
 from itertools import pairwise
 
-from models.domain.events import MILESTONE_CATALOGUE, catalogue_sort_key
-from tests.helpers.event_generators import MILESTONE_SEQUENCE
+from models.domain.events import MILESTONE_CATALOGUE
+from models.domain.row_order import catalogue_sort_key
+from tests.helpers.oracle import MILESTONE_SEQUENCE
 
 
 def test_the_catalogue_has_the_contracts_milestones_in_the_contracts_order() -> None:
@@ -12,7 +13,7 @@ def test_the_catalogue_has_the_contracts_milestones_in_the_contracts_order() -> 
 
 
 def test_milestones_sort_in_the_order_of_the_catalogue_and_the_unknown_behind_them_by_name() -> None:
-    unknown = ["a-first", "production-launched-2", "z-last"]
+    unknown = ["a-first", "production-launched-2", "production-launched-10", "z-last"]
     assert sorted({*MILESTONE_CATALOGUE, *unknown}, key=catalogue_sort_key) == [*MILESTONE_CATALOGUE, *unknown]
 
 

@@ -208,7 +208,11 @@ def test_a_cancellation_and_a_withdrawn_project_are_evidence_while_they_count() 
     told = [PLAN, project_registration("known", "quay"), cancellation("no", "quay/opened", time=LATER)]
     told.append(project_withdrawal("left", "quay", time=LAST))
     link = only(told)
-    assert link.status.state is State.CANCELLED
+    assert (link.status.state, link.set_by, link.own_date) == (
+        State.CANCELLED,
+        ForecastBasis.NOTHING,
+        date(2026, 6, 1),
+    )
     assert link.evidence[-2:] == [
         evidence(EvidenceRole.CANCELLATION, "no", LATER),
         evidence(EvidenceRole.WITHDRAWAL, "left", LAST),
@@ -218,6 +222,36 @@ def test_a_cancellation_and_a_withdrawn_project_are_evidence_while_they_count() 
         date_report("again", "quay/opened", "PLN", "2026-06-02", time=LAST),
     ]
     assert {said.role for said in only(told).evidence} == {EvidenceRole.BASELINE, EvidenceRole.PLANNED}
+
+
+def test_what_is_cancelled_waits_for_nothing_whether_it_was_done_or_not() -> None:
+    told = [
+        PLAN,
+        dependency_declaration("after", "quay/opened", "dock/opened", 9),
+        date_report("gate", "dock/opened", "PLN", "2026-09-01"),
+        dependency_declaration("other", "quay/opened", "yard/opened"),
+    ]
+    assert len(chain(told, "quay/opened")) == 2
+    done = date_report("done", "quay/opened", "ACT", "2026-01-01")
+    for more in ([], [done]):
+        link = only([*told, *more, cancellation("gone", "quay/opened", time=LATER)])
+        assert (link.set_by, link.status.forecast, link.status.driver) == (ForecastBasis.NOTHING, None, None)
+        assert (link.lag_days, link.ignored) == (None, [])
+        assert {EvidenceRole.CANCELLATION, EvidenceRole.PLANNED} <= {said.role for said in link.evidence}
+
+
+def test_predecessors_that_are_left_out_stand_in_the_order_of_rows() -> None:
+    told = [PLAN]
+    for number, (name, day) in enumerate(
+        [("lot-10/a", "2026-05-01"), ("lot-2/b", "2026-06-01"), ("lot-2/c", "2026-05-01"), ("lot-2/a", None)]
+    ):
+        told.append(dependency_declaration(f"{number}", "quay/opened", name))
+        if day:
+            told.append(date_report(f"plan-{number}", name, "PLN", day))
+            told.append(cancellation(f"gone-{number}", name, time=LATER))
+    told.append(dependency_declaration("back", "lot-2/d", "quay/opened"))
+    told.append(dependency_declaration("cycle", "quay/opened", "lot-2/d", time=LATER))
+    assert [str(each.gate) for each in only(told).ignored] == ["lot-2/c", "lot-2/b", "lot-2/d", "lot-2/a", "lot-10/a"]
 
 
 # Any programme
@@ -263,7 +297,7 @@ def adds_up(link: ChainLink, following: ChainLink | None) -> None:
             assert standing.forecast == TODAY > own
         case ForecastBasis.NOTHING:
             assert standing.forecast is None
-            assert link.own_date is None
+            assert link.own_date is None or standing.state is State.CANCELLED
         case ForecastBasis.PLANNED:
             assert (standing.forecast, link.own_classifier) == (standing.planned, Classifier.PLANNED)
         case ForecastBasis.ESTIMATED:

@@ -83,8 +83,31 @@ def test_a_claim_that_changes_no_forecast_is_no_movement() -> None:
     assert brief_changes(PLAN, [estimate_date(7, "park/open", 10), plan_date(8, "mill/open", 30)]) == []
     # Slip and float change, the forecast does not.
     assert brief_changes([*PLAN, estimate_date(9, "park/open", 20)], [plan_date(8, "park/open", 15)]) == []
-    assert brief_changes(PLAN, [cancel_milestone(7, "mill/open")]) == []
-    assert brief_changes(PLAN, [register_project(7, "park"), withdraw_project(8, "mill")]) == []
+    assert brief_changes(PLAN, [register_project(7, "park")]) == []
+
+
+def test_what_is_cancelled_or_withdrawn_loses_its_forecast_and_what_revives_it_gives_it_back() -> None:
+    ends = [cancel_milestone(7, "inn/open"), withdraw_project(7, "inn")]
+    for end in ends:
+        inn, shop = forecast_changes_by([*PLAN, plan_date(0, "shop/open", 1)], [end])
+        assert (inn.milestone, days_from_today(inn.previous)) == (("north", "inn", "open"), 12)
+        assert inn[2:] == (None, None, State.CANCELLED, None, None, stamp_of(7))
+        assert (shop.driver, days_from_today(shop.current), shop.cause) == (None, 1, stamp_of(7))
+    # What drives it again, and what else is said of it, is not what gave the forecast back.
+    new = [retract_claim(8, 7), estimate_date(9, "park/open", 20)]
+    assert brief_changes([*PLAN, ends[0]], new)[1:] == [("inn/open", None, 22, 8), ("shop/open", None, 22, 8)]
+    assert brief_changes([*PLAN, ends[1]], [register_project(9, "inn"), plan_date(8, "inn/open", 30)]) == [
+        ("inn/open", None, 30, 9),
+        ("shop/open", None, 30, 9),
+    ]
+    assert brief_changes([*PLAN, *ends[:1]], [withdraw_project(9, "inn")]) == []
+
+
+def test_what_was_achieved_and_is_cancelled_has_no_forecast_any_more() -> None:
+    before = [*PLAN, report_actual(7, "mill/open", -2)]
+    assert brief_changes(before, [cancel_milestone(9, "mill/open")]) == [("mill/open", -2, None, 9)]
+    new = [report_actual(8, "mill/open", -3), withdraw_project(9, "mill")]
+    assert brief_changes(before, new) == [("mill/open", -2, None, 9)]
 
 
 def test_what_is_taken_back_has_the_retraction_for_the_cause() -> None:
@@ -204,10 +227,10 @@ class TestAchievements:
     )
     def test_what_is_revived_is_achieved_again_by_what_revives_it(self, ended: Event, revived: Event) -> None:
         before = [*PLAN, report_actual(7, "park/open", -2), ended]
-        assert brief_changes(before, [revived]) == [("park/open", -2, -2, 9)]
+        assert brief_changes(before, [revived]) == [("park/open", None, -2, 9)]
         # Whatever else is said meanwhile.
         assert brief_changes(before, [revived, declare_dependency(10, "mill/open", "shop/open", -90)]) == [
-            ("park/open", -2, -2, 9)
+            ("park/open", None, -2, 9)
         ]
 
 

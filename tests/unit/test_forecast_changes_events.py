@@ -131,6 +131,19 @@ def test_a_forecast_out_of_nowhere_or_into_it_is_null_there() -> None:
     assert (gone["data"]["from"], gone["data"]["to"], gone["data"]["state"]) == ("2026-03-20", None, "unknown")
 
 
+def test_a_milestone_that_is_cancelled_has_neither_date_nor_slip_nor_driver() -> None:
+    driverless = SLIPPED._replace(driver_project=None, driver_milestone=None)
+    [cancelled] = documents(driverless._replace(state="cancelled", current=None, slip_days=None))
+    assert cancelled["data"] == {
+        "milestone": "site-leased",
+        "from": "2026-03-20",
+        "to": None,
+        "slip_days": None,
+        "driver": None,
+        "state": "cancelled",
+    }
+
+
 def test_without_a_correlation_there_is_none() -> None:
     [document] = documents(SLIPPED._replace(correlationid=None))
     assert "correlationid" not in document

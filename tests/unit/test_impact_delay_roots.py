@@ -96,6 +96,26 @@ def test_the_gate_that_makes_most_late_comes_first() -> None:
     assert [name for name, _ in held_up(facts_of(*PARK, *LAUNCH, *more, *small))] == ["park/open", "a/gate"]
 
 
+def test_gates_and_what_they_drive_stand_in_the_order_of_rows_where_nothing_else_decides() -> None:
+    events, number = [], 1
+    for lot in ("lot-10", "lot-2"):
+        events += [plan_date(number, f"{lot}/gate", 1), estimate_date(number + 1, f"{lot}/gate", 20)]
+        for milestone in ("hall-10", "hall-9"):
+            number += 2
+            events += [plan_date(number, f"{lot}/{milestone}", 5)]
+            events += [declare_dependency(number + 1, f"{lot}/{milestone}", f"{lot}/gate")]
+        number += 2
+
+    assert [
+        (name, [str(stand.ref) for stand in root.driven])
+        for root in roots_of(facts_of(*events))
+        for name in [str(root.gate.ref)]
+    ] == [
+        ("lot-2/gate", ["lot-2/hall-9", "lot-2/hall-10"]),
+        ("lot-10/gate", ["lot-10/hall-9", "lot-10/hall-10"]),
+    ]
+
+
 def test_the_baseline_of_a_gate_is_where_it_was_first_planned() -> None:
     [one] = roots_of(facts_of(*PARK, *LAUNCH))
 

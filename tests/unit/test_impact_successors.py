@@ -34,6 +34,17 @@ def test_those_who_would_move_first_come_first() -> None:
     ]
 
 
+def test_of_equals_the_first_in_the_order_of_rows_comes_first() -> None:
+    names = ["lot-2/design-completed", "lot-2/site-leased", "lot-10/design-completed"]
+    held = [
+        event
+        for number, name in enumerate(reversed(names))
+        for event in (plan_date(3 + 2 * number, name, 40), declare_dependency(4 + 2 * number, name, "park/open", 30))
+    ]
+
+    assert [name for name, *_ in waiting(*PARK, *held)] == names
+
+
 def test_slack_adds_up_along_the_way() -> None:
     first = [plan_date(3, "one/launch", 65), declare_dependency(4, "one/launch", "park/open", 30)]
     second = [plan_date(5, "one/sale", 80), declare_dependency(6, "one/sale", "one/launch", 10)]

@@ -2,6 +2,7 @@
 
 import re
 from collections import Counter
+from dataclasses import replace
 from datetime import date, timedelta
 
 import pytest
@@ -296,8 +297,25 @@ class TestBehind:
         assert b"m004" not in b"".join(read)
 
 
+def test_a_cancelled_milestone_has_the_series_of_its_claims_and_none_of_forecast_float_or_driver() -> None:
+    def families_of(facts: Facts) -> set[str]:
+        lines = show(MetricsStore(1000, keep_days=90), facts).milestones["north", "plant", "late"].family_lines
+        pairs = zip(MILESTONE_FAMILIES, lines, strict=True)
+        return {family.name.removeprefix("milepost_milestone_") for family, line in pairs if line}
+
+    late = MilestoneClaims(baseline=Claim(stamp(), DAY), planned=Claim(stamp(), DAY), estimated=Claim(stamp(), DAY))
+    facts = wait_for(facts_of(gate=open_one(), late=late), "gate", "late")
+    before = families_of(facts)
+    facts.projects[ProjectKey("north", "plant")] = ProjectClaims(withdrawn=stamp())
+    assert before - families_of(facts) == {"forecast_timestamp_seconds", "float_seconds", "driver_info"}
+    assert {f"{name}_timestamp_seconds" for name in ("baseline", "planned", "estimated")} <= families_of(facts)
+
+
 def test_series_are_counted_as_they_are_rendered() -> None:
     facts = wait_for(facts_of(gate=open_one(), tenant=achieved(), late=open_one()), "gate", "late")
+    facts.milestones[MilestoneKey("north", "plant", "gone")] = replace(
+        open_one(), cancelled=stamp(DAY + timedelta(days=1))
+    )
     facts.milestones[MilestoneKey("north", "plant", "paid")] = MilestoneClaims(
         baseline=Claim(stamp(), DAY), planned=Claim(stamp(), DAY, Money(5, "EUR")), estimated=Claim(stamp(), DAY)
     )

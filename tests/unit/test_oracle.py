@@ -35,6 +35,7 @@ from tests.helpers.oracle import (
     expected_milestones,
     expected_programmes,
     expected_projects,
+    in_order_of_rows,
     seconds_since_day_zero,
 )
 
@@ -130,16 +131,12 @@ def test_a_milestone_with_an_estimate_alone_has_a_forecast_but_neither_slip_nor_
     )
 
 
-def test_a_cancelled_milestone_keeps_its_dates_and_a_newer_report_revives_it() -> None:
+def test_a_cancelled_milestone_keeps_its_claims_without_a_forecast_and_a_newer_report_revives_it() -> None:
     plan = report("01", "PLN", "2026-06-01")
     cancelled = event_json(MILESTONE_CANCELLED, "02", milestone="permit-approved")
     row = only(cancelled, plan)
-    assert (row["state"], row["forecast"], row["slip_days"], row["float_days"]) == (
-        "cancelled",
-        "2026-06-01",
-        0,
-        None,
-    )
+    assert (row["state"], row["forecast"], row["slip_days"], row["float_days"]) == ("cancelled", None, None, None)
+    assert (row["baseline"], row["planned"]) == ("2026-06-01", "2026-06-01")
     assert only(plan, cancelled, report("03", "EST", "2026-06-01"))["state"] == "planned"
     assert only(cancelled)["state"] == "cancelled"
 
@@ -405,7 +402,7 @@ def test_cancelled_predecessors_do_not_count_nor_those_of_withdrawn_projects_unt
     assert expected(done, cancelled("wharf/a"), waits("wharf/b", "wharf/a"))["wharf/b"] == (None, None, "unknown")
 
 
-def test_a_cancelled_milestone_keeps_forecast_driver_and_slip_by_the_same_rule_but_has_no_float() -> None:
+def test_a_cancelled_milestone_has_no_forecast_driver_slip_or_float_and_drives_nobody() -> None:
     events = [
         dated("wharf/a", "PLN", "2026-06-10"),
         dated("wharf/b", "PLN", "2026-06-01"),
@@ -416,9 +413,31 @@ def test_a_cancelled_milestone_keeps_forecast_driver_and_slip_by_the_same_rule_b
     ]
     assert expected(*events, fields="forecast driver slip_days float_days state") == {
         "wharf/a": ("2026-06-10", None, 0, 0, "planned"),
-        "wharf/b": ("2026-06-10", "wharf/a", 9, None, "cancelled"),
+        "wharf/b": (None, None, None, None, "cancelled"),
         "wharf/c": ("2026-06-05", None, 0, 0, "planned"),
     }
+
+
+def test_rows_stand_by_programme_project_date_catalogue_and_name_where_numbers_count_by_value() -> None:
+    def rows(*names: str, **dates: str) -> list[JsonRow]:
+        fields = dict.fromkeys(("baseline", "planned", "estimated", "actual", "forecast"))
+        keys = [dict(zip(("programme", "project", "milestone"), name.split("/"), strict=True)) for name in names]
+        return [{**key, **fields, **dates} for key in keys]
+
+    in_order = [
+        *rows("area-9/b/x", baseline="2026-09-01"),
+        *rows("area-10/a/x", baseline="2026-01-01"),
+        *rows("area-10/lot-02/x", baseline="2026-09-01"),
+        *rows("area-10/lot-2/x", baseline="2026-01-01", forecast="2027-01-01"),
+        *rows("area-10/lot-2/w", planned="2026-01-02", estimated="2026-01-01"),
+        *rows("area-10/lot-2/v", estimated="2026-01-03", actual="2026-01-01"),
+        *rows("area-10/lot-2/u", actual="2026-01-04", forecast="2026-01-01"),
+        *rows("area-10/lot-2/t", forecast="2026-01-05"),
+        *rows(*(f"area-10/lot-2/{name}" for name in ("agreement-signed", "permit-approved", "hall-9", "hall-10"))),
+        *rows("area-10/lot-10/x", "area-10/lot-a/x"),
+    ]
+    assert in_order_of_rows(in_order[::-1]) == in_order
+    assert in_order_of_rows(sorted(in_order, key=str)) == in_order
 
 
 def test_of_predecessors_that_set_the_same_date_the_first_by_project_then_milestone_drives() -> None:

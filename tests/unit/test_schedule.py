@@ -104,8 +104,8 @@ def claimed(*claims: tuple[str, int], cancelled: int | None = None) -> Milestone
         ("done tomorrow", claimed((P, 1), (A, 1)), (1, 0, None, State.ACHIEVED)),
         ("done, estimated later all the same", claimed((P, 9), (A, 0), (E, 20)), (0, -9, None, State.ACHIEVED)),
         ("cancelled and nothing else", claimed(cancelled=1), (None, None, None, State.CANCELLED)),
-        ("planned, then cancelled", claimed((P, 5), cancelled=2), (5, 0, None, State.CANCELLED)),
-        ("done, then cancelled", claimed((P, -5), (A, -4), cancelled=3), (-4, 1, None, State.CANCELLED)),
+        ("planned, then cancelled", claimed((P, 5), cancelled=2), (None, None, None, State.CANCELLED)),
+        ("done, then cancelled", claimed((P, -5), (A, -4), cancelled=3), (None, None, None, State.CANCELLED)),
         ("cancelled, then planned", claimed((E, 5), (P, -5), cancelled=1), (0, 5, -5, State.OVERDUE)),
         ("only named", claimed(), (None, None, None, State.UNKNOWN)),
     ],
@@ -130,9 +130,16 @@ def test_an_overdue_gate_is_pushed_day_by_day_and_only_that() -> None:
 
 def test_the_milestones_of_a_withdrawn_project_count_as_cancelled() -> None:
     withdrawn = ProjectClaims(registered=stamp(1), withdrawn=stamp(2))
-    assert numbers(gate(planned(5), withdrawn)) == (5, 0, None, State.CANCELLED)
+    assert numbers(gate(planned(5), withdrawn)) == (None, None, None, State.CANCELLED)
     back = ProjectClaims(registered=stamp(3), withdrawn=stamp(2))
     assert numbers(gate(planned(5), back)) == (5, 0, 0, State.PLANNED)
+
+
+def test_a_cancelled_milestone_still_shows_its_claims() -> None:
+    standing = gate(claimed((P, -5), (P, -3), (E, -2), (A, -4), cancelled=5))
+    dates = (standing.baseline, standing.planned, standing.estimated, standing.actual)
+    assert dates == tuple(TODAY + timedelta(days=days) for days in (-5, -3, -2, -4))
+    assert (standing.forecast, standing.driver, standing.state) == (None, None, State.CANCELLED)
 
 
 def test_another_projects_withdrawal_is_its_own_business() -> None:

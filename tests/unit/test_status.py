@@ -20,10 +20,12 @@ from models.views.status import StatusRow, describe_cycle, read_status, status_t
 from tests.helpers.event_generators import random_events, structured_record
 from tests.helpers.oracle import (
     DEPENDENCY_DECLARED,
+    MILESTONE_CANCELLED,
     MILESTONE_REPORTED,
     PROJECT_REGISTERED,
     JsonEvent,
     expected_milestones,
+    in_order_of_rows,
 )
 
 TODAY = date(2026, 3, 10)
@@ -91,7 +93,7 @@ def test_no_rows_are_an_empty_list() -> None:
     assert json.loads(status_to_json([])) == []
 
 
-def test_milestones_stand_in_the_catalogues_order_and_the_unknown_behind_them(engine: Engine) -> None:
+def test_milestones_of_one_day_stand_in_the_catalogues_order_and_the_unknown_behind_them(engine: Engine) -> None:
     slugs = ["zoning", "permit-approved", "production-launched", "agreement-signed", "a-party"]
     events = [report(slug, "north/a", slug, "PLN", "2026-06-01") for slug in slugs]
     keep(engine, [report("first", "south/b", "zoning", "PLN", "2026-06-01"), *events])
@@ -106,6 +108,81 @@ def test_milestones_stand_in_the_catalogues_order_and_the_unknown_behind_them(en
     ]
 
 
+def test_rows_stand_by_programme_then_project_in_natural_order_then_date_and_name(
+    engine: Engine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    events = [
+        report("1", "north/lot-10", "x", "PLN", "2026-01-01"),
+        report("2", "north/lot-2", "production-launched", "PLN", "2026-06-01"),
+        # By the baseline, whatever was said since.
+        report("3", "north/lot-2", "permit-approved", "PLN", "2026-06-02"),
+        event_json(
+            "4", "north/lot-2", "2026-02-01T00:00:00Z", milestone="permit-approved", classifier="PLN", date="2026-05-01"
+        ),
+        report("5", "north/lot-2", "hall-10", "EST", "2026-06-01"),
+        report("6", "north/lot-2", "hall-9", "ACT", "2026-01-01"),
+        report("7", "north/lot-2", "hall-010", "EST", "2026-06-01"),
+        event_json("8", "north/lot-2", milestone="waits", after={"project": "lot-10", "milestone": "x"}),
+        event_json(
+            "9", "north/lot-2", milestone="after-nothing", after={"project": "lot-02", "milestone": "unheard-of"}
+        ),
+        report("10", "area-9/a", "x", "PLN", "2027-01-01"),
+        report("11", "area-10/a", "x", "PLN", "2026-01-01"),
+    ]
+    keep(engine, events)
+    found = read_status(engine, MilestoneQuery(TODAY))
+    expected = [
+        "area-9/a/x",
+        "area-10/a/x",
+        "north/lot-02/unheard-of",
+        "north/lot-2/hall-9",
+        "north/lot-2/waits",
+        "north/lot-2/production-launched",
+        "north/lot-2/hall-010",
+        "north/lot-2/hall-10",
+        "north/lot-2/permit-approved",
+        "north/lot-2/after-nothing",
+        "north/lot-10/x",
+    ]
+    assert [f"{row.programme}/{row.project}/{row.milestone}" for row in found.rows] == expected
+    assert [row["milestone"] for row in json.loads(status_to_json(found.rows))] == [
+        name.rpartition("/")[2] for name in expected
+    ]
+    print_status(found, is_terminal=False)
+    assert ["/".join(line.split()[:3]) for line in capsys.readouterr().out.splitlines()[1:]] == expected
+
+
+def test_a_cancelled_milestone_shows_its_claims_and_has_no_forecast(
+    engine: Engine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cancelled = event_json("4", "north/wharf", "2026-02-01T00:00:00Z", milestone="site-leased")
+    keep(
+        engine,
+        [
+            report("1", "north/wharf", "site-leased", "PLN", "2026-01-01"),
+            report("2", "north/wharf", "site-leased", "EST", "2026-01-02"),
+            report("3", "north/wharf", "site-leased", "ACT", "2026-01-02"),
+            {**cancelled, "type": MILESTONE_CANCELLED},
+        ],
+    )
+    found = read_status(engine, MilestoneQuery(TODAY))
+    [row] = json.loads(status_to_json(found.rows))
+    assert [row[name] for name in ("baseline", "planned", "estimated", "actual")] == [
+        "2026-01-01",
+        "2026-01-01",
+        "2026-01-02",
+        "2026-01-02",
+    ]
+    assert [row[name] for name in ("forecast", "slip_days", "float_days", "driver", "state")] == [
+        *[None] * 4,
+        "cancelled",
+    ]
+    print_status(found, is_terminal=False)
+    [line] = capsys.readouterr().out.splitlines()[1:]
+    dates = ["2026-01-01", "2026-01-01", "2026-01-02", "2026-01-02"]
+    assert line.split()[3:] == [*dates, "-", "-", "-", "cancelled", "-"]
+
+
 def test_status_agrees_with_the_independent_reading_now_and_for_any_past(engine: Engine) -> None:
     events = random_events(5, 600, with_dependencies=True)
     keep(engine, events)
@@ -114,9 +191,7 @@ def test_status_agrees_with_the_independent_reading_now_and_for_any_past(engine:
         shown = json.loads(status_to_json(rows))
         for row in shown:
             del row["revision"]
-        key = ("programme", "project", "milestone")
-        in_order = sorted(shown, key=lambda row: [row[name] for name in key])
-        assert in_order == expected_milestones(events, TODAY, as_of)
+        assert shown == in_order_of_rows(expected_milestones(events, TODAY, as_of))
 
 
 def test_a_programme_and_a_project_can_be_asked_for_alone(engine: Engine) -> None:
@@ -195,11 +270,11 @@ def test_a_pipe_gets_one_line_a_milestone_with_a_word_in_every_column(
     names = "programme project milestone baseline planned estimated actual forecast slip float state driver"
     assert header.split() == names.split()
     words = (
-        "north wharf permit-approved 2026-06-01 2026-06-01 2026-06-08 - 2026-06-08 +7 -7 slipping -",
         "north wharf site-leased - - - 2026-01-01 2026-01-01 - - achieved -",
+        "north wharf permit-approved 2026-06-01 2026-06-01 2026-06-08 - 2026-06-08 +7 -7 slipping -",
     )
     assert [line.split() for line in lines] == [line.split() for line in words]
-    assert lines[0].index("2026-06-08") == header.index("estimated")
+    assert lines[1].index("2026-06-08") == header.index("estimated")
 
 
 def test_a_dependency_that_closes_a_cycle_is_reported_at_either_end(engine: Engine) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from models.domain.schedule import compute_schedule
 from streams.web.timeline import fit_percent_axis, lay_out_lanes
-from tests.helpers.networks import TODAY, estimate_date, facts_of, plan_date, report_actual
+from tests.helpers.networks import TODAY, cancel_milestone, estimate_date, facts_of, plan_date, report_actual
 
 EARLY, LATE = plan_date(1, "a/one", -100), plan_date(2, "b/two", 300)
 
@@ -71,3 +71,19 @@ def test_a_bar_leads_from_the_earlier_of_both_dates_to_the_later() -> None:
         (early.forecast_percent, early.baseline_percent - early.forecast_percent), abs=0.01
     )
     assert not early.is_late
+
+
+def test_a_cancelled_milestone_has_the_marks_of_its_claims_and_no_bar() -> None:
+    done = [plan_date(1, "a/done", 10), report_actual(2, "a/done", 70), cancel_milestone(3, "a/done")]
+    open_ = [plan_date(4, "b/open", 10), estimate_date(5, "b/open", 70)]
+    gone = [plan_date(6, "c/gone", 10), estimate_date(7, "c/gone", 70), cancel_milestone(8, "c/gone")]
+    shown = compute_schedule(facts_of(*done, *open_, *gone), TODAY).statuses
+
+    first, second, third = lay_out_lanes(shown, fit_percent_axis(shown, TODAY))
+
+    assert first[1:] == second[1:]
+    assert third[1:] == (second.baseline_percent, None)
+    assert [first.slip_span, third.slip_span] == [None, None]
+    assert second.slip_span is not None
+    alone = fit_percent_axis(shown[:1], TODAY)
+    assert 0 < alone.to_percent(TODAY + timedelta(days=70)) < 100
