@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from cachetools import LRUCache
 from sqlalchemy import Connection, Engine
@@ -29,6 +29,9 @@ from models.domain.forecast_changes import ScheduleDiff, diff_schedules
 from models.domain.schedule import Schedule, compute_schedule
 from models.domain.timestamps import Stamp
 from models.failpoints import hit_failpoint
+
+#: How many kilobytes a programme takes that holds nothing.
+_PROGRAMME_SIZE: Final = 2
 
 
 class ForecastResult(NamedTuple):
@@ -45,8 +48,8 @@ class ForecastResult(NamedTuple):
 
     @property
     def size(self) -> int:
-        """The number of milestones and dependencies."""
-        return len(self.facts.milestones) + len(self.facts.dependencies)
+        """About how many kilobytes of memory it takes."""
+        return _PROGRAMME_SIZE + len(self.facts.projects) + len(self.facts.milestones) + len(self.facts.dependencies)
 
 
 @dataclass(slots=True)
@@ -73,7 +76,7 @@ _Calculation = tuple[_Job, Schedule, ScheduleDiff]
 
 
 class Projector:
-    """Calculates programmes; caches results of `cache_size` milestones and dependencies, about a kilobyte each."""
+    """Calculates programmes; caches results of about `cache_size` kilobytes, whatever they hold."""
 
     def __init__(self, engine: Engine, cache_size: int = 50_000) -> None:
         self._engine = engine

@@ -21,6 +21,7 @@ from tests.helpers.oracle import (
     EVENT_RETRACTED,
     MILESTONE_CANCELLED,
     MILESTONE_REPORTED,
+    PROJECT_REGISTERED,
     PROJECT_WITHDRAWN,
     JsonEvent,
 )
@@ -423,13 +424,25 @@ def test_the_history_of_one_milestone_is_its_own(engine: Engine, office: Office)
 
 def test_what_is_calculated_longest_ago_is_forgotten_first(engine: Engine, office: Office) -> None:
     office.plan("quay", GATE, "2026-08-01", programme="south")
-    projector = Projector(engine, cache_size=5)
+    projector = Projector(engine, cache_size=8)
     projector.recalculate(["north"], DAY, NOW_MS)
     assert list(projector._cache) == ["north"]
     projector.recalculate(["south"], DAY, NOW_MS)
     assert list(projector._cache) == ["south"]
     projector.retain(lambda name: name == "north")
     assert list(projector._cache) == []
+
+
+def test_the_cache_counts_projects_and_programmes_that_have_no_milestones(engine: Engine, office: Office) -> None:
+    for programme in ("one", "two"):
+        for number in range(4):
+            office.say(PROJECT_REGISTERED, f"project-{number}", programme=programme, name="A")
+    projector = Projector(engine, cache_size=10)
+
+    [one, two] = projector.recalculate(["one", "two"], DAY, NOW_MS)
+
+    assert one.size == two.size == 6
+    assert list(projector._cache) == ["two"]
 
 
 def test_a_calculation_that_fails_is_not_remembered(engine: Engine, office: Office) -> None:
