@@ -19,6 +19,10 @@ MAX_RECORD_BYTES: Final = 1024 * 1024
 _DAY_MS: Final = 24 * 60 * 60 * 1000
 
 
+class UnevenTopicsError(TopicError):
+    """Topics that belong together have different numbers of partitions; there is a line for each."""
+
+
 class CheckedTopics(NamedTuple):
     """What a worker finds."""
 
@@ -110,9 +114,11 @@ def check_topics(settings: Settings) -> CheckedTopics:
         existing = [topic for topic in topics if topic.name in partitions]
         broken = find_broken_promises(admin, existing) if existing else []
         missing = [missing_topic(settings, topic.name) for topic in topics if topic not in existing]
-        faults = [*missing, *_uneven(settings, partitions), *(str(promise) for promise in broken if promise.is_fatal)]
-        if faults:
-            raise TopicError("\n".join(faults))
+        uneven = [*_uneven(settings, partitions)]
+        if faults := [*missing, *(str(promise) for promise in broken if promise.is_fatal)]:
+            raise TopicError("\n".join([*faults, *uneven]))
+        if uneven:
+            raise UnevenTopicsError("\n".join(uneven))
         _wait_for_coordinator(admin, settings.group)
     return CheckedTopics(partitions, broken)
 
@@ -126,7 +132,8 @@ def _uneven(settings: Settings, partitions: Mapping[str, int]) -> Iterator[str]:
         if (count := partitions[name]) != partitions[events]:
             yield (
                 f"topic {name} has {count} partitions and {events} has {partitions[events]} on {settings.kafka}, but"
-                f" they must have equally many: `milepost init --partitions {largest}` enlarges the smaller ones"
+                f" they must have equally many: `milepost init --partitions {largest}` enlarges the smaller ones, and"
+                " workers go on by themselves"
             )
     if (count := partitions.get(settings.dead_letters_topic, 1)) != 1:
         yield (

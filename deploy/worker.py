@@ -3,6 +3,7 @@
 import logging
 import os
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, date, datetime
@@ -11,26 +12,41 @@ from pathlib import Path
 
 from sqlalchemy import Engine
 
+from consumers.client import KafkaUnreachableError
 from deploy.file_lock import FileLockedError, lock_file, write_holder
 from deploy.listeners import bind_listeners
 from deploy.rights import require_worker_rights
-from deploy.topics import check_topics, read_topic_id
+from deploy.topics import UnevenTopicsError, check_topics, read_topic_id
 from models.database.engine import LOCK_TIMEOUT_MS, DatabaseError, check_schema, make_engine
 from models.database.recorder import Recorder
 from models.database.rights import require_table_rights
-from models.errors import MilepostError
+from models.errors import MilepostError, PartitionsChangedError
 from models.failpoints import arm_failpoint, parse_failpoint
 from models.settings import Settings
 
 logger = logging.getLogger("milepost.worker")
 
+#: How often to look whether the topics have equally many partitions again.
+_TOPICS_POLL_SECONDS = 1.0
+
 
 def run_worker(settings: Settings) -> int:
     """Run a worker until it is asked to stop; return its exit status.
 
-    Raises `MilepostError` when a check fails, before anything starts.
+    When partitions were added to the topics, the process starts anew, as its command line says. Raises `MilepostError`
+    when a check fails, before anything starts.
     """
     set_up_logging()
+    try:
+        return _run_once(settings)
+    except PartitionsChangedError as error:
+        logger.warning("%s: starting anew", error)
+    _wait_for_even_topics(settings)
+    # The same program with the same arguments; nothing of this process goes on.
+    return os.execv(sys.executable, sys.orig_argv)  # noqa: S606 - no shell is wanted
+
+
+def _run_once(settings: Settings) -> int:
     if settings.failpoint:
         logger.warning("failpoint %s is set: this worker is under test", settings.failpoint)
     arm_failpoint(parse_failpoint(settings.failpoint))
@@ -55,6 +71,21 @@ def run_worker(settings: Settings) -> int:
         board = create_board(settings, _utc_today, partial(read_newest_dead_letters, settings))
         details = {f"{promise.topic} {promise.setting}": promise.problem for promise in warnings}
         return run_worker_process(settings, recorder, sockets, board, details)
+
+
+def _wait_for_even_topics(settings: Settings) -> None:
+    """Wait until the topics that belong together have equally many partitions; log what has to be done, once."""
+    logged = ""
+    while True:
+        try:
+            check_topics(settings)
+        except (UnevenTopicsError, KafkaUnreachableError) as error:
+            if str(error) != logged:
+                logged = str(error)
+                logger.warning("%s", logged)
+            time.sleep(_TOPICS_POLL_SECONDS)
+        else:
+            return
 
 
 def lock_timeout_ms(settings: Settings) -> int:

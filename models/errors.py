@@ -1,4 +1,4 @@
-"""The base of all errors that a user can act on, and the one that passes when the work is repeated."""
+"""The base of all errors that a user can act on, and those that pass when the work is repeated."""
 
 
 class MilepostError(Exception):
@@ -7,3 +7,7 @@ class MilepostError(Exception):
 
 class ConcurrentWriteError(MilepostError):
     """Another process wrote the same rows first. The same work, repeated, will see them."""
+
+
+class PartitionsChangedError(MilepostError):
+    """The events topic got other partitions: a worker that starts anew takes them into account."""

@@ -16,6 +16,7 @@ from faust.types import AppT, Message
 from mode import Service
 
 from models.database.recorder import Recorder
+from models.errors import MilepostError
 from models.settings import Settings
 from streams.agents.forecast import ForecastAgent
 from streams.agents.record import RecordAgent
@@ -95,13 +96,13 @@ def create_app(  # noqa: PLR0913 - everything it composes comes in as an argumen
     settings: Settings,
     recorder: Recorder,
     sockets: Sequence[socket.socket],
-    stop_with_error: Callable[[str], None],
+    stop_with_error: Callable[[MilepostError], None],
     add_routes: AddRoutes | None = None,
     warnings: Mapping[str, str] = MappingProxyType({}),
 ) -> WorkerComponents:
     """Return the application, ready to be started in the running event loop.
 
-    `stop_with_error` is called with one line when an operator has to act before a worker can go on. `add_routes` adds
+    `stop_with_error` is called with an error when an operator has to act before a worker can go on. `add_routes` adds
     to what the web server serves; `warnings`, by name, are told at `/ready`.
 
     The caller checks the database's schema and the topics, and binds the sockets, so that a port in use is reported

@@ -119,7 +119,7 @@ async def _run_until_stopped(  # noqa: PLR0913 - as `create_app`, and the deadli
 ) -> int:
     loop = asyncio.get_running_loop()
     stop_requested = asyncio.Event()
-    errors: list[str] = []
+    errors: list[MilepostError] = []
 
     def request_stop() -> None:
         components.watchdog.stop()
@@ -127,8 +127,8 @@ async def _run_until_stopped(  # noqa: PLR0913 - as `create_app`, and the deadli
             deadline.start()
         stop_requested.set()
 
-    def stop_with_error(message: str) -> None:
-        errors.append(message)
+    def stop_with_error(error: MilepostError) -> None:
+        errors.append(error)
         request_stop()
 
     components = create_app(settings, recorder, sockets, stop_with_error, add_routes, warnings)
@@ -152,7 +152,7 @@ async def _run_until_stopped(  # noqa: PLR0913 - as `create_app`, and the deadli
             task.cancel()
     request_stop()
     if isinstance(reason, DatabaseError):
-        errors.append(str(reason))
+        errors.append(reason)
     elif reason is not None:
         logger.critical(
             "the worker stops because of a bug; the positions in the database say where to go on", exc_info=reason
@@ -160,5 +160,5 @@ async def _run_until_stopped(  # noqa: PLR0913 - as `create_app`, and the deadli
     await root.stop()
     recorder.engine.dispose()
     if errors:
-        raise MilepostError(errors[0])
+        raise errors[0]
     return 0 if reason is None else 1

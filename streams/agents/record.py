@@ -34,6 +34,7 @@ from models.database.recorder import Batch, ProgrammeChange, Recorder, Recording
 from models.domain.cloudevents import decode
 from models.domain.dead_letters import dead_letter_content, dead_letter_key
 from models.domain.events import Event, Oddity, check_acceptable
+from models.errors import MilepostError
 from models.failpoints import hit_failpoint
 from models.settings import Settings
 from streams.clock import Clock
@@ -117,7 +118,7 @@ class RecordAgent:
     produce: Produce
     watchdog: Watchdog
     sweep_requested: asyncio.Event
-    stop_with_error: Callable[[str], None]
+    stop_with_error: Callable[[MilepostError], None]
     executor: Executor = field(default_factory=partial(ThreadPoolExecutor, 1, "record"))
     rejection_log: RejectionLog = field(default_factory=lambda: RejectionLog(asyncio.get_running_loop().call_later))
     #: Until when there is assumed to be a backlog.
@@ -148,7 +149,7 @@ class RecordAgent:
         try:
             starts = await retry_until_done("resolving start offsets", query_start_offsets, is_active)
         except TopicRecreatedError as error:
-            self.stop_with_error(str(error))
+            self.stop_with_error(error)
             raise RevokedError from error
         for partition, start in starts.items():
             if start.missed:

@@ -20,6 +20,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from models.database.engine import DatabaseError
 from models.database.recorder import Recorder
+from models.errors import MilepostError, PartitionsChangedError
 from models.failpoints import hit_failpoint
 from models.settings import Settings
 from models.text import one_line
@@ -55,7 +56,7 @@ class LagMonitor(Service):
         clock: Clock,
         source: BatchSource,
         watchdog: Watchdog,
-        stop_with_error: Callable[[str], None],
+        stop_with_error: Callable[[MilepostError], None],
     ) -> None:
         super().__init__()
         self._recorder, self._metrics, self._health, self._settings = recorder, metrics, health, settings
@@ -92,7 +93,7 @@ class LagMonitor(Service):
         try:
             positions = await loop.run_in_executor(self._executor, self._recorder.read_positions, self._topic)
         except DatabaseError as error:
-            self._stop_with_error(str(error))
+            self._stop_with_error(error)
         except SQLAlchemyError as error:
             logger.warning("cannot read the positions from the database: %s", one_line(error))
         self._health.is_database_up = positions is not None
@@ -126,9 +127,9 @@ class LagMonitor(Service):
         actual, expected = len(consumer.partitions_for_topic(self._topic) or self._partitions), len(self._partitions)
         if actual != expected:
             self._stop_with_error(
-                f"topic {self._topic} has {actual} partitions and had {expected} when this worker started: enlarge"
-                f" its sister topics with `milepost init --partitions {actual}`, set MILEPOST_PARTITIONS={actual},"
-                " and start the workers again"
+                PartitionsChangedError(
+                    f"topic {self._topic} has {actual} partitions and had {expected} when this worker started"
+                )
             )
 
     async def _measure_lag(self, positions: Mapping[int, int]) -> Mapping[int, int]:

@@ -27,6 +27,7 @@ from prometheus_client import CollectorRegistry
 
 from deploy.worker import run_worker
 from models.database.recorder import Recorder
+from models.errors import MilepostError
 from models.settings import Settings
 from streams.agents.forecast import ForecastAgent
 from streams.app import WorkerComponents, create_app
@@ -140,7 +141,7 @@ def create_traced_app(  # noqa: PLR0913 - as create_app, and one of its own
     settings: Settings,
     recorder: Recorder,
     sockets: Sequence[socket.socket],
-    stop_with_error: Callable[[str], None],
+    stop_with_error: Callable[[MilepostError], None],
     add_routes: AddRoutes | None = None,
     *,
     with_ticker: bool,

@@ -29,16 +29,17 @@ def _fatal_error_line(worker: WorkerProcess) -> str:
 
 
 def add_partitions(scenario: Scenario) -> float:
-    """Add partitions to the events topic, then do what the worker says before it ends."""
+    """Add partitions to the events topic, and later what the worker says: it starts anew by itself."""
     settings, wanted = scenario.settings, scenario.settings.partitions + 2
     with closing(KafkaAdminClient(bootstrap_servers=settings.kafka)) as admin:
         admin.create_partitions({settings.events_topic: wanted})
-        assert f"MILEPOST_PARTITIONS={wanted}" in _fatal_error_line(scenario.workers[0])
-        # Into the new ones too, unread.
-        time.sleep(scenario.rng.uniform(1, 3))
-        admin.create_partitions({settings.programmes_topic: wanted, settings.changes_topic: wanted})
+    worker = scenario.workers[0]
+    wait_until(lambda: f"`milepost init --partitions {wanted}`" in worker.log_text, "the worker says what to do")
+    # Into the new ones too, unread.
+    time.sleep(scenario.rng.uniform(1, 3))
     scenario.settings = settings.model_copy(update={"partitions": wanted})
-    scenario.start_worker().wait_until_ready()
+    ensure_topics(scenario.settings, enlarge=True)
+    worker.wait_until_ready()
     return measure_recovery(scenario)
 
 

@@ -21,6 +21,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from deploy import child_process
 from models.database.engine import make_engine
 from models.database.recorder import Recorder
+from models.errors import MilepostError
 from models.settings import Settings
 from streams.app import WorkerComponents, create_app
 from streams.worker import RootService
@@ -199,7 +200,7 @@ async def running_app(settings: Settings, recorder: Recorder | None = None) -> A
     own = Recorder(make_engine(settings.database)) if recorder is None else recorder
     listening = socket.create_server(("127.0.0.1", 0))
     listening.setblocking(False)  # noqa: FBT003 - the standard library's signature
-    refusals: list[str] = []
+    refusals: list[MilepostError] = []
     milepost = create_app(settings, own, [listening], refusals.append)
     root = RootService([*milepost.services, milepost.app])
     starting = asyncio.ensure_future(root.start())

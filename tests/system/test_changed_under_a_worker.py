@@ -9,6 +9,7 @@ from kafka import KafkaAdminClient
 from kafka.admin import ConfigResource, ConfigResourceType
 from sqlalchemy import delete
 
+from deploy.topics import ensure_topics
 from models.database import tables
 from models.database.engine import make_engine, write_transaction
 from models.database.recorder import Recorder
@@ -27,17 +28,29 @@ def last_line(worker: WorkerProcess) -> str:
     return line
 
 
-def test_partitions_added_to_the_events_topic_stop_a_worker(sqlite_settings: Settings, tmp_path: Path) -> None:
-    settings = sqlite_settings
+def test_a_worker_starts_anew_when_partitions_were_added_and_says_what_is_missing(
+    sqlite_settings: Settings, tmp_path: Path
+) -> None:
+    settings, store = sqlite_settings, Recorder(make_engine(sqlite_settings.database))
     with worker_process(settings, tmp_path) as worker:
         worker.wait_until_ready()
         with closing(KafkaAdminClient(bootstrap_servers=settings.kafka)) as admin:
             admin.create_partitions({settings.events_topic: 6})
+        wait_until(lambda: "`milepost init --partitions 6`" in worker.log_text, "the worker says what to do")
+        assert f"topic {settings.events_topic} has 6 partitions and had 4 when this worker started" in worker.log_text
+        assert worker.get("/ready")[0] == 0
 
-        line = last_line(worker)
+        enlarged = settings.model_copy(update={"partitions": 6})
+        ensure_topics(enlarged, enlarge=True)
+        worker.wait_until_ready()
 
-    assert f"topic {settings.events_topic} has 6 partitions and had 4 when this worker started" in line
-    assert "MILEPOST_PARTITIONS=6" in line
+        publish(enlarged, [numbered_report(number) for number in range(60)], key_of=lambda event: event["id"].encode())
+        wait_until(lambda: count_events(store) == 60, "the new partitions are read too")
+        wait_until(lambda: len(worker.scrape().labels("milepost_position")) == 6, "their positions are shown")
+        assert worker.process.poll() is None
+        assert worker.log_text.count("serving on") == 2
+        assert "Traceback" not in worker.log_text
+    store.engine.dispose()
 
 
 def test_a_database_that_is_emptied_is_filled_again_although_nothing_new_comes(
