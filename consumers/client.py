@@ -15,9 +15,9 @@ from kafka.errors import BrokerResponseError, KafkaError, KafkaTimeoutError
 
 from consumers.compat import patch_kafka_python
 from models.errors import MilepostError
-from models.settings import Settings
+from models.settings import Settings, setting_error
 from models.text import one_line
-from models.tls import create_ssl_context, kafka_setting_error
+from models.tls import create_ssl_context
 
 T = TypeVar("T")
 
@@ -88,9 +88,9 @@ def connection_options(settings: Settings) -> dict[str, Any]:
     }
     if "SASL" in settings.kafka_security:
         if not (username := settings.kafka_username):
-            raise kafka_setting_error("kafka_username", f"is needed for {settings.kafka_security}")
+            raise setting_error("kafka_username", f"is needed for {settings.kafka_security}")
         if not (password := settings.kafka_password):
-            raise kafka_setting_error("kafka_password", f"is needed for {settings.kafka_security}")
+            raise setting_error("kafka_password", f"is needed for {settings.kafka_security}")
         options["sasl_mechanism"] = settings.kafka_sasl_mechanism
         options |= {"sasl_plain_username": username, "sasl_plain_password": password.get_secret_value()}
     if (context := create_ssl_context(settings)) is not None:

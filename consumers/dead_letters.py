@@ -25,6 +25,8 @@ from models.settings import Settings
 _MAX_REQUEST_BYTES: Final = 1024 * 1024
 #: How many dead letters are in flight at once.
 _CHUNK_SIZE: Final = 50
+#: How much of a wrong key or reason a line repeats.
+_MAX_SHOWN: Final = 200
 
 
 def read_dead_letters(settings: Settings) -> list[DeadLetter]:
@@ -68,7 +70,7 @@ def select_dead_letters(settings: Settings, keys: Sequence[str], reason: str | N
             raise _not_found_error(settings, key, "; nothing was done")
     reasons = {*RejectionReason, *(dead_letter.reason for dead_letter in dead_letters)}
     if reason is not None and reason not in reasons:
-        raise MilepostError(f"there is no reason {reason!r}, only {', '.join(sorted(reasons))}")
+        raise MilepostError(f"there is no reason {reason[:_MAX_SHOWN]!r}, only {', '.join(sorted(reasons))}")
     return [letter for letter in dead_letters if letter.key in keys or (not keys and reason in {None, letter.reason})]
 
 
@@ -137,7 +139,7 @@ def _read_newest_by_key(settings: Settings, offset_count: int = sys.maxsize) -> 
 
 def _not_found_error(settings: Settings, key: str, suffix: str = "") -> MilepostError:
     return MilepostError(
-        f"there is no dead letter {key!r} in {settings.dead_letters_topic} on {settings.kafka}:"
+        f"there is no dead letter {key[:_MAX_SHOWN]!r} in {settings.dead_letters_topic} on {settings.kafka}:"
         f" `milepost dead-letters list` shows those that are{suffix}"
     )
 

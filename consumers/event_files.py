@@ -14,6 +14,7 @@ from consumers.csv_events import parse_csv
 from consumers.lines import MAX_COPY_BYTES, CopyLimitError, ParsedEvents, ParseError, copy_stream, read_lines
 from consumers.yaml_events import parse_yaml
 from models.errors import MilepostError
+from models.text import printable
 
 STDIN: Final = "-"
 #: A larger pipe goes to a temporary file.
@@ -64,11 +65,11 @@ def _open_source(name: str, stdin: IO[bytes], resources: ExitStack, *, reread: b
         limit = f"more than {MAX_COPY_BYTES // 1024**2} MiB in a pipe, which is copied to be read twice"
         raise EventFileError(f"{_label(name)}: {limit}: save it to a file, and name the file") from None
     except OSError as error:
-        raise EventFileError(f"{name} cannot be read: {error.strerror}") from None
+        raise EventFileError(f"{_label(name)} cannot be read: {error.strerror}") from None
 
 
 def _label(name: str) -> str:
-    return "<stdin>" if name == STDIN else name
+    return "<stdin>" if name == STDIN else printable(name) or "a file without a name"
 
 
 def _read_file(name: str, source: IO[bytes] | Path) -> Iterator[EventLine]:
@@ -85,6 +86,8 @@ def _read_file(name: str, source: IO[bytes] | Path) -> Iterator[EventLine]:
         except ParseError as error:
             line, fault = error.args
             yield EventLine(f"{_label(name)}:{line}", b"", fault)
+        except OSError as error:
+            raise EventFileError(f"{_label(name)} cannot be read: {error.strerror}") from None
 
 
 def _parse_json_lines(lines: Iterable[bytes]) -> ParsedEvents:

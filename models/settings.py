@@ -2,35 +2,28 @@
 
 import os
 import re
+from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
-from pydantic_settings import (
-    BaseSettings,
-    NoDecode,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
-    TomlConfigSettingsSource,
-)
-from pydantic_settings import SettingsError as UnreadableError
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic_settings import BaseSettings, InitSettingsSource, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
+from models import setting_values as values
 from models.errors import MilepostError
 from models.failpoints import parse_failpoint
+from models.settings_file import CONFIG_FILE, read_config_file, read_secret_file
 from models.text import printable
 
-CONFIG_FILE: Final = "milepost.toml"
-MAX_PORT: Final = 65535
-_HOST_NAME: Final = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9_])?")
+#: A longer wait is an error of Python's clocks, and no wish of anybody.
+_MAX_SECONDS: Final = 365 * 86_400
 
-Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+WholeNumber = Annotated[int, BeforeValidator(values.parse_whole_number)]
+Seconds = Annotated[float, BeforeValidator(values.parse_seconds), Field(gt=0, le=_MAX_SECONDS, allow_inf_nan=False)]
+FilePath = Annotated[Path, BeforeValidator(values.expand_home)]
 
-_PORT: Final = re.compile(r"[0-9]{1,5}")
-_SERVER: Final = re.compile(
-    r"(?:(?P<scheme>[A-Za-z_]+)://)?(?P<host>[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):(?P<port>[0-9]{1,5})/?"
-)
 _environment: Final = os.environ  # noqa: TID251 - this is the one place that reads it
 _ENVIRONMENT_PREFIX: Final = "MILEPOST_"
 #: Names that Kubernetes makes for Services, and those of the tests: contract, section 5.
@@ -39,6 +32,21 @@ _PASSED_OVER: Final = re.compile(
 )
 #: Settings that may stand in a file, which `<name>_FILE` in the environment names.
 _SECRETS: Final = ("kafka_password", "database")
+#: What pydantic finds wrong, by its name for it, in words for people; the braces are filled with what it found.
+_FAULTS: Final[Mapping[str, str]] = {
+    "greater_than": "it must be more than {gt}",
+    "greater_than_equal": "it must be at least {ge}",
+    "less_than_equal": "it must be at most {le}",
+    "finite_number": "it must be a number of seconds like 30 or 0.5",
+    "string_too_short": "it must not be empty",
+    "string_too_long": "it must have at most {max_length} characters",
+    "string_type": "say a text in quotes",
+    "list_type": "say a list of texts",
+    "tuple_type": "say a list of texts",
+    "dict_type": "say a table of programmes, each with a list of sources",
+    "path_type": "say a path in quotes",
+}
+_MAX_NAME_LENGTH: Final = 64
 
 
 class SettingsError(MilepostError):
@@ -48,9 +56,7 @@ class SettingsError(MilepostError):
 class Settings(BaseSettings):
     """The settings of an operator: contract, section 5."""
 
-    model_config = SettingsConfigDict(
-        env_prefix="MILEPOST_", toml_file=CONFIG_FILE, extra="forbid", frozen=True, env_ignore_empty=True
-    )
+    model_config = SettingsConfigDict(env_prefix="MILEPOST_", extra="forbid", frozen=True, env_ignore_empty=True)
 
     kafka_security: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
     kafka: str = "127.0.0.1:9092"  # behind `kafka_security`, with which its schemes have to agree
@@ -61,86 +67,86 @@ class Settings(BaseSettings):
     web_hosts: Annotated[tuple[str, ...], NoDecode] = ()
     board_url: str | None = None  # where people reach the board
     group: Annotated[str, Field(min_length=1, max_length=249)] = "milepost"
-    partitions: Annotated[int, Field(ge=1, le=10_000)] = 12
-    prefix: Annotated[str, Field(pattern=r"^[a-zA-Z0-9._-]{1,200}$")] = "milepost"
+    partitions: Annotated[WholeNumber, Field(ge=1, le=10_000)] = 12
+    prefix: str = "milepost"
 
     kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"
     kafka_username: str | None = None
     kafka_password: SecretStr | None = None
-    kafka_ca: Path | None = None
-    kafka_certificate: Path | None = None
-    kafka_key: Path | None = None
+    kafka_ca: FilePath | None = None
+    kafka_certificate: FilePath | None = None
+    kafka_key: FilePath | None = None
 
     #: The sources that may publish for each programme; a programme without an entry accepts any.
-    allowed_sources: dict[str, list[str]] = {}
+    allowed_sources: Annotated[dict[str, list[str]], NoDecode] = {}
 
-    batch: Annotated[int, Field(ge=1, le=100_000)] = 4000  # largest number of records in one transaction
-    max_series: Annotated[int, Field(ge=0)] = (
+    batch: Annotated[WholeNumber, Field(ge=1, le=100_000)] = 4000  # largest number of records in one transaction
+    max_series: Annotated[WholeNumber, Field(ge=0)] = (
         400_000  # largest number of series that one worker exposes on /metrics/milestones
     )
-    keep_days: Annotated[int, Field(ge=0)] = 90  # for which a milestone is exposed after it was achieved or cancelled
+    #: For how many days a milestone is exposed after it was achieved or cancelled.
+    keep_days: Annotated[WholeNumber, Field(ge=0)] = 90
     sweep_seconds: Seconds = 30  # how often a worker looks for programmes that changed without a signal
     log_end_seconds: Seconds = 3  # how often the log end offsets are requested from the broker
     stop_seconds: Seconds = 4  # how long a worker may take to stop before it kills itself
     #: How long a worker may make no progress, while Kafka and the database answer, before it kills itself.
     #: Longer than a consumer group waits for a member (10 s), because a rebalance that long is normal.
-    stuck_seconds: Annotated[float, Field(ge=12)] = 60
+    stuck_seconds: Annotated[Seconds, Field(ge=12)] = 60
     failpoint: str = ""  # fault injection for tests; see `models.failpoints`
 
     @field_validator("web", "metrics")
     @classmethod
-    def _validate_listener(cls, value: str | None) -> str | None:
-        if value is None:
-            return None
-        host, _, port = value.rpartition(":")
-        if not host or not _PORT.fullmatch(port) or int(port) > MAX_PORT:
-            raise ValueError("say host:port, e.g. 127.0.0.1:8090")
-        return value
+    def _parse_listener(cls, value: str | None) -> str | None:
+        return None if value is None else values.parse_listener(value)
 
     @field_validator("web_hosts", mode="before")
     @classmethod
-    def _split_web_hosts(cls, value: Any) -> Any:  # noqa: ANN401 - pydantic validates what is no text
-        return [name.strip() for name in value.split(",") if name.strip()] if isinstance(value, str) else value
-
-    @field_validator("web_hosts")
-    @classmethod
-    def _validate_web_hosts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        if wrong := [name for name in value if not _HOST_NAME.fullmatch(name)]:
-            raise ValueError(f"{wrong[0]!r} is no host name: say names without scheme, port and path")
-        return value
+    def _parse_web_hosts(cls, value: Any) -> Any:  # noqa: ANN401 - as above
+        return values.parse_host_names(value)
 
     @field_validator("board_url")
     @classmethod
-    def _validate_board_url(cls, value: str | None) -> str | None:
-        if value is None:
-            return None
-        url = urlsplit(value)
-        if url.scheme not in {"http", "https"} or not url.hostname or set(value) & set("@?#") or url.port == 0:
-            raise ValueError("say http://host or https://host, with the port and path that people use")
-        return value.rstrip("/")
+    def _parse_board_url(cls, value: str | None) -> str | None:
+        return None if value is None else values.parse_board_url(value)
+
+    @field_validator("database")
+    @classmethod
+    def _expand_database(cls, value: str) -> str:
+        return values.expand_database(value)
+
+    @field_validator("prefix")
+    @classmethod
+    def _check_prefix(cls, value: str) -> str:
+        if not re.fullmatch(r"[a-zA-Z0-9._-]{1,200}", value):
+            raise ValueError("say 1 to 200 letters a-z and A-Z, digits, dots, underscores and hyphens")
+        return value
+
+    @field_validator("allowed_sources", mode="before")
+    @classmethod
+    def _parse_allowed_sources(cls, value: Any) -> Any:  # noqa: ANN401 - as above
+        sources = values.parse_sources(value) if isinstance(value, str) else value
+        if isinstance(sources, dict):
+            values.check_programmes(sources)
+        return sources
 
     @field_validator("failpoint")
     @classmethod
-    def _validate_failpoint(cls, value: str) -> str:
+    def _check_failpoint(cls, value: str) -> str:
         parse_failpoint(value)
         return value
 
     @field_validator("kafka")
     @classmethod
-    def _normalize_kafka(cls, value: str, info: ValidationInfo) -> str:
-        """Return `host:port,host:port`, which both Kafka clients read alike."""
-        servers = []
-        for text in filter(None, map(str.strip, value.split(","))):
-            match = _SERVER.fullmatch(text)
-            if match is None or not 0 < int(match["port"]) <= MAX_PORT:
-                raise ValueError("say host:port, or several separated by commas")
-            scheme, security = (match["scheme"] or "kafka").upper(), info.data.get("kafka_security", "PLAINTEXT")
-            if scheme not in {"KAFKA", security}:
-                raise ValueError(f"{scheme}:// contradicts kafka_security, which is {security}")
-            servers.append(f"{match['host']}:{match['port']}")
-        if not servers:
-            raise ValueError("say host:port, or several separated by commas")
-        return ",".join(dict.fromkeys(servers))
+    def _parse_kafka(cls, value: str, info: ValidationInfo) -> str:
+        return values.parse_servers(value, info.data.get("kafka_security", "PLAINTEXT"))
+
+    # The last of the validators before pydantic's own is the first to run.
+    @field_validator("*", mode="before")
+    @classmethod
+    def _check_text(cls, value: Any, info: ValidationInfo) -> Any:  # noqa: ANN401 - pydantic validates what is no text
+        if not isinstance(value, str):
+            return value
+        return values.check_text(value, is_secret=info.field_name == "kafka_password")
 
     @classmethod
     def settings_customise_sources(
@@ -151,8 +157,11 @@ class Settings(BaseSettings):
         *_args: PydanticBaseSettingsSource,
         **_no_files: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Order the sources: flags, environment, file. No .env or secret files: milepost.toml is the file."""
-        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+        """Return one source of flags, environment and file, each setting whole from the first that has it.
+
+        Several sources would be merged: sources that the file allows would be added to those of the environment.
+        """
+        return (InitSettingsSource(settings_cls, {**read_config_file(), **env_settings(), **init_settings()}),)
 
     @property
     def events_topic(self) -> str:
@@ -177,12 +186,12 @@ class Settings(BaseSettings):
     @property
     def web_address(self) -> tuple[str, int]:
         """Host and port to serve the board on, and the metrics unless they have a listener of their own."""
-        return _split_address(self.web)
+        return values.split_address(self.web)
 
     @property
     def metrics_address(self) -> tuple[str, int] | None:
         """Host and port of the listener of metrics and probes, if they have one of their own."""
-        return None if self.metrics is None else _split_address(self.metrics)
+        return None if self.metrics is None else values.split_address(self.metrics)
 
     @property
     def board_hosts(self) -> frozenset[str]:
@@ -191,11 +200,6 @@ class Settings(BaseSettings):
         if self.board_url is not None:
             names.add(urlsplit(self.board_url).hostname or "")
         return frozenset(name.lower() for name in names)
-
-
-def _split_address(text: str) -> tuple[str, int]:
-    host, _, port = text.rpartition(":")
-    return host.strip("[]"), int(port)
 
 
 def _check_environment_names() -> None:
@@ -215,18 +219,24 @@ def _check_environment_names() -> None:
 
 def _read_secret_files() -> dict[str, str]:
     """Return the settings that files hold, by name."""
+    # As for all settings, the case of a name in the environment does not count.
+    environment = {name.upper(): value for name, value in _environment.items() if value}
     secrets = {}
     for name in _SECRETS:
         variable = f"{_ENVIRONMENT_PREFIX}{name.upper()}"
-        if path := _environment.get(f"{variable}_FILE"):
-            if _environment.get(variable):
+        if path := environment.get(f"{variable}_FILE"):
+            if variable in environment:
                 raise SettingsError(f"{variable} and {variable}_FILE are both set: say one of the two")
             try:
-                secrets[name] = Path(path).read_text("utf-8").strip("\r\n")
-            except (OSError, UnicodeDecodeError) as error:
-                problem = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-                raise SettingsError(f"{variable}_FILE: {printable(path)} cannot be read: {problem}") from None
+                secrets[name] = read_secret_file(path)
+            except ValueError as error:
+                raise SettingsError(f"{variable}_FILE: {error}") from None
     return secrets
+
+
+def setting_error(name: str, problem: str) -> SettingsError:
+    """Return the error about a setting, with how it is set."""
+    return SettingsError(f"setting {name}: {problem} (MILEPOST_{name.upper()}, or {name} in {CONFIG_FILE})")
 
 
 def read_settings(**flags: Any) -> Settings:  # noqa: ANN401 - pydantic validates the values
@@ -235,14 +245,30 @@ def read_settings(**flags: Any) -> Settings:  # noqa: ANN401 - pydantic validate
     try:
         return Settings(**_read_secret_files() | {name: value for name, value in flags.items() if value is not None})
     except ValidationError as error:
-        fault = error.errors()[0]
-        name = ".".join(str(part) for part in fault["loc"])
-        raise SettingsError(
-            f"setting {name}: {fault['msg']} (MILEPOST_{name.upper()}, or {name} in {CONFIG_FILE})"
-        ) from None
-    except UnreadableError as error:
-        field = re.search(r'field "(\w+)"', str(error))
-        name = field[1] if field else "?"
-        raise SettingsError(f"setting {name}: not JSON (MILEPOST_{name.upper()})") from None
+        raise _describe_fault(error.errors()[0]) from None
     except ValueError as error:
         raise SettingsError(f"{CONFIG_FILE}: {error}") from None
+
+
+def _describe_fault(fault: Any) -> SettingsError:  # noqa: ANN401 - pydantic_core has the type, which is not for use
+    name, *inner = map(str, fault["loc"])
+    context = fault.get("ctx", {})
+    if fault["type"] == "extra_forbidden":
+        written = printable(name[:_MAX_NAME_LENGTH])
+        like = name.lower().replace("-", "_").removeprefix(_ENVIRONMENT_PREFIX.lower())
+        nearest = get_close_matches(like, Settings.model_fields, 1, 0.0)[0]
+        return SettingsError(
+            f"setting {written}: there is none of this name; the nearest one is {nearest} ({CONFIG_FILE})"
+        )
+    if fault["type"] == "value_error":
+        problem = str(context["error"])
+    elif fault["type"] == "literal_error":
+        choices = context["expected"].replace("'", "")
+        problem = f"say {choices}"
+    elif fault["type"] in _FAULTS:
+        problem = _FAULTS[fault["type"]].format_map(context)
+    else:
+        problem = fault["msg"]
+    if inner:
+        problem = f"at {printable('.'.join(inner))}: {problem}"
+    return setting_error(name, problem)

@@ -3,7 +3,7 @@
 from pathlib import Path
 from ssl import SSLContext, SSLError, create_default_context
 
-from models.settings import CONFIG_FILE, Settings, SettingsError
+from models.settings import Settings, setting_error
 
 
 def create_ssl_context(settings: Settings) -> SSLContext | None:
@@ -15,15 +15,24 @@ def create_ssl_context(settings: Settings) -> SSLContext | None:
         return None
     for name in ("kafka_ca", "kafka_certificate", "kafka_key"):
         path: Path | None = getattr(settings, name)
-        if path is not None and not path.is_file():
-            raise kafka_setting_error(name, f"there is no file {path}")
+        if path is not None:
+            _require_readable(name, path)
     try:
         context = create_default_context(cafile=settings.kafka_ca)
     except SSLError:
-        raise kafka_setting_error("kafka_ca", f"{settings.kafka_ca} holds no certificate in PEM form") from None
+        raise setting_error("kafka_ca", f"{settings.kafka_ca} holds no certificate in PEM form") from None
     if settings.kafka_certificate is not None:
         _load_certificate(context, settings.kafka_certificate, settings.kafka_key or settings.kafka_certificate)
     return context
+
+
+def _require_readable(name: str, path: Path) -> None:
+    if not path.is_file():
+        raise setting_error(name, f"there is no file {path}")
+    try:
+        path.open("rb").close()
+    except OSError as error:
+        raise setting_error(name, f"{path} cannot be read: {error.strerror}") from None
 
 
 def _load_certificate(context: SSLContext, certificate: Path, key: Path) -> None:
@@ -32,11 +41,6 @@ def _load_certificate(context: SSLContext, certificate: Path, key: Path) -> None
         context.load_cert_chain(certificate, key, password="")
     except SSLError as error:
         if error.reason == "KEY_VALUES_MISMATCH":
-            raise kafka_setting_error("kafka_key", f"{key} is not the key of certificate {certificate}") from None
+            raise setting_error("kafka_key", f"{key} is not the key of certificate {certificate}") from None
         problem = f"{certificate} and {key} are no certificate and unencrypted key in PEM form"
-        raise kafka_setting_error("kafka_certificate", problem) from None
-
-
-def kafka_setting_error(name: str, problem: str) -> SettingsError:
-    """Return the error about a setting, with how it is set."""
-    return SettingsError(f"setting {name}: {problem} (MILEPOST_{name.upper()}, or {name} in {CONFIG_FILE})")
+        raise setting_error("kafka_certificate", problem) from None

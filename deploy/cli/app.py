@@ -1,6 +1,7 @@
 """The command `milepost`. It loads the module of a command only to run it: loading all of them takes seconds."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib import import_module
 from typing import Any, Final
 
@@ -10,6 +11,7 @@ from typer.core import TyperGroup
 from deploy.cli.options import print_to_stderr
 from deploy.cli.streams import standard_streams
 from models.errors import MilepostError
+from models.text import printable
 
 #: The module of each command in `deploy.cli`, and the first line of its help.
 COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
@@ -26,6 +28,20 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "rebuild": ("audit", "Compare the database with its ledger, and repair it."),
     "dead-letters": ("dead_letters", "The rejected events."),
 }
+
+
+#: Of an error in usage; Typer's own name of it is private.
+_UsageError: Final[Any] = typer.BadParameter.__base__
+
+
+@contextmanager
+def _printable_usage_errors() -> Iterator[None]:
+    """Escape what a wrong argument has of control characters: the error repeats it."""
+    try:
+        yield
+    except _UsageError as error:
+        error.message = printable(error.message, keep_line_breaks=True)
+        raise
 
 
 class _LazyGroup(TyperGroup):
@@ -45,16 +61,21 @@ class _LazyGroup(TyperGroup):
         with formatter.section("Commands"):
             formatter.write_dl([(name, help_line) for name, (_, help_line) in COMMANDS.items()])
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401 - as above
+        with _printable_usage_errors():
+            return super().parse_args(ctx, args)
+
     def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - as above
         try:
-            return super().invoke(ctx)
+            with _printable_usage_errors():
+                return super().invoke(ctx)
         except MilepostError as error:
             message = str(error)
         except OSError as error:
             # A folder that cannot be created, a file that cannot be read
             if isinstance(error, BrokenPipeError) or error.filename is None:
                 raise
-            message = f"{error.filename}: {error.strerror}"
+            message = f"{printable(str(error.filename))}: {error.strerror}"
         print_to_stderr(f"milepost: {message}")
         raise typer.Exit(1)
 

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from deploy.cli.options import utc_now
-from models.views.queries import MilestoneQuery, parse_as_of, parse_day
+from models.views.queries import MilestoneQuery, parse_as_of, parse_data_date
 
 DataDateOption = Annotated[
     str | None, typer.Option(metavar="DAY", help="Calculate the schedule for this day; else today in UTC.")
@@ -23,7 +23,7 @@ def parse_query(
     """Return the query that options describe; text that cannot be parsed is wrong usage."""
     option = "--data-date"
     try:
-        day = utc_now().date() if data_date is None else parse_day(data_date)
+        day = utc_now().date() if data_date is None else parse_data_date(data_date)
         option = "--as-of"
         return MilestoneQuery(day, programme, project, None if as_of is None else parse_as_of(as_of))
     except ValueError as error:

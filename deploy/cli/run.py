@@ -1,14 +1,40 @@
 """The commands that run a part of the system. Each imports its part itself: none needs the others' libraries."""
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, TypeVar
 
 import typer
 
 from deploy.cli.options import DatabaseOption, KafkaOption, print_line
+from models.setting_values import MAX_PORT, expand_home, parse_whole_number
 from models.settings import read_settings
 
 app = typer.Typer(rich_markup_mode=None)
+T = TypeVar("T")
+
+
+def _read_as_settings_do(parse: Callable[[Any], T]) -> Callable[[Any], T]:
+    """Return what reads an option as the settings read a value."""
+
+    def read(value: Any) -> T:  # noqa: ANN401 - text, or the default
+        try:
+            return parse(value)
+        except ValueError as error:
+            # Typer would show a `ValueError` with pydantic's words before it.
+            raise typer.BadParameter(str(error)) from None
+
+    return read
+
+
+def _whole_number(lowest: int, highest: int) -> Callable[[Any], int]:
+    def parse(value: Any) -> int:  # noqa: ANN401 - as above
+        number = parse_whole_number(value)
+        if not lowest <= number <= highest:
+            raise ValueError(f"it must be a number from {lowest} to {highest}")
+        return number
+
+    return _read_as_settings_do(parse)
 
 
 @app.command()
@@ -25,8 +51,13 @@ def demo() -> None:
 @app.command()
 def kafka(
     *,
-    port: Annotated[int | None, typer.Option(min=1, max=65535, help="Port; else 9092, or a free one.")] = None,
-    data: Annotated[Path, typer.Option(help="Folder for Kafka's data.")] = Path(".milepost/kafka"),
+    port: Annotated[
+        int | None,
+        typer.Option(parser=_whole_number(1, MAX_PORT), metavar="PORT", help="Port; else 9092, or a free one."),
+    ] = None,
+    data: Annotated[
+        Path, typer.Option(parser=_read_as_settings_do(expand_home), metavar="DIR", help="Folder for Kafka's data.")
+    ] = Path(".milepost/kafka"),
 ) -> None:
     """Run a real Kafka for development; Ctrl-C ends it."""
     from deploy.kafka.broker import run_kafka_in_foreground  # noqa: PLC0415 - needs milepost[demo]
@@ -42,10 +73,19 @@ def init(
     ] = False,
     partitions: Annotated[
         int | None,
-        typer.Option(min=1, max=10_000, help="Enlarge the topics that belong together to so many partitions."),
+        typer.Option(
+            parser=_whole_number(1, 10_000),
+            metavar="N",
+            help="Enlarge the topics that belong together to so many partitions.",
+        ),
     ] = None,
     replication: Annotated[
-        int | None, typer.Option(min=1, max=32767, help="Replicas of each topic that is made; else as the broker says.")
+        int | None,
+        typer.Option(
+            parser=_whole_number(1, 32767),
+            metavar="R",
+            help="Replicas of each topic that is made; else as the broker says.",
+        ),
     ] = None,
     kafka: KafkaOption = None,
     database: DatabaseOption = None,

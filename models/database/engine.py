@@ -71,6 +71,10 @@ def classify_error(error: BaseException) -> ErrorKind:
     return ErrorKind.PERMANENT if is_permanent else ErrorKind.BUG
 
 
+#: The parameters that SQLite has in a URL; all but the first two only with `uri=true`, as SQLite itself reads them.
+_SQLITE_PARAMETERS: Final = ("timeout", "uri", "cache", "immutable", "mode", "modeof", "nolock", "psow", "vfs")
+#: Arguments of the driver that no text can be.
+_PSYCOPG_ARGUMENTS: Final = frozenset({"autocommit", "context", "cursor_factory", "prepare_threshold", "row_factory"})
 #: What the parser takes for the end of a password.
 _ESCAPING: Final = "write @ : / # ? and % in a password as %40 %3A %2F %23 %3F and %25"
 
@@ -93,16 +97,40 @@ def _parse_url(url: str) -> URL:
         parsed = parsed.set(drivername="postgresql+psycopg")
     if parsed.drivername not in {"sqlite", "sqlite+pysqlite", "postgresql+psycopg"}:
         raise DatabaseError(f"MILEPOST_DATABASE: {parsed.drivername} is neither sqlite nor postgresql")
+    _check_parameters(parsed)
     return parsed
+
+
+def _check_parameters(url: URL) -> None:
+    """Raise `DatabaseError` for what the libraries would take for something else, or leave out with a warning."""
+    known = _SQLITE_PARAMETERS if "uri" in url.query else _SQLITE_PARAMETERS[:2]
+    if url.get_backend_name() != "sqlite":
+        unknown = sorted(_PSYCOPG_ARGUMENTS & set(url.query))
+    elif url.host or url.port or url.username or url.password:
+        raise DatabaseError(
+            "MILEPOST_DATABASE: SQLite has no host: write sqlite:///file.db or sqlite:////folder/file.db"
+        )
+    else:
+        unknown = [name for name, value in url.query.items() if name not in known or not isinstance(value, str)]
+    if unknown:
+        raise DatabaseError(f"MILEPOST_DATABASE: the parameter {unknown[0][:64]!r} cannot stand there, or not twice")
 
 
 def make_engine(url: str, lock_timeout_ms: int = LOCK_TIMEOUT_MS) -> Engine:
     """Return an engine that has opened nothing yet. Raises `DatabaseError` for a URL that cannot work."""
     parsed = _parse_url(url)
-    if parsed.get_backend_name() == "sqlite":
-        return _make_sqlite_engine(parsed, lock_timeout_ms)
+    try:
+        if parsed.get_backend_name() == "sqlite":
+            return _make_sqlite_engine(parsed, lock_timeout_ms)
+        return _make_postgresql_engine(parsed, lock_timeout_ms)
+    except (ArgumentError, ValueError):
+        # Not told as it stands: the library's text holds the URL.
+        raise DatabaseError("MILEPOST_DATABASE: host, port or a parameter is not as the database takes it") from None
+
+
+def _make_postgresql_engine(url: URL, lock_timeout_ms: int) -> Engine:
     return create_engine(
-        parsed,
+        url,
         pool_size=5,
         pool_pre_ping=True,
         # The locks of `recorder` keep workers apart: a stricter default of the database would only make them roll back

@@ -13,13 +13,16 @@ from models.database.claims import load_facts
 from models.database.engine import DatabaseError, check_schema, driver_message, read_transaction, redacted_url
 from models.database.queries import fold_as_of
 from models.domain.claims import Facts, MilestoneKey
-from models.domain.events import SLUG_PATTERN
+from models.domain.events import FIRST_YEAR, LAST_YEAR, SLUG_PATTERN
 from models.domain.timestamps import Instant, parse_instant
 from models.errors import MilepostError
 
 _DAY_PATTERN = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 #: The end of a day, with more digits than any clock has.
 _END_OF_DAY: Final = f"T23:59:59.{'9' * 30}Z"
+_SLUG_PATTERN = re.compile(SLUG_PATTERN)
+#: How much of a wrong name a line repeats.
+_MAX_SHOWN: Final = 200
 _MILESTONE_NAME_PATTERN = re.compile(rf"({SLUG_PATTERN})/({SLUG_PATTERN})/({SLUG_PATTERN})")
 
 
@@ -49,6 +52,14 @@ def parse_day(text: str) -> date:
     return date.fromisoformat(text)
 
 
+def parse_data_date(text: str) -> date:
+    """Parse a day for which a schedule can be calculated; raises `ValueError` with the reason."""
+    day = parse_day(text)
+    if not FIRST_YEAR <= day.year <= LAST_YEAR:
+        raise ValueError(f"not a day of the years {FIRST_YEAR} to {LAST_YEAR}: {text!r}")
+    return day
+
+
 def parse_as_of(text: str) -> Instant:
     """Parse a timestamp, or a day as its end in UTC; raises `ValueError` with the reason."""
     return parse_instant(f"{parse_day(text)}{_END_OF_DAY}" if _DAY_PATTERN.fullmatch(text) else text)
@@ -59,7 +70,7 @@ def parse_milestone_name(text: str) -> MilestoneKey:
     match = _MILESTONE_NAME_PATTERN.fullmatch(text)
     if match is None:
         raise QueryError(
-            f"not the name of a milestone: {text[:200]!r}; use PROGRAMME/PROJECT/MILESTONE, as in "
+            f"not the name of a milestone: {text[:_MAX_SHOWN]!r}; use PROGRAMME/PROJECT/MILESTONE, as in "
             "north/quay/permit-approved: `milepost status` shows those there are"
         )
     return MilestoneKey(*match.groups())
@@ -84,6 +95,9 @@ def load_facts_for(connection: Connection, query: MilestoneQuery) -> Facts:
 
     Raises `QueryError` for a programme or a project that no event names.
     """
+    if query.programme is not None and _SLUG_PATTERN.fullmatch(query.programme) is None:
+        # No programme is called that, and a database does not take every text.
+        raise _unknown_programme(query.programme, query.as_of_suffix)
     if query.as_of is not None:
         facts = fold_as_of(connection, query.as_of, query.programme)
     else:
@@ -104,11 +118,17 @@ def require_milestone(facts: Facts, key: MilestoneKey, as_of_suffix: str = "") -
 
 def _require_known(facts: Facts, programme: str | None, project: str | None, as_of_suffix: str) -> None:
     if programme is not None and programme not in facts.existing_programmes():
-        raise QueryError(
-            f"no programme {programme!r}{as_of_suffix}: `milepost status` without a name shows those there are"
-        )
+        raise _unknown_programme(programme, as_of_suffix)
     projects = {key.project for key in facts.existing_projects() if programme in {None, key.programme}}
     if project is not None and project not in projects:
         place = "any programme" if programme is None else f"programme {programme!r}"
         command = " ".join(filter(None, ("milepost status", programme)))
-        raise QueryError(f"no project {project!r} in {place}{as_of_suffix}: `{command}` shows those there are")
+        raise QueryError(
+            f"no project {project[:_MAX_SHOWN]!r} in {place}{as_of_suffix}: `{command}` shows those there are"
+        )
+
+
+def _unknown_programme(programme: str, as_of_suffix: str) -> QueryError:
+    return QueryError(
+        f"no programme {programme[:_MAX_SHOWN]!r}{as_of_suffix}: `milepost status` without a name shows those there are"
+    )
