@@ -21,8 +21,10 @@ def read_config_file() -> dict[str, Any]:
     """Return what `milepost.toml` in the working folder holds; nothing when there is no such file."""
     file = Path(CONFIG_FILE)
     try:
-        if not stat.S_ISREG(file.stat().st_mode):
-            raise ValueError("it is no file: move it away, or write the settings to a file of this name")
+        mode = file.stat().st_mode
+        if not stat.S_ISREG(mode):
+            kind = "a folder" if stat.S_ISDIR(mode) else "no file"
+            raise ValueError(f"it is {kind}: move it away, or write the settings to a file of this name")
         with file.open("rb") as stream:
             content = stream.read(_MAX_BYTES + 1)
     except OSError as error:
@@ -66,7 +68,7 @@ def _parse(text: str) -> dict[str, Any]:
 
 
 def _one_clause(problem: str) -> str:
-    text = printable(one_line(problem))
+    text = one_line(problem)
     return text[:1].lower() + text[1:]
 
 

@@ -2,8 +2,8 @@
 
 
 def one_line(value: object, max_length: int = 300) -> str:
-    """Return the text of a value on one line, cut to a length, for logs and details."""
-    return " ".join(str(value).split())[:max_length]
+    """Return the text of a value on one line, everything unprintable escaped, cut to a length: for logs and details."""
+    return printable(" ".join(str(value).split()))[:max_length]
 
 
 def printable(text: str, *, keep_line_breaks: bool = False) -> str:

@@ -157,7 +157,7 @@ class GuardedApplication:
         if status is HTTPStatus.INTERNAL_SERVER_ERROR:
             logger.error("%s cannot be shown because of a bug", path, exc_info=error)
         elif isinstance(error, (DatabaseError, SQLAlchemyError)):
-            logger.warning("%s cannot be shown: %s", path, printable(one_line(error)))
+            logger.warning("%s cannot be shown: %s", path, one_line(error))
         else:
             self._count_error(_ERROR_KINDS.get(status, "bad-request"))
         if request.writer.output_size > 0:

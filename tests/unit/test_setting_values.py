@@ -1,5 +1,6 @@
 """Values of settings: every part reads them alike, and what is refused says what to write instead."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -346,8 +347,11 @@ def test_a_file_that_cannot_be_read_says_where_and_what_to_do(folder: Path, cont
 def test_a_folder_a_pipe_and_a_link_to_nothing_are_no_file_of_settings(folder: Path) -> None:
     path = folder / "milepost.toml"
     path.mkdir()
-    assert complaint().startswith("milepost.toml: it is no file")
+    assert complaint().startswith("milepost.toml: it is a folder: move it away")
     path.rmdir()
+    os.mkfifo(path)
+    assert complaint().startswith("milepost.toml: it is no file: move it away")
+    path.unlink()
     path.symlink_to("nowhere.toml")
     assert complaint() == "milepost.toml: it cannot be read: No such file or directory"
     path.unlink()
