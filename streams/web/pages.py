@@ -5,6 +5,7 @@ from hashlib import blake2b
 from http import HTTPStatus
 from itertools import groupby
 from typing import Any, Final
+from urllib.parse import quote
 
 import msgspec
 from aiohttp import web
@@ -15,6 +16,7 @@ from models.domain.claims import NO_PROJECT_CLAIMS, ProjectClaims, ProjectKey
 from models.domain.impact import successors_of
 from models.domain.schedule import MilestoneStatus, State
 from models.views.explanation import link_sentences
+from models.views.upcoming import find_upcoming, own_dates
 from streams.web import urls, view_models
 from streams.web.api import BEFORE, OFFSET, read_milestone
 from streams.web.guard import BadQuery, GuardedApplication
@@ -26,7 +28,7 @@ from streams.web.templating import create_environment
 from streams.web.timeline import fit_percent_axis, lay_out_lanes
 
 PROGRAMMES_PER_PAGE, MILESTONES_PER_PAGE, CHANGES_PER_PAGE, SUCCESSORS_PER_PAGE = 50, 1000, 100, 500
-_SHOW, _MILESTONE = "show", "milestone"
+_SHOW, _MILESTONE, _PROJECT = "show", "milestone", "project"
 _STATE_FILTERS: Final[Mapping[str, frozenset[State]]] = {
     "all": frozenset(State),
     "late": frozenset({State.OVERDUE, State.BLOCKED, State.SLIPPING}),
@@ -49,8 +51,8 @@ class HtmlPages:
         """Serve the pages."""
         programme, milestone = "/programmes/{programme}", "{project}/{milestone}"
         guarded.add_get("/", self._handler(self.overview, OFFSET.read), [OFFSET.name])
-        timeline = self._handler(self.timeline, OFFSET.read, _read_filter)
-        guarded.add_get(programme, timeline, [OFFSET.name, _SHOW])
+        timeline = self._handler(self.timeline, OFFSET.read, _read_filter, _read_project)
+        guarded.add_get(programme, timeline, [OFFSET.name, _SHOW, _PROJECT])
         trend = self._handler(self.trend, BEFORE.read, _read_trend_milestones)
         guarded.add_get(f"{programme}/trend", trend, [BEFORE.name, _MILESTONE], repeatable=[_MILESTONE])
         guarded.add_get(f"{programme}/milestones/{milestone}", self._handler(self.milestone, read_milestone))
@@ -83,9 +85,11 @@ class HtmlPages:
             "pager": view_models.Pager.for_list(request.path, offset, PROGRAMMES_PER_PAGE, overview.total),
         }
 
-    async def timeline(self, request: web.Request, view: ProgrammeView, offset: int, show: str) -> dict[str, Any]:
-        """Show the milestones of a programme over time."""
-        return await self._read_model.run_in_executor(_timeline_values, request.path, view, offset, show)
+    async def timeline(
+        self, request: web.Request, view: ProgrammeView, offset: int, show: str, project: str
+    ) -> dict[str, Any]:
+        """Show the milestones of a programme, or of one of its projects, over time."""
+        return await self._read_model.run_in_executor(_timeline_values, request.path, view, offset, show, project)
 
     async def trend(
         self, _request: web.Request, view: ProgrammeView, before: int | None, requested: list[MilestoneStatus]
@@ -122,6 +126,7 @@ class HtmlPages:
             "milestone_status": status,
             "project": _project_claims(view, status.project),
             "successors": successors,
+            "passed": own_dates(view.facts, [status, *(successor.status for successor in successors)]),
             "successors_per_page": SUCCESSORS_PER_PAGE,
             "last_change": last_change,
             "days_by_milestone": days_by_milestone,
@@ -140,6 +145,14 @@ def _read_filter(request: web.Request, _view: object) -> str:
     return show
 
 
+def _read_project(request: web.Request, view: ProgrammeView) -> str:
+    """Return the project that is asked for; empty for all."""
+    project = request.query.get(_PROJECT, "")
+    if project and ProjectKey(view.programme, project) not in view.facts.existing_projects():
+        raise NotFoundError(f"There is no project {project} in programme {view.programme}.")
+    return project
+
+
 def _read_trend_milestones(request: web.Request, view: ProgrammeView) -> list[MilestoneStatus]:
     names = request.query.getall(_MILESTONE, [])
     if len(names) > view_models.MAX_TREND_LINES:
@@ -149,19 +162,26 @@ def _read_trend_milestones(request: web.Request, view: ProgrammeView) -> list[Mi
     return [view.get_status(*name.split("/", 1)) for name in names]
 
 
-def _timeline_values(path: str, view: ProgrammeView, offset: int, show: str) -> dict[str, Any]:
-    counts = count_states(view.statuses)
-    matching = [status for status in view.statuses if status.state in _STATE_FILTERS[show]]
+def _timeline_values(path: str, view: ProgrammeView, offset: int, show: str, project: str) -> dict[str, Any]:
+    statuses = [status for status in view.statuses if not project or status.project == project]
+    counts = count_states(statuses)
+    matching = [status for status in statuses if status.state in _STATE_FILTERS[show]]
+    passed = own_dates(view.facts, statuses)
+    query = f"&show={show}" + (f"&project={quote(project, '')}" if project else "")
     page = matching[offset : offset + MILESTONES_PER_PAGE]
     axis = fit_percent_axis(page, view.schedule.data_date)
     lanes_by_project = groupby(lay_out_lanes(page, axis), key=lambda lane: lane.status.project)
     return {
         "counts": counts,
+        "project_slug": project,
+        "project": _project_claims(view, project),
+        "passed": passed,
+        "upcoming": find_upcoming(statuses, passed, view.schedule.data_date),
         "axis": axis,
         "projects": [(name, _project_claims(view, name), list(lanes)) for name, lanes in lanes_by_project],
         "show": show,
         "filters": {name: sum(counts.get(state, 0) for state in states) for name, states in _STATE_FILTERS.items()},
-        "pager": view_models.Pager.for_list(path, offset, MILESTONES_PER_PAGE, len(matching), f"&show={show}"),
+        "pager": view_models.Pager.for_list(path, offset, MILESTONES_PER_PAGE, len(matching), query),
     }
 
 

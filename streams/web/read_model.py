@@ -25,6 +25,7 @@ from models.domain.claims import Facts, ProgrammeClaims
 from models.domain.impact import DelayRoot, delay_roots
 from models.domain.row_order import milestone_sort_key
 from models.domain.schedule import MilestoneStatus, Schedule, compute_schedule
+from models.views.upcoming import Upcoming, read_upcoming
 from streams.web.change_feed import ChangeFeed
 
 #: Size of the cache of programmes.
@@ -84,6 +85,7 @@ class Overview(NamedTuple):
     programmes: Sequence[ProgrammeSummary]
     titles: dict[str, str]
     delay_roots: dict[str, list[DelayRoot]]
+    upcoming: dict[str, Upcoming]
 
 
 class RefreshCooldown:
@@ -192,10 +194,13 @@ class ReadModel:
         page = summaries[offset : offset + limit]
         slugs = [summary.programme for summary in page]
 
-        def read_page(connection: Connection) -> tuple[dict[str, str], dict[str, list[DelayRoot]]]:
+        def read_page(
+            connection: Connection,
+        ) -> tuple[dict[str, str], dict[str, list[DelayRoot]], dict[str, Upcoming]]:
             milestones = queries.read_open_milestones(connection, slugs)
             titles = queries.read_programme_names(connection, slugs)
-            return titles, {slug: delay_roots(milestones[slug]) for slug in slugs}
+            roots = {slug: delay_roots(milestones[slug]) for slug in slugs}
+            return titles, roots, read_upcoming(connection, slugs, self._today())
 
         late_programmes = sum(summary.late_count > 0 for summary in summaries)
         return Overview(len(summaries), late_programmes, page, *await self.run_query(read_page))

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from datetime import UTC, date, datetime
+from typing import Final
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -66,6 +67,16 @@ def to_json(value: object) -> str:
     return json.dumps(value, default=str, separators=(",", ":"))
 
 
+#: What a reader of a page may ask: docs/glossary.md in one sentence each.
+TERMS: Final = {
+    "baseline": "The first date that was ever planned. It never changes, so a new plan hides no delay.",
+    "slip": "How many days later than its baseline a milestone comes; minus means earlier.",
+    "float": "How many days a milestone may still move before it, or one that waits for it, passes its planned date.",
+    "slack": "How many days the gate may still move before this milestone moves with it.",
+    "gate": "A milestone that others wait for.",
+}
+
+
 def create_environment(static_urls: Mapping[str, str]) -> Environment:
     """Return the environment of the templates; every value is escaped unless a filter above made it."""
     environment = Environment(
@@ -86,5 +97,5 @@ def create_environment(static_urls: Mapping[str, str]) -> Environment:
         "money": format_money,
         "json": to_json,
     }
-    environment.globals |= {"urls": urls, "static_url": static_urls.__getitem__, "states": list(State)}
+    environment.globals |= {"urls": urls, "static_url": static_urls.__getitem__, "states": list(State), "terms": TERMS}
     return environment

@@ -17,6 +17,11 @@ def programme_url(programme: str) -> str:
     return f"/programmes/{quote(programme, '')}"
 
 
+def project_url(programme: str, project: str) -> str:
+    """Return the path of one project's timeline."""
+    return f"{programme_url(programme)}?project={quote(project, '')}"
+
+
 def trend_url(programme: str) -> str:
     """Return the path of a programme's trend."""
     return f"{programme_url(programme)}/trend"

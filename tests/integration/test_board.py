@@ -193,6 +193,38 @@ def test_the_timeline_can_be_kept_to_some_states(board: BoardServer, show: str, 
     assert set(rows) == states
 
 
+def test_an_overdue_milestone_is_never_green_and_shows_the_day_that_passed(empty: BoardServer) -> None:
+    empty.record_events(
+        [
+            # Early against its first plan, and its day has passed.
+            reported(1, "pier/opened", Classifier.PLANNED, "2026-12-20"),
+            reported(2, "pier/opened", Classifier.ESTIMATED, "2026-11-20"),
+        ]
+    )
+    for path in ("/programmes/north", "/"):
+        text = empty.get(path).text
+        assert "20 Nov 2026" in text
+        assert 'class="early"' not in text
+    assert re.search(r'class="overdue-date"[^>]*>due <time datetime="2026-11-20"', empty.get("/programmes/north").text)
+
+
+def test_what_comes_next_is_named_on_the_first_page_and_on_the_programmes(board: BoardServer) -> None:
+    for path in ("/", HERE):
+        text = board.get(path).text
+        assert "Due in 30 days" in text
+        assert re.search(r"<b>\d+ of \d+</b> milestones achieved", text)
+
+
+def test_a_project_has_a_page_of_its_own(board: BoardServer) -> None:
+    text = board.get(f"{HERE}?project={SEZ_PARK}").text
+
+    assert set(re.findall(r'data-name="([^/"]+)/', text)) == {SEZ_PARK}
+    assert "Industrial park of the special economic zone" in text
+    assert f'href="{HERE}?show=late&amp;project={SEZ_PARK}"' in text
+    missing = board.get(f"{HERE}?project=nowhere")
+    assert (missing.status, "There is no project nowhere" in missing.text) == (404, True)
+
+
 def test_why_names_the_gate_and_the_event_that_moved_it(board: BoardServer) -> None:
     text = board.get(f"{HERE}/milestones/{LAUNCH}").text
 

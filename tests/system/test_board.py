@@ -4,6 +4,7 @@ import re
 import urllib.request
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
@@ -127,13 +128,55 @@ def test_the_pipeline_shows_the_event_that_was_cut_short(worker: WorkerProcess) 
     assert "<b>1</b> malformed" in told()
 
 
+@pytest.mark.parametrize("width", [390, 768])
 @pytest.mark.parametrize("view", VIEWS)
-def test_each_view_fits_a_phone(browser: Browser, worker: WorkerProcess, view: str) -> None:
-    with open_page(browser, viewport={"width": 390, "height": 844}) as page:
+def test_each_view_fits_a_phone_and_a_tablet(browser: Browser, worker: WorkerProcess, view: str, width: int) -> None:
+    with open_page(browser, viewport={"width": width, "height": 844}) as page:
         go(page, worker, VIEWS[view])
-        take_screenshot(page, f"{view}-phone", full_page=False)
+        take_screenshot(page, f"{view}-{width}")
 
         assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+
+
+@pytest.mark.parametrize("width", [390, 768, 1280])
+@pytest.mark.parametrize("view", ["timeline", "gate"])
+def test_state_forecast_and_slip_are_in_sight_at_every_width(
+    browser: Browser, worker: WorkerProcess, view: str, width: int
+) -> None:
+    with open_page(browser, viewport={"width": width, "height": 844}) as page:
+        go(page, worker, VIEWS[view])
+        heads = page.locator("table thead th")
+        right_ends = {
+            heads.nth(number).inner_text(): box["x"] + box["width"]
+            for number in range(heads.count())
+            if (box := heads.nth(number).bounding_box()) and heads.nth(number).is_visible()
+        }
+
+    assert all(right_ends[name] <= width for name in ("Milestone", "State", "Forecast", "Slip")), right_ends
+
+
+@pytest.mark.parametrize("width", [768, 1280])
+def test_labels_of_months_do_not_lie_on_each_other(browser: Browser, worker: WorkerProcess, width: int) -> None:
+    with open_page(browser, viewport={"width": width, "height": 844}) as page:
+        go(page, worker, HERE)
+        boxes = page.evaluate(
+            "[...document.querySelectorAll('.lanes .tick')].map((tick) => tick.getBoundingClientRect())"
+            ".filter((box) => box.width).map((box) => [box.left, box.right])"
+        )
+
+    assert len(boxes) >= 2
+    assert all(before[1] < after[0] for before, after in pairwise(boxes))
+    assert boxes[-1][1] <= width
+
+
+def test_a_term_explains_itself_on_hover_and_on_tap(browser: Browser, worker: WorkerProcess) -> None:
+    with open_page(browser, viewport={"width": 390, "height": 844}, has_touch=True) as page:
+        go(page, worker, HERE)
+        term = page.get_by_role("button", name="Slip")
+        assert "later than its baseline" in str(term.get_attribute("title"))
+        term.tap()
+
+        assert page.locator("#term-slip").is_visible()
 
 
 def test_the_readme_shows_the_board_as_the_tests_see_it(browser: Browser, worker: WorkerProcess) -> None:
@@ -222,7 +265,7 @@ def test_what_is_said_appears_without_a_reload(browser: Browser, worker: WorkerP
         go(first, worker, "/")
         for one in (page, first):
             one.evaluate("window.here = true")
-        page.locator("tr a").first.focus()
+        page.locator("tr:not(.project) a").first.focus()
 
         publish_events(settings, report("pier", Classifier.ESTIMATED, 47, "slip"))
 

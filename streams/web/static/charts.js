@@ -4,6 +4,9 @@
 "use strict";
 (() => {
   const DAY_MS = 86400000, HOVER_RADIUS_PX = 40;
+  // Lines that lie on each other are told apart by their symbols, not by colours alone.
+  const SYMBOLS = ["circle", "rect", "triangle", "diamond", "emptyCircle", "emptyRect", "emptyTriangle", "emptyDiamond"];
+  const SYMBOL_MARKS = ["\u25cf", "\u25a0", "\u25b2", "\u25c6", "\u25cb", "\u25a1", "\u25b3", "\u25c7"];
   const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
   const dark = window.matchMedia("(prefers-color-scheme: dark)");
   let charts = [];
@@ -52,9 +55,9 @@
     y.splitLine.show = true;
     x.nameLocation = "middle"; x.nameGap = 30;
     const series = lines.map((line, number) => ({
-      name: line.name, type: "line", step: "end", symbol: "circle", symbolSize: 7, cursor: "default",
+      name: line.name, type: "line", step: "end", symbol: SYMBOLS[number % SYMBOLS.length], symbolSize: 8, cursor: "default",
       data: line.points.map(([day, forecast]) => [parseDay(day), forecast ? parseDay(forecast) : null]),
-      itemStyle: { color: colours[number] }, lineStyle: { color: colours[number], width: 2 },
+      itemStyle: { color: colours[number] }, lineStyle: { color: colours[number], width: 2, type: number < 4 ? "solid" : "dashed" },
       emphasis: { focus: "series", lineStyle: { width: 3 } },
     }));
     const diagonal = [Math.max(x.min, y.min), Math.min(x.max, y.max)];
@@ -81,21 +84,24 @@
       entry.style.color = colours[number];
       label.textContent = line.name;
       label.className = "legend-label";
-      entry.append(label);
+      entry.append(`${SYMBOL_MARKS[number % SYMBOL_MARKS.length]} `, label);
       return entry;
     }));
   }
 
   function slipBarOptions(box) {
     const bars = JSON.parse(box.dataset.bars).reverse();
-    box.style.height = `${Math.max(8, 2 * bars.length + 3)}rem`;
+    // On a phone, names stand in several lines, so that the bars keep half of the width.
+    const isNarrow = box.clientWidth < 560;
+    box.style.height = `${Math.max(8, (isNarrow ? 3.2 : 2) * bars.length + 3)}rem`;
+    const label = isNarrow ? { width: box.clientWidth * 0.42, overflow: "break", lineHeight: 15 } : { width: 300, overflow: "truncate" };
     const line = { lineStyle: { color: themeColour("line") } };
     const formatSlip = (days) => `${days > 0 ? "+" : ""}${days} d`;
     return {
       animation: false, textStyle: { fontFamily: themeFont() },
       grid: { left: 12, right: 56, top: 8, bottom: 8, containLabel: true },
       xAxis: { type: "value", minInterval: 1, axisLabel: { color: themeColour("soft"), formatter: formatSlip, hideOverlap: true }, splitLine: line },
-      yAxis: { type: "category", data: bars.map((bar) => bar.name), axisTick: { show: false }, axisLine: line, axisLabel: { color: themeColour("ink"), width: 300, overflow: "truncate" } },
+      yAxis: { type: "category", data: bars.map((bar) => bar.name), axisTick: { show: false }, axisLine: line, axisLabel: { color: themeColour("ink"), ...label } },
       series: [{
         type: "bar", barMaxWidth: 16, cursor: "default",
         data: bars.map((bar) => ({ value: bar.days, itemStyle: { color: themeColour(bar.state), borderRadius: 3 } })),
