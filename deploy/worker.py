@@ -15,9 +15,10 @@ from sqlalchemy import Engine
 from consumers.client import KafkaUnreachableError
 from deploy.file_lock import FileLockedError, lock_file, write_holder
 from deploy.listeners import bind_listeners
+from deploy.logging_setup import set_up_logging
 from deploy.rights import require_worker_rights
 from deploy.topics import UnevenTopicsError, check_topics, read_topic_id
-from models.database.engine import LOCK_TIMEOUT_MS, DatabaseError, check_schema, make_engine
+from models.database.engine import LOCK_TIMEOUT_MS, check_schema, make_engine
 from models.database.recorder import Recorder
 from models.database.rights import require_table_rights
 from models.errors import MilepostError, PartitionsChangedError
@@ -36,7 +37,7 @@ def run_worker(settings: Settings) -> int:
     When partitions were added to the topics, the process starts anew, as its command line says. Raises `MilepostError`
     when a check fails, before anything starts.
     """
-    set_up_logging()
+    set_up_logging(settings.log)
     try:
         return _run_once(settings)
     except PartitionsChangedError as error:
@@ -66,9 +67,11 @@ def _run_once(settings: Settings) -> int:
         # Faust takes a third of the start-up time; the checks above report without waiting for it.
         from consumers.dead_letters import read_newest_dead_letters  # noqa: PLC0415
         from streams.web.board import create_board  # noqa: PLC0415
+        from streams.web.pipeline_status import LocalPipelineReader  # noqa: PLC0415
         from streams.worker import run_worker_process  # noqa: PLC0415
 
-        board = create_board(settings, _utc_today, partial(read_newest_dead_letters, settings))
+        reader = partial(LocalPipelineReader, read_newest=partial(read_newest_dead_letters, settings))
+        board = create_board(settings, _utc_today, reader)
         details = {f"{promise.topic} {promise.setting}": promise.problem for promise in warnings}
         return run_worker_process(settings, recorder, sockets, board, details)
 
@@ -95,38 +98,6 @@ def lock_timeout_ms(settings: Settings) -> int:
 
 def _utc_today() -> date:
     return datetime.now(UTC).date()  # noqa: TID251 - the clock of the board
-
-
-class RepeatedMessageFilter(logging.Filter):
-    """Limits repeated messages of libraries: in an outage aiokafka logs the same one ten times a second."""
-
-    def __init__(self, interval_seconds: float = 30.0) -> None:
-        super().__init__()
-        self._interval_seconds = interval_seconds
-        self._last_logged: dict[tuple[str, str], float] = {}
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Return whether to log it: always Milepost's own records, those of libraries once per interval."""
-        if record.exc_info and isinstance(record.exc_info[1], DatabaseError):
-            return False  # reported in one line when the worker ends
-        if record.name.startswith("milepost") or record.exc_info:
-            return True
-        message = record.name, str(record.msg)
-        if record.created - self._last_logged.get(message, -self._interval_seconds) < self._interval_seconds:
-            return False
-        self._last_logged[message] = record.created
-        return True
-
-
-def set_up_logging() -> None:
-    """Log to standard error unless logging is configured: Milepost from INFO, libraries from WARNING."""
-    logging.basicConfig(
-        stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(levelname)-8s %(name)s: %(message)s"
-    )
-    logging.getLogger("milepost").setLevel(logging.INFO)
-    for handler in logging.getLogger().handlers:
-        if not any(isinstance(existing, RepeatedMessageFilter) for existing in handler.filters):
-            handler.addFilter(RepeatedMessageFilter())
 
 
 @contextmanager

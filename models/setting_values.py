@@ -150,6 +150,23 @@ def parse_board_url(text: str) -> str:
     return text.rstrip("/")
 
 
+def parse_addresses(value: Any, most: int) -> Any:  # noqa: ANN401 - pydantic validates what is no text
+    """Return the addresses, `host:port`, in a text with commas, or in a list. Raises `ValueError`."""
+    written = [part.strip(BLANKS) for part in value.split(",")] if isinstance(value, str) else value
+    if not isinstance(written, list | tuple) or not all(isinstance(address, str) for address in written):
+        return value
+    addresses = list(dict.fromkeys(filter(None, written)))
+    for address in addresses:
+        if scheme := _SCHEME.match(address):
+            raise ValueError(f"say host:port without {scheme[0]}")
+        _check_address(address, 1)
+        if "%" in address:
+            raise ValueError(f"{shown(address)} has a zone, which a URL does not take")
+    if len(addresses) > most:
+        raise ValueError(f"say {most} addresses at most")
+    return addresses
+
+
 def parse_host_names(value: Any) -> Any:  # noqa: ANN401 - pydantic validates what is no text
     """Return the names in a text with commas, or in a list. Raises `ValueError` for what is no host name."""
     names = [part.strip(BLANKS) for part in value.split(",") if part.strip(BLANKS)] if isinstance(value, str) else value

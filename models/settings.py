@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
@@ -19,6 +20,10 @@ from models.text import printable
 
 #: A longer wait is an error of Python's clocks, and no wish of anybody.
 _MAX_SECONDS: Final = 365 * 86_400
+#: Addresses of workers that a board asks, at most.
+MAX_WORKERS: Final = 64
+
+LogFormat = Literal["text", "json"]
 
 WholeNumber = Annotated[int, BeforeValidator(values.parse_whole_number)]
 Seconds = Annotated[float, BeforeValidator(values.parse_seconds), Field(gt=0, le=_MAX_SECONDS, allow_inf_nan=False)]
@@ -66,6 +71,9 @@ class Settings(BaseSettings):
     #: Names to which the board and the API answer, besides addresses, localhost, the host of `web` and of `board_url`.
     web_hosts: Annotated[tuple[str, ...], NoDecode] = ()
     board_url: str | None = None  # where people reach the board
+    #: Where a board without a worker asks for the state of the pipeline: the listeners of the workers' metrics.
+    workers: Annotated[tuple[str, ...], NoDecode] = ()
+    log: LogFormat = "text"  # how a worker and a board log
     group: Annotated[str, Field(min_length=1, max_length=249)] = "milepost"
     partitions: Annotated[WholeNumber, Field(ge=1, le=10_000)] = 12
     prefix: str = "milepost"
@@ -103,6 +111,11 @@ class Settings(BaseSettings):
     @classmethod
     def _parse_web_hosts(cls, value: Any) -> Any:  # noqa: ANN401 - as above
         return values.parse_host_names(value)
+
+    @field_validator("workers", mode="before")
+    @classmethod
+    def _parse_workers(cls, value: Any) -> Any:  # noqa: ANN401 - as above
+        return values.parse_addresses(value, MAX_WORKERS)
 
     @field_validator("board_url")
     @classmethod
@@ -200,6 +213,16 @@ class Settings(BaseSettings):
         if self.board_url is not None:
             names.add(urlsplit(self.board_url).hostname or "")
         return frozenset(name.lower() for name in names)
+
+
+def read_log_format() -> LogFormat:
+    """Return the format of the log; also where other settings cannot be read, since the log says so."""
+    variable = f"{_ENVIRONMENT_PREFIX}LOG"
+    text: Any = next((value for name, value in _environment.items() if name.upper() == variable and value), None)
+    if text is None:
+        with suppress(ValueError):
+            text = read_config_file().get("log")
+    return "json" if isinstance(text, str) and text.strip(values.BLANKS) == "json" else "text"
 
 
 def _check_environment_names() -> None:

@@ -32,10 +32,8 @@ from streams.monitoring.lag import POLL_TIMEOUT_SECONDS, LagMonitor
 from streams.monitoring.watchdog import Watchdog
 from streams.outbox import OutboxPublisher
 from streams.retry import Retry
-from streams.web.connections import connection_limit
-from streams.web.guard import GuardedApplication
-from streams.web.probes import AddRoutes, WorkerProbes, add_health, add_milestone_metrics
-from streams.web.server import WebServer
+from streams.web.probes import AddRoutes, Probes
+from streams.web.web_servers import create_web_servers
 
 #: The group notices a dead worker after this long; the others learn of it with their next heartbeat.
 SESSION_TIMEOUT_SECONDS: Final = 10.0
@@ -161,18 +159,10 @@ def create_app(  # noqa: PLR0913 - everything it composes comes in as an argumen
         watchdog=watchdog,
         stop_with_error=stop_with_error,
     )
-    probes = WorkerProbes(metrics.registry, health.liveness_problems, health.readiness_problems, warnings)
-    count_error = metrics.count_http_error
-    board = GuardedApplication(settings.board_hosts, count_error)
-    monitoring = board if len(sockets) == 1 else GuardedApplication(settings.board_hosts, count_error)
-    add_health(monitoring, probes)
-    add_milestone_metrics(monitoring, metrics_store)
-    if add_routes is not None:
-        add_routes(board, probes)
-    web_servers = [
-        WebServer(listener, guarded.application, connection_limit(len(sockets)), count_error)
-        for listener, guarded in zip(sockets, (board, monitoring), strict=False)
-    ]
+    probes = Probes(metrics.registry, health.liveness_problems, health.readiness_problems, warnings)
+    web_servers = create_web_servers(
+        settings.board_hosts, sockets, probes, metrics.count_http_error, add_routes, metrics_store
+    )
     app.transport = MicroBatchTransport(
         app.conf.broker_consumer,
         app,

@@ -8,13 +8,10 @@ say where to go on.
 
 import asyncio
 import ctypes
-import faulthandler
 import gc
 import logging
-import os
 import signal
 import socket
-import sys
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
@@ -29,13 +26,13 @@ from models.database.recorder import Recorder
 from models.errors import MilepostError
 from models.settings import Settings
 from streams.app import create_app
+from streams.stop_deadline import create_stop_deadline
 from streams.web.connections import raise_file_limit
 from streams.web.probes import AddRoutes
+from streams.web.server import listener_url
 
 logger = logging.getLogger("milepost.worker")
 
-#: The exit status of a worker that did not stop within its deadline.
-EX_DEADLINE: Final = 75
 #: From glibc's malloc.h.
 _M_ARENA_MAX: Final = -8
 _M_MMAP_THRESHOLD: Final = -3
@@ -61,12 +58,6 @@ class RootService(Service):
     async def wait_for_crash(self) -> None:
         """Return when a service has crashed."""
         await self._crashed.wait()
-
-
-def _terminate(seconds: float) -> None:
-    sys.stderr.write(f"milepost: not stopped within {seconds} s, ending; nothing is lost\n")
-    faulthandler.dump_traceback(all_threads=True)
-    os._exit(EX_DEADLINE)
 
 
 def limit_malloc_heaps() -> None:
@@ -96,17 +87,11 @@ def run_worker_process(
     gc.set_threshold(*GC_THRESHOLDS)
     # A `_created` series beside every counter doubles the page, and Prometheus 2 does not read it.
     disable_created_metrics()  # type: ignore[no-untyped-call]  # the library forgot
-    deadline = threading.Timer(settings.stop_seconds, _terminate, [settings.stop_seconds])
-    deadline.daemon = True
+    deadline = create_stop_deadline(settings.stop_seconds)
     try:
         return uvloop.run(_run_until_stopped(settings, recorder, sockets, deadline, add_routes, warnings))
     finally:
         deadline.cancel()
-
-
-def _url(listener: socket.socket) -> str:
-    host, port = listener.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 async def _run_until_stopped(  # noqa: PLR0913 - as `create_app`, and the deadline
@@ -144,7 +129,7 @@ async def _run_until_stopped(  # noqa: PLR0913 - as `create_app`, and the deadli
     try:
         await asyncio.wait([starting, *waiting], return_when=asyncio.FIRST_COMPLETED)
         if starting.done() and not starting.exception() and not any(task.done() for task in waiting):
-            logger.info("serving on %s", " and ".join(map(_url, sockets)))
+            logger.info("serving on %s", " and ".join(map(listener_url, sockets)))
             await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         reason = root.crash_reason or (starting.exception() if starting.done() else None)
     finally:

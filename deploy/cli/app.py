@@ -19,6 +19,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "kafka": ("run", "Run a real Kafka for development; Ctrl-C ends it."),
     "init": ("run", "Create the tables and topics; safe to repeat."),
     "worker": ("run", "Run a worker."),
+    "board": ("run", "Serve the board alone, from the database."),
     "publish": ("publish", "Check events, then send them to Kafka."),
     "check": ("publish", "Check events without sending them."),
     "status": ("status", "Show the status of every milestone."),

@@ -8,7 +8,7 @@ import typer
 
 from deploy.cli.options import DatabaseOption, KafkaOption, print_line
 from models.setting_values import MAX_PORT, expand_home, parse_whole_number
-from models.settings import read_settings
+from models.settings import read_log_format, read_settings
 
 app = typer.Typer(rich_markup_mode=None)
 T = TypeVar("T")
@@ -35,6 +35,8 @@ def _whole_number(lowest: int, highest: int) -> Callable[[Any], int]:
         return number
 
     return _read_as_settings_do(parse)
+
+WebOption = Annotated[str | None, typer.Option(metavar="HOST:PORT", help="Where to serve HTTP.")]
 
 
 @app.command()
@@ -107,12 +109,32 @@ def worker(
     *,
     kafka: KafkaOption = None,
     database: DatabaseOption = None,
-    web: Annotated[str | None, typer.Option(metavar="HOST:PORT", help="Where to serve HTTP.")] = None,
+    web: WebOption = None,
 ) -> None:
     """Run a worker.
 
     It records the events of Kafka in the database and serves the milestones to Prometheus.
     """
-    from deploy.worker import run_worker  # noqa: PLC0415 - loads the web server
+    from deploy.logging_setup import logged_errors  # noqa: PLC0415 - loads SQLAlchemy
 
-    raise typer.Exit(run_worker(read_settings(kafka=kafka, database=database, web=web)))
+    with logged_errors(read_log_format()):
+        settings = read_settings(kafka=kafka, database=database, web=web)
+        from deploy.worker import run_worker  # noqa: PLC0415 - loads kafka-python
+
+        raise typer.Exit(run_worker(settings))
+
+
+@app.command()
+def board(*, database: DatabaseOption = None, web: WebOption = None) -> None:
+    """Serve the board alone, from the database.
+
+    It needs no Kafka, and of the database the right to read. It asks the workers in MILEPOST_WORKERS for the state of
+    the pipeline.
+    """
+    from deploy.logging_setup import logged_errors  # noqa: PLC0415 - loads SQLAlchemy
+
+    with logged_errors(read_log_format()):
+        settings = read_settings(database=database, web=web)
+        from deploy.board import run_board  # noqa: PLC0415 - loads SQLAlchemy
+
+        run_board(settings)

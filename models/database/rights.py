@@ -1,6 +1,7 @@
 """What a role of PostgreSQL may do with the tables. A SQLite file has no roles."""
 
 from collections import defaultdict
+from collections.abc import Sequence
 from typing import Final
 
 from sqlalchemy import Engine, text
@@ -10,6 +11,8 @@ from models.database.engine import DatabaseError, redacted_url
 
 #: The rights of a worker on every table (contract, section 12).
 WORKER_TABLE_RIGHTS: Final = ("SELECT", "INSERT", "UPDATE", "DELETE")
+#: Those of a process that only shows.
+READER_TABLE_RIGHTS: Final = ("SELECT",)
 
 _LACKING: Final = text(
     "SELECT named, allowed FROM unnest(CAST(:tables AS text[])) AS named, unnest(CAST(:rights AS text[])) AS allowed"
@@ -17,20 +20,20 @@ _LACKING: Final = text(
 )
 
 
-def require_table_rights(engine: Engine) -> None:
-    """Raise `DatabaseError` that names every right that a worker lacks, before the first record needs one."""
+def require_table_rights(engine: Engine, needed: Sequence[str] = WORKER_TABLE_RIGHTS) -> None:
+    """Raise `DatabaseError` that names every right that the role lacks, before anything needs one."""
     if engine.dialect.name != "postgresql":
         return
     lacking: dict[str, list[str]] = defaultdict(list)
     with engine.connect() as connection:
         role = connection.scalar(text("SELECT current_user"))
-        parameters = {"tables": list(tables.metadata.tables), "rights": list(WORKER_TABLE_RIGHTS)}
+        parameters = {"tables": list(tables.metadata.tables), "rights": list(needed)}
         for table, right in connection.execute(_LACKING, parameters):
             lacking[table].append(right)
     # Most often the same rights are missing on every table, and are named once.
     tables_by_rights: dict[str, list[str]] = defaultdict(list)
     for table, rights in lacking.items():
-        tables_by_rights[", ".join(right for right in WORKER_TABLE_RIGHTS if right in rights)].append(table)
+        tables_by_rights[", ".join(right for right in needed if right in rights)].append(table)
     if tables_by_rights:
         grants = "; ".join(f"{rights} on {', '.join(sorted(names))}" for rights, names in tables_by_rights.items())
         raise DatabaseError(f"database {redacted_url(engine)}: role {role} lacks {grants}: grant them to it")

@@ -27,6 +27,8 @@ HTTP_ERRORS: Final = (
     *("bad-request", "not-found", "method", "host", "too-many"),
     *("deadline", "displaced", "client-gone"),
 )
+HTTP_ERRORS_NAME: Final = "milepost_http_errors_total"
+HTTP_ERRORS_HELP: Final = "What web clients did wrong, and connections that gave way."
 
 DELAY_BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 3600)
 DURATION_BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
@@ -159,8 +161,8 @@ class Metrics:
             "milepost_series_dropped", "Series left out by the series cap.", "series", "reason"
         )
         self._http_errors = self._counter(
-            "milepost_http_errors_total",
-            "What web clients did wrong, and connections that gave way.",
+            HTTP_ERRORS_NAME,
+            HTTP_ERRORS_HELP,
             "errors",
             "kind",
             is_stable=False,

@@ -10,7 +10,6 @@ watched from a thread.
 """
 
 import asyncio
-import faulthandler
 import io
 import logging
 import os
@@ -20,12 +19,13 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 from streams.monitoring.health import Health
+from streams.monitoring.thread_stacks import format_thread_stacks
 
 logger = logging.getLogger("milepost.watchdog")
 
 #: The exit status of a worker that made no progress.
 EX_STALLED: Final = 70
-#: How long dumping the tracebacks may take.
+#: How long logging the stacks may take.
 TRACEBACK_TIMEOUT_SECONDS: Final = 5.0
 _EVENT_LOOP: Final = "the event loop"
 
@@ -123,11 +123,11 @@ class Watchdog:
         timer.daemon = True
         timer.start()
         logger.critical(
-            "the worker is stuck: %s; it ends, and the positions in the database say where to go on\n%s",
+            "the worker is stuck: %s; it ends, and the positions in the database say where to go on\n%s\n%s",
             reason,
             self._format_tasks(),
+            format_thread_stacks(),
         )
-        faulthandler.dump_traceback(all_threads=True)
         os._exit(EX_STALLED)
 
     def _format_tasks(self) -> str:

@@ -15,7 +15,7 @@ from models.views.explanation import ExplanationSchema, explanation_schema
 from models.views.status import status_row
 from streams.web import schemas
 from streams.web.guard import BadQuery
-from streams.web.pipeline_status import PipelineMonitor, PipelineSchema
+from streams.web.pipeline_status import PipelineReader, PipelineSchema
 from streams.web.read_model import ProgrammeView, ReadModel
 from streams.web.responses import JSON, ResponseCache, uncached_response
 from streams.web.view_models import explain_milestone
@@ -72,7 +72,7 @@ class Operation(NamedTuple):
 class Api:
     """The operations, and the functions that build their responses."""
 
-    def __init__(self, read_model: ReadModel, cache: ResponseCache, pipeline: PipelineMonitor) -> None:
+    def __init__(self, read_model: ReadModel, cache: ResponseCache, pipeline: PipelineReader) -> None:
         self._read_model, self._cache, self._pipeline = read_model, cache, pipeline
         programme, milestone = "/api/programmes/{programme}", "{project}/{milestone}"
         self.operations: Final = (
@@ -149,7 +149,7 @@ class Api:
         return schemas.ForecastChangeListSchema(view.programme, next_page, rows)
 
     async def pipeline(self) -> PipelineSchema:
-        """Show the state of this worker's pipeline."""
+        """Show the state of the pipeline."""
         return await self._pipeline.read()
 
 

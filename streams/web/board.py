@@ -18,8 +18,8 @@ from streams.web.api import Api
 from streams.web.guard import GuardedApplication
 from streams.web.openapi import build_openapi
 from streams.web.pages import HtmlPages
-from streams.web.pipeline_status import PipelineMonitor, ReadNewest
-from streams.web.probes import AddRoutes, WorkerProbes
+from streams.web.pipeline_status import PipelineReader
+from streams.web.probes import AddRoutes, Probes
 from streams.web.read_model import ReadModel
 from streams.web.responses import JSON, ResponseCache, uncached_response
 from streams.web.schemas import ErrorSchema
@@ -29,11 +29,13 @@ from streams.web.static_files import StaticFiles
 STATIC_DIR: Final = Path(__file__).parent / "static"
 
 
-def create_board(settings: Settings, today: Callable[[], date], read_newest: ReadNewest) -> AddRoutes:
+def create_board(
+    settings: Settings, today: Callable[[], date], create_pipeline_reader: Callable[[Probes], PipelineReader]
+) -> AddRoutes:
     """Return a function that adds the board to an application; it opens nothing before that starts."""
 
-    def add_board(guarded: GuardedApplication, worker: WorkerProbes) -> None:
-        read_model, pipeline = ReadModel(make_engine(settings.database), today), PipelineMonitor(worker, read_newest)
+    def add_board(guarded: GuardedApplication, probes: Probes) -> None:
+        read_model, pipeline = ReadModel(make_engine(settings.database), today), create_pipeline_reader(probes)
         cache, static_files = ResponseCache(read_model), StaticFiles(STATIC_DIR)
         pages = HtmlPages(read_model, cache, pipeline, static_files.urls)
         api = Api(read_model, cache, pipeline)

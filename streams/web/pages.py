@@ -20,7 +20,7 @@ from models.views.upcoming import find_upcoming, own_dates
 from streams.web import urls, view_models
 from streams.web.api import BEFORE, OFFSET, read_milestone
 from streams.web.guard import BadQuery, GuardedApplication
-from streams.web.pipeline_status import PipelineMonitor
+from streams.web.pipeline_status import PipelineReader
 from streams.web.read_model import NotFoundError, ProgrammeView, ReadModel
 from streams.web.responses import HTML, Parameter, ResponseCache, uncached_response
 from streams.web.schemas import count_states
@@ -40,7 +40,7 @@ class HtmlPages:
     """The handlers of the pages."""
 
     def __init__(
-        self, read_model: ReadModel, cache: ResponseCache, pipeline: PipelineMonitor, static_urls: Mapping[str, str]
+        self, read_model: ReadModel, cache: ResponseCache, pipeline: PipelineReader, static_urls: Mapping[str, str]
     ) -> None:
         self._read_model, self._cache, self._pipeline = read_model, cache, pipeline
         self._templates = create_environment(static_urls)

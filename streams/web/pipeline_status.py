@@ -1,26 +1,34 @@
-"""What the pipeline page shows: the worker's own metrics, and the newest dead letters.
+"""What the pipeline page shows: metrics of workers, and the newest dead letters.
+
+A worker reads its own metrics, here; a board without a worker asks workers, in `streams.web.remote_pipeline`.
 
 Dead letters are read at most every ten seconds, off the event loop, and only from the end of the topic: a flood
 of rejected events makes the page no slower.
 """
 
 import asyncio
+import math
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, Protocol
 
 import msgspec
 from cachetools import TTLCache
 from msgspec import Struct
 from prometheus_client import CollectorRegistry
+from prometheus_client.samples import Sample
 
 from models.domain.dead_letters import DeadLetter
 from models.errors import MilepostError
-from streams.web.probes import WorkerProbes
+from streams.web.probes import Probes
 
 MAX_DEAD_LETTER_OFFSETS: Final = 200
 #: A source floods when more than half of its events were rejected, of at least so many; the alert has the same meaning.
 MIN_EVENTS_TO_FLOOD: Final = 100
+
+#: The last second of the year 9999.
+MAX_TIMESTAMP: Final = 253_402_300_799
 
 #: Returns the dead letters among the last offsets of the topic, the newest first.
 ReadNewest = Callable[[int], Sequence[DeadLetter]]
@@ -42,7 +50,7 @@ class PartitionStatus(Struct, frozen=True):
 
 
 class SourceStatus(Struct, frozen=True):
-    """A source of which this worker has read events since it started."""
+    """A source of which the workers have read events since they started."""
 
     source: str
     #: Broker's timestamp of the newest accepted event, in seconds since the epoch.
@@ -53,11 +61,11 @@ class SourceStatus(Struct, frozen=True):
 class PipelineStatus(Struct, frozen=True):
     """The state of reading, recording and calculating."""
 
-    #: Why the worker is not ready, by name; empty when it is.
+    #: Why a worker is not ready, by name; empty when all are.
     reasons: Mapping[str, str]
     partitions: Sequence[PartitionStatus]
     sources: Sequence[SourceStatus]
-    #: Since this worker started, by outcome and by reason; reasons that did not occur are omitted.
+    #: Since the workers started, by outcome and by reason; reasons that did not occur are omitted.
     events: Mapping[str, int]
     rejected: Mapping[str, int]
 
@@ -85,18 +93,31 @@ class DeadLetterSchema(Struct, frozen=True):
 
 
 class PipelineSchema(Struct, frozen=True):
-    """The state of this worker's pipeline, and the newest dead letters."""
+    """The state of the pipeline, and the newest dead letters."""
 
-    pipeline: PipelineStatus
+    #: None where nothing is known of it.
+    pipeline: PipelineStatus | None
     dead_letters: Sequence[DeadLetterSchema] = msgspec.field(name="letters")
     #: Why the dead letters cannot be read, in one sentence.
     dead_letters_error: str | None = msgspec.field(name="letters_unknown")
+    #: Why nothing is known of the pipeline, in one sentence.
+    pipeline_error: str | None = msgspec.field(name="pipeline_unknown", default=None)
+    #: The workers that were asked; none where a worker tells of itself.
+    workers: Sequence[str] = ()
 
 
-class PipelineMonitor:
+class PipelineReader(Protocol):
     """Reads the pipeline's status for the page and the API."""
 
-    def __init__(self, worker: WorkerProbes, read_newest: ReadNewest) -> None:
+    async def read(self) -> PipelineSchema:
+        """Return the status; does not raise because a worker or Kafka is away."""
+        ...
+
+
+class LocalPipelineReader:
+    """Reads the status of the worker that this process is."""
+
+    def __init__(self, worker: Probes, read_newest: ReadNewest) -> None:
         self._worker, self._read_newest = worker, read_newest
         self._cache = TTLCache[str, tuple[list[DeadLetterSchema], str | None]](1, ttl=10)
         self._read_lock = asyncio.Lock()
@@ -122,41 +143,89 @@ def _dead_letter_schema(dead_letter: DeadLetter) -> DeadLetterSchema:
     return msgspec.structs.replace(schema, key=dead_letter.key_bytes.decode("utf-8", "backslashreplace"))
 
 
-def read_pipeline_status(registry: CollectorRegistry, reasons: Mapping[str, str]) -> PipelineStatus:
-    """Return the status that a worker's metrics give."""
+@dataclass(slots=True)
+class PipelineCounts:
+    """What the metrics of one worker, or of several together, say of the pipeline."""
+
+    #: Position, log end and lag by topic and partition.
+    partitions: dict[tuple[str, int], PartitionStatus] = field(default_factory=dict)
+    last_events: dict[str, float] = field(default_factory=dict)
+    source_outcomes: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+    events: Counter[str] = field(default_factory=Counter)
+    rejected: Counter[str] = field(default_factory=Counter)
+
+    def add(self, other: "PipelineCounts") -> None:
+        """Add what another worker says. Every worker sees all partitions: the one that saw the most counts."""
+        for key, partition in other.partitions.items():
+            known = self.partitions.get(key)
+            if known is None or _progress(partition) > _progress(known):
+                self.partitions[key] = partition
+        for source, seconds in other.last_events.items():
+            self.last_events[source] = max(seconds, self.last_events.get(source, seconds))
+        for source, outcomes in other.source_outcomes.items():
+            self.source_outcomes[source].update(outcomes)
+        # Adding counters would lose the outcomes that did not occur.
+        self.events.update(other.events)
+        self.rejected.update(other.rejected)
+
+    def to_status(self, reasons: Mapping[str, str]) -> PipelineStatus:
+        """Return the status, with the reasons why a worker is not ready."""
+        return PipelineStatus(
+            reasons,
+            [self.partitions[key] for key in sorted(self.partitions)],
+            [
+                SourceStatus(source, self.last_events.get(source), _is_flooding(self.source_outcomes[source]))
+                for source in sorted(self.last_events.keys() | self.source_outcomes.keys())
+            ],
+            self.events,
+            self.rejected,
+        )
+
+
+def count_samples(samples: Iterable[Sample]) -> PipelineCounts:
+    """Return what a worker's metrics say; raises `ValueError` or `LookupError` for samples that no worker has."""
+    counts = PipelineCounts()
     partitions: dict[tuple[str, int], dict[str, Any]] = defaultdict(dict)
-    last_events: dict[str, float] = {}
-    outcomes: dict[str, Counter[str]] = defaultdict(Counter)
-    events: Counter[str] = Counter()
-    rejected: dict[str, int] = {}
-    for sample in (sample for family in registry.collect() for sample in family.samples):
+    for sample in samples:
         labels, value = sample.labels, sample.value
         match sample.name:
             case "milepost_position" | "milepost_log_end":
-                partitions[labels["topic"], int(labels["partition"])][sample.name] = int(value)
+                partitions[labels["topic"], int(labels["partition"])][sample.name] = _whole(value)
             case "milepost_lag_seconds":
                 partitions[labels["topic"], int(labels["partition"])][sample.name] = value
             case "milepost_source_last_event_timestamp_seconds":
-                last_events[labels["source"]] = value
+                if not 0 <= value <= MAX_TIMESTAMP:
+                    raise ValueError(f"{value} is no time")
+                counts.last_events[labels["source"]] = value
             case "milepost_source_events_total":
-                outcomes[labels["source"]][labels["outcome"]] = int(value)
+                counts.source_outcomes[labels["source"]][labels["outcome"]] = _whole(value)
             case "milepost_events_total":
-                events[labels["outcome"]] += int(value)
+                counts.events[labels["outcome"]] += _whole(value)
             case "milepost_rejected_total" if value:
-                rejected[labels["reason"]] = int(value)
-    return PipelineStatus(
-        reasons,
-        [
-            PartitionStatus(*key, *map(values.get, ("milepost_position", "milepost_log_end", "milepost_lag_seconds")))
-            for key, values in sorted(partitions.items())
-        ],
-        [
-            SourceStatus(source, last_events.get(source), _is_flooding(outcomes[source]))
-            for source in sorted(last_events.keys() | outcomes.keys())
-        ],
-        events,
-        rejected,
+                counts.rejected[labels["reason"]] = _whole(value)
+    for key, values in partitions.items():
+        numbers = map(values.get, ("milepost_position", "milepost_log_end", "milepost_lag_seconds"))
+        counts.partitions[key] = PartitionStatus(*key, *numbers)
+    return counts
+
+
+def read_pipeline_status(registry: CollectorRegistry, reasons: Mapping[str, str]) -> PipelineStatus:
+    """Return the status that the metrics of this process give."""
+    samples = (sample for family in registry.collect() for sample in family.samples)
+    return count_samples(samples).to_status(reasons)
+
+
+def _progress(partition: PartitionStatus) -> tuple[int, int]:
+    return (
+        -1 if partition.position is None else partition.position,
+        -1 if partition.log_end is None else partition.log_end,
     )
+
+
+def _whole(value: float) -> int:
+    if not math.isfinite(value):
+        raise ValueError(f"{value} is no number of anything")
+    return int(value)
 
 
 def _is_flooding(outcomes: Counter[str]) -> bool:

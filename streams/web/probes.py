@@ -1,4 +1,4 @@
-"""`/metrics`, `/metrics/milestones`, `/live` and `/ready`, for a bounded part of a worker's time and memory."""
+"""`/metrics`, `/metrics/milestones`, `/live` and `/ready`, for a bounded part of a process's time and memory."""
 
 import asyncio
 import zlib
@@ -21,22 +21,22 @@ MAX_SCRAPES: Final = 4
 REUSE_RATIO: Final = 3
 _GZIP_WBITS: Final = 16 + zlib.MAX_WBITS
 
-#: Returns the reasons why a worker is not ready (or not alive), by name; empty when it is.
+#: Returns the reasons why a process is not ready (or not alive), by name; empty when it is.
 HealthCheck = Callable[[], Mapping[str, str]]
 
 
-class WorkerProbes(NamedTuple):
-    """A worker's metrics and health."""
+class Probes(NamedTuple):
+    """The metrics and the health of a process."""
 
     registry: CollectorRegistry
     liveness: HealthCheck
     readiness: HealthCheck
-    #: What does not keep the worker from serving, and is to be mended, by name.
+    #: What does not keep the process from serving, and is to be mended, by name.
     warnings: Mapping[str, str] = MappingProxyType({})
 
 
 #: Adds routes to an application before it starts; what they open is closed with it.
-AddRoutes = Callable[[GuardedApplication, WorkerProbes], None]
+AddRoutes = Callable[[GuardedApplication, Probes], None]
 
 
 class SharedPage:
@@ -57,7 +57,7 @@ class SharedPage:
             return self._page
 
 
-def add_health(guarded: GuardedApplication, probes: WorkerProbes) -> None:
+def add_health(guarded: GuardedApplication, probes: Probes) -> None:
     """Serve a process's health and its metrics."""
 
     async def render_metrics() -> bytes:

@@ -18,6 +18,12 @@ _BACKLOG: Final = 4096
 _MAX_ACCEPTED_PER_TURN: Final = 64
 
 
+def listener_url(listener: socket.socket) -> str:
+    """Return the URL of a bound socket."""
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
 class WebServer(Service):
     """Serves an application on a bound socket for as long as the service runs."""
 

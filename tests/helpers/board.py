@@ -25,7 +25,8 @@ from streams.metrics.store import MetricsStore
 from streams.web.board import create_board
 from streams.web.connections import MAX_CONNECTIONS
 from streams.web.guard import GuardedApplication
-from streams.web.probes import WorkerProbes, add_health, add_milestone_metrics
+from streams.web.pipeline_status import LocalPipelineReader
+from streams.web.probes import Probes, add_health, add_milestone_metrics
 from streams.web.server import WebServer
 from tests.helpers.recorder import TOPIC, TopicLog, event_batch, fail_on_rejection, migrated_engine
 
@@ -103,10 +104,11 @@ def running_board(
 
         async def serve() -> None:
             guarded = GuardedApplication(settings.board_hosts, metrics.count_http_error)
-            probes = WorkerProbes(metrics.registry, dict, lambda: dict(not_ready_reasons))
+            probes = Probes(metrics.registry, dict, lambda: dict(not_ready_reasons))
             add_health(guarded, probes)
             add_milestone_metrics(guarded, MetricsStore(max_series=1000, keep_days=90))
-            create_board(settings, lambda: data_date, partial(read_newest_dead_letters, settings))(guarded, probes)
+            reader = partial(LocalPipelineReader, read_newest=partial(read_newest_dead_letters, settings))
+            create_board(settings, lambda: data_date, reader)(guarded, probes)
             with socket.create_server(("127.0.0.1", 0)) as listening:
                 server = WebServer(listening, guarded.application, max_connections, metrics.count_http_error)
                 await server.start()

@@ -17,6 +17,9 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event, make_url, text
 
+from models.database.engine import make_engine, write_transaction
+from tests.helpers.recorder import migrated_engine
+
 BACKENDS = ("sqlite", "postgresql")
 
 
@@ -134,3 +137,22 @@ def database_url(request: pytest.FixtureRequest) -> str:
     """Run the test once on each database, with the URL of a new, empty one."""
     url: str = request.getfixturevalue(f"{request.param}_url")
     return url
+
+
+@pytest.fixture
+def role_url(postgresql_url: str) -> Iterator[str]:
+    """Give the URL of a new role without rights, in a database with its tables."""
+    role = f"r{uuid4().hex[:12]}"
+    with migrated_engine(postgresql_url) as engine:
+        with write_transaction(engine) as connection:
+            connection.execute(text(f"CREATE ROLE {role} LOGIN"))
+        yield make_url(postgresql_url).set(username=role).render_as_string(hide_password=False)
+        with write_transaction(engine) as connection:
+            connection.execute(text(f"DROP OWNED BY {role}"))
+            connection.execute(text(f"DROP ROLE {role}"))
+
+
+def grant(postgresql_url: str, role_url: str, rights: str) -> None:
+    """Give a role rights on every table that there is."""
+    with write_transaction(make_engine(postgresql_url)) as connection:
+        connection.execute(text(f"GRANT {rights} ON ALL TABLES IN SCHEMA public TO {make_url(role_url).username}"))

@@ -10,7 +10,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -117,7 +117,7 @@ class MetricsPage:
 
 
 class WorkerProcess:
-    """`milepost worker` as a process of its own."""
+    """`milepost worker`, or `milepost board`, as a process of its own."""
 
     def __init__(self, process: subprocess.Popen[bytes], port: int, log_path: Path) -> None:
         self.process, self.port, self._log_path = process, port, log_path
@@ -150,10 +150,10 @@ class WorkerProcess:
         """Wait until `/ready` says so; return how long it took."""
 
         def ready() -> bool:
-            assert self.process.poll() is None, f"the worker ended with {self.process.returncode}:\n{self.log_text}"
+            assert self.process.poll() is None, f"the process ended with {self.process.returncode}:\n{self.log_text}"
             return self.get("/ready")[0] == 200
 
-        return wait_until(ready, "the worker is ready", timeout)
+        return wait_until(ready, "the process is ready", timeout)
 
     def stop(self, signal_number: int = signal.SIGTERM) -> float:
         """Signal it and wait for its end; return how long that took."""
@@ -166,15 +166,35 @@ class WorkerProcess:
 @contextmanager
 def worker_process(settings: Settings, folder: Path, **environment: str) -> Iterator[WorkerProcess]:
     """Run a worker process in a folder until the block ends."""
+    program = "from deploy.cli.app import main; main()"
+    with _serving_process("worker", program, settings, folder, environment) as worker:
+        yield worker
+
+
+@contextmanager
+def board_process(database: str, folder: Path, **environment: str) -> Iterator[WorkerProcess]:
+    """Run `milepost board` in a folder until the block ends; it ends at once where it loads a Kafka client or Faust."""
+    program = (
+        "import sys; sys.modules.update(dict.fromkeys(['faust', 'aiokafka', 'kafka']));"
+        " from deploy.cli.app import main; main()"
+    )
+    with _serving_process("board", program, Settings(database=database), folder, environment) as board:
+        yield board
+
+
+@contextmanager
+def _serving_process(
+    command: str, program: str, settings: Settings, folder: Path, environment: Mapping[str, str]
+) -> Iterator[WorkerProcess]:
     port = free_port()
-    log = folder / f"worker-{port}.log"
+    log = folder / f"{command}-{port}.log"
     variables = {name: value for name, value in os.environ.items() if not name.startswith("MILEPOST_")} | {
         f"MILEPOST_{name.upper()}": text for name, text in _environment_of(settings).items()
     }
     variables |= {"MILEPOST_WEB": f"127.0.0.1:{port}", **environment}
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "-c", "from deploy.cli.app import main; main()", "worker"],
+            [sys.executable, "-c", program, command],
             cwd=folder,
             env=variables,
             stdout=output,

@@ -19,6 +19,7 @@ from deploy.topics import check_topics, ensure_topics
 from models.database.engine import make_engine, write_transaction
 from models.database.rights import require_table_rights
 from models.settings import Settings, read_settings
+from tests.helpers.databases import grant
 from tests.helpers.event_generators import random_events
 from tests.helpers.recorder import migrated_engine
 from tests.helpers.workers import free_port, wait_until
@@ -178,24 +179,6 @@ def test_commands_that_kafka_refuses_name_the_topic_and_do_not_ask_whether_kafka
 
 
 # PostgreSQL
-
-
-@pytest.fixture
-def role_url(postgresql_url: str) -> Iterator[str]:
-    """Give the URL of a new role without rights, in a database with its tables."""
-    role = f"r{uuid4().hex[:12]}"
-    with migrated_engine(postgresql_url) as engine:
-        with write_transaction(engine) as connection:
-            connection.execute(text(f"CREATE ROLE {role} LOGIN"))
-        yield make_url(postgresql_url).set(username=role).render_as_string(hide_password=False)
-        with write_transaction(engine) as connection:
-            connection.execute(text(f"DROP OWNED BY {role}"))
-            connection.execute(text(f"DROP ROLE {role}"))
-
-
-def grant(postgresql_url: str, role_url: str, rights: str) -> None:
-    with write_transaction(make_engine(postgresql_url)) as connection:
-        connection.execute(text(f"GRANT {rights} ON ALL TABLES IN SCHEMA public TO {make_url(role_url).username}"))
 
 
 def test_a_role_that_may_only_read_can_look_and_a_worker_names_the_rights_it_lacks(

@@ -297,7 +297,7 @@ def test_an_answer_that_is_lost_is_asked_for_again(browser: Browser, worker: Wor
         assert lost == [page.url]
 
 
-def test_a_page_says_when_the_worker_is_away(browser: Browser, tmp_path: Path) -> None:
+def test_a_page_says_when_the_board_is_away(browser: Browser, tmp_path: Path) -> None:
     # Its console tells of the broken stream: here that is no fault of the page's.
     with browser.new_context() as context:
         page = context.new_page()
@@ -305,7 +305,7 @@ def test_a_page_says_when_the_worker_is_away(browser: Browser, tmp_path: Path) -
             page.goto(here.address)
             page.locator("#live[data-connection=live]").wait_for()
 
-        page.get_by_text("the worker is away").wait_for()
+        page.get_by_text("the board is away").wait_for()
         assert page.locator("h1").inner_text() == "No programme yet"
 
 

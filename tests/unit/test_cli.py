@@ -29,6 +29,7 @@ COMMANDS = [
     "kafka",
     "init",
     "worker",
+    "board",
     "publish",
     "check",
     "status",

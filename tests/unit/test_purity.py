@@ -61,11 +61,17 @@ def test_the_pure_core_loads_neither_a_database_nor_settings_nor_kafka(module: s
         "streams.app",
         "deploy.cli.app",
         "streams.web.board",
+        "streams.board",
     ],
 )
 def test_importing_opens_nothing_starts_nothing_and_writes_nothing(module: str) -> None:
     told = imported(module)
     assert (told["acted"], told["threads"]) == ([], 1)
+
+
+def test_the_board_loads_no_kafka_client_and_no_faust() -> None:
+    for module in ("deploy.board", "streams.board"):
+        assert {"faust", "aiokafka", "kafka"} & set(imported(module)["modules"]) == set()
 
 
 def test_the_command_line_loads_nothing_heavy_before_a_command_needs_it() -> None:

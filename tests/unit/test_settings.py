@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from models.settings import Settings, SettingsError, read_settings
+from models.settings import Settings, SettingsError, read_log_format, read_settings
 
 
 @pytest.fixture(autouse=True)
@@ -160,6 +160,25 @@ def test_without_a_listener_of_their_own_metrics_have_no_address() -> None:
     assert read_settings(metrics="[::1]:9090").metrics_address == ("::1", 9090)
 
 
+def test_workers_are_addresses_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert read_settings().workers == ()
+    monkeypatch.setenv("MILEPOST_WORKERS", "one:9090, [::1]:9091,one:9090,")
+    assert read_settings().workers == ("one:9090", "[::1]:9091")
+
+
+def test_the_format_of_the_log_is_known_where_other_settings_are_wrong(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert read_log_format() == "text"
+    (folder / "milepost.toml").write_text('log = "json"\nkafka = 5\n')
+    assert read_log_format() == "json"
+    monkeypatch.setenv("MILEPOST_LOG", "text")
+    assert read_log_format() == "text"
+    (folder / "milepost.toml").write_text("no TOML")
+    monkeypatch.setenv("MILEPOST_LOG", "")
+    assert read_log_format() == "text"
+
+
 def test_the_board_answers_to_the_names_of_its_listener_its_url_and_its_hosts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MILEPOST_WEB_HOSTS", "one.example, Two.example,")
     settings = read_settings(web="Board:80", board_url="https://Milepost.example:8443/board/")
@@ -195,6 +214,9 @@ def test_kafka_is_one_server_or_several(kafka: str) -> None:
     [
         ("web", ("", "8090", ":8090", "host", "host:", "host:http", "host:65536", "host:-1", "host:1.0")),
         ("metrics", ("8090", "host:", "host:65536")),
+        ("workers", ("host", "host:", "host:0", "host:65536", "http://a:1", "a:1/", "a:1/metrics", "a:1;b:1", "::1:1")),
+        ("workers", (",".join(f"a:{port}" for port in range(1, 66)),)),
+        ("log", ("", "JSON", "logfmt")),
         ("web_hosts", ("a/b", "http://a", "a:80", "a b", ".", "a,é")),
         ("board_url", ("a", "ftp://a", "http://", "http://a:b", "http://u:p@a", "http://a/?b", "http://a/#b")),
         ("kafka", ("", "host", ":9092", "host:", "host:0", "host:65536", ",", "a:1;b:2", "a b:1", "u@a:1", "a:1/x")),

@@ -4,7 +4,8 @@ import logging
 
 import pytest
 
-from deploy.worker import RepeatedMessageFilter, lock_timeout_ms
+from deploy.logging_setup import RepeatedMessageFilter
+from deploy.worker import lock_timeout_ms
 from models.database.engine import DatabaseError
 from models.settings import Settings
 

@@ -74,7 +74,7 @@
     const isOverview = programme === "*";
     const source = new EventSource(live.dataset.stream + (isOverview ? "" : `?programme=${encodeURIComponent(programme)}`));
     source.addEventListener("open", () => setConnection("live", "live"));
-    source.addEventListener("error", () => setConnection("lost", "the worker is away"));
+    source.addEventListener("error", () => setConnection("lost", "the board is away"));
     // The current version is sent first after every connect.
     source.addEventListener(isOverview ? "turn" : "drawn", (message) => {
       const { turn, revision, data_date: dataDate } = JSON.parse(message.data);
