@@ -2,10 +2,12 @@
 
 import asyncio
 import logging
+import os
 import signal
 import socket
 import threading
 from collections.abc import Sequence
+from typing import Final
 
 import uvloop
 from prometheus_client import disable_created_metrics
@@ -14,16 +16,21 @@ from sqlalchemy import Engine
 from models.settings import Settings
 from streams.clock import Clock
 from streams.metrics.board import BoardMetrics
-from streams.monitoring.database import DatabaseMonitor
+from streams.monitoring.database import MONITOR_THREADS, DatabaseMonitor
 from streams.stop_deadline import create_stop_deadline
 from streams.web.board import create_board
 from streams.web.connections import raise_file_limit
 from streams.web.probes import Probes
+from streams.web.read_model import READ_MODEL_THREADS
 from streams.web.remote_pipeline import HttpPipelineReader
 from streams.web.server import listener_url
 from streams.web.web_servers import create_web_servers
 
 logger = logging.getLogger("milepost.board")
+
+#: How the names of the threads begin that read the database for this process.
+QUERY_THREADS: Final = (READ_MODEL_THREADS, MONITOR_THREADS)
+_QUERY_END_SECONDS: Final = 0.3
 
 
 def run_board_process(settings: Settings, engine: Engine, sockets: Sequence[socket.socket]) -> None:
@@ -33,8 +40,23 @@ def run_board_process(settings: Settings, engine: Engine, sockets: Sequence[sock
     """
     raise_file_limit()
     disable_created_metrics()  # type: ignore[no-untyped-call]  # the library forgot
-    # Not cancelled in the end: a query that hangs keeps its thread, for which Python would wait at the exit.
-    uvloop.run(_serve_until_stopped(settings, engine, sockets, create_stop_deadline(settings.stop_seconds)))
+    deadline = create_stop_deadline(settings.stop_seconds)
+    try:
+        uvloop.run(_serve_until_stopped(settings, engine, sockets, deadline))
+        _end_without_hanging_queries()
+    finally:
+        deadline.cancel()
+
+
+def _end_without_hanging_queries() -> None:
+    """End the process where a query hangs in a thread: Python would wait for it at the exit, and nobody needs it."""
+    queries = [thread for thread in threading.enumerate() if thread.name.startswith(QUERY_THREADS)]
+    for thread in queries:
+        thread.join(_QUERY_END_SECONDS)
+    if any(thread.is_alive() for thread in queries):
+        logger.info("stopped, while a query waits for the database")
+        logging.shutdown()
+        os._exit(0)
 
 
 async def _serve_until_stopped(

@@ -36,6 +36,7 @@ def _whole_number(lowest: int, highest: int) -> Callable[[Any], int]:
 
     return _read_as_settings_do(parse)
 
+
 WebOption = Annotated[str | None, typer.Option(metavar="HOST:PORT", help="Where to serve HTTP.")]
 
 

@@ -15,6 +15,8 @@ from models.text import one_line
 
 logger = logging.getLogger("milepost.board")
 
+#: How the names of its threads begin.
+MONITOR_THREADS: Final = "database-monitor"
 CHECK_SECONDS: Final = 2.0
 ANSWER_SECONDS: Final = 5.0
 
@@ -26,7 +28,7 @@ class DatabaseMonitor:
         self._engine = engine
         self._is_up = True
         # A thread of its own: those of the board may all wait for a database that is away.
-        self._executor = ThreadPoolExecutor(1, "database-monitor")
+        self._executor = ThreadPoolExecutor(1, MONITOR_THREADS)
 
     def readiness_problems(self) -> Mapping[str, str]:
         """Return what keeps the board from serving, by name; empty when it is ready."""

@@ -28,6 +28,8 @@ from models.domain.schedule import MilestoneStatus, Schedule, compute_schedule
 from models.views.upcoming import Upcoming, read_upcoming
 from streams.web.change_feed import ChangeFeed
 
+#: How the names of its threads begin.
+READ_MODEL_THREADS: Final = "board"
 #: Size of the cache of programmes.
 _MAX_CACHED_MILESTONES: Final = 50_000
 #: Seconds of cooldown for each second of work, and the longest cooldown.
@@ -110,7 +112,7 @@ class ReadModel:
 
     def __init__(self, engine: Engine, today: Callable[[], date], clock: Callable[[], float] = time.monotonic) -> None:
         self._engine, self._today, self._clock = engine, today, clock
-        self._executor = ThreadPoolExecutor(2, "board")
+        self._executor = ThreadPoolExecutor(2, READ_MODEL_THREADS)
         # Polling is cheap, and its rate is limited: no cooldown follows it.
         self.change_feed = ChangeFeed(lambda: self._submit(lambda: self._query(queries.read_forecast_versions)), clock)
         # With the time of reading. A programme larger than the cache is cached alone; one without milestones counts.

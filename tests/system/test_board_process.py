@@ -157,6 +157,25 @@ def test_pages_say_that_the_database_is_away_and_come_back_alone(
         assert "the database answers again" in board.log_text
 
 
+def test_a_database_that_hangs_makes_it_unready_and_keeps_it_from_no_clean_end(
+    postgresql_url: str, role_url: str, tmp_path: Path
+) -> None:
+    grant(postgresql_url, role_url, "SELECT")
+    engine = create_engine(make_url(postgresql_url).set(drivername="postgresql+psycopg"))
+    with board_process(role_url, tmp_path) as board:
+        board.wait_until_ready()
+        with engine.begin() as connection:
+            connection.execute(text("LOCK TABLE checkpoints IN ACCESS EXCLUSIVE MODE"))
+            wait_until(lambda: board.get("/ready")[0] == 503, "the board knows that the database hangs")
+            assert board.get("/live")[0] == 200
+
+            assert board.stop() < 4
+
+        assert board.process.returncode == 0
+        assert "no answer within 5 s" in board.log_text
+        assert "CRITICAL" not in board.log_text
+
+
 def test_probes_have_a_listener_of_their_own_when_one_is_set(filled: BoardServer, tmp_path: Path) -> None:
     port = free_port()
     with board_process(str(filled.recorder.engine.url), tmp_path, MILEPOST_METRICS=f"127.0.0.1:{port}") as board:
