@@ -5,20 +5,19 @@ from typing import Any, Final
 
 import msgspec
 from msgspec import Raw
-from msgspec.inspect import FloatType, IntType, StructType, UnionType, type_info
+from msgspec.inspect import FloatType, IntType, StructType
 
+from models.domain.data_fields import data_fields
 from models.domain.events import DATA_TYPES
 from models.domain.json_values import MAX_JSON_DEPTH
 
 
 def _number_fields(data_type: type) -> Iterator[tuple[str, ...]]:
-    for field in msgspec.structs.fields(data_type):
-        kinds = type_info(field.type)
-        for kind in kinds.types if isinstance(kinds, UnionType) else (kinds,):
-            if isinstance(kind, IntType | FloatType):
-                yield (field.encode_name,)
-            elif isinstance(kind, StructType):
-                yield from ((field.encode_name, *path) for path in _number_fields(kind.cls))
+    for field in data_fields(data_type):
+        if isinstance(field.kind, IntType | FloatType):
+            yield (field.name,)
+        elif isinstance(field.kind, StructType):
+            yield from ((field.name, *path) for path in _number_fields(field.kind.cls))
 
 
 #: The paths in `data` at which the schemas have a number. No type has a text there (tests/unit/test_publish.py).

@@ -22,6 +22,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "board": ("run", "Serve the board alone, from the database."),
     "publish": ("publish", "Check events, then send them to Kafka."),
     "check": ("publish", "Check events without sending them."),
+    "schema": ("schema", "Print the JSON Schema of an event type's data."),
     "status": ("status", "Show the status of every milestone."),
     "explain": ("explain", "Show why a forecast is what it is."),
     "history": ("history", "Show every forecast a milestone ever had."),

@@ -14,10 +14,11 @@ from typing import Any, Final, Literal
 
 import msgspec
 from msgspec import Raw, Struct, ValidationError
-from msgspec.inspect import IntType, UnionType, type_info
-from msgspec.structs import astuple
+from msgspec.inspect import IntType
+from msgspec.structs import astuple, replace
 
 from models.domain import events
+from models.domain.data_fields import data_fields
 from models.domain.envelope_faults import find_envelope_fault
 from models.domain.events import DATA_TYPES, MAX_VALUE_BYTES, Event, EventData, Oddity, Rejection, RejectionReason
 from models.domain.json_values import (
@@ -28,6 +29,7 @@ from models.domain.json_values import (
     find_repeated_name,
 )
 from models.domain.timestamps import Instant, parse_instant
+from models.domain.unknown_fields import has_unknown_fields
 
 Headers = Sequence[tuple[str, bytes | None]]
 
@@ -66,8 +68,12 @@ class _Envelope(_Attributes):
     data_base64: str | None = None
 
 
-class _StrictReportData(events.MilestoneReported, frozen=True, forbid_unknown_fields=True):
+class _StrictMoney(events.Money, frozen=True, forbid_unknown_fields=True):
     pass
+
+
+class _StrictReportData(events.MilestoneReported, frozen=True, forbid_unknown_fields=True):
+    amount: _StrictMoney | None = None
 
 
 class _StrictReport(_Attributes, kw_only=True):
@@ -88,16 +94,10 @@ _decode_fields = msgspec.json.Decoder(dict[str, Raw]).decode
 _decode_json_string = msgspec.json.Decoder(str).decode
 _data_decoders = {name: msgspec.json.Decoder(data).decode for name, data in DATA_TYPES.items()}
 _decode_number = msgspec.json.Decoder(float).decode
-_known_fields = {name: frozenset(data.__struct_fields__) for name, data in DATA_TYPES.items()}
-
-
-def _is_integer(field: msgspec.structs.FieldInfo) -> bool:
-    kind = type_info(field.type)
-    return any(isinstance(option, IntType) for option in (kind.types if isinstance(kind, UnionType) else (kind,)))
 
 
 _INTEGER_FIELDS = {
-    name: frozenset(field.encode_name for field in msgspec.structs.fields(data) if _is_integer(field))
+    name: frozenset(field.name for field in data_fields(data) if isinstance(field.kind, IntType))
     for name, data in DATA_TYPES.items()
 }
 
@@ -243,6 +243,8 @@ def _build_event(envelope: _Envelope | _StrictReport, oddities: tuple[Oddity, ..
     data: EventData
     if isinstance(envelope, _StrictReport):
         data, unknown = events.MilestoneReported(*astuple(envelope.data)), False
+        if data.amount is not None:
+            data = replace(data, amount=events.Money(*astuple(data.amount)))
     else:
         data, unknown = _parse_data(envelope.type, _extract_data(envelope))
     event = Event(
@@ -313,7 +315,7 @@ def _parse_data(event_type: str, raw: bytes) -> tuple[EventData, bool]:
     except msgspec.DecodeError as error:
         # The JSON was checked before, so this is a fault of the data.
         raise _RejectedError(RejectionReason.INVALID_DATA, str(error)) from None
-    return data, not _known_fields[event_type].issuperset(_decode_fields(raw))
+    return data, has_unknown_fields(event_type, _decode_fields(raw))
 
 
 def _decode_data_fields(event_type: str, raw: bytes) -> EventData:

@@ -24,10 +24,15 @@ UNKNOWN_TYPE: Final = "unknown"
 
 Slug = Annotated[str, Meta(pattern=rf"\A{SLUG_PATTERN}\Z")]
 ShortText = Annotated[str, Meta(max_length=200)]
-Remark = Annotated[str, Meta(max_length=1000)]
+LongText = Annotated[str, Meta(max_length=1000)]
 EventId = Annotated[str, Meta(min_length=1, max_length=255, pattern=r"\A[^\x00-\x1f\x7f-\x9f]*\Z")]
-ReportedDate = Annotated[date, Meta(description=f"YYYY-MM-DD, years {FIRST_YEAR} to {LAST_YEAR}")]
 Jobs = Annotated[int, Meta(ge=0)]
+LagDays = Annotated[int, Meta(ge=-3650, le=3650)]
+
+
+def _meaning(description: str, *examples: object) -> Meta:
+    """Return what a field means, with values that it can have: for docs/events.md and the JSON Schemas."""
+    return Meta(description=description, examples=list(examples))
 
 
 class RejectionReason(StrEnum):
@@ -64,8 +69,8 @@ class Rejection(Struct, frozen=True):
 class Money(Struct, frozen=True):
     """An amount of money; the currency is an ISO 4217 alphabetic code."""
 
-    amount: Annotated[float, Meta(ge=0)]
-    currency: Annotated[str, Meta(pattern=r"\A[A-Z]{3}\Z")]
+    amount: Annotated[float, Meta(ge=0), _meaning("How much, in units of the currency.", 12500000)]
+    currency: Annotated[str, Meta(pattern=r"\A[A-Z]{3}\Z"), _meaning("The alphabetic code of ISO 4217.", "EUR")]
 
     def __post_init__(self) -> None:
         """Turn -0.0 into 0.0: both are the same content."""
@@ -75,8 +80,18 @@ class Money(Struct, frozen=True):
 class Predecessor(Struct, frozen=True):
     """The milestone that another waits for, of the same programme."""
 
-    project: Slug
-    milestone: Slug
+    project: Annotated[Slug, _meaning("The project of the milestone that is waited for.", "heating-network")]
+    milestone: Annotated[Slug, _meaning("The milestone that is waited for.", "park-commissioned")]
+
+
+_Remark = Annotated[LongText | None, _meaning("A sentence for people.", "Two documents are missing.")]
+_Reason = Annotated[Slug | None, _meaning("Why, as a slug of the publisher's own.", "documents-requested")]
+_Milestone = Annotated[Slug, _meaning("The milestone of the subject's project.", "permit-approved")]
+_ReportedDate = Annotated[date, _meaning("The day, without a time of day.", "2027-04-15")]
+_Name = Annotated[ShortText | None, _meaning("What people call it.", "Terminal 2")]
+_Investment = Annotated[Money | None, _meaning("The investment that is announced.")]
+_Jobs = Annotated[Jobs | None, _meaning("How many jobs are announced.", 120)]
+_After = Annotated[Predecessor, _meaning("The milestone that is waited for, of the same programme.")]
 
 
 class EventData(Struct, frozen=True):
@@ -93,27 +108,27 @@ class ProgrammeRegistered(EventData, frozen=True):
     """Properties of a programme; each field is a register of its own."""
 
     TYPE: ClassVar[str] = "milepost.programme.registered.v1"
-    name: ShortText | None = None
-    investment: Money | None = None
-    jobs: Jobs | None = None
+    name: _Name = None
+    investment: _Investment = None
+    jobs: _Jobs = None
 
 
 class ProjectRegistered(EventData, frozen=True):
     """Properties of a project; each field is a register of its own."""
 
     TYPE: ClassVar[str] = "milepost.project.registered.v1"
-    name: ShortText | None = None
-    kind: Slug | None = None
-    site: Slug | None = None
-    investment: Money | None = None
-    jobs: Jobs | None = None
+    name: _Name = None
+    kind: Annotated[Slug | None, _meaning("What sort of project it is.", "participant", "park")] = None
+    site: Annotated[Slug | None, _meaning("The project of the park in which it is sited.", "north-park")] = None
+    investment: _Investment = None
+    jobs: _Jobs = None
 
 
 class ProjectWithdrawn(EventData, frozen=True):
     """A project left its programme."""
 
     TYPE: ClassVar[str] = "milepost.project.withdrawn.v1"
-    remark: Remark | None = None
+    remark: _Remark = None
 
 
 class Classifier(StrEnum):
@@ -128,13 +143,13 @@ class MilestoneReported(EventData, frozen=True):
     """A claim about one date of one milestone."""
 
     TYPE: ClassVar[str] = "milepost.milestone.reported.v1"
-    milestone: Slug
-    classifier: Classifier
-    date: ReportedDate
-    reason: Slug | None = None
-    remark: Remark | None = None
-    party: ShortText | None = None
-    amount: Money | None = None
+    milestone: _Milestone
+    classifier: Annotated[Classifier, _meaning("Kind of the date: planned, estimated or actual.", "EST")]
+    date: _ReportedDate
+    reason: _Reason = None
+    remark: _Remark = None
+    party: Annotated[ShortText | None, _meaning("Who is responsible.", "Port authority")] = None
+    amount: Annotated[Money | None, _meaning("The money that goes with the milestone.")] = None
 
     def find_error(self, instant: Instant) -> str | None:
         """Return why the date is impossible, or None."""
@@ -151,18 +166,18 @@ class MilestoneCancelled(EventData, frozen=True):
     """A milestone no longer applies."""
 
     TYPE: ClassVar[str] = "milepost.milestone.cancelled.v1"
-    milestone: Slug
-    reason: Slug | None = None
-    remark: Remark | None = None
+    milestone: _Milestone
+    reason: _Reason = None
+    remark: _Remark = None
 
 
 class DependencyDeclared(EventData, frozen=True):
     """The subject's milestone comes at least `lag_days` after another one (finish to start)."""
 
     TYPE: ClassVar[str] = "milepost.dependency.declared.v1"
-    milestone: Slug
-    after: Predecessor
-    lag_days: Annotated[int, Meta(ge=-3650, le=3650)] | None = 0
+    milestone: _Milestone
+    after: _After
+    lag_days: Annotated[LagDays | None, _meaning("The least number of days after it; null counts as 0.", 14)] = 0
 
     def __post_init__(self) -> None:
         """Turn null into 0: both are the same content as an absent lag."""
@@ -174,17 +189,17 @@ class DependencyWithdrawn(EventData, frozen=True):
     """A dependency no longer applies."""
 
     TYPE: ClassVar[str] = "milepost.dependency.withdrawn.v1"
-    milestone: Slug
-    after: Predecessor
+    milestone: _Milestone
+    after: _After
 
 
 class EventRetracted(EventData, frozen=True):
     """Another event of the same source, earlier or later, does not count."""
 
     TYPE: ClassVar[str] = "milepost.event.retracted.v1"
-    retracts: EventId
-    reason: Literal["did_not_occur", "incorrect_data"]
-    remark: Remark | None = None
+    retracts: Annotated[EventId, _meaning("The id of an event of the same source.", "2026-0003")]
+    reason: Annotated[Literal["did_not_occur", "incorrect_data"], _meaning("Why it does not count.", "incorrect_data")]
+    remark: _Remark = None
 
 
 #: The data classes above by CloudEvents type, in their order.

@@ -32,6 +32,7 @@ COMMANDS = [
     "board",
     "publish",
     "check",
+    "schema",
     "status",
     "explain",
     "history",

@@ -7,7 +7,13 @@ from typing import Any
 
 import pytest
 
-from models.domain.cloudevents import Headers, decode, decode_data, encode_structured
+from models.domain.cloudevents import (
+    Headers,
+    _StrictReportData,
+    decode,
+    decode_data,
+    encode_structured,
+)
 from models.domain.events import (
     Classifier,
     DependencyDeclared,
@@ -968,3 +974,26 @@ def test_what_a_rejection_quotes_is_bounded_and_holds_no_control_character() -> 
     assert len(found.source or "") == 255
     assert len(wrong.detail) <= 300
     assert wrong.detail.isprintable()
+
+
+def test_the_strict_report_has_the_fields_of_a_report_in_their_order() -> None:
+    assert _StrictReportData.__struct_fields__ == MilestoneReported.__struct_fields__
+
+
+def test_a_report_that_is_decoded_in_one_pass_has_the_money_of_every_other() -> None:
+    event = accepted(STRUCTURED, written(with_data(amount={"amount": 5, "currency": "EUR"})))
+
+    assert isinstance(event.data, MilestoneReported)
+    assert event.data.amount == Money(5, "EUR")
+
+
+@pytest.mark.parametrize(
+    ("type_", "data"),
+    [
+        (MILESTONE_REPORTED, {"amount": {"amount": 5, "currency": "EUR", "exact": True}}),
+        (PROJECT_REGISTERED, {"investment": {"amount": 5, "currency": "EUR", "exact": True}}),
+        (DEPENDENCY_DECLARED, {"after": {"project": "wharf", "milestone": "x", "lag": 3}}),
+    ],
+)
+def test_an_unknown_field_within_a_field_is_an_oddity_too(type_: str, data: dict[str, Any]) -> None:
+    assert accepted(STRUCTURED, written(with_data(type_, **data))).oddities == (Oddity.UNKNOWN_FIELD,)
