@@ -177,7 +177,7 @@ class DependencyDeclared(EventData, frozen=True):
     TYPE: ClassVar[str] = "milepost.dependency.declared.v1"
     milestone: _Milestone
     after: _After
-    lag_days: Annotated[LagDays | None, _meaning("The least number of days after it; null counts as 0.", 14)] = 0
+    lag_days: Annotated[LagDays | None, _meaning("The least number of days between the two.", 14)] = 0
 
     def __post_init__(self) -> None:
         """Turn null into 0: both are the same content as an absent lag."""
