@@ -13,6 +13,7 @@ from deploy.events_docs import examples
 from deploy.events_docs.examples import JsonObject
 from models.domain.data_fields import DataField, allowed_values, data_fields, first_line
 from models.domain.events import (
+    CURRENCY_PATTERN,
     DATA_TYPES,
     FIRST_YEAR,
     LAST_YEAR,
@@ -145,7 +146,7 @@ def describe_kind(kind: Type) -> str:
 def _describe_text(kind: StrType) -> str:
     if kind.pattern is None:
         return f"text of at most {kind.max_length} characters"
-    return {SLUG_PATTERN: "slug", "[A-Z]{3}": "three capital letters"}.get(
+    return {SLUG_PATTERN: "slug", CURRENCY_PATTERN: "three capital letters"}.get(
         kind.pattern.removeprefix(r"\A").removesuffix(r"\Z"), _TEXT_RULE
     )
 

@@ -5,20 +5,21 @@ large, malformed, envelope, type, data. `models.domain.events.check_acceptable` 
 record: the broker's clock and the allowed sources.
 """
 
+import json
 import re
 from base64 import b64decode
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from decimal import Decimal
 from typing import Any, Final, Literal
 
 import msgspec
 from msgspec import Raw, Struct, ValidationError
-from msgspec.inspect import IntType
 from msgspec.structs import astuple, replace
 
 from models.domain import events
-from models.domain.data_fields import data_fields
+from models.domain.attribute_faults import MAX_ATTRIBUTE_LENGTH, find_attribute_faults, join_faults, quote
+from models.domain.data_decoding import decode_data_fields
+from models.domain.data_faults import find_data_faults
 from models.domain.envelope_faults import find_envelope_fault
 from models.domain.events import DATA_TYPES, MAX_VALUE_BYTES, Event, EventData, Oddity, Rejection, RejectionReason
 from models.domain.json_values import (
@@ -37,8 +38,7 @@ _STRUCTURED_CONTENT_TYPE: Final = b"application/cloudevents+json"
 #: The headers of every record in structured mode.
 STRUCTURED_HEADERS: Final = (("content-type", _STRUCTURED_CONTENT_TYPE),)
 _CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-_MAX_ATTRIBUTE_LENGTH: Final = 255
-_MAX_DETAIL_LENGTH: Final = 300
+_MAX_DETAIL_LENGTH: Final = 600
 #: Why an event may be rejected that another reader's format made of a valid one.
 _ENVELOPE_REASONS: Final = {RejectionReason.INVALID_ENVELOPE, RejectionReason.UNSUPPORTED_TYPE}
 
@@ -92,22 +92,21 @@ _decode_strict_report = msgspec.json.Decoder(_StrictReport).decode
 _decode_envelope = msgspec.json.Decoder(_Envelope).decode
 _decode_fields = msgspec.json.Decoder(dict[str, Raw]).decode
 _decode_json_string = msgspec.json.Decoder(str).decode
-_data_decoders = {name: msgspec.json.Decoder(data).decode for name, data in DATA_TYPES.items()}
-_decode_number = msgspec.json.Decoder(float).decode
-
-
-_INTEGER_FIELDS = {
-    name: frozenset(field.name for field in data_fields(data) if isinstance(field.kind, IntType))
-    for name, data in DATA_TYPES.items()
-}
 
 
 class _RejectedError(Exception):
     """Carries a rejection, and the envelope as far as it was decoded, out of the steps below to `decode`."""
 
-    def __init__(self, reason: RejectionReason, detail: str, envelope: _Envelope | None = None) -> None:
+    def __init__(
+        self,
+        reason: RejectionReason,
+        detail: str,
+        envelope: _Envelope | None = None,
+        members: Mapping[str, Raw] | None = None,
+    ) -> None:
         super().__init__(detail)
-        self.reason, self.envelope = reason, envelope
+        #: The members are those of an event in structured mode of which some have a wrong type.
+        self.reason, self.envelope, self.members = reason, envelope, members
 
 
 def _invalid_envelope(detail: str, envelope: _Envelope | None = None) -> _RejectedError:
@@ -127,15 +126,45 @@ def decode(headers: Headers, value: bytes | None) -> Event | Rejection:
     except MalformedError as error:
         return _reject(RejectionReason.MALFORMED, str(error), envelope)
     except _RejectedError as rejected:
-        detail = str(rejected)
+        envelope, detail = rejected.envelope or envelope, str(rejected)
         if rejected.reason in _ENVELOPE_REASONS and (cause := find_envelope_fault(headers, value or b"")) is not None:
             detail = f"{detail}: {cause}"
-        return _reject(rejected.reason, detail, rejected.envelope or envelope)
+        elif faults := [*dict.fromkeys(_find_faults(envelope, rejected))]:
+            detail = join_faults(faults, _MAX_DETAIL_LENGTH)
+        return _reject(rejected.reason, detail, envelope)
+
+
+def _find_faults(envelope: _Envelope, rejected: _RejectedError) -> Iterator[str]:
+    """Yield all faults of an event; none where the decoder's own words are the best."""
+    if rejected.reason is RejectionReason.TOO_LARGE or (rejected.envelope and rejected.members is None):
+        return
+    members = rejected.members or {}
+    attributes = {name: getattr(envelope, name) for name in ATTRIBUTE_NAMES}
+    for name in (*ATTRIBUTE_NAMES, "data_base64"):
+        if name in members:
+            # Of a number, only that it is one is said: it may have any number of digits.
+            attributes[name] = json.loads(bytes(members[name]), parse_int=len)
+    yield from find_attribute_faults(attributes)
+    if envelope.type not in DATA_TYPES:
+        return
+    envelope.data = members.get("data", envelope.data)
+    try:
+        raw = _extract_data(envelope)
+        faults = find_data_faults(envelope.type, raw)
+        yield from faults
+        if not faults and (instant := envelope.recordedtime or envelope.time):
+            fault = decode_data_fields(envelope.type, raw).find_error(parse_instant(instant))
+            yield from () if fault is None else (fault,)
+    except (_RejectedError, MalformedError) as error:
+        yield str(error)
+    except (msgspec.DecodeError, ValueError):
+        # The decoder's own words about the data are left; a wrong time was named before.
+        return
 
 
 def _reject(reason: RejectionReason, detail: str, envelope: _Envelope) -> Rejection:
     event_type = envelope.type if envelope.type in DATA_TYPES else None
-    source = None if envelope.source is None else envelope.source[:_MAX_ATTRIBUTE_LENGTH]
+    source = None if envelope.source is None else envelope.source[:MAX_ATTRIBUTE_LENGTH]
     # A detail may quote anything, and becomes a log line and a header.
     detail = _CONTROL_CHARACTERS.sub("\N{REPLACEMENT CHARACTER}", detail[:_MAX_DETAIL_LENGTH])
     return Rejection(reason, detail, source, event_type or events.UNKNOWN_TYPE)
@@ -164,7 +193,7 @@ def _count_quotation_marks(report: _StrictReport) -> int:
 def decode_data(event_type: str, headers: Headers, value: bytes) -> EventData:
     """Return the data of an event that was accepted earlier; raises `ValueError` when it cannot be decoded."""
     try:
-        return _decode_data_fields(event_type, _extract_data(_parse_envelope(headers, value)[0]))
+        return decode_data_fields(event_type, _extract_data(_parse_envelope(headers, value)[0]))
     except (_RejectedError, MalformedError, msgspec.DecodeError) as rejected:
         raise ValueError(f"an accepted event cannot be decoded: {rejected}") from None
 
@@ -206,11 +235,11 @@ def _parse_structured_mode(value: bytes) -> _Envelope:
         return _decode_envelope(value)
     except ValidationError as error:
         # Malformed JSON behind the invalid field counts first.
-        raw_fields, envelope = decode_object(value), _Envelope()
+        members, envelope = decode_object(value), _Envelope()
         for name in ("source", "type"):
             with suppress(msgspec.DecodeError, KeyError):
-                setattr(envelope, name, _decode_json_string(raw_fields[name]))
-        raise _invalid_envelope(str(error), envelope) from None
+                setattr(envelope, name, _decode_json_string(members[name]))
+        raise _RejectedError(RejectionReason.INVALID_ENVELOPE, str(error), envelope, members) from None
     except msgspec.DecodeError as error:
         raise MalformedError(explain_decode_error(value, error)) from None
 
@@ -229,7 +258,7 @@ def _parse_binary_mode(header_values: Mapping[str, bytes | None], prefix: str) -
 
 def _build_event(envelope: _Envelope | _StrictReport, oddities: tuple[Oddity, ...] = ()) -> Event:
     if envelope.specversion != "1.0":
-        raise _invalid_envelope(f'specversion is {_quote(envelope.specversion)}, not "1.0"')
+        raise _invalid_envelope(f'specversion is {quote(envelope.specversion)}, not "1.0"')
     source, event_id = _check_attribute(envelope.source, "source"), _check_attribute(envelope.id, "id")
     time = _parse_time_attribute(envelope.time, "time")
     if time is None:
@@ -238,7 +267,7 @@ def _build_event(envelope: _Envelope | _StrictReport, oddities: tuple[Oddity, ..
     if not envelope.type:
         raise _invalid_envelope("type is missing")
     if envelope.type not in DATA_TYPES:
-        raise _RejectedError(RejectionReason.UNSUPPORTED_TYPE, f"type {_quote(envelope.type)} is not known")
+        raise _RejectedError(RejectionReason.UNSUPPORTED_TYPE, f"type {quote(envelope.type)} is not known")
     programme, project = _parse_subject_attribute(envelope)
     data: EventData
     if isinstance(envelope, _StrictReport):
@@ -267,11 +296,11 @@ def _build_event(envelope: _Envelope | _StrictReport, oddities: tuple[Oddity, ..
 def _check_attribute(text: str | None, attribute: str) -> str:
     if not text:
         raise _invalid_envelope(f"{attribute} is missing")
-    if len(text) > _MAX_ATTRIBUTE_LENGTH:
-        raise _invalid_envelope(f"{attribute} has {len(text)} characters, allowed are {_MAX_ATTRIBUTE_LENGTH}")
+    if len(text) > MAX_ATTRIBUTE_LENGTH:
+        raise _invalid_envelope(f"{attribute} has {len(text)} characters, allowed are {MAX_ATTRIBUTE_LENGTH}")
     # Printable text has no control characters, and this check is faster.
     if not text.isprintable() and _CONTROL_CHARACTERS.search(text):
-        raise _invalid_envelope(f"{attribute} holds a control character: {_quote(text)}")
+        raise _invalid_envelope(f"{attribute} holds a control character: {quote(text)}")
     return text
 
 
@@ -287,10 +316,10 @@ def _parse_time_attribute(text: str | None, attribute: str) -> Instant | None:
 def _parse_subject_attribute(envelope: _Envelope | _StrictReport) -> tuple[str, str]:
     parts = None if envelope.subject is None else events.parse_subject(envelope.subject)
     if parts is None:
-        raise _invalid_envelope(f"subject {_quote(envelope.subject)} is not <programme>/<project>")
+        raise _invalid_envelope(f"subject {quote(envelope.subject)} is not <programme>/<project>")
     if bool(parts[1]) == (envelope.type == events.ProgrammeRegistered.TYPE):
         expected = "<programme>/<project>" if not parts[1] else "<programme> alone"
-        raise _invalid_envelope(f"subject {_quote(envelope.subject)} of a {envelope.type} is not {expected}")
+        raise _invalid_envelope(f"subject {quote(envelope.subject)} of a {envelope.type} is not {expected}")
     return parts
 
 
@@ -311,37 +340,11 @@ def _extract_data(envelope: _Envelope) -> bytes:
 def _parse_data(event_type: str, raw: bytes) -> tuple[EventData, bool]:
     """Return the data, and whether there are unknown fields beside them."""
     try:
-        data = _decode_data_fields(event_type, raw)
+        data = decode_data_fields(event_type, raw)
     except msgspec.DecodeError as error:
         # The JSON was checked before, so this is a fault of the data.
         raise _RejectedError(RejectionReason.INVALID_DATA, str(error)) from None
     return data, has_unknown_fields(event_type, _decode_fields(raw))
-
-
-def _decode_data_fields(event_type: str, raw: bytes) -> EventData:
-    """Decode data, with whole numbers as integers however they are written; raises `msgspec.DecodeError`."""
-    try:
-        return _data_decoders[event_type](raw)
-    except ValidationError:
-        fields = _decode_fields(raw)
-        integers = {name: _whole_number(fields[name]) for name in _INTEGER_FIELDS[event_type] & fields.keys()}
-        # Without a number in another spelling, the second attempt raises the error of the first.
-        whole = {name: Raw(b"%d" % number) for name, number in integers.items() if number is not None}
-        return _data_decoders[event_type](msgspec.json.encode(fields | whole) if whole else raw)
-
-
-def _whole_number(raw: Raw) -> int | None:
-    """Return the integer that JSON such as `1200.0` or `1.2e3` stands for, digit by digit; None for anything else."""
-    # Not a number, or beyond the range of a float: 1e400 would become an integer of 400 digits.
-    with suppress(msgspec.DecodeError, ArithmeticError):
-        _decode_number(raw)
-        number = Decimal(bytes(raw).decode())
-        return int(number) if number == number.to_integral_value() else None
-    return None
-
-
-def _quote(text: str | None) -> str:
-    return "missing" if text is None else repr(text[:64])
 
 
 def encode_structured(event: Event) -> tuple[Headers, bytes]:

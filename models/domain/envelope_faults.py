@@ -67,7 +67,8 @@ def _find_header_fault(headers: Mapping[str, bytes]) -> str | None:
 
 
 def _find_mode_fault(headers: Mapping[str, bytes], members: Mapping[str, Raw]) -> str | None:
-    content_type = headers.get("content-type", b"").decode("utf-8", "replace").strip()
+    # Parameters, such as a charset, decide nothing.
+    content_type = headers.get("content-type", b"").decode("utf-8", "replace").partition(";")[0].strip()
     is_structured = content_type.lower().startswith("application/cloudevents")
     has_attributes = any(name.startswith(("ce_", "ce-")) for name in headers)
     if content_type and not is_structured and not has_attributes:

@@ -18,6 +18,7 @@ from msgspec.structs import force_setattr
 from models.domain.timestamps import Instant, Stamp, day_of, instant_from_epoch_ms, make_stamp
 
 SLUG_PATTERN: Final = r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?"
+CURRENCY_PATTERN: Final = "[A-Z]{3}"
 MAX_VALUE_BYTES: Final = 256 * 1024
 FIRST_YEAR, LAST_YEAR = 1990, 2100
 UNKNOWN_TYPE: Final = "unknown"
@@ -27,6 +28,7 @@ ShortText = Annotated[str, Meta(max_length=200)]
 LongText = Annotated[str, Meta(max_length=1000)]
 EventId = Annotated[str, Meta(min_length=1, max_length=255, pattern=r"\A[^\x00-\x1f\x7f-\x9f]*\Z")]
 Jobs = Annotated[int, Meta(ge=0)]
+Currency = Annotated[str, Meta(pattern=rf"\A{CURRENCY_PATTERN}\Z")]
 LagDays = Annotated[int, Meta(ge=-3650, le=3650)]
 
 
@@ -70,7 +72,9 @@ class Money(Struct, frozen=True):
     """An amount of money; the currency is an ISO 4217 alphabetic code."""
 
     amount: Annotated[float, Meta(ge=0), _meaning("How much, in units of the currency.", 12500000)]
-    currency: Annotated[str, Meta(pattern=r"\A[A-Z]{3}\Z"), _meaning("The alphabetic code of ISO 4217.", "EUR")]
+    currency: Annotated[
+        str, Meta(pattern=rf"\A{CURRENCY_PATTERN}\Z"), _meaning("The alphabetic code of ISO 4217.", "EUR")
+    ]
 
     def __post_init__(self) -> None:
         """Turn -0.0 into 0.0: both are the same content."""

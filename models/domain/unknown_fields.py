@@ -38,14 +38,14 @@ def has_unknown_fields(event_type: str, data: Mapping[str, Raw]) -> bool:
 
 
 def find_unknown_fields(event_type: str, data: Mapping[str, Raw]) -> list[str]:
-    """Return the paths of the fields of valid data that their type does not know."""
+    """Return the paths of the fields of data that their type does not know."""
     return [*sorted(data.keys() - _KNOWN[event_type]), *_unknown_within(event_type, data)]
 
 
 def _unknown_within(event_type: str, data: Mapping[str, Raw]) -> Iterator[str]:
     for parent, known in _KNOWN_WITHIN[event_type].items():
-        # Null is absent.
-        if (raw := data.get(parent)) is not None and bytes(raw) != b"null":
+        # Null is absent, and of anything else the decoder says that it is no object.
+        if (raw := data.get(parent)) is not None and bytes(raw).startswith(b"{"):
             yield from (f"{parent}.{name}" for name in sorted(_decode_object(raw).keys() - known))
 
 

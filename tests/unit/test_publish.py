@@ -152,7 +152,7 @@ def test_csv_that_cannot_be_meant_is_reported_with_its_line(written: Write) -> N
 def test_what_is_no_number_stays_text_and_the_check_says_what_was_expected(written: Write) -> None:
     header = "id,source,type,subject,time,jobs\n"
     found = written("x.csv", f'{header}1,o,milepost.project.registered.v1,north/wharf,2026-01-01T00:00:00Z,"1,000"\n')
-    assert reasons(found) == ["x.csv:2: invalid-data: Expected `int | null`, got `str` - at `$.jobs`"]
+    assert reasons(found) == ["x.csv:2: invalid-data: `jobs` is a text, not a number"]
 
 
 # YAML
@@ -263,7 +263,7 @@ def test_a_number_that_is_out_of_range_is_reported_as_such_and_fields_that_look_
     columns = "id,source,type,subject,time,jobs,name\n"
     event = "o,milepost.project.registered.v1,north/wharf,2026-01-01T00:00:00Z"
     assert reasons(written("x.csv", f"{columns}1,{event},-1,\n2,{event},1,17\n")) == [
-        "x.csv:2: invalid-data: Expected `int` >= 0 - at `$.jobs`",
+        "x.csv:2: invalid-data: `jobs` is -1: allowed is at least 0",
         "x.csv:3: fine",
     ]
 

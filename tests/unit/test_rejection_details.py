@@ -6,7 +6,7 @@ import json
 import pytest
 
 from models.domain.cloudevents import Headers, decode
-from models.domain.events import Rejection
+from models.domain.events import Rejection, RejectionReason
 
 STRUCTURED: Headers = [("content-type", b"application/cloudevents+json")]
 EVENT = {
@@ -19,6 +19,7 @@ EVENT = {
     "data": {"milestone": "permit-approved", "classifier": "PLN", "date": "2026-06-01"},
 }
 VALUE = json.dumps(EVENT).encode()
+DATA_FIELDS = {"milestone": "permit-approved", "classifier": "PLN", "date": "2026-06-01"}
 DATA = json.dumps(EVENT["data"]).encode()
 ATTRIBUTES = {name: str(content).encode() for name, content in EVENT.items() if name != "data"}
 
@@ -116,5 +117,95 @@ def test_an_envelope_that_was_written_for_another_reader_is_told_by_its_cause(
 def test_a_fault_of_the_event_itself_is_told_without_a_guess() -> None:
     assert detail(STRUCTURED, json.dumps({**EVENT, "time": "today"}).encode()).startswith("time: ")
     assert detail(STRUCTURED, json.dumps({**EVENT, "subject": "North"}).encode()) == (
-        "subject 'North' is not <programme>/<project>"
+        "subject 'North' is not <programme>/<project>: the programme 'North' holds 'N', write 'north'"
+        " (a slug has 1 to 64 of a-z, 0-9, and within also '.', '_', '-')"
     )
+
+
+SLUG_RULE = "(a slug has 1 to 64 of a-z, 0-9, and within also '.', '_', '-')"
+REGISTERED = "milepost.programme.registered.v1"
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"subject": "harbour/-x"}, f"the project '-x' begins with '-' {SLUG_RULE}"),
+        ({"subject": "harbour/x-"}, f"the project 'x-' ends with '-' {SLUG_RULE}"),
+        ({"subject": "harbour/"}, f"the project '' is empty {SLUG_RULE}"),
+        ({"subject": "Hafen Süd/x"}, f"the programme 'Hafen Süd' holds 'H' {SLUG_RULE}"),
+        ({"subject": "a/b/c"}, "it has 3 parts"),
+        ({"subject": f"a/{'x' * 65}"}, "has 65 characters"),
+        ({"subject": "a"}, "subject 'a' of a milepost.milestone.reported.v1 is not <programme>/<project>"),
+        (
+            {"subject": "a/b", "type": REGISTERED, "data": {}},
+            f"subject 'a/b' of a {REGISTERED} is not <programme> alone",
+        ),
+        ({"id": "a\tb"}, r"id holds a control character (U+0009 as character 2): 'a\tb'"),
+        ({"id": 5}, "id is a number, not a text"),
+        ({"id": ""}, "id is missing"),
+        ({"source": ["x"]}, "source is an array, not a text"),
+        ({"time": {}}, "time is an object, not a text"),
+        ({"specversion": 1.0}, "specversion is a number, not a text"),
+        ({"data_base64": 5, "data": None}, "data_base64 is a number, not a text"),
+        ({"type": "milepost.milestone.report.v1"}, "did you mean 'milepost.milestone.reported.v1'?"),
+    ],
+)
+def test_a_rule_of_an_attribute_is_said_in_words_with_the_offending_character(
+    changes: dict[str, object], expected: str
+) -> None:
+    assert expected in detail(STRUCTURED, json.dumps({**EVENT, **changes}).encode())
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"classifier": "plan"}, "`classifier` is 'plan': allowed are PLN, EST, ACT"),
+        ({"classifier": None}, "`classifier` is null"),
+        ({"milestone": "Permit approved"}, "`milestone` 'Permit approved' holds 'P', write 'permit-approved'"),
+        ({"date": "1.6.2026"}, "`date` is '1.6.2026', not YYYY-MM-DD"),
+        ({"date": "2026-02-30"}, "`date` is '2026-02-30': there is no such day"),
+        ({"date": "1989-12-31"}, "`date` is '1989-12-31': allowed are the years 1990 to 2100"),
+        ({"party": "x" * 201}, "`party` has 201 characters, allowed are 200"),
+        ({"amount": 5}, "`amount` is a number, not an object"),
+        ({"amount": {"amount": -1, "currency": "eur"}}, "`amount.amount` is -1: allowed is at least 0"),
+        ({"amount": {"amount": 1, "currency": "eur"}}, "`amount.currency` is 'eur': allowed are three capital letters"),
+        ({"amount": {"currency": "EUR"}}, "`amount.amount` is missing"),
+        ({"classifier": "ACT", "date": "2026-12-01"}, "actual date 2026-12-01 lies 266 days after the claim was made"),
+    ],
+)
+def test_a_rule_of_a_field_is_said_in_words_with_what_is_allowed(changes: dict[str, object], expected: str) -> None:
+    assert expected in detail(STRUCTURED, json.dumps({**EVENT, "data": DATA_FIELDS | changes}).encode())
+
+
+def test_all_faults_of_an_event_are_said_at_once() -> None:
+    event = {**EVENT, "id": "", "time": "today", "data": {"milestome": "x", "classifier": "plan", "date": "2026-06-01"}}
+
+    assert detail(STRUCTURED, json.dumps(event).encode()) == (
+        "id is missing; time: not an RFC 3339 timestamp with an offset: 'today'; `milestone` is missing;"
+        " `classifier` is 'plan': allowed are PLN, EST, ACT; nobody knows `milestome`: did you mean `milestone`?"
+    )
+
+
+def test_the_same_faults_are_said_in_binary_mode() -> None:
+    headers = [(f"ce_{name}", content) for name, content in ATTRIBUTES.items() if name not in {"id", "time"}]
+    data = json.dumps({"milestone": "x", "classifier": "plan"}).encode()
+
+    assert detail([*headers, ("content-type", b"application/json")], data) == (
+        "id is missing; time is missing; `classifier` is 'plan': allowed are PLN, EST, ACT; `date` is missing"
+    )
+
+
+def test_many_faults_are_bounded_and_the_others_counted() -> None:
+    long = "Ä" * 100
+    data = {"milestone": long, "reason": long, "classifier": long, "date": long, "amount": {"currency": long}}
+    said = detail(STRUCTURED, json.dumps({**EVENT, "subject": f"{long}/{long}", "data": data}).encode())
+
+    assert len(said) <= 600
+    assert said.endswith(" more")
+
+
+def test_the_reason_is_that_of_the_first_fault() -> None:
+    outcome = decode(STRUCTURED, json.dumps({**EVENT, "id": "", "data": {}}).encode())
+
+    assert isinstance(outcome, Rejection)
+    assert outcome.reason is RejectionReason.INVALID_ENVELOPE
