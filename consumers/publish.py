@@ -18,8 +18,9 @@ from msgspec import Raw, Struct
 from consumers.client import REQUEST_TIMEOUT_MS, KafkaUnreachableError, create_client, kafka_errors, require_topic
 from consumers.event_files import EventLine
 from models.domain.cloudevents import STRUCTURED_HEADERS, decode
-from models.domain.events import DATA_TYPES, AllowedSources, Event, Oddity, Rejection, RejectionReason, check_acceptable
+from models.domain.events import AllowedSources, Event, Rejection, RejectionReason, check_acceptable
 from models.domain.json_values import find_repeated_name
+from models.domain.unknown_fields import describe_unknown_field
 from models.errors import MilepostError
 from models.settings import Settings
 from models.text import printable
@@ -55,8 +56,11 @@ class Validated(NamedTuple):
 
     location: str
     outcome: Event | Rejection
-    #: Fields of `data` that nobody will read.
-    unknown_fields: Sequence[str] = ()
+
+    @property
+    def unknown_fields(self) -> Sequence[str]:
+        """Fields of `data` that nobody will read."""
+        return self.outcome.unknown_fields if isinstance(self.outcome, Event) else ()
 
 
 class _OutgoingRecord(NamedTuple):
@@ -90,11 +94,7 @@ def validate(
             # A worker takes the last one, as machines do; a person meant one of the two.
             detail = f"the name {name[:64]!r} stands twice in one object"
             outcome = Rejection(RejectionReason.MALFORMED, detail, outcome.source, outcome.type)
-        unknown: Sequence[str] = ()
-        if isinstance(outcome, Event) and Oddity.UNKNOWN_FIELD in outcome.oddities:
-            fields = _decode_fields(_decode_fields(value).get("data", b"{}"))
-            unknown = sorted(fields.keys() - set(DATA_TYPES[outcome.type].__struct_fields__)) or ["data_base64"]
-        yield Validated(location, outcome, unknown)
+        yield Validated(location, outcome)
 
 
 def _decode_as_sent(event_line: EventLine, mode: ContentMode) -> Event | Rejection:
@@ -118,13 +118,14 @@ def validate_and_report(  # noqa: PLR0913 - what is checked, as what, and where 
 ) -> tuple[int, int]:
     """Check events, report the invalid, warn of unknown fields; return how many there are, and how many are invalid."""
     count = invalid = 0
-    for location, outcome, unknown in validate(event_lines, now_ms, settings.allowed_sources, mode):
+    for location, outcome in validate(event_lines, now_ms, settings.allowed_sources, mode):
         count += 1
         if isinstance(outcome, Rejection):
             invalid += 1
             report(printable(f"{location}: {outcome.reason}: {outcome.detail}"))
-        elif unknown:
-            warn(f"{location}: warning: {outcome.type} does not know {', '.join(unknown)}: nobody will read it")
+        elif outcome.unknown_fields:
+            described = [describe_unknown_field(path, outcome.type) for path in outcome.unknown_fields]
+            warn(printable(f"{location}: warning: {outcome.type} does not know {'; '.join(described)}"))
     return count, invalid
 
 

@@ -30,7 +30,7 @@ from models.domain.json_values import (
     find_repeated_name,
 )
 from models.domain.timestamps import Instant, parse_instant
-from models.domain.unknown_fields import has_unknown_fields
+from models.domain.unknown_fields import find_unknown_fields
 
 Headers = Sequence[tuple[str, bytes | None]]
 
@@ -270,8 +270,9 @@ def _build_event(envelope: _Envelope | _StrictReport, oddities: tuple[Oddity, ..
         raise _RejectedError(RejectionReason.UNSUPPORTED_TYPE, f"type {quote(envelope.type)} is not known")
     programme, project = _parse_subject_attribute(envelope)
     data: EventData
+    unknown: tuple[str, ...]
     if isinstance(envelope, _StrictReport):
-        data, unknown = events.MilestoneReported(*astuple(envelope.data)), False
+        data, unknown = events.MilestoneReported(*astuple(envelope.data)), ()
         if data.amount is not None:
             data = replace(data, amount=events.Money(*astuple(data.amount)))
     else:
@@ -287,6 +288,7 @@ def _build_event(envelope: _Envelope | _StrictReport, oddities: tuple[Oddity, ..
         causationid=envelope.causationid,
         data=data,
         oddities=(*oddities, Oddity.UNKNOWN_FIELD) if unknown else oddities,
+        unknown_fields=unknown,
     )
     if (fault := data.find_error(event.instant)) is not None:
         raise _RejectedError(RejectionReason.INVALID_DATA, fault)
@@ -337,14 +339,14 @@ def _extract_data(envelope: _Envelope) -> bytes:
     return b"{}" if raw in {b"", b"null"} else raw
 
 
-def _parse_data(event_type: str, raw: bytes) -> tuple[EventData, bool]:
-    """Return the data, and whether there are unknown fields beside them."""
+def _parse_data(event_type: str, raw: bytes) -> tuple[EventData, tuple[str, ...]]:
+    """Return the data, and the unknown fields in them."""
     try:
         data = decode_data_fields(event_type, raw)
     except msgspec.DecodeError as error:
         # The JSON was checked before, so this is a fault of the data.
         raise _RejectedError(RejectionReason.INVALID_DATA, str(error)) from None
-    return data, has_unknown_fields(event_type, _decode_fields(raw))
+    return data, find_unknown_fields(event_type, _decode_fields(raw))
 
 
 def encode_structured(event: Event) -> tuple[Headers, bytes]:

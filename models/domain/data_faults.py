@@ -34,7 +34,7 @@ def find_data_faults(event_type: str, raw: bytes) -> list[str]:
     faults = [*_struct_faults(DATA_TYPES[event_type], data, "")]
     if faults:
         unknown = find_unknown_fields(event_type, _decode_members(raw))
-        faults += [f"nobody knows {describe_unknown_field(event_type, path)}" for path in unknown]
+        faults += [f"nobody knows {describe_unknown_field(path, event_type)}" for path in unknown]
     return faults
 
 

@@ -226,6 +226,7 @@ class Event(Struct, frozen=True, kw_only=True):
     causationid: str | None = None
     data: EventData
     oddities: tuple[Oddity, ...] = ()  # not part of the content
+    unknown_fields: tuple[str, ...] = ()  # their paths in `data`; not part of the content either
 
     @property
     def type(self) -> str:

@@ -3,7 +3,7 @@
 An unknown field is nearly always a misspelled one: `lag` for `lag_days`. It is named by its path, `after.projekt`.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import Final
 
@@ -28,30 +28,30 @@ _KNOWN_WITHIN: Final[Mapping[str, Mapping[str, frozenset[str]]]] = {
 }
 #: How alike two names have to be (0 to 1): `lag` and `lag_days` are by 0.55.
 _SIMILARITY: Final = 0.5
+#: An event may have thousands of unknown fields, of any length.
+_MAX_PATHS, _MAX_PATH_LENGTH = 10, 64
 
 
-def has_unknown_fields(event_type: str, data: Mapping[str, Raw]) -> bool:
-    """Return whether valid data have a field that their type does not know."""
-    if not _KNOWN[event_type].issuperset(data):
-        return True
-    return any(_unknown_within(event_type, data))
-
-
-def find_unknown_fields(event_type: str, data: Mapping[str, Raw]) -> list[str]:
-    """Return the paths of the fields of data that their type does not know."""
-    return [*sorted(data.keys() - _KNOWN[event_type]), *_unknown_within(event_type, data)]
-
-
-def _unknown_within(event_type: str, data: Mapping[str, Raw]) -> Iterator[str]:
-    for parent, known in _KNOWN_WITHIN[event_type].items():
+def find_unknown_fields(event_type: str, data: Mapping[str, Raw]) -> tuple[str, ...]:
+    """Return the paths of the fields of data that their type does not know, at most ten and their beginnings."""
+    known = _KNOWN[event_type]
+    unknown = [] if known.issuperset(data) else sorted(data.keys() - known)
+    for parent, known_within in _KNOWN_WITHIN[event_type].items():
         # Null is absent, and of anything else the decoder says that it is no object.
         if (raw := data.get(parent)) is not None and bytes(raw).startswith(b"{"):
-            yield from (f"{parent}.{name}" for name in sorted(_decode_object(raw).keys() - known))
+            unknown += [f"{parent}.{name}" for name in sorted(_decode_object(raw).keys() - known_within)]
+    return tuple(path[:_MAX_PATH_LENGTH] for path in unknown[:_MAX_PATHS])
 
 
-def describe_unknown_field(event_type: str, path: str) -> str:
-    """Return an unknown field with the nearest known one, if any is near."""
-    known = [*_KNOWN[event_type]]
-    known += [f"{parent}.{name}" for parent, names in _KNOWN_WITHIN[event_type].items() for name in names]
+def describe_unknown_field(path: str, event_type: str | None = None) -> str:
+    """Return an unknown field with the nearest one that the type, or any type, knows, if there is one."""
+    known = {
+        option
+        for name in ([event_type] if event_type else DATA_TYPES)
+        for option in (
+            *_KNOWN[name],
+            *(f"{parent}.{inner}" for parent, within in _KNOWN_WITHIN[name].items() for inner in within),
+        )
+    }
     nearest = get_close_matches(path, sorted(known), 1, _SIMILARITY)
     return f"`{path}`: did you mean `{nearest[0]}`?" if nearest else f"`{path}`"

@@ -295,14 +295,17 @@ class RecordAgent:
         types: Counter[tuple[str, str]] = Counter()
         sources: Counter[tuple[str | None, str]] = Counter()
         tolerated: Counter[Oddity] = Counter()
+        unknown: Counter[tuple[str, str]] = Counter()
         newest: dict[str, int] = {}
         delays: Counter[float] = Counter()
         for outcome, records in (("accepted", result.accepted), ("duplicate", result.duplicates)):
             # Records that were appended together usually have the same labels.
-            for (appended_ms, source, event_type, oddities), count in Counter(map(_event_labels, records)).items():
+            for labels, count in Counter(map(_event_labels, records)).items():
+                appended_ms, source, event_type, oddities, unknown_fields = labels
                 types[outcome, event_type] += count
                 sources[source, outcome] += count
                 tolerated.update(dict.fromkeys(oddities, count))
+                unknown.update(dict.fromkeys(((source, path) for path in unknown_fields), count))
                 newest[source] = max(appended_ms, newest.get(source, appended_ms))
                 if outcome == "accepted":
                     delays[committed_at - appended_ms / 1000] += count
@@ -312,18 +315,22 @@ class RecordAgent:
             metrics.rejected.labels(rejection.reason.value).inc()
             self.rejection_log.log(dead_letter_key(*record[:3]).decode(), rejection.reason.value, rejection.detail)
         metrics.event_delay.observe_all(delays)
-        for labels, count in types.items():
-            metrics.events.labels(*labels).inc(count)
+        for outcome_and_type, count in types.items():
+            metrics.events.labels(*outcome_and_type).inc(count)
         for oddity, count in tolerated.items():
             metrics.tolerated.labels(oddity.value).inc(count)
         for source, appended_ms in newest.items():
             metrics.source_seen(source, appended_ms / 1000)
         for (source_or_none, outcome), count in sources.items():
             metrics.count_source_events(source_or_none, outcome, count)
+        for (source, path), count in unknown.items():
+            metrics.count_unknown_fields(source, path, count)
 
 
 #: The values of an event that are counted.
-_event_labels: Final = attrgetter("appended_ms", "outcome.source", "outcome.data.TYPE", "outcome.oddities")
+_event_labels: Final = attrgetter(
+    "appended_ms", "outcome.source", "outcome.data.TYPE", "outcome.oddities", "outcome.unknown_fields"
+)
 
 
 def _log_revoked(batch: FetchedBatch) -> None:

@@ -21,6 +21,8 @@ OUTCOMES: Final = ("accepted", "duplicate", "rejected")
 #: More sources than this share the label value `other`: a label from outside must not grow without bound.
 MAX_SOURCES: Final = 100
 OTHER_SOURCE: Final = "other"
+#: How many unknown fields of a source have a label of their own, and what the others share.
+MAX_UNKNOWN_FIELDS, OTHER_FIELD = 10, "other"
 DROPPED_BY_CAP: Final = "cap"
 #: What clients of the web server do wrong, or have no place for.
 HTTP_ERRORS: Final = (
@@ -100,6 +102,13 @@ class Metrics:
             "Events read of a source, by what became of them.",
             "events",
             "source outcome",
+        )
+        self._source_unknown_fields = self._counter(
+            "milepost_source_unknown_fields_total",
+            "Events of a source that have a field which no type knows.",
+            "events",
+            "source field",
+            is_stable=False,
         )
         self._source_last_event = self._gauge(
             "milepost_source_last_event_timestamp_seconds",
@@ -183,6 +192,8 @@ class Metrics:
         #: When each source was last heard, by its label; and the labels of sources of which anything was read.
         self._source_append_times: dict[str, float] = {}
         self._source_labels: set[str] = set()
+        #: The unknown fields of each label of a source that have a label of their own.
+        self._unknown_fields: dict[str, set[str]] = {}
 
     def _counter(self, name: str, help_: str, unit: str, labels: str = "", *, is_stable: bool = True) -> Counter:
         self.families.append(PipelineFamily(name, "counter", help_, unit, tuple(labels.split()), is_stable))
@@ -218,16 +229,27 @@ class Metrics:
         A source of which nothing was accepted may be made up: such names have a hundred labels of their own, and take
         none from the sources that `source_seen` knows.
         """
+        label = self._source_label(source)
+        if label not in self._source_labels:
+            self._source_labels.add(label)
+            for each in OUTCOMES:
+                self._source_events.labels(label, each)
+        self._source_events.labels(label, outcome).inc(count)
+
+    def count_unknown_fields(self, source: str, field: str, count: int = 1) -> None:
+        """Count events of a source that have an unknown field; the first ten fields by name, the others together."""
+        label, field = self._source_label(source), printable(field)
+        fields = self._unknown_fields.setdefault(label, set())
+        if len(fields) < MAX_UNKNOWN_FIELDS:
+            fields.add(field)
+        self._source_unknown_fields.labels(label, field if field in fields else OTHER_FIELD).inc(count)
+
+    def _source_label(self, source: str | None) -> str:
         labels = self._source_labels
         # A rejected source may be any text; a control character would break the page for some readers.
         source = None if source is None else printable(source)
         has_label = source in labels or source in self._source_append_times or len(labels) < MAX_SOURCES
-        label = source if source is not None and has_label else OTHER_SOURCE
-        if label not in labels:
-            labels.add(label)
-            for each in OUTCOMES:
-                self._source_events.labels(label, each)
-        self._source_events.labels(label, outcome).inc(count)
+        return source if source is not None and has_label else OTHER_SOURCE
 
 
 _TIMESTAMP: Final = "seconds since 1970, UTC"

@@ -56,6 +56,8 @@ class SourceStatus(Struct, frozen=True):
     #: Broker's timestamp of the newest accepted event, in seconds since the epoch.
     last_event_seconds: float | None
     is_flooding: bool
+    #: Fields of its events that no type knows, with the number of events, the most frequent first.
+    unknown_fields: Mapping[str, int] = msgspec.field(default_factory=dict)
 
 
 class PipelineStatus(Struct, frozen=True):
@@ -151,6 +153,8 @@ class PipelineCounts:
     partitions: dict[tuple[str, int], PartitionStatus] = field(default_factory=dict)
     last_events: dict[str, float] = field(default_factory=dict)
     source_outcomes: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+    #: The unknown fields of each source.
+    unknown_fields: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
     events: Counter[str] = field(default_factory=Counter)
     rejected: Counter[str] = field(default_factory=Counter)
 
@@ -164,6 +168,8 @@ class PipelineCounts:
             self.last_events[source] = max(seconds, self.last_events.get(source, seconds))
         for source, outcomes in other.source_outcomes.items():
             self.source_outcomes[source].update(outcomes)
+        for source, fields in other.unknown_fields.items():
+            self.unknown_fields[source].update(fields)
         # Adding counters would lose the outcomes that did not occur.
         self.events.update(other.events)
         self.rejected.update(other.rejected)
@@ -174,7 +180,12 @@ class PipelineCounts:
             reasons,
             [self.partitions[key] for key in sorted(self.partitions)],
             [
-                SourceStatus(source, self.last_events.get(source), _is_flooding(self.source_outcomes[source]))
+                SourceStatus(
+                    source,
+                    self.last_events.get(source),
+                    _is_flooding(self.source_outcomes[source]),
+                    dict(self.unknown_fields[source].most_common()),
+                )
                 for source in sorted(self.last_events.keys() | self.source_outcomes.keys())
             ],
             self.events,
@@ -199,6 +210,8 @@ def count_samples(samples: Iterable[Sample]) -> PipelineCounts:
                 counts.last_events[labels["source"]] = value
             case "milepost_source_events_total":
                 counts.source_outcomes[labels["source"]][labels["outcome"]] = _whole(value)
+            case "milepost_source_unknown_fields_total":
+                counts.unknown_fields[labels["source"]][labels["field"]] = _whole(value)
             case "milepost_events_total":
                 counts.events[labels["outcome"]] += _whole(value)
             case "milepost_rejected_total" if value:

@@ -11,6 +11,7 @@ from markupsafe import Markup
 from models.domain.events import Money
 from models.domain.forecast_changes import HistoryRow
 from models.domain.schedule import MilestoneRef, State
+from models.domain.unknown_fields import describe_unknown_field
 from models.text import printable
 from streams.web import urls
 
@@ -93,6 +94,7 @@ def create_environment(static_urls: Mapping[str, str]) -> Environment:
         "signed": format_signed_days,
         "pluralize": format_count,
         "untrusted": untrusted,
+        "unknown_field": describe_unknown_field,
         "milestone_name": milestone_markup,
         "money": format_money,
         "json": to_json,

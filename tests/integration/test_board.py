@@ -296,6 +296,20 @@ def test_the_pipeline_shows_why_the_worker_is_not_ready_and_what_it_counted(empt
     assert "127.0.0.1:1" in found["letters_unknown"]
 
 
+def test_the_pipeline_names_the_fields_of_a_source_that_nobody_reads(empty: BoardServer) -> None:
+    empty.metrics.count_source_events("//sez.example", "accepted", 3)
+    empty.metrics.count_unknown_fields("//sez.example", "lag", 3)
+    empty.metrics.count_unknown_fields("//sez.example", "<b>x</b>")
+
+    text = empty.get("/pipeline").text
+
+    assert "<bdi>`lag`: did you mean `lag_days`?</bdi>" in text
+    assert "3 events" in text
+    assert "<b>x</b>" not in text
+    [source] = empty.get("/api/pipeline").json["pipeline"]["sources"]
+    assert source["unknown_fields"] == {"lag": 3, "<b>x</b>": 1}
+
+
 # What the API says
 
 

@@ -81,6 +81,7 @@ def test_every_metric_that_a_rule_reads_is_exported_or_recorded() -> None:
         metrics.events.labels("accepted", event_type)
     metrics.source_seen("//office", 0)
     metrics.count_source_events("//office", "accepted")
+    metrics.count_unknown_fields("//office", "lag")
     metrics.init_partitions("milepost.events", [0])
     for gauge in (metrics.position, metrics.log_end, metrics.lag_seconds):
         gauge.labels("milepost.events", "0")

@@ -51,6 +51,10 @@ def source_events(values: str, outcome: str, **labels: str) -> InputSeries:
     return input_series("milepost_source_events_total", values, source="//office", outcome=outcome, **labels)
 
 
+def unknown_field(values: str, **labels: str) -> InputSeries:
+    return input_series("milepost_source_unknown_fields_total", values, source="//office", field="lag", **labels)
+
+
 def shown_series(values: str, programme: str, **labels: str) -> InputSeries:
     return input_series("milepost_programme_info", values, programme=programme, **labels)
 
@@ -268,6 +272,27 @@ PIPELINE_RULE_TESTS = [
             ),
             AlertExpectation("70m", "MilepostSourceFlooding"),
         ],
+    ),
+    RuleTest(
+        "a source sends a field that no type knows to two workers, and stops",
+        [unknown_field("_x5 2x90"), unknown_field("_x5 1x90", instance=OTHER)],
+        [
+            AlertExpectation("4m", "MilepostUnknownField"),
+            expect_alert(
+                "5m",
+                "MilepostUnknownField",
+                "//office sent the field lag with 3 events within the hour. No event type has this field, so nobody"
+                " reads it.",
+                source="//office",
+                field="lag",
+            ),
+            AlertExpectation("70m", "MilepostUnknownField"),
+        ],
+    ),
+    RuleTest(
+        "a source's known fields are no matter",
+        [unknown_field("0x20")],
+        [AlertExpectation("10m", "MilepostUnknownField")],
     ),
     RuleTest(
         "there are more series than room for five minutes",

@@ -3,7 +3,14 @@
 import pytest
 from prometheus_client import generate_latest
 
-from streams.metrics.pipeline import MAX_SOURCES, OTHER_SOURCE, OUTCOMES, Metrics
+from streams.metrics.pipeline import (
+    MAX_SOURCES,
+    MAX_UNKNOWN_FIELDS,
+    OTHER_FIELD,
+    OTHER_SOURCE,
+    OUTCOMES,
+    Metrics,
+)
 from streams.web.pipeline_status import MIN_EVENTS_TO_FLOOD, read_pipeline_status
 from tests.helpers.workers import MetricsPage
 
@@ -99,3 +106,41 @@ def test_control_characters_of_a_source_are_spelled_out() -> None:
     metrics.count_source_events("ua\0b\x1b[31m\nc", "rejected")
 
     assert 'source="ua\\\\x00b\\\\x1b[31m\\\\nc"' in generate_latest(metrics.registry).decode()
+
+
+UNKNOWN_FIELDS = "milepost_source_unknown_fields_total"
+
+
+def test_the_unknown_fields_of_a_source_are_counted_by_name_the_first_ten_of_them() -> None:
+    metrics = Metrics("0")
+    for number in range(2 * MAX_UNKNOWN_FIELDS):
+        metrics.count_unknown_fields("//office", f"field-{number}", 3)
+    page = page_of(metrics)
+
+    assert page.value(UNKNOWN_FIELDS, source="//office", field="field-0") == 3
+    assert page.value(UNKNOWN_FIELDS, source="//office", field=OTHER_FIELD) == 3 * MAX_UNKNOWN_FIELDS
+    assert len(page.labels(UNKNOWN_FIELDS)) == MAX_UNKNOWN_FIELDS + 1
+
+
+def test_sources_beyond_the_hundredth_share_a_name_for_their_unknown_fields() -> None:
+    metrics = Metrics("0")
+    for number in range(2 * MAX_SOURCES):
+        metrics.source_seen(f"//{number}.example", 1.0)
+        metrics.count_source_events(f"//{number}.example", "accepted")
+        metrics.count_unknown_fields(f"//{number}.example", "lag")
+    page = page_of(metrics)
+
+    assert len(page.labels(UNKNOWN_FIELDS)) == MAX_SOURCES + 1
+    assert page.value(UNKNOWN_FIELDS, source=OTHER_SOURCE, field="lag") == MAX_SOURCES
+
+
+def test_the_pipeline_status_has_the_unknown_fields_of_each_source_the_most_frequent_first() -> None:
+    metrics = Metrics("0")
+    metrics.count_source_events("//office", "accepted", 5)
+    metrics.count_source_events("//other", "accepted", 5)
+    metrics.count_unknown_fields("//office", "colour")
+    metrics.count_unknown_fields("//office", "lag", 4)
+
+    sources = {source.source: source for source in read_pipeline_status(metrics.registry, {}).sources}
+    assert [*sources["//office"].unknown_fields.items()] == [("lag", 4), ("colour", 1)]
+    assert sources["//other"].unknown_fields == {}
