@@ -171,7 +171,12 @@ def hostile_events(story: Story) -> list[JsonEvent]:
                     f"{number}/planned",
                     MILESTONE_REPORTED,
                     f"{HOSTILE_PROGRAMME}/project-{number}",
-                    {"milestone": "park-commissioned", "classifier": "PLN", "date": str(story.day - timedelta(days=9))},
+                    {
+                        "milestone": "park-commissioned",
+                        "classifier": "PLN",
+                        "date": str(story.day - timedelta(days=9)),
+                        "a field\n\u202ethat nobody reads": True,
+                    },
                 ),
             )
         ),

@@ -38,8 +38,6 @@ EMPTY_BY_DESIGN = {
     "MilepostForecastBehind": "all is calculated",
     "MilepostRecordsMissed": "nothing was deleted",
     "MilepostSourceFlooding": "as above",
-    "field:milepost_source_unknown_fields:increase1h": "the story has no unknown field",
-    "MilepostUnknownField": "as above",
     "MilepostSourceSilent": "every source has just spoken",
     "MilepostClockSkew": "everybody's clock is this machine's",
     "MilepostSeriesLeftOut": "there is room for all",
