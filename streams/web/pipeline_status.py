@@ -208,10 +208,10 @@ def count_samples(samples: Iterable[Sample]) -> PipelineCounts:
                 if not 0 <= value <= MAX_TIMESTAMP:
                     raise ValueError(f"{value} is no time")
                 counts.last_events[labels["source"]] = value
-            case "milepost_source_events_total":
-                counts.source_outcomes[labels["source"]][labels["outcome"]] = _whole(value)
-            case "milepost_source_unknown_fields_total":
-                counts.unknown_fields[labels["source"]][labels["field"]] = _whole(value)
+            case "milepost_source_events_total" | "milepost_source_unknown_fields_total":
+                of_outcomes = sample.name == "milepost_source_events_total"
+                numbers_by_source = counts.source_outcomes if of_outcomes else counts.unknown_fields
+                numbers_by_source[labels["source"]][labels["outcome" if of_outcomes else "field"]] = _whole(value)
             case "milepost_events_total":
                 counts.events[labels["outcome"]] += _whole(value)
             case "milepost_rejected_total" if value:

@@ -11,7 +11,7 @@ from streams.metrics.pipeline import (
     OUTCOMES,
     Metrics,
 )
-from streams.web.pipeline_status import MIN_EVENTS_TO_FLOOD, read_pipeline_status
+from streams.web.pipeline_status import MIN_EVENTS_TO_FLOOD, PipelineCounts, count_samples, read_pipeline_status
 from tests.helpers.workers import MetricsPage
 
 METRIC = "milepost_source_events_total"
@@ -144,3 +144,14 @@ def test_the_pipeline_status_has_the_unknown_fields_of_each_source_the_most_freq
     sources = {source.source: source for source in read_pipeline_status(metrics.registry, {}).sources}
     assert [*sources["//office"].unknown_fields.items()] == [("lag", 4), ("colour", 1)]
     assert sources["//other"].unknown_fields == {}
+
+
+def test_the_unknown_fields_that_several_workers_counted_are_added() -> None:
+    counts = PipelineCounts()
+    for worker in (Metrics("0"), Metrics("0")):
+        worker.count_source_events("//office", "accepted", 5)
+        worker.count_unknown_fields("//office", "lag", 2)
+        counts.add(count_samples(sample for family in worker.registry.collect() for sample in family.samples))
+
+    [source] = counts.to_status({}).sources
+    assert source.unknown_fields == {"lag": 4}
