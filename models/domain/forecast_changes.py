@@ -19,9 +19,9 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from models.domain.claims import DependencyClaims, DependencyKey, Facts, MilestoneClaims, MilestoneKey
-from models.domain.network import reachable
 from models.domain.schedule import MilestoneRef, MilestoneStatus, Schedule, State
 from models.domain.timestamps import Stamp, instant_from_epoch_ms
+from models.domain.topological_order import reachable
 
 
 class ForecastChange(NamedTuple):

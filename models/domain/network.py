@@ -2,26 +2,21 @@
 
 Contract, section 2: dependencies are added in the order of their stamps, and one that would close a cycle is set
 aside. Most networks have no cycle, and one pass shows that (Kahn, 1962). Only the part that such a pass cannot order is
-built up one dependency at a time, with an order that is repaired as it grows (Pearce and Kelly, "A dynamic topological
-sort algorithm for directed acyclic graphs", 2007): a dependency for which no repair exists closes a cycle.
+built up one dependency at a time, with an order that is repaired as it grows (`models.domain.topological_order`).
 """
 
-from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
+from collections.abc import Collection, Container, Mapping, Sequence
 from itertools import count
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 from models.domain.claims import DependencyKey, Facts, MilestoneKey
-from models.domain.timestamps import Stamp
-
-T = TypeVar("T")
+from models.domain.topological_order import TopologicalOrder, approximate_order
 
 #: The index of a predecessor in `Network.milestones`, and the lag in days. (Plain tuples, here and below: there are
 #: tens of thousands, and a named tuple takes six times as long to make.)
 PredecessorLink = tuple[int, int]
 _Predecessors = list[list[PredecessorLink]]
 _Indexes = Mapping[tuple[str, ...], int]
-#: The stamp, the indexes of successor and predecessor, and the dependency.
-_StampedEdge = tuple[Stamp, int, int, DependencyKey]
 
 
 class Network(NamedTuple):
@@ -102,62 +97,6 @@ def _find_cyclic(facts: Facts, index_of: _Indexes, unordered: Container[int]) ->
         successor, predecessor = index_of[key.successor], index_of[key.predecessor]
         if dependency.declared and dependency.is_in_force and successor in unordered and predecessor in unordered:
             edges.append((dependency.declared.stamp, successor, predecessor, key))
-    return [key for *_, key in _cycle_closing_edges(sorted(edges))]
-
-
-def _cycle_closing_edges(edges: Sequence[_StampedEdge]) -> list[_StampedEdge]:
-    rank = {index: number for number, index in enumerate(_approximate_order(edges))}
-    predecessors: dict[int, list[int]] = {index: [] for index in rank}
-    successors: dict[int, list[int]] = {index: [] for index in rank}
-    closing = []
-
-    def reachable_within(ranks: range, start: int, neighbours: dict[int, list[int]]) -> set[int]:
-        return reachable(start, lambda index: [other for other in neighbours[index] if rank[other] in ranks])
-
-    for edge in edges:
-        _, successor, predecessor, _ = edge
-        ranks = range(rank[successor], rank[predecessor] + 1)
-        if ranks:
-            later = reachable_within(ranks, successor, successors)
-            if predecessor in later:
-                closing.append(edge)
-                continue
-            # The predecessor and what it waits for move ahead of the successor, all within the ranks they had.
-            earlier = reachable_within(ranks, predecessor, predecessors)
-            moved = sorted(earlier, key=rank.__getitem__) + sorted(later, key=rank.__getitem__)
-            rank.update(zip(moved, sorted(map(rank.__getitem__, moved)), strict=True))
-        predecessors[successor].append(predecessor)
-        successors[predecessor].append(successor)
-    return closing
-
-
-def _approximate_order(edges: Sequence[_StampedEdge]) -> list[int]:
-    """Return the indexes in an order that few edges contradict, which leaves less to repair: depth first."""
-    predecessors: dict[int, list[int]] = {index: [] for edge in edges for index in edge[1:3]}
-    for _, successor, predecessor, _ in edges:
-        predecessors[successor].append(predecessor)
-    order, visited = [], set()
-    for start, start_predecessors in predecessors.items():
-        path = [] if start in visited else [(start, iter(start_predecessors))]
-        visited.add(start)
-        while path:
-            index, remaining = path[-1]
-            unvisited = next((predecessor for predecessor in remaining if predecessor not in visited), None)
-            if unvisited is None:
-                order.append(index)
-                path.pop()
-            else:
-                visited.add(unvisited)
-                path.append((unvisited, iter(predecessors[unvisited])))
-    return order
-
-
-def reachable(start: T, neighbours: Callable[[T], Iterable[T]]) -> set[T]:
-    """Return the nodes of a graph that can be reached from a start, itself included."""
-    reached, pending = {start}, [start]
-    while pending:
-        for node in neighbours(pending.pop()):
-            if node not in reached:
-                reached.add(node)
-                pending.append(node)
-    return reached
+    edges.sort()
+    order = TopologicalOrder(approximate_order([(successor, predecessor) for _, successor, predecessor, _ in edges]))
+    return [key for _, successor, predecessor, key in edges if not order.add((successor, predecessor))]

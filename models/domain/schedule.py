@@ -19,8 +19,9 @@ from typing import Final, NamedTuple
 
 from models.domain.claims import NO_MILESTONE_CLAIMS, DependencyKey, Facts, MilestoneClaims, MilestoneKey
 from models.domain.events import Money
-from models.domain.network import Network, build_network, reachable
+from models.domain.network import Network, build_network
 from models.domain.timestamps import Stamp
+from models.domain.topological_order import reachable
 
 _MAX_ORDINAL: Final = date.max.toordinal()
 _NO_DEADLINE: Final = 1 << 60

@@ -105,6 +105,11 @@ def make_stamp(instant: Instant, source: str, event_id: str) -> Stamp:
     return Stamp(f"{instant}\t{source}\t{event_id}")
 
 
+def instant_of(stamp: Stamp) -> Instant:
+    """Return the instant of a stamp."""
+    return Instant(stamp[: stamp.index("\t")])
+
+
 def parse_stamp(stamp: Stamp) -> StampParts:
     """Return the parts of a stamp."""
     return StampParts._make(stamp.split("\t"))

@@ -129,7 +129,7 @@ def newest_value(claims: list[CountedClaim], field: str) -> Any:  # noqa: ANN401
 def expected_milestones(events: Iterable[JsonEvent], data_date: date, as_of: str | None = None) -> list[JsonRow]:
     """Give the rows of `milepost status --json`, without `revision`."""
     claims = counted_claims(events, as_of)
-    milestones = _milestone_dates(claims)
+    milestones = milestone_dates(claims)
     today = data_date.toordinal()
     before: dict[MilestoneId, list[EffectiveDependency]] = {key: [] for key in milestones}
     behind: dict[MilestoneId, list[EffectiveDependency]] = {key: [] for key in milestones}
@@ -228,7 +228,7 @@ def _iso_date(day: int | None) -> str | None:
 def expected_dependents(events: Iterable[JsonEvent], as_of: str | None = None) -> dict[MilestoneId, int]:
     """Give of every milestone how many open ones are downstream, where no way leads through a cancelled one."""
     claims = counted_claims(events, as_of)
-    milestones = _milestone_dates(claims)
+    milestones = milestone_dates(claims)
     followers: dict[MilestoneId, set[MilestoneId]] = defaultdict(set)
     for dependency in _split_cyclic(claims)[0]:
         if not milestones[dependency.predecessor].is_cancelled and not milestones[dependency.milestone].is_cancelled:
@@ -246,7 +246,7 @@ def downstream(start: MilestoneId, successors: dict[MilestoneId, set[MilestoneId
     return reached
 
 
-def _milestone_dates(claims: list[CountedClaim]) -> dict[MilestoneId, MilestoneDates]:
+def milestone_dates(claims: list[CountedClaim]) -> dict[MilestoneId, MilestoneDates]:
     withdrawn = {key for key, project in _project_rows(claims).items() if project["withdrawn"]}
     about: dict[MilestoneId, list[CountedClaim]] = defaultdict(list)
     for claim in claims_of_types(
