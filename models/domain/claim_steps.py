@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 from models.domain import events
 from models.domain.events import Classifier, Event, EventData, EventRetracted
 from models.domain.timestamps import Instant, Stamp, instant_of
-from models.domain.topological_order import Edge, reachable
+from models.domain.topological_order import Edge
 
 
 class Kind(IntEnum):
@@ -160,7 +160,13 @@ def upstream_of(milestones: Iterable[Name], links: Iterable[tuple[Name, Name]]) 
     before: defaultdict[Name, list[Name]] = defaultdict(list)
     for successor, predecessor in links:
         before[successor].append(predecessor)
-    return {name for start in milestones for name in reachable(start, before.__getitem__)}
+    found = set(milestones)
+    pending = list(found)
+    while pending:
+        new = [name for name in before.get(pending.pop(), ()) if name not in found]
+        found.update(new)
+        pending += new
+    return found
 
 
 def link_of(event: Event) -> tuple[Name, Name] | None:

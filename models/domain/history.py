@@ -31,7 +31,7 @@ from models.domain.claim_steps import (
 from models.domain.claims import MilestoneKey
 from models.domain.events import Event
 from models.domain.schedule import MilestoneRef, State
-from models.domain.timestamps import Instant, Stamp, day_of
+from models.domain.timestamps import Instant, Stamp, day_of, parse_stamp
 
 _MAX_ORDINAL: Final = date.max.toordinal()
 #: Before any day, whatever lags are added.
@@ -52,6 +52,16 @@ class HistoryEntry(NamedTuple):
     state: State | None  # None: no event names the milestone any more
     driver: MilestoneRef | None
     cause: Stamp
+
+    @property
+    def said_on(self) -> date:
+        """The day of the instant, in UTC."""
+        return day_of(self.said)
+
+    @property
+    def source(self) -> str:
+        """Who said it."""
+        return parse_stamp(self.cause).source
 
     @property
     def moved_days(self) -> int | None:

@@ -391,7 +391,39 @@ def test_what_is_not_there_or_is_no_name_is_one_line_that_says_what_to_do(north_
 # history
 
 
-def test_history_is_every_forecast_and_the_event_behind_it(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_history_is_every_forecast_when_it_was_said_and_the_event_behind_it(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MILEPOST_DATABASE", database_url)
+    with event_database(database_url) as north_database:
+        back = retraction_event(
+            "sorry", "yard", "slip", time="2026-02-02T12:00:00Z", source="permit office", remark="typo"
+        )
+        # The past arrives in one go, backwards.
+        north_database.record_and_recalculate([back, SLIP, *PLANS[::-1]], TODAY)
+        found = json.loads(output_of("history", LAUNCH, "--json"))
+        lines = output_of("history", LAUNCH).splitlines()
+    planned = {"own_from": "2026-07-01", "own_to": "2026-07-01", "slip_days": 0, "state": "planned", "driver": None}
+    office, first, late = {"source": "permit office"}, "2026-07-01", "2026-07-30"
+    driven = {"slip_days": 29, "state": "blocked", "driver": "dock/park-commissioned"}
+    assert found == [
+        {"said": "2026-01-01T12:00:00Z", "from": None, "to": first, **planned, "own_from": None}
+        | {"source": "office", "id": "launch"},
+        {"said": "2026-02-01T08:30:00.5Z", "from": first, "to": late, **planned, **driven, **office, "id": "slip"},
+        {"said": "2026-02-02T12:00:00Z", "from": late, "to": first, **planned, **office, "id": "sorry"},
+    ]
+    assert is_harmless("\n".join(lines))
+    assert [re.split(" {2,}", line) for line in lines[:2]] + [re.split(" {2,}", lines[3])] == [
+        ["said", "from", "to", "slip", "state", "driver", "source", "id", "reason"],
+        ["2026-01-01T12:00:00Z", "-", "2026-07-01", "0", "planned", "-", "office", "launch", "-"],
+        [
+            *("2026-02-02T12:00:00Z", "2026-07-30", "2026-07-01", "0", "planned", "-", "permit office", "sorry"),
+            "incorrect_data: typo",
+        ],
+    ]
+
+
+def test_recorded_history_is_what_a_worker_noticed_and_when(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MILEPOST_DATABASE", database_url)
     with event_database(database_url) as north_database:
         north_database.record_and_recalculate(PLANS, TODAY, "2026-03-10T08:00:00Z")
@@ -400,8 +432,8 @@ def test_history_is_every_forecast_and_the_event_behind_it(database_url: str, mo
             "sorry", "yard", "slip", time="2026-02-02T12:00:00Z", source="permit office", remark="typo"
         )
         north_database.record_and_recalculate([back], date(2026, 3, 11), "2026-03-11T08:00:00Z")
-        found = json.loads(output_of("history", LAUNCH, "--json"))
-        lines = output_of("history", LAUNCH).splitlines()
+        found = json.loads(output_of("history", LAUNCH, "--recorded", "--json"))
+        lines = output_of("history", LAUNCH, "--recorded").splitlines()
     first, slip, last = found
     assert first == {
         "noted": "2026-03-10T08:00:00Z",
@@ -455,7 +487,7 @@ def test_a_milestone_achieved_on_the_day_it_was_forecast_for_moved_nothing(north
     north_database.record_and_recalculate(
         [date_report("done", "quay/x", "ACT", "2026-03-09", time="2026-03-09T00:00:00Z")], date(2026, 3, 9)
     )
-    [only] = json.loads(output_of("history", "north/quay/x", "--json"))
+    [only] = json.loads(output_of("history", "north/quay/x", "--recorded", "--json"))
     assert (only["from"], only["to"]) == (None, "2026-03-09")
 
 
@@ -463,27 +495,42 @@ def test_a_milestone_that_is_cancelled_has_no_forecast_from_then_on(north_databa
     north_database.record_and_recalculate(PLANS, TODAY)
     gone = cancellation("gone", LAUNCH.partition("/")[2], time="2026-03-01T00:00:00Z")
     north_database.record_and_recalculate([gone], TODAY)
-    _, last = json.loads(output_of("history", LAUNCH, "--json"))
-    assert [last[name] for name in ("from", "to", "slip_days", "driver", "state")] == [
-        *("2026-07-01", None, None, None, "cancelled")
-    ]
-    assert last["cause"]["id"] == "gone"
-    line = output_of("history", LAUNCH).splitlines()[-1]
-    assert line.split()[1:8] == ["2026-07-01", "-", "-", "cancelled", "-", "office", "gone"]
+    for options in ([], ["--recorded"]):
+        _, last = json.loads(output_of("history", LAUNCH, "--json", *options))
+        assert [last[name] for name in ("from", "to", "slip_days", "driver", "state")] == [
+            *("2026-07-01", None, None, None, "cancelled")
+        ]
+        assert last.get("cause", last)["id"] == "gone"
+        line = output_of("history", LAUNCH, *options).splitlines()[-1]
+        assert line.split()[1:8] == ["2026-07-01", "-", "-", "cancelled", "-", "office", "gone"]
+
+
+def test_a_milestone_achieved_on_the_day_it_was_forecast_for_has_a_row_that_says_so(
+    north_database: EventDatabase,
+) -> None:
+    plan = date_report("plan", "quay/x", "PLN", "2026-03-09", time="2026-03-01T00:00:00Z")
+    done = date_report("done", "quay/x", "ACT", "2026-03-09", time="2026-03-09T00:00:00Z")
+    north_database.record_and_recalculate([plan, done], TODAY)
+    _, last = json.loads(output_of("history", "north/quay/x", "--json"))
+    assert (last["from"], last["to"], last["state"], last["id"]) == ("2026-03-09", "2026-03-09", "achieved", "done")
 
 
 def test_a_known_milestone_without_history_says_so_and_that_is_no_error(north_database: EventDatabase) -> None:
     north_database.record_and_recalculate([dependency_declaration("1", "quay/x", "dock/x")], TODAY)
-    line = "milepost: north/quay/x has no history yet: no event that a worker recorded has moved its forecast\n"
-    for arguments, printed in ((["history", "north/quay/x"], ""), (["history", "north/quay/x", "--json"], "[]\n")):
-        result = milepost(*arguments)
-        assert (result.exit_code, result.stdout, result.stderr) == (0, printed, line)
+    line = "milepost: north/quay/x has no history yet: "
+    said, recorded = "no event gave it a forecast\n", "no event that a worker recorded has moved its forecast\n"
+    for options, reason in ((["history"], said), (["history", "--recorded"], recorded)):
+        for as_json, printed in (([], ""), (["--json"], "[]\n")):
+            result = milepost(*options, "north/quay/x", *as_json)
+            assert (result.exit_code, result.stdout, result.stderr) == (0, printed, line + reason)
 
 
 def test_what_is_forgotten_but_had_a_forecast_keeps_its_history(north_database: EventDatabase) -> None:
     north_database.record_and_recalculate([date_report("plan", "quay/x", "PLN", "2026-06-01")], TODAY)
     north_database.record_and_recalculate([retraction_event("no", "quay", "plan", time="2026-02-01T00:00:00Z")], TODAY)
-    assert [move["to"] for move in json.loads(output_of("history", "north/quay/x", "--json"))] == ["2026-06-01", None]
+    for options in ([], ["--recorded"]):
+        rows = json.loads(output_of("history", "north/quay/x", "--json", *options))
+        assert [row["to"] for row in rows] == ["2026-06-01", None]
     assert "no milestone 'x'" in the_line(milepost("explain", "north/quay/x"))
 
 
