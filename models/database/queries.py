@@ -1,20 +1,19 @@
-"""Queries of the board and the command line: facts as of a moment, the list of programmes, the history of forecasts."""
+"""Queries of the board and the command line: facts as of a moment, and the list of programmes."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, timedelta
 from itertools import chain
 from typing import NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, func, or_, select, true
+from sqlalchemy import Connection, func, or_, select
 
 from models.database.ledger import decode_rows
-from models.database.tables import checkpoints, forecasts, history, ledger, programmes, projects
-from models.domain.claims import Facts, MilestoneKey, exclude_retracted, fold
+from models.database.tables import checkpoints, forecasts, ledger, programmes, projects
+from models.domain.claims import Facts, exclude_retracted, fold
 from models.domain.events import Event
-from models.domain.forecast_changes import HistoryRow
 from models.domain.row_order import natural_sort_key
 from models.domain.schedule import MilestoneRef, MilestoneStatus, State
-from models.domain.timestamps import Instant, day_of, instant_from_epoch_ms
+from models.domain.timestamps import Instant
 
 _LATE_STATES = (State.OVERDUE, State.BLOCKED, State.SLIPPING)
 
@@ -38,25 +37,6 @@ class ProgrammeSummary(NamedTuple):
     def late_count(self) -> int:
         """The number of overdue, blocked and slipping milestones."""
         return sum(self.counts.get(state, 0) for state in _LATE_STATES)
-
-
-class DatedHistoryRow(NamedTuple):
-    """A history row, and the time of the event that caused it; None if the ledger does not hold that event."""
-
-    row: HistoryRow
-    claimed_at: Instant | None
-
-    @property
-    def claimed_on(self) -> date:
-        """The day of the event, or else of the recording: an event may be published long after its day."""
-        return day_of(self.claimed_at or instant_from_epoch_ms(self.row.recorded_ms))
-
-
-class TrendPoint(NamedTuple):
-    """A forecast as reported on a day."""
-
-    day: date
-    forecast: date | None
 
 
 def fold_as_of(connection: Connection, as_of: Instant, programme: str | None = None) -> Facts:
@@ -135,51 +115,3 @@ def read_open_milestones(connection: Connection, names: Sequence[str]) -> dict[s
         status = (*key, *dates, *numbers, State(row.state), driver, row.dependents, None, None)
         statuses[row.programme].append(MilestoneStatus._make(status))
     return statuses
-
-
-def read_milestone_history(connection: Connection, key: MilestoneKey, limit: int) -> list[DatedHistoryRow]:
-    """Return the newest `limit` history rows of a milestone, the oldest first."""
-    conditions = (history.c[name] == value for name, value in key._asdict().items())
-    return _read_dated_history(connection, limit, *conditions)[::-1]
-
-
-def read_programme_history(
-    connection: Connection, programme: str, before_number: int | None, limit: int
-) -> list[DatedHistoryRow]:
-    """Return the newest `limit` forecast changes of a programme, optionally those before a number; newest first."""
-    has_moved = history.c.previous.is_distinct_from(history.c.current)
-    is_before = true() if before_number is None else history.c.number < before_number
-    return _read_dated_history(connection, limit, history.c.programme == programme, has_moved, is_before)
-
-
-def _read_dated_history(connection: Connection, limit: int, *conditions: ColumnElement[bool]) -> list[DatedHistoryRow]:
-    is_cause = (ledger.c.source == history.c.cause_source) & (ledger.c.id == history.c.cause_id)
-    query = select(history, ledger.c.instant).select_from(history.outerjoin(ledger, is_cause)).where(*conditions)
-    rows = connection.execute(query.order_by(history.c.number.desc()).limit(limit))
-    return [DatedHistoryRow(HistoryRow._make(row[:-1]), row[-1]) for row in rows]
-
-
-def read_changes_of_same_event(connection: Connection, history_row: HistoryRow, limit: int) -> list[HistoryRow]:
-    """Return the other changes that the event behind a history row caused in the same calculation."""
-    # A calculation numbers its changes consecutively, and a gate before its successors.
-    is_next = history.c.number.between(history_row.number + 1, history_row.number + limit)
-    same = ("programme", "revision", "cause_source", "cause_id")
-    query = select(history).where(is_next, *(history.c[name] == getattr(history_row, name) for name in same))
-    return list(map(HistoryRow._make, connection.execute(query.order_by(history.c.number))))
-
-
-def trend_line(
-    dated_rows: Sequence[DatedHistoryRow], baseline: TrendPoint | None, current: TrendPoint
-) -> list[TrendPoint]:
-    """Return the trend of a milestone: from its baseline through the reported forecasts to the current one.
-
-    Days never decrease, even if an event was published late for an earlier day.
-    """
-    line = [] if baseline is None else [baseline]
-    for day, forecast in (*((dated.claimed_on, dated.row.current) for dated in dated_rows), current):
-        point = TrendPoint(max(day, line[-1].day) if line else day, forecast)
-        # The last report of a day replaces the others; the first point stays.
-        if line and line[-1].day == point.day and (len(line) > 1 or line[-1] == point):
-            line.pop()
-        line.append(point)
-    return line

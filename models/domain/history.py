@@ -30,6 +30,7 @@ from models.domain.claim_steps import (
 )
 from models.domain.claims import MilestoneKey
 from models.domain.events import Event
+from models.domain.row_order import MilestoneSortKey, dated_sort_key
 from models.domain.schedule import MilestoneRef, State
 from models.domain.timestamps import Instant, Stamp, day_of, parse_stamp
 
@@ -75,7 +76,7 @@ def trace_history(
     milestones: Collection[MilestoneRef] | None = None,
     other_stamps: Iterable[Stamp] = (),
 ) -> Iterator[HistoryEntry]:
-    """Yield the history of a programme, or of some of its milestones; of an instant by project and milestone.
+    """Yield the history of a programme, or of some of its milestones; of one instant in the order of rows.
 
     `events` are those of the programme and the retractions of them, in any order, repeated or not. Those that are only
     about milestones for which the given ones never waited may be left out, if `other_stamps` has their stamps.
@@ -129,6 +130,13 @@ class _Side:
     def shown_day(self, node: int) -> int | None:
         """Return the actual date, else the own date."""
         return self.value((OWN, node)) if (actual := self.value((ACTUAL, node))) is None else actual
+
+    def sort_key(self, node: int) -> MilestoneSortKey:
+        """Return the milestone's place in the order of rows."""
+        baseline = self._walk.registers.oldest((PLAN, node))
+        # Without a baseline there is no plan: the own date is an estimate.
+        day = self.value((OWN, node)) or self.value((ACTUAL, node)) if baseline is None else baseline[1]
+        return dated_sort_key(self._walk.key_of(node), day or self.forecast(node))
 
     def driver(self, node: int) -> int | None:
         """Return the predecessor that sets the forecast."""
@@ -190,6 +198,9 @@ class _Walk:
         self.former: dict[int, _Forecast | None] = {}
         self.former_predecessors: dict[int, dict[int, int]] = {}
 
+    def key_of(self, node: int) -> MilestoneKey:
+        return MilestoneKey(self._programme, *self._names[node])
+
     def project_of(self, node: int) -> str:
         return self._names[node][0]
 
@@ -199,12 +210,12 @@ class _Walk:
             return
         self._apply_claims(step)
         self._update_forecasts(self._update_network())
-        changed = sorted(node for node in self.former if node in wanted)
+        changed = [node for node in self.former if node in wanted]
         if not changed:
             return
         day = day_of(step.instant).toordinal()
         before, after = _Side(self, day, is_before=True), _Side(self, day, is_before=False)
-        for node in changed:
+        for node in sorted(changed, key=after.sort_key):
             if before.forecast(node) != after.forecast(node) or before.is_achieved(node) != after.is_achieved(node):
                 yield self._entry(step, node, before, after)
 
@@ -292,11 +303,10 @@ class _Walk:
         return None if before is None else self._retracted_by.get(before[0])
 
     def _entry(self, step: Step, node: int, before: _Side, after: _Side) -> HistoryEntry:
-        key = MilestoneKey(self._programme, *self._names[node])
         forecast, driver = after.forecast(node), after.driver(node)
         baseline = self.registers.oldest((PLAN, node))
         return HistoryEntry(
-            key,
+            self.key_of(node),
             step.instant,
             _date(before.forecast(node)),
             _date(forecast),

@@ -9,6 +9,7 @@ from datetime import date
 from functools import lru_cache
 from typing import Final
 
+from models.domain.claims import MilestoneKey
 from models.domain.events import MILESTONE_CATALOGUE
 from models.domain.schedule import MilestoneStatus
 
@@ -43,9 +44,14 @@ def catalogue_sort_key(milestone: str) -> tuple[int, NaturalSortKey]:
 def milestone_sort_key(status: MilestoneStatus) -> MilestoneSortKey:
     """Return a key that sorts milestones in the order of rows; those without any date stand last in their project."""
     day = status.baseline or status.planned or status.estimated or status.actual or status.forecast
+    return dated_sort_key(status.key, None if day is None else day.toordinal())
+
+
+def dated_sort_key(key: MilestoneKey, ordinal: int | None) -> MilestoneSortKey:
+    """Return the same key, given the day as an ordinal."""
     return (
-        natural_sort_key(status.programme),
-        natural_sort_key(status.project),
-        _AFTER_ALL_DAYS if day is None else day.toordinal(),
-        *catalogue_sort_key(status.milestone),
+        natural_sort_key(key.programme),
+        natural_sort_key(key.project),
+        ordinal or _AFTER_ALL_DAYS,
+        *catalogue_sort_key(key.milestone),
     )

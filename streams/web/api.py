@@ -8,7 +8,6 @@ from aiohttp.typedefs import Handler
 from aiohttp.web import Request, Response
 from msgspec import Struct
 
-from models.database.queries import read_programme_history
 from models.domain.impact import successors_of
 from models.domain.schedule import MilestoneStatus
 from models.views.explanation import ExplanationSchema, explanation_schema
@@ -81,7 +80,7 @@ class Api:
             self._operation(f"{programme}/milestones", self.milestones, OFFSET, LIMIT),
             self._operation(f"{programme}/milestones/{milestone}", self.explanation),
             self._operation(f"{programme}/gates/{milestone}", self.successors, OFFSET, LIMIT),
-            self._operation(f"{programme}/moves", self.changes, BEFORE, LIMIT),
+            self._operation(f"{programme}/moves", self.moves, BEFORE, LIMIT),
             Operation("/api/pipeline", self.pipeline, self._serve_pipeline),
         )
 
@@ -138,15 +137,14 @@ class Api:
             view.programme, view.revision, view.schedule.data_date, gate_row, total, next_page, rows
         )
 
-    async def changes(
+    async def moves(
         self, request: Request, view: ProgrammeView, before: int | None, limit: int
-    ) -> schemas.ForecastChangeListSchema:
-        """List the changes of forecasts by events, the newest first."""
-        changes = await self._read_model.run_query(read_programme_history, view.programme, before, limit)
-        has_more = len(changes) == limit and changes[-1].row.number > 1
-        next_page = f"{request.path}?before={changes[-1].row.number}&limit={limit}" if has_more else None
-        rows = [schemas.forecast_change_schema(change) for change in changes]
-        return schemas.ForecastChangeListSchema(view.programme, next_page, rows)
+    ) -> schemas.MoveListSchema:
+        """List the forecasts that moved, and what was said to move them; the newest first."""
+        moves = await self._read_model.history.get_moves(view.programme, view.revision, before, limit)
+        has_more = bool(moves) and moves[-1].number > 1
+        next_page = f"{request.path}?before={moves[-1].number}&limit={limit}" if has_more else None
+        return schemas.MoveListSchema(view.programme, next_page, list(map(schemas.move_schema, moves)))
 
     async def pipeline(self) -> PipelineSchema:
         """Show the state of the pipeline."""

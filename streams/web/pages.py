@@ -11,7 +11,6 @@ import msgspec
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from models.database.queries import read_programme_history
 from models.domain.claims import NO_PROJECT_CLAIMS, ProjectClaims, ProjectKey
 from models.domain.impact import successors_of
 from models.domain.schedule import MilestoneStatus, State
@@ -27,7 +26,7 @@ from streams.web.schemas import count_states
 from streams.web.templating import create_environment
 from streams.web.timeline import fit_percent_axis, lay_out_lanes
 
-PROGRAMMES_PER_PAGE, MILESTONES_PER_PAGE, CHANGES_PER_PAGE, SUCCESSORS_PER_PAGE = 50, 1000, 100, 500
+PROGRAMMES_PER_PAGE, MILESTONES_PER_PAGE, MOVES_PER_PAGE, SUCCESSORS_PER_PAGE = 50, 1000, 100, 500
 _SHOW, _MILESTONE, _PROJECT = "show", "milestone", "project"
 _STATE_FILTERS: Final[Mapping[str, frozenset[State]]] = {
     "all": frozenset(State),
@@ -94,20 +93,21 @@ class HtmlPages:
     async def trend(
         self, _request: web.Request, view: ProgrammeView, before: int | None, requested: list[MilestoneStatus]
     ) -> dict[str, Any]:
-        """Show the forecasts of milestones against the days on which they were reported."""
+        """Show the forecasts of milestones against the days on which they were said."""
         statuses = requested or view_models.select_trend_milestones(view)
-        changes = await self._read_model.run_query(read_programme_history, view.programme, before, CHANGES_PER_PAGE)
+        history = self._read_model.history
+        moves = await history.get_moves(view.programme, view.revision, before, MOVES_PER_PAGE)
         return {
-            "lines": await self._read_model.run_query(view_models.read_trend_lines, view, statuses),
-            "changes": [(change, view_models.changed_by_days(change.row)) for change in changes],
-            "older_than": changes[-1].row.number if len(changes) == CHANGES_PER_PAGE else None,
+            "lines": await view_models.trace_lines(self._read_model, view, statuses),
+            "moves": [move.entry for move in moves],
+            "older_than": moves[-1].number if moves and moves[-1].number > 1 else None,
             "requested": requested,
         }
 
     async def milestone(self, _request: web.Request, view: ProgrammeView, status: MilestoneStatus) -> dict[str, Any]:
         """Show why a milestone's forecast is what it is."""
         explanation = await view_models.explain_milestone(self._read_model, view, status.key)
-        [line] = await self._read_model.run_query(view_models.read_trend_lines, view, [status])
+        [line] = await view_models.trace_lines(self._read_model, view, [status])
         return {
             "milestone_status": status,
             "project": _project_claims(view, status.project),
@@ -121,14 +121,16 @@ class HtmlPages:
     async def gate(self, _request: web.Request, view: ProgrammeView, status: MilestoneStatus) -> dict[str, Any]:
         """Show which milestones wait for a milestone, and the days by which they moved with it."""
         successors = await self._read_model.run_in_executor(successors_of, view.schedule, status.key)
-        last_change, days_by_milestone = await self._read_model.run_query(view_models.read_last_change, status.key)
+        last_move, days_by_milestone = await self._read_model.history.get_last_move(
+            view.programme, view.revision, status.ref
+        )
         return {
             "milestone_status": status,
             "project": _project_claims(view, status.project),
             "successors": successors,
             "passed": own_dates(view.facts, [status, *(successor.status for successor in successors)]),
             "successors_per_page": SUCCESSORS_PER_PAGE,
-            "last_change": last_change,
+            "last_move": last_move,
             "days_by_milestone": days_by_milestone,
             "slip_bars": view_models.slip_bars(successors),
         }

@@ -27,6 +27,7 @@ from models.domain.row_order import milestone_sort_key
 from models.domain.schedule import MilestoneStatus, Schedule, compute_schedule
 from models.views.upcoming import Upcoming, read_upcoming
 from streams.web.change_feed import ChangeFeed
+from streams.web.history_cache import HistoryCache
 
 #: How the names of its threads begin.
 READ_MODEL_THREADS: Final = "board"
@@ -119,6 +120,7 @@ class ReadModel:
         self._views = LRUCache[str, tuple[ProgrammeView, float]](
             _MAX_CACHED_MILESTONES, getsizeof=lambda cached: min(len(cached[0].statuses) + 1, _MAX_CACHED_MILESTONES)
         )
+        self.history = HistoryCache(self.run_query)
         self._cooldown = RefreshCooldown(clock)
         self._version, self._version_read_at = "", float("-inf")
         self._summaries: tuple[str, list[ProgrammeSummary]] = ("", [])

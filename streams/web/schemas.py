@@ -5,15 +5,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from typing import Final
 
-import msgspec
 from msgspec import Struct, field
 
-from models.database.queries import DatedHistoryRow, ProgrammeSummary
+from models.database.queries import ProgrammeSummary
 from models.domain.events import Money
 from models.domain.impact import DelayRoot
 from models.domain.schedule import MilestoneStatus, State
-from models.domain.timestamps import instant_from_epoch_ms
+from models.domain.timestamps import parse_stamp
 from models.views.status import StatusRow
+from streams.web.history_cache import Move
 from streams.web.read_model import Overview, ProgrammeView
 
 #: Delay roots of one programme, and delayed milestones of one root, in a response; the counts include all of them.
@@ -122,36 +122,31 @@ class SuccessorListSchema(ProgrammeUpdateSchema, frozen=True):
     waiting: Sequence[SuccessorSchema]
 
 
-class CauseSchema(Struct, frozen=True):
-    """The event that caused a change; its time is null when the ledger does not contain it."""
-
-    source: str
-    id: str
-    time: str | None
-
-
-class ForecastChangeSchema(Struct, frozen=True):
-    """A change of a forecast, or an achievement."""
+class MoveSchema(Struct, frozen=True):
+    """A forecast that moved: when that was said and by which event; null is no forecast, state and driver."""
 
     number: int
     project: str
     milestone: str
-    revision: int
-    recorded_at: str = field(name="noted")
+    said: str
     previous: date | None = field(name="from")
     current: date | None = field(name="to")
+    #: The actual date, else the milestone's own date.
+    own_previous: date | None = field(name="own_from")
+    own_current: date | None = field(name="own_to")
     slip_days: int | None
-    state: State
+    state: State | None
     driver: str | None
-    cause: CauseSchema
+    source: str
+    id: str
 
 
-class ForecastChangeListSchema(Struct, frozen=True):
-    """A page of forecast changes, the newest first."""
+class MoveListSchema(Struct, frozen=True):
+    """A page of moves, the newest first."""
 
     programme: str
     next: str | None
-    moves: Sequence[ForecastChangeSchema]
+    moves: Sequence[MoveSchema]
 
 
 class VersionSchema(Struct, frozen=True):
@@ -211,9 +206,21 @@ def programme_schema(view: ProgrammeView) -> ProgrammeSchema:
     )
 
 
-def forecast_change_schema(change: DatedHistoryRow) -> ForecastChangeSchema:
-    """Return a row of the history."""
-    row, claimed_at = change
-    cause = {"source": row.cause_source, "id": row.cause_id, "time": claimed_at and f"{claimed_at}Z"}
-    names = {"from": row.previous, "to": row.current, "noted": f"{instant_from_epoch_ms(row.recorded_ms)}Z"}
-    return msgspec.convert({**row._asdict(), **names, "driver": row.driver, "cause": cause}, ForecastChangeSchema)
+def move_schema(move: Move) -> MoveSchema:
+    """Return a move."""
+    entry = move.entry
+    _, source, event_id = parse_stamp(entry.cause)
+    return MoveSchema(
+        move.number,
+        *entry.milestone[1:],
+        f"{entry.said}Z",
+        entry.previous,
+        entry.current,
+        entry.own_previous,
+        entry.own_current,
+        entry.slip_days,
+        entry.state,
+        None if entry.driver is None else str(entry.driver),
+        source,
+        event_id,
+    )

@@ -8,8 +8,8 @@ from typing import Final
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from models.domain.claims import MilestoneKey
 from models.domain.events import Money
-from models.domain.forecast_changes import HistoryRow
 from models.domain.schedule import MilestoneRef, State
 from models.domain.unknown_fields import describe_unknown_field
 from models.text import printable
@@ -50,7 +50,7 @@ def untrusted(text: str | None) -> Markup:
     return Markup("") if text is None else Markup("<bdi>{}</bdi>").format(printable(text))
 
 
-def milestone_markup(milestone: MilestoneRef | HistoryRow) -> Markup:
+def milestone_markup(milestone: MilestoneRef | MilestoneKey) -> Markup:
     """Return a milestone's name, which may be broken between its parts."""
     return Markup("{}<wbr>/<wbr>{}").format(milestone.project, milestone.milestone)
 

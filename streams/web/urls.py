@@ -2,7 +2,7 @@
 
 from urllib.parse import quote
 
-from models.domain.forecast_changes import HistoryRow
+from models.domain.claims import MilestoneKey
 from models.domain.schedule import MilestoneRef
 
 API_PATH = "/api"
@@ -27,7 +27,7 @@ def trend_url(programme: str) -> str:
     return f"{programme_url(programme)}/trend"
 
 
-def milestone_url(programme: str, milestone: MilestoneRef | HistoryRow, view: str = "milestones") -> str:
+def milestone_url(programme: str, milestone: MilestoneRef | MilestoneKey, view: str = "milestones") -> str:
     """Return the path of the explanation of a milestone's forecast."""
     return "/".join([programme_url(programme), view, quote(milestone.project, ""), quote(milestone.milestone, "")])
 

@@ -1,31 +1,31 @@
 """View models: what pages and API show of a milestone, in the form that templates and charts need."""
 
 from collections.abc import Sequence
+from datetime import date
 from itertools import groupby
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import Connection
-
-from models.database import queries
 from models.database.ledger import EventKey, read_events
-from models.database.queries import DatedHistoryRow, TrendPoint
-from models.domain.claims import NO_MILESTONE_CLAIMS, MilestoneKey
+from models.domain.claims import MilestoneKey
 from models.domain.explanation import Evidence, explain_forecast
-from models.domain.forecast_changes import HistoryRow
+from models.domain.history import HistoryEntry
 from models.domain.impact import Successor
-from models.domain.schedule import MilestoneRef, MilestoneStatus, State
-from models.domain.timestamps import day_of, parse_stamp
+from models.domain.schedule import MilestoneStatus, State
+from models.domain.timestamps import day_of, instant_of, parse_stamp
 from models.views.explanation import TEXT_FIELDS, Explanation, data_field, event_key_of, event_summary
 from models.views.queries import MilestoneQuery
 from streams.web.read_model import ProgrammeView, ReadModel
 
-#: The newest rows of a milestone's history that a trend line contains.
-MAX_HISTORY_ROWS: Final = 500
-#: History rows after a gate's in which changes by the same event are searched.
-MAX_CHANGES_PER_RUN: Final = 5_000
 #: More lines cannot be told apart.
 MAX_TREND_LINES: Final = 8
 MAX_SLIP_BARS: Final = 40
+
+
+class TrendPoint(NamedTuple):
+    """What was forecast from a day on."""
+
+    day: date
+    forecast: date | None
 
 
 class TrendLine(NamedTuple):
@@ -85,35 +85,30 @@ def evidence_rows(explanation: Explanation, evidence: Sequence[Evidence]) -> lis
     return rows
 
 
-def read_last_change(
-    connection: Connection, key: MilestoneKey
-) -> tuple[DatedHistoryRow | None, dict[MilestoneRef, int]]:
-    """Return a gate's last change, and the days by which the same event moved the gate and others."""
-    for change in reversed(queries.read_milestone_history(connection, key, MAX_HISTORY_ROWS)):
-        if changed_by_days(change.row):
-            rows = [change.row, *queries.read_changes_of_same_event(connection, change.row, MAX_CHANGES_PER_RUN)]
-            days = {MilestoneRef(row.project, row.milestone): changed_by_days(row) for row in rows}
-            return change, {milestone: number for milestone, number in days.items() if number is not None}
-    return None, {}
-
-
-def changed_by_days(row: HistoryRow) -> int | None:
-    """Return the days by which a history row moved a forecast; None when there was none before or after."""
-    return None if row.previous is None or row.current is None else (row.current - row.previous).days
-
-
-def read_trend_lines(connection: Connection, view: ProgrammeView, statuses: list[MilestoneStatus]) -> list[TrendLine]:
+async def trace_lines(
+    read_model: ReadModel, view: ProgrammeView, statuses: Sequence[MilestoneStatus]
+) -> list[TrendLine]:
     """Return the trend lines of some milestones."""
-    lines = []
-    for status in statuses:
-        changes = queries.read_milestone_history(connection, status.key, MAX_HISTORY_ROWS)
-        baseline = view.facts.milestones.get(status.key, NO_MILESTONE_CLAIMS).baseline
-        first = None if baseline is None else TrendPoint(day_of(parse_stamp(baseline.stamp).instant), baseline.date)
-        # The line of an achieved milestone ends on its actual date, or when that was reported.
-        last_day = status.actual if status.state is State.ACHIEVED else None
-        last = TrendPoint(last_day or view.schedule.data_date, status.forecast)
-        lines.append(TrendLine(status, queries.trend_line(changes, first, last)))
-    return lines
+    refs = [status.ref for status in statuses]
+    entries = await read_model.history.get_entries(view.programme, view.revision, refs)
+    return [TrendLine(status, _trend_points(view, status, entries[status.ref])) for status in statuses]
+
+
+def _trend_points(view: ProgrammeView, status: MilestoneStatus, entries: Sequence[HistoryEntry]) -> list[TrendPoint]:
+    """Return the trend of a milestone: from its baseline through what was forecast to the present."""
+    baseline = view.facts.milestone(status.key).baseline
+    points = [] if baseline is None else [TrendPoint(day_of(instant_of(baseline.stamp)), baseline.date)]
+    said = [TrendPoint(day_of(entry.said), entry.current) for entry in entries]
+    # The line of an achieved milestone ends on its actual date, or when that was reported.
+    last_day = status.actual if status.state is State.ACHIEVED else None
+    for point in (*said, TrendPoint(last_day or view.schedule.data_date, status.forecast)):
+        day = max(point.day, points[-1].day) if points else point.day
+        current = TrendPoint(day, point.forecast)
+        # The last of a day replaces the others; the first point stays.
+        if points and points[-1].day == day and (len(points) > 1 or points[-1] == current):
+            points.pop()
+        points.append(current)
+    return points
 
 
 def select_trend_milestones(view: ProgrammeView) -> list[MilestoneStatus]:

@@ -25,6 +25,7 @@ from tests.helpers.oracle import (
     claims_of_types,
     counted_claims,
     expected_milestones,
+    in_order_of_rows,
     milestone_dates,
 )
 
@@ -39,7 +40,7 @@ class _Picture(NamedTuple):
 
 
 def expected_history(events: Iterable[JsonEvent], programme: str) -> list[JsonRow]:
-    """Give the history of all milestones of a programme, by instant, project and milestone.
+    """Give the history of all milestones of a programme, by instant and in the order of rows.
 
     `said` is in seconds since day zero, `cause` the exact stamp.
     """
@@ -62,7 +63,7 @@ def expected_history(events: Iterable[JsonEvent], programme: str) -> list[JsonRo
             for event in sorted(retractions, key=claim_stamp)
             if claim_stamp(event)[0] == instant
         }
-        for key in sorted(before.rows.keys() | after.rows.keys()):
+        for key in _in_order(before.rows.keys() | after.rows.keys(), after):
             was, is_now = before.rows.get(key, {}), after.rows.get(key, {})
             is_moved = was.get("forecast") != is_now.get("forecast")
             if key[0] != programme or not (
@@ -89,6 +90,14 @@ def expected_history(events: Iterable[JsonEvent], programme: str) -> list[JsonRo
                 }
             )
     return rows
+
+
+def _in_order(keys: Iterable[MilestoneId], picture: _Picture) -> list[MilestoneId]:
+    """Give milestones in the order of rows; one that is gone has no dates."""
+    no_dates = dict.fromkeys(("baseline", "planned", "estimated", "actual", "forecast"))
+    names = ("programme", "project", "milestone")
+    rows = [picture.rows.get(key, {**no_dates, **dict(zip(names, key, strict=True))}) for key in keys]
+    return [(row["programme"], row["project"], row["milestone"]) for row in in_order_of_rows(rows)]
 
 
 def _picture(events: list[JsonEvent], day: date) -> _Picture:

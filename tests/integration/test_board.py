@@ -47,7 +47,7 @@ OPERATIONS: Final[dict[str, type[msgspec.Struct]]] = {
     f"/api{HERE}/milestones": schemas.MilestoneListSchema,
     f"/api{HERE}/milestones/{LAUNCH}": ExplanationSchema,
     f"/api{HERE}/gates/{GATE}": schemas.SuccessorListSchema,
-    f"/api{HERE}/moves": schemas.ForecastChangeListSchema,
+    f"/api{HERE}/moves": schemas.MoveListSchema,
     "/api/pipeline": PipelineSchema,
 }
 

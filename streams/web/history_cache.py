@@ -1,0 +1,126 @@
+"""The history of forecasts by claims, as the pages show it: calculated when asked for, cached by revision.
+
+Both caches are bounded by the number of their entries. Of a programme with more moves than the cache takes, the newest
+stay, and older pages are calculated each time.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from itertools import chain, groupby
+from operator import attrgetter
+from typing import Any, Final, NamedTuple
+
+from cachetools import LRUCache
+from sqlalchemy import Connection
+
+from models.database.event_history import read_history_entries
+from models.domain.history import HistoryEntry
+from models.domain.schedule import MilestoneRef
+
+#: The moves of one programme, and of all programmes, that are cached.
+_MAX_PROGRAMME_MOVES: Final = 20_000
+_MAX_CACHED_MOVES: Final = 60_000
+#: The newest entries of a milestone, and of all milestones of large programmes, that are cached.
+MAX_MILESTONE_ENTRIES: Final = 500
+_MAX_CACHED_ENTRIES: Final = 20_000
+
+#: Calls a function with a connection and arguments, off the event loop.
+RunQuery = Callable[..., Awaitable[Any]]
+
+
+class Move(NamedTuple):
+    """A forecast that moved, and its number among the moves of its programme, the oldest first."""
+
+    number: int
+    entry: HistoryEntry
+
+
+class _Cached(NamedTuple):
+    revision: int
+    rows: Sequence[Any]
+
+
+class HistoryCache:
+    """The moves of programmes, and the history of single milestones."""
+
+    def __init__(self, run_query: RunQuery) -> None:
+        self._run_query = run_query
+        self._moves = LRUCache[str, _Cached](_MAX_CACHED_MOVES, getsizeof=_size)
+        self._entries = LRUCache[tuple[str, MilestoneRef], _Cached](_MAX_CACHED_ENTRIES, getsizeof=_size)
+        self._locks: dict[str, asyncio.Lock] = {}
+
+    async def get_moves(self, programme: str, revision: int, before: int | None, limit: int) -> Sequence[Move]:
+        """Return the newest moves of a programme, optionally those before a number; newest first."""
+        moves = await self._programme_moves(programme, revision)
+        if before is not None and moves and before <= moves[0].number and before > 1:
+            moves = await self._run_query(_read_moves, programme, limit, before)
+        page = [move for move in moves if before is None or move.number < before][-limit:]
+        return page[::-1]
+
+    async def get_entries(
+        self, programme: str, revision: int, milestones: Sequence[MilestoneRef]
+    ) -> Mapping[MilestoneRef, Sequence[HistoryEntry]]:
+        """Return the newest entries of some milestones, the oldest first."""
+        found = {ref: self._entries.get((programme, ref)) for ref in milestones}
+        missing = [ref for ref, cached in found.items() if cached is None or cached.revision != revision]
+        if missing:
+            read = await self._run_query(_read_entries, programme, missing)
+            for ref, entries in read.items():
+                found[ref] = self._entries[programme, ref] = _Cached(revision, entries)
+        return {ref: cached.rows for ref, cached in found.items() if cached is not None}
+
+    async def get_last_move(
+        self, programme: str, revision: int, gate: MilestoneRef
+    ) -> tuple[HistoryEntry | None, dict[MilestoneRef, int]]:
+        """Return a gate's last move, and the days by which the same event moved the gate and others."""
+        moves = await self._programme_moves(programme, revision)
+        entries = [move.entry for move in moves if move.entry.moved_days is not None]
+        last = next((entry for entry in reversed(entries) if entry.milestone[1:] == gate), None)
+        if last is None:
+            return None, {}
+        return last, {
+            MilestoneRef(*entry.milestone[1:]): entry.moved_days
+            for entry in entries
+            if entry.cause == last.cause and entry.said == last.said and entry.moved_days is not None
+        }
+
+    async def _programme_moves(self, programme: str, revision: int) -> Sequence[Move]:
+        if (cached := self._moves.get(programme)) is not None and cached.revision == revision:
+            return cached.rows
+        async with self._locks.setdefault(programme, asyncio.Lock()):
+            # Another request may have read them while this one waited for the lock.
+            if (cached := self._moves.get(programme)) is None or cached.revision != revision:
+                try:
+                    moves = await self._run_query(_read_moves, programme, _MAX_PROGRAMME_MOVES, None)
+                finally:
+                    self._locks.pop(programme, None)
+                cached = self._moves[programme] = _Cached(revision, moves)
+            return cached.rows
+
+
+def _size(cached: _Cached) -> int:
+    # One without rows counts.
+    return len(cached.rows) + 1
+
+
+def _read_moves(connection: Connection, programme: str, limit: int, before: int | None) -> Sequence[Move]:
+    """Return the newest moves of a programme before a number, the oldest first."""
+    moved = (entry for entry in read_history_entries(connection, programme) if entry.previous != entry.current)
+    # The pages go backwards. There, what was said at one instant is to be in the order of rows.
+    instants = (list(entries)[::-1] for _, entries in groupby(moved, key=attrgetter("said")))
+    newest = deque[Move](maxlen=limit)
+    for number, entry in enumerate(chain.from_iterable(instants), start=1):
+        if before is not None and number >= before:
+            break
+        newest.append(Move(number, entry))
+    return list(newest)
+
+
+def _read_entries(
+    connection: Connection, programme: str, milestones: Sequence[MilestoneRef]
+) -> dict[MilestoneRef, Sequence[HistoryEntry]]:
+    found: dict[MilestoneRef, deque[HistoryEntry]] = {ref: deque(maxlen=MAX_MILESTONE_ENTRIES) for ref in milestones}
+    for entry in read_history_entries(connection, programme, milestones):
+        found[MilestoneRef(*entry.milestone[1:])].append(entry)
+    return {ref: list(entries) for ref, entries in found.items()}
