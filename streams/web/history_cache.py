@@ -1,12 +1,12 @@
 """The history of forecasts by claims, as the pages show it: calculated when asked for, cached by revision.
 
-Both caches are bounded by the number of their entries. Of a programme with more moves than the cache takes, the newest
+Both caches are bounded by the number of moves. Of a programme with more moves than the cache takes, the newest
 stay, and older pages are calculated each time.
 """
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from itertools import chain, groupby
 from operator import attrgetter
 from typing import Any, Final, NamedTuple
@@ -21,9 +21,9 @@ from models.domain.schedule import MilestoneRef
 #: The moves of one programme, and of all programmes, that are cached.
 _MAX_PROGRAMME_MOVES: Final = 20_000
 _MAX_CACHED_MOVES: Final = 60_000
-#: The newest entries of a milestone, and of all milestones of large programmes, that are cached.
-MAX_MILESTONE_ENTRIES: Final = 500
-_MAX_CACHED_ENTRIES: Final = 20_000
+#: The newest moves of a milestone that are shown, and the moves of single milestones that are cached.
+_MAX_MILESTONE_MOVES: Final = 500
+_MAX_CACHED_MILESTONE_MOVES: Final = 20_000
 
 #: Calls a function with a connection and arguments, off the event loop.
 RunQuery = Callable[..., Awaitable[Any]]
@@ -47,27 +47,32 @@ class HistoryCache:
     def __init__(self, run_query: RunQuery) -> None:
         self._run_query = run_query
         self._moves = LRUCache[str, _Cached](_MAX_CACHED_MOVES, getsizeof=_size)
-        self._entries = LRUCache[tuple[str, MilestoneRef], _Cached](_MAX_CACHED_ENTRIES, getsizeof=_size)
+        self._milestone_moves = LRUCache[tuple[str, MilestoneRef], _Cached](
+            _MAX_CACHED_MILESTONE_MOVES, getsizeof=_size
+        )
         self._locks: dict[str, asyncio.Lock] = {}
 
     async def get_moves(self, programme: str, revision: int, before: int | None, limit: int) -> Sequence[Move]:
         """Return the newest moves of a programme, optionally those before a number; newest first."""
         moves = await self._programme_moves(programme, revision)
-        if before is not None and moves and before <= moves[0].number and before > 1:
+        if before is not None and not _is_complete(moves) and before - limit < moves[0].number:
             moves = await self._run_query(_read_moves, programme, limit, before)
         page = [move for move in moves if before is None or move.number < before][-limit:]
         return page[::-1]
 
-    async def get_entries(
+    async def get_milestone_moves(
         self, programme: str, revision: int, milestones: Sequence[MilestoneRef]
     ) -> Mapping[MilestoneRef, Sequence[HistoryEntry]]:
-        """Return the newest entries of some milestones, the oldest first."""
-        found = {ref: self._entries.get((programme, ref)) for ref in milestones}
+        """Return the newest moves of some milestones, the oldest first."""
+        whole = self._moves.get(programme)
+        if whole is not None and whole.revision == revision and _is_complete(whole.rows):
+            return _select_moves((move.entry for move in whole.rows), milestones)
+        found = {ref: self._milestone_moves.get((programme, ref)) for ref in milestones}
         missing = [ref for ref, cached in found.items() if cached is None or cached.revision != revision]
         if missing:
-            read = await self._run_query(_read_entries, programme, missing)
+            read = await self._run_query(_read_milestone_moves, programme, missing)
             for ref, entries in read.items():
-                found[ref] = self._entries[programme, ref] = _Cached(revision, entries)
+                found[ref] = self._milestone_moves[programme, ref] = _Cached(revision, entries)
         return {ref: cached.rows for ref, cached in found.items() if cached is not None}
 
     async def get_last_move(
@@ -104,6 +109,10 @@ def _size(cached: _Cached) -> int:
     return len(cached.rows) + 1
 
 
+def _is_complete(moves: Sequence[Move]) -> bool:
+    return not moves or moves[0].number == 1
+
+
 def _read_moves(connection: Connection, programme: str, limit: int, before: int | None) -> Sequence[Move]:
     """Return the newest moves of a programme before a number, the oldest first."""
     moved = (entry for entry in read_history_entries(connection, programme) if entry.previous != entry.current)
@@ -117,10 +126,18 @@ def _read_moves(connection: Connection, programme: str, limit: int, before: int 
     return list(newest)
 
 
-def _read_entries(
+def _read_milestone_moves(
     connection: Connection, programme: str, milestones: Sequence[MilestoneRef]
-) -> dict[MilestoneRef, Sequence[HistoryEntry]]:
-    found: dict[MilestoneRef, deque[HistoryEntry]] = {ref: deque(maxlen=MAX_MILESTONE_ENTRIES) for ref in milestones}
-    for entry in read_history_entries(connection, programme, milestones):
-        found[MilestoneRef(*entry.milestone[1:])].append(entry)
+) -> Mapping[MilestoneRef, Sequence[HistoryEntry]]:
+    entries = read_history_entries(connection, programme, milestones)
+    return _select_moves((entry for entry in entries if entry.previous != entry.current), milestones)
+
+
+def _select_moves(
+    moves: Iterable[HistoryEntry], milestones: Sequence[MilestoneRef]
+) -> Mapping[MilestoneRef, Sequence[HistoryEntry]]:
+    found: dict[MilestoneRef, deque[HistoryEntry]] = {ref: deque(maxlen=_MAX_MILESTONE_MOVES) for ref in milestones}
+    for entry in moves:
+        if (of_milestone := found.get(MilestoneRef(*entry.milestone[1:]))) is not None:
+            of_milestone.append(entry)
     return {ref: list(entries) for ref, entries in found.items()}

@@ -90,15 +90,15 @@ async def trace_lines(
 ) -> list[TrendLine]:
     """Return the trend lines of some milestones."""
     refs = [status.ref for status in statuses]
-    entries = await read_model.history.get_entries(view.programme, view.revision, refs)
-    return [TrendLine(status, _trend_points(view, status, entries[status.ref])) for status in statuses]
+    moves = await read_model.history.get_milestone_moves(view.programme, view.revision, refs)
+    return [TrendLine(status, _trend_points(view, status, moves[status.ref])) for status in statuses]
 
 
-def _trend_points(view: ProgrammeView, status: MilestoneStatus, entries: Sequence[HistoryEntry]) -> list[TrendPoint]:
+def _trend_points(view: ProgrammeView, status: MilestoneStatus, moves: Sequence[HistoryEntry]) -> list[TrendPoint]:
     """Return the trend of a milestone: from its baseline through what was forecast to the present."""
     baseline = view.facts.milestone(status.key).baseline
     points = [] if baseline is None else [TrendPoint(day_of(instant_of(baseline.stamp)), baseline.date)]
-    said = [TrendPoint(day_of(entry.said), entry.current) for entry in entries]
+    said = [TrendPoint(move.said_on, move.current) for move in moves]
     # The line of an achieved milestone ends on its actual date, or when that was reported.
     last_day = status.actual if status.state is State.ACHIEVED else None
     for point in (*said, TrendPoint(last_day or view.schedule.data_date, status.forecast)):
