@@ -162,7 +162,7 @@ def sqlite_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     engine.dispose()
 
 
-@settings(max_examples=100)
+@settings(max_examples=50)
 @given(
     event_sets(),
     st.integers(1, 9),

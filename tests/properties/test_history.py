@@ -74,13 +74,13 @@ def grouped(events: list[Event], size: int, spread_minutes: int) -> list[JsonEve
 tangled = st.builds(grouped, event_lists(max_size=40), st.sampled_from((1, 2, 5)), st.sampled_from((1, 700, 4000)))
 
 
-@settings(max_examples=250)
+@settings(max_examples=150)
 @given(tangled)
 def test_history_is_what_scheduling_from_nothing_before_and_after_every_stamp_gives(events: list[JsonEvent]) -> None:
     assert list(map(as_row, traced(events, "north"))) == expected_history(events, "north")
 
 
-@settings(max_examples=200)
+@settings(max_examples=100)
 @given(event_sets(), st.sampled_from(PROGRAMMES))
 def test_history_of_any_events_is_that_of_the_slow_definition(events: list[JsonEvent], programme: str) -> None:
     assert list(map(as_row, traced(events, programme))) == expected_history(events, programme)
