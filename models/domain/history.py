@@ -90,7 +90,10 @@ def trace_history(
 
 
 class _Forecast(NamedTuple):
-    """The later of a day and of the data date + a lag. The forecast of an achieved milestone has no lag."""
+    """The later of a day and of the data date + a lag; of an achieved milestone the day alone.
+
+    Exact as long as no chain of lags leads beyond the last day of the calendar and back.
+    """
 
     day: int
     lag_days: int
@@ -108,6 +111,7 @@ class _Side:
 
     def __init__(self, walk: "_Walk", data_date: int, *, is_before: bool) -> None:
         self._walk, self.data_date, self._is_before = walk, data_date, is_before
+        self._drivers: dict[int, int | None] = {}
         self._causes: dict[int, Stamp | None] = {}
 
     def newest(self, key: RegisterKey) -> Entry | None:
@@ -123,6 +127,9 @@ class _Side:
         walk = self._walk
         forecast = walk.former.get(node, walk.forecasts[node]) if self._is_before else walk.forecasts[node]
         return None if forecast is None else forecast.on(self.data_date)
+
+    def exists(self, node: int) -> bool:
+        return self.newest((STATUS, node)) is not None or self.newest((NAMED, node)) is not None
 
     def is_achieved(self, node: int) -> bool:
         return self.forecast(node) is not None and self.newest((ACTUAL, node)) is not None
@@ -140,10 +147,14 @@ class _Side:
 
     def driver(self, node: int) -> int | None:
         """Return the predecessor that sets the forecast."""
+        if node not in self._drivers:
+            self._drivers[node] = self._find_driver(node)
+        return self._drivers[node]
+
+    def _find_driver(self, node: int) -> int | None:
         if self.forecast(node) is None or self.is_achieved(node):
             return None
-        latest, driver = max(self.value((OWN, node)) or 0, self.data_date), None
-        walk = self._walk
+        latest, driver, walk = max(self.value((OWN, node)) or 0, self.data_date), None, self._walk
         predecessors = walk.network.predecessors[node]
         if self._is_before:
             predecessors = walk.former_predecessors.get(node, predecessors)
@@ -171,6 +182,8 @@ class _Side:
     def _deciding(self, node: int) -> tuple[list[RegisterKey], int | None]:
         """Return the registers that decide a milestone's forecast, and the driver that has part in the decision."""
         project, status = (PROJECT, self._walk.project_of(node)), (STATUS, node)
+        if not self.exists(node):
+            return [], None
         if self.value(status) or self.value(project):
             return [key for key in (status, project) if self.value(key)], None
         if self.newest((ACTUAL, node)) is not None:
@@ -322,11 +335,10 @@ class _Walk:
     def _state(
         self, node: int, after: _Side, forecast: int | None, driver: int | None, baseline: Entry | None
     ) -> State | None:
-        named, status = after.newest((NAMED, node)), after.newest((STATUS, node))
         is_cancelled = after.value((STATUS, node)) or self._is_withdrawn(self.project_of(node))
         # The first that applies: contract, section 2.
         states = (
-            (None, named is None and status is None),
+            (None, not after.exists(node)),
             (State.CANCELLED, is_cancelled),
             (State.ACHIEVED, after.is_achieved(node)),
             (State.UNKNOWN, forecast is None),

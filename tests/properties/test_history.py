@@ -80,7 +80,7 @@ def test_history_is_what_scheduling_from_nothing_before_and_after_every_stamp_gi
     assert list(map(as_row, traced(events, "north"))) == expected_history(events, "north")
 
 
-@settings(max_examples=100)
+@settings(max_examples=150)
 @given(event_sets(), st.sampled_from(PROGRAMMES))
 def test_history_of_any_events_is_that_of_the_slow_definition(events: list[JsonEvent], programme: str) -> None:
     assert list(map(as_row, traced(events, programme))) == expected_history(events, programme)
