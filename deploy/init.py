@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from deploy.topics import BROKER_DEFAULT, ensure_topics, read_offset_ranges, read_topic_id
+from deploy.topics import BROKER_DEFAULT, Replication, ensure_topics, read_offset_ranges, read_topic_id
 from models.data_folder import make_folder
 from models.database.engine import (
     DatabaseError,
@@ -19,12 +19,13 @@ from models.settings import Settings
 
 
 def create_schema_and_topics(
-    settings: Settings, *, enlarge: bool = False, replication: int = BROKER_DEFAULT
+    settings: Settings, *, enlarge: bool = False, replication: Replication = BROKER_DEFAULT
 ) -> Iterator[str]:
     """Create what is missing and leave what exists; yield a line for each, and for each setting not as promised.
 
     Safe to repeat, and waits for nothing. With `enlarge`, topics get as many partitions as the settings say.
     """
+    replication.check()
     engine = make_engine(settings.database)
     try:
         if (file := sqlite_file(engine)) is not None and file.exists():

@@ -12,8 +12,6 @@ from deploy.child_process import poll_until
 from deploy.topic_settings import BrokenPromise, TopicSpec, find_broken_promises
 from models.settings import Settings
 
-#: The replication factor that a broker is configured with: one on one node, and what a cluster says.
-BROKER_DEFAULT: Final = -1
 #: More than a dead letter can have; see `models.domain.dead_letters`.
 MAX_RECORD_BYTES: Final = 1024 * 1024
 _DAY_MS: Final = 24 * 60 * 60 * 1000
@@ -21,6 +19,34 @@ _DAY_MS: Final = 24 * 60 * 60 * 1000
 
 class UnevenTopicsError(TopicError):
     """Topics that belong together have different numbers of partitions; there is a line for each."""
+
+
+class Replication(NamedTuple):
+    """How safe the topics that are made are; None: as the broker is configured."""
+
+    #: How many replicas a topic has.
+    replicas: int | None = None
+    #: How many of them must have a record before it counts as written: `min.insync.replicas`.
+    min_insync: int | None = None
+
+    def check(self) -> None:
+        """Raise `TopicError` for topics that nobody could ever write to: the broker would make them."""
+        if self.min_insync is not None and (self.replicas is None or self.min_insync > self.replicas):
+            raise TopicError(
+                f"--min-insync {self.min_insync} takes --replication R, with an R that is not smaller: a topic with"
+                " fewer replicas refuses every record"
+            )
+
+    @property
+    def config(self) -> Mapping[str, str]:
+        """The settings of a topic."""
+        return {} if self.min_insync is None else {"min.insync.replicas": str(self.min_insync)}
+
+
+#: One replica on one node, and what a cluster says.
+BROKER_DEFAULT: Final = Replication()
+#: Kafka's own number for the replicas that the broker is configured with.
+_DEFAULT_REPLICAS: Final = -1
 
 
 class CheckedTopics(NamedTuple):
@@ -50,7 +76,7 @@ def required_topics(settings: Settings) -> list[TopicSpec]:
 
 
 def ensure_topics(
-    settings: Settings, *, enlarge: bool = False, replication: int = BROKER_DEFAULT
+    settings: Settings, *, enlarge: bool = False, replication: Replication = BROKER_DEFAULT
 ) -> tuple[list[tuple[TopicSpec, bool]], list[BrokenPromise]]:
     """Create the topics that are missing; return each, whether it existed, and what breaks a promise. Safe to repeat.
 
@@ -84,12 +110,14 @@ def _wrong_count(settings: Settings, topic: TopicSpec, actual: int) -> str:
     return f"{mismatch}, {topic.partitions} are asked for: {remedy}"
 
 
-def _create_topics(settings: Settings, admin: KafkaAdminClient, topics: list[TopicSpec], replication: int) -> None:
+def _create_topics(
+    settings: Settings, admin: KafkaAdminClient, topics: list[TopicSpec], replication: Replication
+) -> None:
     request = {
         topic.name: {
             "num_partitions": topic.partitions,
-            "replication_factor": replication,
-            "configs": dict(topic.config),
+            "replication_factor": replication.replicas or _DEFAULT_REPLICAS,
+            "configs": {**topic.config, **replication.config},
         }
         for topic in topics
     }

@@ -2,13 +2,13 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from importlib import import_module
-from typing import Any, Final
+from importlib import import_module, metadata
+from typing import Annotated, Any, Final
 
 import typer
 from typer.core import TyperGroup
 
-from deploy.cli.options import print_to_stderr
+from deploy.cli.options import print_line, print_to_stderr
 from deploy.cli.streams import standard_streams
 from models.errors import MilepostError
 from models.text import printable
@@ -82,9 +82,24 @@ class _LazyGroup(TyperGroup):
         raise typer.Exit(1)
 
 
+def _print_version(*, wanted: bool) -> None:
+    if wanted:
+        print_line(f"milepost {metadata.version('milepost')}")
+        raise typer.Exit
+
+
+def _accept_common_options(
+    *,
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
 app = typer.Typer(
     cls=_LazyGroup,
-    callback=lambda: None,
+    callback=_accept_common_options,
     help="An event-driven tracker of project milestones.",
     no_args_is_help=True,
     add_completion=False,

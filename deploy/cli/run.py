@@ -69,7 +69,7 @@ def kafka(
 
 
 @app.command()
-def init(
+def init(  # noqa: PLR0913 - one for each option
     *,
     accept_new_topic: Annotated[
         bool, typer.Option("--accept-new-topic", help="Read an events topic that was recreated from its start.")
@@ -90,16 +90,20 @@ def init(
             help="Replicas of each topic that is made; else as the broker says.",
         ),
     ] = None,
+    min_insync: Annotated[
+        int | None,
+        typer.Option(min=1, max=32767, help="How many of the --replication replicas have to take each record."),
+    ] = None,
     kafka: KafkaOption = None,
     database: DatabaseOption = None,
 ) -> None:
     """Create the tables and topics; safe to repeat."""
     from deploy import init as setup  # noqa: PLC0415 - loads Alembic
-    from deploy.topics import BROKER_DEFAULT  # noqa: PLC0415 - loads kafka-python
+    from deploy.topics import Replication  # noqa: PLC0415 - loads kafka-python
 
     settings = read_settings(kafka=kafka, database=database, partitions=partitions)
-    enlarge = partitions is not None
-    for line in setup.create_schema_and_topics(settings, enlarge=enlarge, replication=replication or BROKER_DEFAULT):
+    asked_for = Replication(replication, min_insync)
+    for line in setup.create_schema_and_topics(settings, enlarge=partitions is not None, replication=asked_for):
         print_line(line)
     for line in setup.accept_new_topic(settings) if accept_new_topic else ():
         print_line(line)

@@ -206,6 +206,30 @@ def test_init_enlarges_all_topics_that_belong_together(prefix: str, admin: Kafka
     ] * 3
 
 
+def test_init_makes_topics_with_as_many_replicas_as_asked_for(prefix: str, admin: KafkaAdminClient) -> None:
+    lines("init", "--replication", "1", "--min-insync", "1")
+
+    names = [f"{prefix}.{name}" for name in ("events", "programmes", "changes", "dead-letters")]
+    admin.wait_for_topics(names)
+    described = admin.describe_configs(
+        [ConfigResource(ConfigResourceType.TOPIC, name, {"min.insync.replicas": None}) for name in names],
+        config_filter="all",
+    )["topic"]
+    settings = [described[name]["min.insync.replicas"] for name in names]
+    assert [(setting["value"], setting["config_source"]) for setting in settings] == [("1", "DYNAMIC_TOPIC_CONFIG")] * 4
+    replicas = [part["replica_nodes"] for topic in admin.describe_topics(names) for part in topic["partitions"]]
+    assert {len(nodes) for nodes in replicas} == {1}
+
+
+def test_init_makes_no_topic_that_refuses_every_record(prefix: str, admin: KafkaAdminClient) -> None:
+    for arguments in (["--min-insync", "2"], ["--min-insync", "2", "--replication", "1"]):
+        refused = milepost("init", *arguments)
+        assert refused.exit_code == 1
+        [line] = refused.stderr.splitlines()
+        assert line.startswith("milepost: --min-insync 2 takes --replication R")
+    assert not [name for name in admin.list_topics() if name.startswith(f"{prefix}.")]
+
+
 def test_each_setting_that_breaks_a_promise_is_said_with_how_to_set_it(prefix: str, admin: KafkaAdminClient) -> None:
     by_hand = {
         "events": {"message.timestamp.type": "CreateTime", "retention.ms": "604800000", "retention.bytes": "1000000"},

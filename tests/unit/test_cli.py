@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from datetime import date
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +89,11 @@ def test_every_command_explains_itself(command: list[str]) -> None:
 def test_the_help_names_every_command() -> None:
     listed = milepost("--help").stdout.partition("Commands:")[2].splitlines()
     assert [line.split()[0] for line in listed if line] == COMMANDS
+
+
+def test_the_version_is_that_of_the_installed_package() -> None:
+    result = milepost("--version")
+    assert (result.exit_code, result.stdout) == (0, f"milepost {version('milepost')}\n")
 
 
 def test_each_line_of_the_help_is_the_first_of_its_commands_own_help() -> None:
