@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Final
 
+from deploy.library_messages import AttemptFilter
 from models.database.engine import DatabaseError
 from models.errors import MilepostError
 from models.settings import LogFormat
@@ -84,6 +85,7 @@ def set_up_logging(log_format: LogFormat) -> None:
         if log_format == "json":
             handler.setFormatter(JsonFormatter())
         if not any(isinstance(existing, RepeatedMessageFilter) for existing in handler.filters):
+            handler.addFilter(AttemptFilter())
             handler.addFilter(RepeatedMessageFilter())
 
 

@@ -1,20 +1,19 @@
 """Retries with exponential backoff and jitter, until done or until the partitions are revoked."""
 
 import asyncio
-import logging
 import random
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from typing import ClassVar, Final, TypeVar
+from weakref import WeakSet
 
 from aiokafka import errors
 from aiokafka.errors import KafkaError
 from faust.exceptions import ProducerSendError
 
-from models.database.engine import ErrorKind, classify_error
+from models.database.engine import ErrorKind, classify_error, is_unreachable
 from models.text import one_line
-
-logger = logging.getLogger("milepost.retry")
+from streams.outages import DATABASE, KAFKA, OUTAGES, Subject
 
 INITIAL_BACKOFF_SECONDS: Final = 0.1
 #: Upper bound of the backoff, and so the longest a worker takes to notice that an outage is over.
@@ -34,14 +33,27 @@ _REFUSALS: Final = (
     errors.UnsupportedVersionError,
 )
 
+#: What says that Kafka, or the broker that something needs, does not answer.
+_UNREACHABLE: Final = (
+    errors.BrokerNotAvailableError,
+    errors.GroupCoordinatorNotAvailableError,
+    errors.KafkaConnectionError,
+    errors.KafkaTimeoutError,
+    errors.LeaderNotAvailableError,
+    errors.NodeNotReadyError,
+    errors.NotLeaderForPartitionError,
+    errors.RequestTimedOutError,
+    TimeoutError,
+)
+
 T = TypeVar("T")
 
 
 class Retry:
-    """An operation that failed, from its first failure until it succeeds or is given up."""
+    """An operation that failed, from its first failure until it succeeds or is given up; logged as an outage."""
 
     #: Those of this process, which runs one worker.
-    _ongoing: ClassVar[set["Retry"]] = set()
+    _ongoing: ClassVar[WeakSet["Retry"]] = WeakSet()
 
     def __init__(self, description: str) -> None:
         self.description = description
@@ -54,12 +66,21 @@ class Retry:
         if self not in self._ongoing:
             self._failed_at = time.monotonic()
             self._ongoing.add(self)
-        self._problem = one_line(error, 500)
-        self._is_refused = _is_refusal(error)
+        self._problem = one_line(error, 500) or type(error).__name__
+        self._is_refused = _is_caused_by(error, _REFUSALS)
+        OUTAGES.fail(self, self._subject_of(error), self._problem)
 
     def end(self) -> None:
         """Note that it succeeded, or is not tried again."""
         self._ongoing.discard(self)
+        OUTAGES.end(self)
+
+    def _subject_of(self, error: BaseException) -> Subject:
+        """Return what is away when the operation fails with an error."""
+        if is_unreachable(error):
+            return DATABASE
+        is_kafka = not self._is_refused and _is_caused_by(error, _UNREACHABLE)
+        return KAFKA if is_kafka else Subject(self.description)
 
     @property
     def seconds(self) -> float:
@@ -82,10 +103,10 @@ class Retry:
         )
 
 
-def _is_refusal(error: BaseException | None) -> bool:
-    """Return whether an error, or what caused it, is a broker's refusal."""
+def _is_caused_by(error: BaseException | None, kinds: tuple[type[BaseException], ...]) -> bool:
+    """Return whether an error, or what caused it, is of some kinds."""
     while error is not None:
-        if isinstance(error, _REFUSALS) or any(isinstance(argument, _REFUSALS) for argument in error.args):
+        if isinstance(error, kinds) or any(isinstance(argument, kinds) for argument in error.args):
             return True
         error = error.__cause__
     return False
@@ -124,7 +145,6 @@ async def retry_until_done(description: str, operation: Callable[[], Awaitable[T
                 if not is_transient(error):
                     raise
                 retry.fail(error)
-                logger.warning("%s failed, trying again in %.1f s: %s", description, delay, one_line(error, 500))
             await sleep_while(delay, is_active)
     finally:
         retry.end()

@@ -42,6 +42,9 @@ _TRANSIENT_SQLSTATES: Final = ("08", "40", "53", "57", "58", "55P03", "55006", "
 #: Data exception, integrity, program limits (a row too large), an error raised by a trigger.
 _PERMANENT_SQLSTATES: Final = ("22", "23", "54", "P0001")
 
+#: Connection, the server stops, and not started yet.
+_UNREACHABLE_SQLSTATES: Final = ("08", "57P01", "57P02", "57P03")
+
 #: The role may not do this, or may use no schema.
 MISSING_RIGHT_SQLSTATES: Final = frozenset({"42501", "3F000"})
 
@@ -69,6 +72,16 @@ def classify_error(error: BaseException) -> ErrorKind:
     if is_transient:
         return ErrorKind.TRANSIENT
     return ErrorKind.PERMANENT if is_permanent else ErrorKind.BUG
+
+
+def is_unreachable(error: BaseException) -> bool:
+    """Return whether an error says that the database server does not answer: no SQLite file ever does."""
+    if not isinstance(error, DBAPIError) or isinstance(error.orig, sqlite3.Error):
+        return False
+    sqlstate = getattr(error.orig, "sqlstate", None)
+    if sqlstate is None:
+        return classify_error(error) is ErrorKind.TRANSIENT
+    return bool(sqlstate.startswith(_UNREACHABLE_SQLSTATES))
 
 
 #: The parameters that SQLite has in a URL; all but the first two only with `uri=true`, as SQLite itself reads them.

@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Any, Final, NamedTuple, Protocol
 
 import aiokafka
-from aiokafka import TopicPartition
+from aiokafka import TopicPartition, errors
 from aiokafka.errors import KafkaError
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
@@ -25,6 +25,20 @@ logger = logging.getLogger("milepost.transport")
 
 #: The `timestamp_type` of a record that carries the time at which the broker appended it.
 LOG_APPEND_TIME: Final = 1
+#: Why a broker does not take committed offsets in an outage or a rebalance.
+_PASSING_ERRORS: Final = (
+    errors.CommitFailedError,
+    errors.GroupCoordinatorNotAvailableError,
+    errors.GroupLoadInProgressError,
+    errors.IllegalGenerationError,
+    errors.KafkaConnectionError,
+    errors.KafkaTimeoutError,
+    errors.NodeNotReadyError,
+    errors.NotCoordinatorForGroupError,
+    errors.RebalanceInProgressError,
+    errors.RequestTimedOutError,
+    errors.UnknownMemberIdError,
+)
 #: How long one fetch may wait for records; bounds how long a rebalance waits for it to come back.
 FETCH_TIMEOUT_SECONDS: Final = 0.2
 #: Kafka's fetch.max.wait.ms. aiokafka has one fetch per broker under way, and a partition that was drained meanwhile is
@@ -116,6 +130,10 @@ class MicroBatchConsumerThread(driver.AIOKafkaConsumerThread):
             await self._ensure_consumer().commit(
                 {TopicPartition(*tp): offset for tp, offset in offsets.items() if tp in assigned}
             )
+        except _PASSING_ERRORS as error:
+            # The lag monitor logs an outage, and the next commit says what this one said and more.
+            logger.debug("committed offsets were not taken by the broker (%r); the database's positions count", error)
+            return False
         except KafkaError as error:
             logger.warning("committed offsets were not taken by the broker (%r); the database's positions count", error)
             return False

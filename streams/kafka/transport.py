@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar, Final, cast
 
-from aiokafka.errors import ConsumerStoppedError, KafkaError, OffsetOutOfRangeError
+from aiokafka.errors import ConsumerStoppedError, KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, AppT, ConsumerMessage, Message
 from faust.types.transports import ConsumerT, TPorTopicSet
@@ -132,6 +132,8 @@ class MicroBatchConsumer(driver.Consumer):
         self._next_offsets = None
         for tp in revoked:
             self._uncommitted.pop(tp, None)
+        for retry in (self._seek_retry, *self._fetch_retries.values()):
+            retry.end()
 
     async def _seek_to_start_offsets(self) -> None:
         await self._drain_fetches()
@@ -156,7 +158,7 @@ class MicroBatchConsumer(driver.Consumer):
         self._buffered.clear()
         for outcome in await asyncio.gather(*fetches, return_exceptions=True):
             if isinstance(outcome, Exception):
-                logger.info("a fetch that no longer counts ended with %r", outcome)
+                logger.debug("a fetch that no longer counts ended with %r", outcome)
 
     @property
     def has_start_offsets(self) -> bool:
@@ -192,7 +194,6 @@ class MicroBatchConsumer(driver.Consumer):
                 self._seek_retry.end()
             except KafkaError as error:
                 self._seek_retry.fail(error)
-                logger.warning("the broker does not say where its logs begin and end (%r); asking again", error)
                 await self.sleep(timeout)
             except RevokedError:
                 await self.sleep(timeout)
@@ -233,9 +234,10 @@ class MicroBatchConsumer(driver.Consumer):
         except OffsetOutOfRangeError:
             # Records were deleted before they were read, or the topic was recreated.
             self._out_of_range_topics.add(topic)
+        except NoOffsetForPartitionError:
+            pass  # aiokafka looked for the group's offset before it was told where to read
         except KafkaError as error:
             retry.fail(error)
-            logger.warning("a fetch from %s failed (%r); trying again", topic, error)
         else:
             return result
         return None

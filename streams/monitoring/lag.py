@@ -23,7 +23,6 @@ from models.database.recorder import Recorder
 from models.errors import MilepostError, PartitionsChangedError
 from models.failpoints import hit_failpoint
 from models.settings import Settings
-from models.text import one_line
 from streams.clock import Clock
 from streams.kafka.config import aiokafka_options
 from streams.kafka.consumer_thread import KafkaRecord, is_appended_by_broker
@@ -32,6 +31,7 @@ from streams.kafka.transport import BatchSource
 from streams.metrics.pipeline import Metrics
 from streams.monitoring.health import Health
 from streams.monitoring.watchdog import Watchdog
+from streams.retry import Retry
 
 logger = logging.getLogger("milepost.lag")
 
@@ -65,6 +65,8 @@ class LagMonitor(Service):
         self._topic, self._client_options = settings.events_topic, aiokafka_options(settings)
         self._partitions = [TopicPartition(self._topic, number) for number in range(settings.partitions)]
         self._positions: Mapping[int, int] = {}
+        self._database_retry = Retry("reading the positions from the database")
+        self._kafka_retry = Retry(f"reading the ends of {self._topic} from Kafka")
         self._consumer: AIOKafkaConsumer | None = None
         #: Since when each partition's oldest unread record was seen, if it carries its publisher's time.
         self._first_seen: dict[TopicPartition, tuple[int, float]] = {}
@@ -95,7 +97,9 @@ class LagMonitor(Service):
         except DatabaseError as error:
             self._stop_with_error(error)
         except SQLAlchemyError as error:
-            logger.warning("cannot read the positions from the database: %s", one_line(error))
+            self._database_retry.fail(error)
+        else:
+            self._database_retry.end()
         self._health.is_database_up = positions is not None
         if positions is not None:
             self._rewind_if_positions_went_back(positions)
@@ -104,10 +108,13 @@ class LagMonitor(Service):
                 unread = await self._measure_lag(positions or {})
         except (KafkaError, TimeoutError) as error:
             self._health.is_kafka_up = False
-            logger.warning("cannot read the ends of %s from Kafka: %r", self._topic, error)
+            # A time-out of asyncio has no text.
+            is_silent = not str(error)
+            self._kafka_retry.fail(TimeoutError(f"nothing within {POLL_TIMEOUT_SECONDS:g} s") if is_silent else error)
             await self._disconnect()
         else:
             self._health.is_kafka_up = True
+            self._kafka_retry.end()
         self._watchdog.observe(self._health.expected_progress(self._topic, None if positions is None else unread))
 
     def _rewind_if_positions_went_back(self, positions: Mapping[int, int]) -> None:

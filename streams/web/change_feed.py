@@ -6,7 +6,6 @@ are programmes. The first update has the current state, so that no change is mis
 """
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from hashlib import blake2b
@@ -14,11 +13,10 @@ from typing import Final, NamedTuple
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from models.database.engine import DatabaseError
+from models.database.engine import DatabaseError, is_unreachable
 from models.database.queries import ForecastVersion
 from models.text import one_line
-
-logger = logging.getLogger("milepost.board")
+from streams.outages import DATABASE, OUTAGES, Subject
 
 POLL_INTERVAL_SECONDS: Final = 1.0
 #: The version of each programme's stored forecasts.
@@ -115,16 +113,16 @@ class ChangeFeed:
 
     async def poll(self) -> None:
         """Poll while there are subscribers, until `stop`."""
-        is_failing = False
         while not self._stopping.is_set():
+            if not self.subscribers:
+                OUTAGES.end(self)
             await self._has_subscribers.wait()
             try:
                 await self.get_forecast_versions()
-                is_failing = False
+                OUTAGES.end(self)
             except (DatabaseError, SQLAlchemyError) as error:
-                if not is_failing:
-                    logger.warning("the board cannot check for changes: %s", one_line(error))
-                is_failing = True
+                subject = DATABASE if is_unreachable(error) else Subject("looking for changes to show")
+                OUTAGES.fail(self, subject, one_line(error))
             await asyncio.sleep(POLL_INTERVAL_SECONDS)
 
     def stop(self) -> None:

@@ -13,7 +13,7 @@ from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
 from sqlalchemy.exc import SQLAlchemyError
 
-from models.database.engine import DatabaseError
+from models.database.engine import DatabaseError, is_unreachable
 from models.text import one_line, printable
 from streams.web.read_model import NotFoundError
 
@@ -157,7 +157,9 @@ class GuardedApplication:
         if status is HTTPStatus.INTERNAL_SERVER_ERROR:
             logger.error("%s cannot be shown because of a bug", path, exc_info=error)
         elif isinstance(error, (DatabaseError, SQLAlchemyError)):
-            logger.warning("%s cannot be shown: %s", path, one_line(error))
+            # An outage is logged by what asks the database again and again.
+            level = logging.DEBUG if is_unreachable(error) else logging.WARNING
+            logger.log(level, "%s cannot be shown: %s", path, one_line(error))
         else:
             self._count_error(_ERROR_KINDS.get(status, "bad-request"))
         if request.writer.output_size > 0:

@@ -1,0 +1,69 @@
+"""What aiokafka logs of what it tries again by itself: every broker that is away, every rebalance.
+
+A worker logs outages and assignments in its own words, once; see `streams.outages`. A message is kept back only if it
+is one of those below: what is not known to be harmless is logged as it comes.
+"""
+
+import logging
+from typing import Final
+
+from streams.outages import KAFKA, OUTAGES
+
+#: How messages begin, before their arguments are filled in, that a rebalance brings, and nothing else.
+_REBALANCE: Final = ("Heartbeat failed for group %s because it is rebalancing",)
+#: That are about one attempt, of an operation that is tried again.
+_ATTEMPTS: Final = (
+    "Attempt to fetch offsets for partition",
+    "Cannot send %r to %s",
+    "Could not send %r",
+    "Error sending %s to node",
+    "Failed fetch messages from",
+    "Failed fetch offsets from",
+    "Failed to commit on finallization",
+    "Got error produce response",
+    "Group Coordinator Request failed",
+    "Heartbeat failed for group %s: coordinator",
+    "Heartbeat failed for group %s: generation id is not",
+    "Heartbeat failed: local member_id was not recognized",
+    "Heartbeat send request failed",
+    "Heartbeat session expired",
+    "LeaveGroup request failed",
+    "Marking the coordinator dead",
+    "OffsetCommit failed before join",
+    "OffsetCommit failed for group %s",
+    "Unable connect to",
+    "Unable to request metadata from",
+    "Unable to update metadata from",
+)
+#: That have the cause why nothing answers.
+_CAUSES: Final = ("Unable connect to",)
+#: A message that still comes after this long, while Kafka answers otherwise, tells something.
+HOLD_SECONDS: Final = 30.0
+#: After this long without it, a message is new again.
+_FORGET_SECONDS: Final = 60.0
+
+
+class AttemptFilter(logging.Filter):
+    """Keeps back what aiokafka logs of attempts, in an outage, and at first also without one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        #: Since when each message comes without an outage, and when it came last.
+        self._seen: dict[str, tuple[float, float]] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Return whether to log it."""
+        message = str(record.msg)
+        if not record.name.startswith("aiokafka"):
+            return True
+        if message.startswith(_REBALANCE):
+            return False
+        if not message.startswith(_ATTEMPTS):
+            return True
+        if message.startswith(_CAUSES):
+            OUTAGES.add_detail(KAFKA, record.getMessage())
+        since, last = self._seen.get(message, (record.created, record.created))
+        if OUTAGES.is_away(KAFKA) or record.created - last > _FORGET_SECONDS:
+            since = record.created
+        self._seen[message] = since, record.created
+        return record.created - since >= HOLD_SECONDS

@@ -1,0 +1,98 @@
+"""Outages in the log: a line when one begins, one a minute while it lasts, one when it ends.
+
+When Kafka or the database is away, everything that needs it fails, again and again. All of that is one outage: it lasts
+from the first failure until nothing fails for it any more. A failure that has another cause is an outage of the
+operation that fails.
+"""
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Final
+from weakref import WeakSet
+
+logger = logging.getLogger("milepost.outages")
+
+#: How often an outage that lasts is logged.
+LOG_INTERVAL_SECONDS: Final = 60.0
+#: How long a detail belongs to the failures that come after it.
+_DETAIL_SECONDS: Final = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What is away: `begun`, `lasting` and `ended` follow its name in the log."""
+
+    name: str
+    begun: str = "failed, and is tried again until it succeeds"
+    lasting: str = "has failed"
+    ended: str = "no longer fails"
+
+
+KAFKA: Final = Subject(
+    "Kafka", "does not answer, and is asked again until it does", "has not answered", "answers again"
+)
+DATABASE: Final = Subject("the database", KAFKA.begun, KAFKA.lasting, KAFKA.ended)
+
+
+@dataclass(slots=True)
+class _Outage:
+    began_at: float
+    logged_at: float
+    #: What fails for it. Whoever forgets one that fails, has given it up.
+    failing: WeakSet[Any] = field(default_factory=WeakSet)
+
+
+class OutageLog:
+    """Logs the outages of a process."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._outages: dict[Subject, _Outage] = {}
+        self._details: dict[Subject, tuple[float, str]] = {}
+
+    def add_detail(self, subject: Subject, detail: str) -> None:
+        """Note what a library said of a subject: its errors often lack the cause."""
+        self._details[subject] = self._clock(), detail
+
+    def fail(self, failing: object, subject: Subject, problem: str) -> None:
+        """Note that something failed, as others may have, because its subject is away."""
+        self._end_others(failing, subject)
+        now = self._clock()
+        outage = self._outages.get(subject)
+        noted_at, detail = self._details.get(subject, (-_DETAIL_SECONDS, ""))
+        if now - noted_at < _DETAIL_SECONDS and detail not in problem:
+            problem = f"{problem} ({detail})"
+        if outage is None:
+            outage = self._outages[subject] = _Outage(now, now)
+            logger.warning("%s %s: %s", subject.name, subject.begun, problem)
+        elif now - outage.logged_at >= LOG_INTERVAL_SECONDS:
+            outage.logged_at = now
+            logger.warning("%s %s for %s: %s", subject.name, subject.lasting, _duration(now - outage.began_at), problem)
+        outage.failing.add(failing)
+
+    def end(self, failing: object) -> None:
+        """Note that something succeeded, or is not tried again."""
+        self._end_others(failing, None)
+
+    def is_away(self, subject: Subject) -> bool:
+        """Return whether there is an outage of a subject."""
+        return subject in self._outages
+
+    def _end_others(self, failing: object, subject: Subject | None) -> None:
+        for other, outage in [*self._outages.items()]:
+            if other == subject:
+                continue
+            outage.failing.discard(failing)
+            if not outage.failing:
+                del self._outages[other]
+                logger.info("%s %s, after %s", other.name, other.ended, _duration(self._clock() - outage.began_at))
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.1f} s" if seconds < LOG_INTERVAL_SECONDS else f"{seconds / 60:.0f} min"
+
+
+#: Those of this process.
+OUTAGES: Final = OutageLog()

@@ -1,0 +1,212 @@
+"""Outages in the log: a line when one begins, one a minute, one when it ends; and what libraries say meanwhile."""
+
+import gc
+import logging
+
+import pytest
+from aiokafka.errors import KafkaConnectionError, NodeNotReadyError, TopicAuthorizationFailedError
+from faust.exceptions import ProducerSendError
+from sqlalchemy.exc import OperationalError
+
+from deploy.library_messages import HOLD_SECONDS, AttemptFilter
+from streams.outages import DATABASE, KAFKA, OUTAGES, OutageLog, Subject
+from streams.retry import Retry
+
+
+class Clock:
+    """A clock that is moved by hand."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Attempt:
+    """Something that fails."""
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def outages(clock: Clock, caplog: pytest.LogCaptureFixture) -> OutageLog:
+    caplog.set_level(logging.INFO, "milepost.outages")
+    return OutageLog(clock)
+
+
+@pytest.fixture
+def refused() -> OperationalError:
+    """Give the error of a database that does not answer."""
+    return OperationalError("SELECT 1", {}, Exception("Connection refused"))
+
+
+def test_an_outage_is_a_line_when_it_begins_one_a_minute_and_one_when_it_ends(
+    outages: OutageLog, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    attempt = Attempt()
+    for _ in range(100):
+        outages.fail(attempt, KAFKA, "Connection refused")
+        clock.now += 1.5
+    outages.end(attempt)
+
+    assert [(record.levelname, record.getMessage()) for record in caplog.records] == [
+        ("WARNING", "Kafka does not answer, and is asked again until it does: Connection refused"),
+        ("WARNING", "Kafka has not answered for 1 min: Connection refused"),
+        ("WARNING", "Kafka has not answered for 2 min: Connection refused"),
+        ("INFO", "Kafka answers again, after 2 min"),
+    ]
+
+
+def test_an_outage_lasts_until_nothing_fails_for_it_any_more(
+    outages: OutageLog, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    attempts = [Attempt() for _ in range(5)]
+    for attempt in attempts:
+        outages.fail(attempt, DATABASE, "Connection refused")
+    for attempt in attempts:
+        assert outages.is_away(DATABASE)
+        clock.now += 1
+        outages.end(attempt)
+
+    assert not outages.is_away(DATABASE)
+    assert caplog.messages == [
+        "the database does not answer, and is asked again until it does: Connection refused",
+        "the database answers again, after 5.0 s",
+    ]
+
+
+def test_what_fails_for_another_reason_now_is_another_outage(
+    outages: OutageLog, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    attempt = Attempt()
+    outages.fail(attempt, DATABASE, "Connection refused")
+    clock.now += 3
+    outages.fail(attempt, Subject("recording milepost.events:1:5-9"), "read-only transaction")
+    clock.now += 0.25
+    outages.end(attempt)
+    outages.end(attempt)
+
+    assert caplog.messages[1:] == [
+        "the database answers again, after 3.0 s",
+        "recording milepost.events:1:5-9 failed, and is tried again until it succeeds: read-only transaction",
+        "recording milepost.events:1:5-9 no longer fails, after 0.2 s",
+    ]
+
+
+def test_what_is_forgotten_keeps_no_outage_alive(outages: OutageLog, caplog: pytest.LogCaptureFixture) -> None:
+    attempt, other = Attempt(), Attempt()
+    outages.fail(attempt, KAFKA, "Connection refused")
+    del attempt
+    gc.collect()
+    outages.fail(other, KAFKA, "Connection refused")
+    outages.end(other)
+
+    assert caplog.messages[-1] == "Kafka answers again, after 0.0 s"
+
+
+def test_the_cause_that_a_library_logged_stands_behind_the_problem(
+    outages: OutageLog, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    attempt = Attempt()
+    outages.add_detail(KAFKA, "Unable connect to node 1: Connection refused")
+    outages.fail(attempt, KAFKA, "nothing within 10 s")
+    clock.now += 60
+    outages.fail(attempt, KAFKA, "nothing within 10 s")
+
+    assert [message.partition(": ")[2] for message in caplog.messages] == [
+        "nothing within 10 s (Unable connect to node 1: Connection refused)",
+        "nothing within 10 s",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("error", "beginning"),
+    [
+        (KafkaConnectionError(), "Kafka does not answer"),
+        (ProducerSendError(NodeNotReadyError()), "Kafka does not answer"),
+        (TimeoutError(), "Kafka does not answer"),
+        (TopicAuthorizationFailedError("milepost.changes"), "publishing changes failed"),
+    ],
+)
+def test_an_operation_that_fails_says_what_is_away(
+    error: Exception, beginning: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, "milepost.outages"):
+        retry = Retry("publishing changes")
+        retry.fail(error)
+        retry.end()
+
+    assert len(caplog.messages) == 2
+    assert caplog.messages[0].startswith(beginning)
+    assert caplog.messages[0].partition(": ")[2]
+
+
+def test_operations_that_lack_the_database_are_one_outage(
+    refused: OperationalError, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, "milepost.outages"):
+        retries = [Retry(f"recording batch {number}") for number in range(3)]
+        for _ in range(10):
+            for retry in retries:
+                retry.fail(refused)
+        for retry in retries:
+            retry.end()
+
+    assert [message.partition(",")[0] for message in caplog.messages] == [
+        "the database does not answer",
+        "the database answers again",
+    ]
+
+
+class TestLibraries:
+    CONNECTING = 'Unable connect to "%s:%s": %s'
+
+    @pytest.fixture
+    def is_logged(self) -> AttemptFilter:
+        return AttemptFilter()
+
+    @staticmethod
+    def record(message: str, created: float, *arguments: object, name: str = "aiokafka") -> logging.LogRecord:
+        made = logging.LogRecord(name, logging.ERROR, __file__, 1, message, arguments, None)
+        made.created = created
+        return made
+
+    def test_a_rebalance_is_no_warning(self, is_logged: AttemptFilter) -> None:
+        message = "Heartbeat failed for group %s because it is rebalancing"
+
+        assert not any(is_logged.filter(self.record(message, at, "milepost")) for at in range(0, 600, 10))
+
+    def test_what_is_not_known_to_be_harmless_is_logged(self, is_logged: AttemptFilter) -> None:
+        assert is_logged.filter(self.record("Unexpected error in fetcher routine", 0))
+        assert is_logged.filter(self.record("Marking the coordinator dead", 0, name="milepost.lag"))
+
+    def test_an_attempt_is_kept_back_in_an_outage(self, is_logged: AttemptFilter) -> None:
+        retry = Retry("reading")
+        retry.fail(KafkaConnectionError())
+        assert not any(is_logged.filter(self.record(self.CONNECTING, at, "broker", 9092, "no")) for at in range(600))
+        retry.end()
+
+        assert not is_logged.filter(self.record(self.CONNECTING, 600, "broker", 9092, "no"))
+
+    def test_an_attempt_that_keeps_failing_although_kafka_answers_is_logged(self, is_logged: AttemptFilter) -> None:
+        logged = [is_logged.filter(self.record("Marking the coordinator dead", at)) for at in range(60)]
+
+        assert logged.index(True) == HOLD_SECONDS
+
+    def test_an_attempt_that_fails_now_and_then_is_not(self, is_logged: AttemptFilter) -> None:
+        assert not any(is_logged.filter(self.record("Failed fetch messages from", at)) for at in range(0, 6000, 61))
+
+    def test_the_cause_of_a_failed_connection_is_said_with_the_outage(
+        self, is_logged: AttemptFilter, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        assert not OUTAGES.is_away(KAFKA)
+        is_logged.filter(self.record(self.CONNECTING, 0, "broker", 9092, "certificate has expired"))
+        retry = Retry("reading")
+        retry.fail(KafkaConnectionError("Unable to bootstrap"))
+        retry.end()
+
+        assert 'Unable to bootstrap (Unable connect to "broker:9092": certificate has expired)' in caplog.messages[0]
