@@ -44,7 +44,7 @@ _FORGET_SECONDS: Final = 60.0
 
 
 class AttemptFilter(logging.Filter):
-    """Keeps back what aiokafka logs of attempts, in an outage, and at first also without one."""
+    """Keeps back what aiokafka logs of attempts: in an outage and soon after, and at first also without one."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -63,7 +63,7 @@ class AttemptFilter(logging.Filter):
         if message.startswith(_CAUSES):
             OUTAGES.add_detail(KAFKA, record.getMessage())
         since, last = self._seen.get(message, (record.created, record.created))
-        if OUTAGES.is_away(KAFKA) or record.created - last > _FORGET_SECONDS:
+        if OUTAGES.was_away(KAFKA, HOLD_SECONDS) or record.created - last > _FORGET_SECONDS:
             since = record.created
         self._seen[message] = since, record.created
         return record.created - since >= HOLD_SECONDS

@@ -51,6 +51,7 @@ class OutageLog:
         self._clock = clock
         self._outages: dict[Subject, _Outage] = {}
         self._details: dict[Subject, tuple[float, str]] = {}
+        self._ended_at: dict[Subject, float] = {}
 
     def add_detail(self, subject: Subject, detail: str) -> None:
         """Note what a library said of a subject: its errors often lack the cause."""
@@ -76,9 +77,10 @@ class OutageLog:
         """Note that something succeeded, or is not tried again."""
         self._end_others(failing, None)
 
-    def is_away(self, subject: Subject) -> bool:
-        """Return whether there is an outage of a subject."""
-        return subject in self._outages
+    def was_away(self, subject: Subject, seconds: float = 0.0) -> bool:
+        """Return whether there is an outage of a subject, or was one within the last seconds."""
+        ended_at = self._ended_at.get(subject)
+        return subject in self._outages or (ended_at is not None and self._clock() - ended_at < seconds)
 
     def _end_others(self, failing: object, subject: Subject | None) -> None:
         for other, outage in [*self._outages.items()]:
@@ -87,6 +89,8 @@ class OutageLog:
             outage.failing.discard(failing)
             if not outage.failing:
                 del self._outages[other]
+                self._details.pop(other, None)
+                self._ended_at[other] = self._clock()
                 logger.info("%s %s, after %s", other.name, other.ended, _duration(self._clock() - outage.began_at))
 
 

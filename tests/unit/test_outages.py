@@ -9,7 +9,7 @@ from faust.exceptions import ProducerSendError
 from sqlalchemy.exc import OperationalError
 
 from deploy.library_messages import HOLD_SECONDS, AttemptFilter
-from streams.outages import DATABASE, KAFKA, OUTAGES, OutageLog, Subject
+from streams.outages import DATABASE, KAFKA, OutageLog, Subject
 from streams.retry import Retry
 
 
@@ -68,11 +68,12 @@ def test_an_outage_lasts_until_nothing_fails_for_it_any_more(
     for attempt in attempts:
         outages.fail(attempt, DATABASE, "Connection refused")
     for attempt in attempts:
-        assert outages.is_away(DATABASE)
+        assert outages.was_away(DATABASE)
         clock.now += 1
         outages.end(attempt)
 
-    assert not outages.is_away(DATABASE)
+    assert not outages.was_away(DATABASE)
+    assert outages.was_away(DATABASE, 30)
     assert caplog.messages == [
         "the database does not answer, and is asked again until it does: Connection refused",
         "the database answers again, after 5.0 s",
@@ -165,6 +166,12 @@ def test_operations_that_lack_the_database_are_one_outage(
 class TestLibraries:
     CONNECTING = 'Unable connect to "%s:%s": %s'
 
+    @pytest.fixture(autouse=True)
+    def outages(self, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> OutageLog:
+        outages = OutageLog(clock)
+        monkeypatch.setattr("deploy.library_messages.OUTAGES", outages)
+        return outages
+
     @pytest.fixture
     def is_logged(self) -> AttemptFilter:
         return AttemptFilter()
@@ -184,13 +191,25 @@ class TestLibraries:
         assert is_logged.filter(self.record("Unexpected error in fetcher routine", 0))
         assert is_logged.filter(self.record("Marking the coordinator dead", 0, name="milepost.lag"))
 
-    def test_an_attempt_is_kept_back_in_an_outage(self, is_logged: AttemptFilter) -> None:
-        retry = Retry("reading")
-        retry.fail(KafkaConnectionError())
-        assert not any(is_logged.filter(self.record(self.CONNECTING, at, "broker", 9092, "no")) for at in range(600))
-        retry.end()
+    def test_an_attempt_is_kept_back_in_an_outage(self, is_logged: AttemptFilter, outages: OutageLog) -> None:
+        attempt = Attempt()
+        outages.fail(attempt, KAFKA, "Connection refused")
 
-        assert not is_logged.filter(self.record(self.CONNECTING, 600, "broker", 9092, "no"))
+        assert not any(is_logged.filter(self.record(self.CONNECTING, at, "broker", 9092, "no")) for at in range(600))
+
+    def test_an_attempt_is_kept_back_soon_after_an_outage_too(
+        self, is_logged: AttemptFilter, outages: OutageLog, clock: Clock
+    ) -> None:
+        attempt = Attempt()
+        outages.fail(attempt, KAFKA, "Connection refused")
+        is_logged.filter(self.record("Group Coordinator Request failed", 0))
+        outages.end(attempt)
+        logged = []
+        for at in range(29, 120):
+            clock.now = 1000.0 + at
+            logged.append(is_logged.filter(self.record("Group Coordinator Request failed", at)))
+
+        assert logged.index(True) == HOLD_SECONDS
 
     def test_an_attempt_that_keeps_failing_although_kafka_answers_is_logged(self, is_logged: AttemptFilter) -> None:
         logged = [is_logged.filter(self.record("Marking the coordinator dead", at)) for at in range(60)]
@@ -201,12 +220,9 @@ class TestLibraries:
         assert not any(is_logged.filter(self.record("Failed fetch messages from", at)) for at in range(0, 6000, 61))
 
     def test_the_cause_of_a_failed_connection_is_said_with_the_outage(
-        self, is_logged: AttemptFilter, caplog: pytest.LogCaptureFixture
+        self, is_logged: AttemptFilter, outages: OutageLog, caplog: pytest.LogCaptureFixture
     ) -> None:
-        assert not OUTAGES.is_away(KAFKA)
         is_logged.filter(self.record(self.CONNECTING, 0, "broker", 9092, "certificate has expired"))
-        retry = Retry("reading")
-        retry.fail(KafkaConnectionError("Unable to bootstrap"))
-        retry.end()
+        outages.fail(Attempt(), KAFKA, "Unable to bootstrap")
 
         assert 'Unable to bootstrap (Unable connect to "broker:9092": certificate has expired)' in caplog.messages[0]
