@@ -40,6 +40,7 @@ DATABASE: Final = Subject("the database", KAFKA.begun, KAFKA.lasting, KAFKA.ende
 class _Outage:
     began_at: float
     logged_at: float
+    problem: str = ""
     #: What fails for it. Whoever forgets one that fails, has given it up.
     failing: WeakSet[Any] = field(default_factory=WeakSet)
 
@@ -72,6 +73,7 @@ class OutageLog:
             outage.logged_at = now
             logger.warning("%s %s for %s: %s", subject.name, subject.lasting, _duration(now - outage.began_at), problem)
         outage.failing.add(failing)
+        outage.problem = problem
 
     def end(self, failing: object) -> None:
         """Note that something succeeded, or is not tried again."""
@@ -81,6 +83,11 @@ class OutageLog:
         """Return whether there is an outage of a subject, or was one within the last seconds."""
         ended_at = self._ended_at.get(subject)
         return subject in self._outages or (ended_at is not None and self._clock() - ended_at < seconds)
+
+    def problem(self, subject: Subject) -> str:
+        """Return why what needs a subject failed last; empty without an outage."""
+        outage = self._outages.get(subject)
+        return "" if outage is None else outage.problem
 
     def _end_others(self, failing: object, subject: Subject | None) -> None:
         for other, outage in [*self._outages.items()]:

@@ -12,6 +12,7 @@ from aiokafka.errors import KafkaError
 from faust.exceptions import ProducerSendError
 
 from models.database.engine import ErrorKind, classify_error, is_unreachable
+from models.errors import ConcurrentWriteError
 from models.text import one_line
 from streams.outages import DATABASE, KAFKA, OUTAGES, Subject
 
@@ -50,7 +51,10 @@ T = TypeVar("T")
 
 
 class Retry:
-    """An operation that failed, from its first failure until it succeeds or is given up; logged as an outage."""
+    """An operation that failed, from its first failure until it succeeds or is given up; logged as an outage.
+
+    Not logged is what workers do that write the same rows at the same time: one of them is first, as it should be.
+    """
 
     #: Those of this process, which runs one worker.
     _ongoing: ClassVar[WeakSet["Retry"]] = WeakSet()
@@ -68,7 +72,8 @@ class Retry:
             self._ongoing.add(self)
         self._problem = one_line(error, 500) or type(error).__name__
         self._is_refused = _is_caused_by(error, _REFUSALS)
-        OUTAGES.fail(self, self._subject_of(error), self._problem)
+        if not isinstance(error, ConcurrentWriteError):
+            OUTAGES.fail(self, self._subject_of(error), self._problem)
 
     def end(self) -> None:
         """Note that it succeeded, or is not tried again."""

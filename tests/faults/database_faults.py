@@ -108,7 +108,7 @@ def exhaust_connections(scenario: Scenario) -> float:
                     held.enter_context(hoarding.connect())
             with suppress(OperationalError), write_transaction(scenario.engine) as connection:
                 connection.execute(_TERMINATE_SESSIONS)
-            return "too many clients" in scenario.workers[0].log_text
+            return "too many clients" in scenario.workers[0].get("/ready")[1]
 
         wait_until(is_exhausted, "the worker is told that there are too many")
         time.sleep(scenario.rng.uniform(3, 6))

@@ -9,6 +9,7 @@ from faust.exceptions import ProducerSendError
 from sqlalchemy.exc import OperationalError
 
 from deploy.library_messages import HOLD_SECONDS, AttemptFilter
+from models.errors import ConcurrentWriteError
 from streams.outages import DATABASE, KAFKA, OutageLog, Subject
 from streams.retry import Retry
 
@@ -51,7 +52,9 @@ def test_an_outage_is_a_line_when_it_begins_one_a_minute_and_one_when_it_ends(
     for _ in range(100):
         outages.fail(attempt, KAFKA, "Connection refused")
         clock.now += 1.5
+    assert outages.problem(KAFKA) == "Connection refused"
     outages.end(attempt)
+    assert outages.problem(KAFKA) == ""
 
     assert [(record.levelname, record.getMessage()) for record in caplog.records] == [
         ("WARNING", "Kafka does not answer, and is asked again until it does: Connection refused"),
@@ -144,6 +147,16 @@ def test_an_operation_that_fails_says_what_is_away(
     assert len(caplog.messages) == 2
     assert caplog.messages[0].startswith(beginning)
     assert caplog.messages[0].partition(": ")[2]
+
+
+def test_workers_that_write_the_same_rows_are_no_outage(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "milepost.outages"):
+        retry = Retry("recording")
+        retry.fail(ConcurrentWriteError("another worker recorded an event of this batch at the same time"))
+        assert Retry.describe_reportable(0).startswith("recording for 0 s: another worker")
+        retry.end()
+
+    assert caplog.messages == []
 
 
 def test_operations_that_lack_the_database_are_one_outage(
