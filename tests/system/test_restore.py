@@ -14,13 +14,13 @@ from models.database.engine import make_engine
 from models.database.recorder import Recorder
 from models.domain.schedule import compute_schedule
 from models.settings import Settings
-from tests.helpers.event_generators import random_events
+from tests.helpers.event_generators import Headers, random_events
 from tests.helpers.oracle import expected_milestones
 from tests.helpers.recorder import count_events, json_status_row, load_facts
 from tests.helpers.workers import publish, publish_records, read_topic, wait_until, worker_process
 from tests.system.test_worker import fresh_day
 
-GARBAGE = (None, [], b"\xff")
+GARBAGE: tuple[None, Headers, bytes] = (None, [], b"\xff")
 
 
 def postgresql_program(name: str) -> str:

@@ -29,6 +29,29 @@ def test_every_setting_is_documented(name: str) -> None:
     assert f"MILEPOST_{name.upper()}`" in operations or f"…_{name.rsplit('_', maxsplit=1)[-1].upper()}`" in operations
 
 
+#: A row of the table of settings: names, of which those behind the first may be cut, and the default.
+_SETTING_ROW = re.compile(r"\| `MILEPOST_(\w+)`((?:, `…_\w+`)*) \| (?:`(.*?)`)? ?\|")
+
+
+def documented_defaults() -> dict[str, str]:
+    """Return the default of each setting as docs/operations.md has it; empty for none."""
+    operations = (CHECKOUT / "docs" / "operations.md").read_text(encoding="utf-8")
+    defaults = {}
+    for first, others, default in _SETTING_ROW.findall(operations.partition("\n## Starting")[0]):
+        stem = first.rpartition("_")[0]
+        for name in (first, *(f"{stem}_{ending}" for ending in re.findall(r"…_(\w+)", others))):
+            defaults[name.lower()] = default
+    return defaults
+
+
+def test_the_table_of_settings_has_each_one_with_its_default() -> None:
+    defaults = {name: field.default for name, field in Settings.model_fields.items()}
+
+    assert documented_defaults() == {
+        name: "" if default in (None, ()) else str(default) for name, default in defaults.items()
+    }
+
+
 DOCUMENTS = [*CHECKOUT.glob("*.md"), *CHECKOUT.glob("docs/**/*.md")]
 ARCHITECTURE = (CHECKOUT / "docs" / "architecture.md").read_text(encoding="utf-8")
 README = (CHECKOUT / "README.md").read_text(encoding="utf-8")
