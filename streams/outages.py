@@ -107,3 +107,9 @@ def _duration(seconds: float) -> str:
 
 #: Those of this process.
 OUTAGES: Final = OutageLog()
+
+
+def describe_outage(subject: Subject) -> str:
+    """Return for `/ready` that a subject does not answer, and why if that is known."""
+    problem = OUTAGES.problem(subject)
+    return f"does not answer: {problem}" if problem else "does not answer"

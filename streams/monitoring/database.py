@@ -1,7 +1,6 @@
 """Asks the database every few seconds whether it answers: the readiness of a process that serves the board alone."""
 
 import asyncio
-import logging
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
@@ -12,8 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from models.database.engine import DatabaseError, read_transaction
 from models.database.tables import checkpoints
 from models.text import one_line
-
-logger = logging.getLogger("milepost.board")
+from streams.outages import DATABASE, OUTAGES, describe_outage
 
 #: How the names of its threads begin.
 MONITOR_THREADS: Final = "database-monitor"
@@ -32,7 +30,7 @@ class DatabaseMonitor:
 
     def readiness_problems(self) -> Mapping[str, str]:
         """Return what keeps the board from serving, by name; empty when it is ready."""
-        return {} if self._is_up else {"database": "does not answer"}
+        return {} if self._is_up else {"database": describe_outage(DATABASE)}
 
     async def run(self) -> None:
         """Ask again and again, until cancelled; at most one question is under way."""
@@ -56,8 +54,8 @@ class DatabaseMonitor:
         return None
 
     def _note(self, problem: str | None) -> None:
-        if problem is not None and self._is_up:
-            logger.warning("the database does not answer: %s", problem)
-        elif problem is None and not self._is_up:
-            logger.info("the database answers again")
+        if problem is None:
+            OUTAGES.end(self)
+        else:
+            OUTAGES.fail(self, DATABASE, problem)
         self._is_up = problem is None

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from faust.types import TP, AppT
 
 from streams.kafka.transport import get_consumer
-from streams.outages import DATABASE, KAFKA, OUTAGES, Subject
+from streams.outages import DATABASE, KAFKA, describe_outage
 from streams.retry import Retry
 
 
@@ -30,9 +30,9 @@ class Health:
         """Return what keeps the worker from serving, by name; empty when it is ready."""
         problems = {}
         if not self.is_database_up:
-            problems["database"] = _describe_outage(DATABASE) if self.is_database_up is False else "not asked yet"
+            problems["database"] = describe_outage(DATABASE) if self.is_database_up is False else "not asked yet"
         if not self.is_kafka_up:
-            problems["kafka"] = _describe_outage(KAFKA) if self.is_kafka_up is False else "not asked yet"
+            problems["kafka"] = describe_outage(KAFKA) if self.is_kafka_up is False else "not asked yet"
         if not self.has_joined:
             problems["group"] = "no assignment yet"
         elif self.app.rebalancing:
@@ -66,8 +66,3 @@ class Health:
             for partition, position in unread_positions.items()
             if TP(topic, partition) in self.assigned_partitions
         }
-
-
-def _describe_outage(subject: Subject) -> str:
-    problem = OUTAGES.problem(subject)
-    return f"does not answer: {problem}" if problem else "does not answer"

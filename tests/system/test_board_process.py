@@ -142,7 +142,9 @@ def test_pages_say_that_the_database_is_away_and_come_back_alone(
         allow_connections("false")
 
         wait_until(lambda: board.get("/ready")[0] == 503, "the board knows that the database is away")
-        assert json.loads(board.get("/ready")[1])["reasons"] == {"database": "does not answer"}
+        [(name, reason)] = json.loads(board.get("/ready")[1])["reasons"].items()
+        assert (name, reason.partition(": ")[0]) == ("database", "does not answer")
+        assert "not currently accepting connections" in reason
         assert board.get("/live")[0] == 200
         for path in ("/", HERE, "/api/programmes"):
             status, said = board.get(path)
