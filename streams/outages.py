@@ -60,7 +60,7 @@ class OutageLog:
 
     def fail(self, failing: object, subject: Subject, problem: str) -> None:
         """Note that something failed, as others may have, because its subject is away."""
-        self._end_others(failing, subject)
+        self._leave_all(failing, but=subject)
         now = self._clock()
         outage = self._outages.get(subject)
         noted_at, detail = self._details.get(subject, (-_DETAIL_SECONDS, ""))
@@ -71,13 +71,17 @@ class OutageLog:
             logger.warning("%s %s: %s", subject.name, subject.begun, problem)
         elif now - outage.logged_at >= LOG_INTERVAL_SECONDS:
             outage.logged_at = now
-            logger.warning("%s %s for %s: %s", subject.name, subject.lasting, _duration(now - outage.began_at), problem)
+            logger.warning("%s %s for %s: %s", subject.name, subject.lasting, _duration(outage, now), problem)
         outage.failing.add(failing)
         outage.problem = problem
 
     def end(self, failing: object) -> None:
         """Note that something succeeded, or is not tried again."""
-        self._end_others(failing, None)
+        self._leave_all(failing, is_over=True)
+
+    def pass_over(self, failing: object) -> None:
+        """Note a failure that others account for: it is not logged, and keeps no outage alive."""
+        self._leave_all(failing)
 
     def was_away(self, subject: Subject, seconds: float = 0.0) -> bool:
         """Return whether there is an outage of a subject, or was one within the last seconds."""
@@ -89,19 +93,23 @@ class OutageLog:
         outage = self._outages.get(subject)
         return "" if outage is None else outage.problem
 
-    def _end_others(self, failing: object, subject: Subject | None) -> None:
-        for other, outage in [*self._outages.items()]:
-            if other == subject:
+    def _leave_all(self, failing: object, *, but: Subject | None = None, is_over: bool = False) -> None:
+        for subject, outage in [*self._outages.items()]:
+            if subject == but:
                 continue
             outage.failing.discard(failing)
-            if not outage.failing:
-                del self._outages[other]
-                self._details.pop(other, None)
-                self._ended_at[other] = self._clock()
-                logger.info("%s %s, after %s", other.name, other.ended, _duration(self._clock() - outage.began_at))
+            if outage.failing:
+                continue
+            del self._outages[subject]
+            self._details.pop(subject, None)
+            self._ended_at[subject] = self._clock()
+            # An operation that fails for another reason now is not over.
+            if is_over or subject in {KAFKA, DATABASE}:
+                logger.info("%s %s, after %s", subject.name, subject.ended, _duration(outage, self._clock()))
 
 
-def _duration(seconds: float) -> str:
+def _duration(outage: _Outage, now: float) -> str:
+    seconds = now - outage.began_at
     return f"{seconds:.1f} s" if seconds < LOG_INTERVAL_SECONDS else f"{seconds / 60:.0f} min"
 
 

@@ -34,6 +34,8 @@ _REFUSALS: Final = (
     errors.UnsupportedVersionError,
 )
 
+#: How long after an outage a producer may lack metadata.
+_METADATA_SECONDS: Final = 30.0
 #: What says that Kafka, or the broker that something needs, does not answer.
 _UNREACHABLE: Final = (
     errors.BrokerNotAvailableError,
@@ -53,7 +55,8 @@ T = TypeVar("T")
 class Retry:
     """An operation that failed, from its first failure until it succeeds or is given up; logged as an outage.
 
-    Not logged is what workers do that write the same rows at the same time: one of them is first, as it should be.
+    Not logged is that workers write the same rows at the same time: one of them is first, as it should be. And in an
+    outage of Kafka, that a topic is unknown: a producer without metadata says that of each.
     """
 
     #: Those of this process, which runs one worker.
@@ -72,7 +75,11 @@ class Retry:
             self._ongoing.add(self)
         self._problem = one_line(error, 500) or type(error).__name__
         self._is_refused = _is_caused_by(error, _REFUSALS)
-        if not isinstance(error, ConcurrentWriteError):
+        if isinstance(error, ConcurrentWriteError) or (
+            OUTAGES.was_away(KAFKA, _METADATA_SECONDS) and _is_caused_by(error, (errors.UnknownTopicOrPartitionError,))
+        ):
+            OUTAGES.pass_over(self)
+        else:
             OUTAGES.fail(self, self._subject_of(error), self._problem)
 
     def end(self) -> None:

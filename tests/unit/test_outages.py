@@ -4,7 +4,12 @@ import gc
 import logging
 
 import pytest
-from aiokafka.errors import KafkaConnectionError, NodeNotReadyError, TopicAuthorizationFailedError
+from aiokafka.errors import (
+    KafkaConnectionError,
+    NodeNotReadyError,
+    TopicAuthorizationFailedError,
+    UnknownTopicOrPartitionError,
+)
 from faust.exceptions import ProducerSendError
 from sqlalchemy.exc import OperationalError
 
@@ -147,6 +152,44 @@ def test_an_operation_that_fails_says_what_is_away(
     assert len(caplog.messages) == 2
     assert caplog.messages[0].startswith(beginning)
     assert caplog.messages[0].partition(": ")[2]
+
+
+def test_an_operation_that_fails_for_an_outage_now_is_not_said_to_be_over(
+    outages: OutageLog, caplog: pytest.LogCaptureFixture
+) -> None:
+    attempt = Attempt()
+    outages.fail(attempt, Subject("publishing changes"), "not enough replicas")
+    outages.fail(attempt, KAFKA, "Connection refused")
+    outages.end(attempt)
+
+    assert [message.partition(",")[0] for message in caplog.messages] == [
+        "publishing changes failed",
+        "Kafka does not answer",
+        "Kafka answers again",
+    ]
+
+
+def test_a_topic_that_is_unknown_in_an_outage_of_kafka_is_neither_told_nor_keeps_the_outage_alive(
+    clock: Clock, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("streams.retry.OUTAGES", OutageLog(clock))
+    reading, publishing = Retry("reading"), Retry("publishing changes")
+    unknown = ProducerSendError(UnknownTopicOrPartitionError())
+    with caplog.at_level(logging.INFO, "milepost.outages"):
+        reading.fail(KafkaConnectionError())
+        publishing.fail(unknown)
+        reading.end()
+        publishing.fail(unknown)
+        clock.now += 40
+        publishing.fail(unknown)
+        publishing.end()
+
+    assert [message.partition(",")[0] for message in caplog.messages] == [
+        "Kafka does not answer",
+        "Kafka answers again",
+        "publishing changes failed",
+        "publishing changes no longer fails",
+    ]
 
 
 def test_workers_that_write_the_same_rows_are_no_outage(caplog: pytest.LogCaptureFixture) -> None:
