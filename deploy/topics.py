@@ -15,6 +15,11 @@ from models.settings import Settings
 #: More than a dead letter can have; see `models.domain.dead_letters`.
 MAX_RECORD_BYTES: Final = 1024 * 1024
 _DAY_MS: Final = 24 * 60 * 60 * 1000
+#: What is rejected waits in that topic alone.
+_RESOLVE_LETTERS_FIRST: Final = (
+    "replay or discard what `milepost dead-letters list` shows; once it shows none, remove this topic and run"
+    " `milepost init`"
+)
 
 
 class UnevenTopicsError(TopicError):
@@ -103,7 +108,7 @@ def ensure_topics(
 def _wrong_count(settings: Settings, topic: TopicSpec, actual: int) -> str:
     mismatch = f"topic {topic.name} on {settings.kafka} has {actual} partitions"
     if topic.name == settings.dead_letters_topic:
-        return f"{mismatch} instead of 1: delete it first"
+        return f"{mismatch} instead of 1: {_RESOLVE_LETTERS_FIRST}"
     remedy = f"set MILEPOST_PARTITIONS={actual}"
     if actual < topic.partitions:
         remedy += f", or enlarge all topics with `milepost init --partitions {topic.partitions}`"
@@ -166,7 +171,7 @@ def _uneven(settings: Settings, partitions: Mapping[str, int]) -> Iterator[str]:
     if (count := partitions.get(settings.dead_letters_topic, 1)) != 1:
         yield (
             f"topic {settings.dead_letters_topic} has {count} partitions on {settings.kafka} instead of 1:"
-            " delete it and run `milepost init`"
+            f" {_RESOLVE_LETTERS_FIRST}"
         )
 
 

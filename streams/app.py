@@ -27,8 +27,10 @@ from streams.kafka.producer import create_producer
 from streams.kafka.transport import BatchSource, MicroBatchTransport
 from streams.metrics.pipeline import DROPPED_BY_CAP, Metrics
 from streams.metrics.store import MetricsStore
+from streams.monitoring.dead_letters import DeadLetterMonitor
 from streams.monitoring.health import Health
 from streams.monitoring.lag import POLL_TIMEOUT_SECONDS, LagMonitor
+from streams.monitoring.retractions import RetractionMonitor
 from streams.monitoring.watchdog import Watchdog
 from streams.outbox import OutboxPublisher
 from streams.retry import Retry
@@ -174,7 +176,12 @@ def create_app(  # noqa: PLR0913 - everything it composes comes in as an argumen
     app.agent(app.topic(settings.events_topic, schema=schema), name="record")(record_agent.process_stream)
     app.agent(app.topic(settings.programmes_topic, schema=schema), name="forecast")(forecast_agent.process_stream)
     app.on_partitions_assigned.connect(sweeper.on_assigned)
-    services = (*web_servers, lag_monitor, sweeper, outbox)
+    monitors = (
+        lag_monitor,
+        DeadLetterMonitor(metrics=metrics, health=health, settings=settings, clock=clock.now),
+        RetractionMonitor(recorder.engine, metrics),
+    )
+    services = (*web_servers, *monitors, sweeper, outbox)
     return WorkerComponents(app, metrics, metrics_store, health, forecast_agent, outbox, watchdog, services)
 
 

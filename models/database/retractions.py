@@ -6,9 +6,9 @@ revision, so that the projector drops the cached subject and reads it again.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Final
+from typing import Any, Final, NamedTuple
 
-from sqlalchemy import Connection, bindparam, delete, select, tuple_, update
+from sqlalchemy import Connection, Select, bindparam, delete, func, select, tuple_, update
 
 from models.database import tables
 from models.database.claims import facts_to_rows
@@ -69,3 +69,39 @@ def _refold_subject(connection: Connection, programme: str, project: str, revisi
             update(tables.programmes).where(tables.programmes.c.programme == programme).values(dict.fromkeys(registers))
         )
     merge_table_rows(connection, facts_to_rows(fold(read_subject_events(connection, programme, [project])), revisions))
+
+
+#: Unmatched retractions are counted up to this number, so that counting takes no longer however many there are.
+MAX_COUNTED_UNMATCHED: Final = 10_000
+
+
+class UnmatchedRetraction(NamedTuple):
+    """A retraction whose event is not there: not yet, or the source has no event with that id."""
+
+    source: str
+    id: str
+    #: The id of the event that it retracts.
+    retracts: str
+    programme: str
+    appended_ms: int
+
+
+def _select_unmatched(names: Sequence[str]) -> Select[Any]:
+    """Return the query for columns of the retractions that have no event."""
+    # Each has left a tombstone. An index holds the tombstones alone, so the rest of the ledger is not read.
+    tombstone, retraction = tables.ledger.alias("tombstone"), tables.ledger.alias("retraction")
+    is_of = (retraction.c.source == tombstone.c.source) & (retraction.c.retracts == tombstone.c.id)
+    columns = [retraction.c[name] for name in names]
+    return select(*columns).select_from(tombstone.join(retraction, is_of)).where(tombstone.c.digest.is_(None))
+
+
+def count_unmatched_retractions(connection: Connection) -> int:
+    """Return how many retractions have no event, at most `MAX_COUNTED_UNMATCHED`."""
+    first = _select_unmatched(["id"]).limit(MAX_COUNTED_UNMATCHED).subquery()
+    return connection.scalar(select(func.count()).select_from(first)) or 0
+
+
+def read_unmatched_retractions(connection: Connection, limit: int) -> list[UnmatchedRetraction]:
+    """Return some retractions that have no event: those that a scan of the tombstones finds first."""
+    rows = connection.execute(_select_unmatched(UnmatchedRetraction._fields).limit(limit))
+    return [UnmatchedRetraction(*row) for row in rows]

@@ -13,7 +13,7 @@ import msgspec
 import sqlalchemy as sa
 
 #: The revision of the migrations that this program works with.
-SCHEMA_REVISION: Final = "0001"
+SCHEMA_REVISION: Final = "0002"
 
 metadata = sa.MetaData(naming_convention={"ix": "ix_%(table_name)s_%(column_0_N_name)s", "pk": "pk_%(table_name)s"})
 
@@ -63,8 +63,8 @@ def _revision_column() -> sa.Column[int]:
     return sa.Column("revision", sa.BigInteger, nullable=False, server_default="0")
 
 
-def _partial_index(name: str, column: str, condition: str) -> sa.Index:
-    return sa.Index(name, column, postgresql_where=sa.text(condition), sqlite_where=sa.text(condition))
+def _partial_index(name: str, *columns: str, condition: str) -> sa.Index:
+    return sa.Index(name, *columns, postgresql_where=sa.text(condition), sqlite_where=sa.text(condition))
 
 
 #: Every accepted event, as received. A row without a digest is a tombstone: its event was retracted before it arrived.
@@ -82,8 +82,9 @@ ledger = sa.Table(
     *_columns(sa.LargeBinary, "headers", "payload"),
     *_columns(sa.BigInteger, "revision", "retracted_revision"),
     sa.Index("ix_ledger_subject", "programme", "project"),
-    _partial_index("ix_ledger_retracts", "retracts", "retracts IS NOT NULL"),
-    _partial_index("ix_ledger_retracted", "programme", "retracted_revision IS NOT NULL"),
+    _partial_index("ix_ledger_retracts", "retracts", condition="retracts IS NOT NULL"),
+    _partial_index("ix_ledger_retracted", "programme", condition="retracted_revision IS NOT NULL"),
+    _partial_index("ix_ledger_tombstone", "source", "id", condition="digest IS NULL"),
 )
 
 #: The next offset to read of each partition; updated in the transaction that writes the events before it.

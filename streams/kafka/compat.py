@@ -10,9 +10,10 @@ And for batches that inflate to more than a worker can hold: aiokafka decompress
 `models.record_batch`. A fetch hands out a bounded number of bytes, whatever the records are.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.consumer import fetcher
 from aiokafka.errors import CorruptRecordException
 from aiokafka.record.default_records import DefaultRecordBatch
@@ -36,6 +37,16 @@ def reset_bytes_left(assignment: Any) -> None:  # noqa: ANN401 - aiokafka has no
     """Let the next fetch from an assignment hand out `MAX_FETCH_BYTES` again."""
     if assignment is not None:
         assignment.bytes_left = MAX_FETCH_BYTES
+
+
+async def fetch_from(
+    consumer: AIOKafkaConsumer, partition: TopicPartition, timeout_ms: int, max_records: int
+) -> Sequence[Any]:
+    """Return the next records of a partition, of a consumer that is used for nothing else meanwhile."""
+    reset_bytes_left(consumer._subscription.subscription.assignment)  # noqa: SLF001 - it has no other way
+    fetched = await consumer.getmany(partition, timeout_ms=timeout_ms, max_records=max_records)
+    records: Sequence[Any] = fetched.get(partition, ())
+    return records
 
 
 class _LenientBytes(bytearray):

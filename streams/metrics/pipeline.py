@@ -14,6 +14,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Info
 from prometheus_client.metrics_core import HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from models.database.retractions import MAX_COUNTED_UNMATCHED
 from models.domain.events import DATA_TYPES, UNKNOWN_TYPE, Oddity, RejectionReason
 from models.text import printable
 
@@ -94,6 +95,17 @@ class Metrics:
             "milepost_events_total", "Events read, by what became of them.", "events", "outcome type"
         )
         self.rejected = self._counter("milepost_rejected_total", "Events rejected, by reason.", "events", "reason")
+        self._dead_letters_waiting = self._gauge(
+            "milepost_dead_letters_waiting",
+            "Dead letters neither replayed nor discarded; on one worker.",
+            "records",
+            "reason",
+        )
+        self.retractions_unmatched = self._gauge(
+            "milepost_retractions_unmatched",
+            f"Retractions whose event is not (yet) there, up to {MAX_COUNTED_UNMATCHED}.",
+            "events",
+        )
         self.tolerated = self._counter(
             "milepost_tolerated_total", "Oddities that a tolerant reader let pass.", "events", "oddity", is_stable=False
         )
@@ -211,6 +223,13 @@ class Metrics:
         """Expose the counters of these partitions from 0 on."""
         for partition in partitions:
             self.missed_records.labels(topic, str(partition))
+
+    def set_dead_letters_waiting(self, counts: Mapping[str, int] | None) -> None:
+        """Expose how many dead letters wait, by reason; nothing for None, where another worker does."""
+        self._dead_letters_waiting.clear()
+        if counts is not None:
+            for reason in {*counts, *RejectionReason}:
+                self._dead_letters_waiting.labels(reason).set(counts.get(reason, 0))
 
     def count_http_error(self, kind: str) -> None:
         """Count what a web client did wrong."""

@@ -24,6 +24,7 @@ from models.errors import MilepostError, PartitionsChangedError
 from models.failpoints import hit_failpoint
 from models.settings import Settings
 from streams.clock import Clock
+from streams.kafka.compat import fetch_from
 from streams.kafka.config import aiokafka_options
 from streams.kafka.consumer_thread import KafkaRecord, is_appended_by_broker
 from streams.kafka.log_ends import read_last_stable_offsets, read_log_ends
@@ -181,9 +182,9 @@ class LagMonitor(Service):
         """Return the first record from an offset on, of an open transaction too; None when there is none (any more)."""
         consumer.resume(tp)
         consumer.seek(tp, offset)
-        fetched = await consumer.getmany(tp, timeout_ms=_RECORD_TIMEOUT_MS, max_records=1)
+        records = await fetch_from(consumer, tp, _RECORD_TIMEOUT_MS, 1)
         consumer.pause(tp)
-        return next((record for records in fetched.values() for record in records), None)
+        return records[0] if records else None
 
     async def _connect(self) -> AIOKafkaConsumer:
         if self._consumer is None:

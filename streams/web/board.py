@@ -25,6 +25,7 @@ from streams.web.responses import JSON, ResponseCache, uncached_response
 from streams.web.schemas import ErrorSchema
 from streams.web.sse import stream_handler
 from streams.web.static_files import StaticFiles
+from streams.web.unmatched_retractions import PipelineWithRetractions
 
 STATIC_DIR: Final = Path(__file__).parent / "static"
 
@@ -35,7 +36,8 @@ def create_board(
     """Return a function that adds the board to an application; it opens nothing before that starts."""
 
     def add_board(guarded: GuardedApplication, probes: Probes) -> None:
-        read_model, pipeline = ReadModel(make_engine(settings.database), today), create_pipeline_reader(probes)
+        read_model = ReadModel(make_engine(settings.database), today)
+        pipeline = PipelineWithRetractions(create_pipeline_reader(probes), read_model)
         cache, static_files = ResponseCache(read_model), StaticFiles(STATIC_DIR)
         pages = HtmlPages(read_model, cache, pipeline, static_files.urls)
         api = Api(read_model, cache, pipeline)

@@ -19,12 +19,13 @@ from models.views.upcoming import find_upcoming, own_dates
 from streams.web import urls, view_models
 from streams.web.api import BEFORE, OFFSET, read_milestone
 from streams.web.guard import BadQuery, GuardedApplication
-from streams.web.pipeline_status import PipelineReader
+from streams.web.pipeline_status import MAX_DEAD_LETTER_OFFSETS, PipelineReader
 from streams.web.read_model import NotFoundError, ProgrammeView, ReadModel
 from streams.web.responses import HTML, Parameter, ResponseCache, uncached_response
 from streams.web.schemas import count_states
 from streams.web.templating import create_environment
 from streams.web.timeline import fit_percent_axis, lay_out_lanes
+from streams.web.unmatched_retractions import MAX_RETRACTIONS
 
 PROGRAMMES_PER_PAGE, MILESTONES_PER_PAGE, MOVES_PER_PAGE, SUCCESSORS_PER_PAGE = 50, 1000, 100, 500
 _SHOW, _MILESTONE, _PROJECT = "show", "milestone", "project"
@@ -137,7 +138,10 @@ class HtmlPages:
 
     async def pipeline(self, _request: web.Request) -> web.Response:
         """Show the state of reading, recording and calculating."""
-        values = msgspec.structs.asdict(await self._pipeline.read())
+        values = msgspec.structs.asdict(await self._pipeline.read()) | {
+            "max_dead_letter_offsets": MAX_DEAD_LETTER_OFFSETS,
+            "max_retractions": MAX_RETRACTIONS,
+        }
         return uncached_response(await self._read_model.run_in_executor(self._render, "pipeline.html", values), HTML)
 
 

@@ -70,6 +70,13 @@ class PipelineStatus(Struct, frozen=True):
     #: Since the workers started, by outcome and by reason; reasons that did not occur are omitted.
     events: Mapping[str, int]
     rejected: Mapping[str, int]
+    #: Dead letters neither replayed nor discarded, by reason; None where the worker that counts them was not asked.
+    waiting: Mapping[str, int] | None = None
+
+    @property
+    def waiting_total(self) -> int | None:
+        """Number of dead letters neither replayed nor discarded, if it is known."""
+        return None if self.waiting is None else sum(self.waiting.values())
 
     @property
     def offset_lag(self) -> int:
@@ -94,6 +101,16 @@ class DeadLetterSchema(Struct, frozen=True):
     source: str | None
 
 
+class UnmatchedRetractionSchema(Struct, frozen=True):
+    """A retraction whose event is not (yet) there."""
+
+    source: str
+    id: str
+    #: The id of the event that it retracts.
+    retracts: str
+    programme: str
+
+
 class PipelineSchema(Struct, frozen=True):
     """The state of the pipeline, and the newest dead letters."""
 
@@ -106,6 +123,10 @@ class PipelineSchema(Struct, frozen=True):
     pipeline_error: str | None = msgspec.field(name="pipeline_unknown", default=None)
     #: The workers that were asked; none where a worker tells of itself.
     workers: Sequence[str] = ()
+    #: Some retractions whose event is not there.
+    retractions: Sequence[UnmatchedRetractionSchema] = msgspec.field(name="unmatched_retractions", default=())
+    #: Why the retractions cannot be read, in one sentence.
+    retractions_error: str | None = msgspec.field(name="unmatched_retractions_unknown", default=None)
 
 
 class PipelineReader(Protocol):
@@ -157,6 +178,8 @@ class PipelineCounts:
     unknown_fields: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
     events: Counter[str] = field(default_factory=Counter)
     rejected: Counter[str] = field(default_factory=Counter)
+    #: Of the one worker that counts them.
+    waiting: dict[str, int] | None = None
 
     def add(self, other: "PipelineCounts") -> None:
         """Add what another worker says. Every worker sees all partitions: the one that saw the most counts."""
@@ -173,6 +196,10 @@ class PipelineCounts:
         # Adding counters would lose the outcomes that did not occur.
         self.events.update(other.events)
         self.rejected.update(other.rejected)
+        if other.waiting is not None:
+            # Two may count while the partition goes from one to the other.
+            waiting = self.waiting or {}
+            self.waiting = {name: max(count, waiting.get(name, 0)) for name, count in (waiting | other.waiting).items()}
 
     def to_status(self, reasons: Mapping[str, str]) -> PipelineStatus:
         """Return the status, with the reasons why a worker is not ready."""
@@ -190,6 +217,7 @@ class PipelineCounts:
             ],
             self.events,
             self.rejected,
+            None if self.waiting is None else {reason: count for reason, count in self.waiting.items() if count},
         )
 
 
@@ -214,6 +242,8 @@ def count_samples(samples: Iterable[Sample]) -> PipelineCounts:
                 numbers_by_source[labels["source"]][labels["outcome" if of_outcomes else "field"]] = _whole(value)
             case "milepost_events_total":
                 counts.events[labels["outcome"]] += _whole(value)
+            case "milepost_dead_letters_waiting":
+                counts.waiting = (counts.waiting or {}) | {labels["reason"]: _whole(value)}
             case "milepost_rejected_total" if value:
                 counts.rejected[labels["reason"]] = _whole(value)
     for key, values in partitions.items():

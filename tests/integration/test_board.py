@@ -18,6 +18,7 @@ from models.domain.events import (
     Classifier,
     DependencyDeclared,
     Event,
+    EventRetracted,
     MilestoneCancelled,
     MilestoneReported,
     Predecessor,
@@ -30,7 +31,7 @@ from models.views.queries import MilestoneQuery
 from models.views.status import read_status
 from models.views.status import status_to_json as status_as_json
 from streams.web import schemas
-from streams.web.pipeline_status import PipelineSchema
+from streams.web.pipeline_status import LocalPipelineReader, PipelineSchema
 from tests.helpers.board import BoardServer, running_board, send_request
 from tests.helpers.databases import BACKENDS, DatabaseFactory
 from tests.helpers.workers import wait_until
@@ -308,6 +309,44 @@ def test_the_pipeline_names_the_fields_of_a_source_that_nobody_reads(empty: Boar
     assert "<b>x</b>" not in text
     [source] = empty.get("/api/pipeline").json["pipeline"]["sources"]
     assert source["unknown_fields"] == {"lag": 3, "<b>x</b>": 1}
+
+
+def test_the_pipeline_says_how_many_dead_letters_wait_although_none_is_among_the_newest(
+    empty: BoardServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(LocalPipelineReader, "_read_dead_letters", lambda _: ([], None))
+    assert "None among the newest 200 records of the topic" in empty.get("/pipeline").text
+
+    empty.metrics.set_dead_letters_waiting({"malformed": 1})
+    text = empty.get("/pipeline").text
+    assert "1 dead letter waits, none of them among the newest" in text
+    assert "<b>1</b> malformed" in text
+    assert empty.get("/api/pipeline").json["pipeline"]["waiting"] == {"malformed": 1}
+
+    empty.metrics.set_dead_letters_waiting({})
+    assert "None: nothing that was rejected waits." in empty.get("/pipeline").text
+
+
+def test_the_pipeline_shows_retractions_whose_event_is_not_there(empty: BoardServer) -> None:
+    data = EventRetracted(retracts="not-there", reason="incorrect_data")
+    empty.record_events(
+        [
+            Event(
+                source="//<i>office",
+                id="r-1",
+                programme="north",
+                project="plant",
+                time=Instant("2026-11-01T00:00:00"),
+                data=data,
+            )
+        ]
+    )
+
+    text = empty.get("/pipeline").text
+
+    assert "Retractions without their event" in text
+    assert "<bdi>//&lt;i&gt;office</bdi>" in text
+    assert [row["retracts"] for row in empty.get("/api/pipeline").json["unmatched_retractions"]] == ["not-there"]
 
 
 # What the API says

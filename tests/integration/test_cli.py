@@ -100,7 +100,7 @@ def test_init_makes_tables_and_topics_and_may_be_repeated(prefix: str, admin: Ka
     topics = [(f"{prefix}.{name}", count) for name, count in (("events", 3), ("programmes", 3), ("changes", 3))]
     for done in ("made", "found"):
         assert lines("init") == [
-            f"database sqlite:///.milepost/milepost.db: schema 0001 {done}",
+            f"database sqlite:///.milepost/milepost.db: schema 0002 {done}",
             *(f"topic {name}: {count} partitions, {done}" for name, count in topics),
             f"topic {prefix}.dead-letters: 1 partition, {done}",
         ]

@@ -14,6 +14,7 @@ from models.database.engine import make_engine
 from models.database.recorder import Recorder
 from models.settings import Settings
 from streams.app import WorkerComponents
+from streams.kafka import compat
 from tests.helpers.event_generators import structured_record
 from tests.helpers.recorder import count_events
 from tests.helpers.workers import running_app, wait_until_async
@@ -105,3 +106,19 @@ def test_what_was_not_committed_counts_nowhere_and_an_open_transaction_shows_as_
 
     asyncio.run(run())
     engine.dispose()
+
+
+def test_the_lag_is_measured_however_much_was_read_to_measure_it(
+    sqlite_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compat, "MAX_FETCH_BYTES", 1)
+
+    async def run() -> None:
+        async with running_app(sqlite_settings) as milepost:
+            pipeline = Pipeline(milepost, sqlite_settings, monkeypatch)
+            await pipeline.is_read_to_its_end()
+            with transaction(sqlite_settings, 1) as opened:
+                await wait_until_async(lambda: pipeline.value("lag_seconds") > 3, "several polls show the lag")
+                opened.commit_transaction()
+
+    asyncio.run(run())

@@ -20,6 +20,8 @@ CONTRACT_FAMILIES = {
     *(f"milepost_project_{name}" for name in ("info", "investment", "jobs")),
     "milepost_events_total",
     "milepost_rejected_total",
+    "milepost_dead_letters_waiting",
+    "milepost_retractions_unmatched",
     "milepost_source_events_total",
     "milepost_source_last_event_timestamp_seconds",
     "milepost_event_delay_seconds",
