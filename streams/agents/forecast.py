@@ -29,6 +29,7 @@ from faust.types import TP, StreamT
 
 from models.database.projector import ForecastResult, Projector
 from models.database.recorder import Recorder
+from models.database.slip_causes import SlipCauseReader
 from models.settings import Settings
 from streams.agents.record import Signal
 from streams.clock import Clock
@@ -90,7 +91,7 @@ class ForecastAgent:
     _paused_until: float = field(default=0.0, init=False)
 
     def __post_init__(self) -> None:
-        self._projector = Projector(self.recorder.engine)
+        self._projector, self._slip_causes = Projector(self.recorder.engine), SlipCauseReader(self.recorder.engine)
 
     def is_responsible_for(self, programme: str) -> bool:
         """Return whether a programme's partition is assigned to this worker."""
@@ -233,5 +234,6 @@ class ForecastAgent:
         for result in results:
             for key in result.unexplained:
                 logger.error("%s moved, and no event moves it: `milepost rebuild --diff` shows why", "/".join(key))
-        rendered = [self.metrics_store.render(result) for result in results]
+        causes = self._slip_causes.read(results)
+        rendered = [self.metrics_store.render(result, causes) for result in results]
         return results, self.metrics_store.fit(rendered)

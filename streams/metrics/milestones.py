@@ -8,8 +8,9 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import date
 from functools import lru_cache
-from typing import Final, Generic, NamedTuple, TypeVar
+from typing import Any, Final, Generic, NamedTuple, TypeVar
 
+from models.database.slip_causes import SlipCause
 from models.domain.claims import Facts, ProgrammeClaims, ProjectClaims, ProjectKey
 from models.domain.schedule import MilestoneStatus, Schedule, State
 from models.domain.timestamps import epoch_seconds, parse_stamp
@@ -130,7 +131,7 @@ def _milestone_family(
     return Family(f"milepost_milestone_{name}", description, unit, (*key, *labels.split()), samples)
 
 
-MILESTONE_FAMILIES: Final = (
+_STATUS_FAMILIES: Final = (
     *(
         _milestone_family(f"{field}_timestamp_seconds", f"{date_of}, at 00:00 UTC.", _TIMESTAMP, _date_samples(field))
         for field, date_of in (
@@ -158,6 +159,22 @@ MILESTONE_FAMILIES: Final = (
     ),
     _milestone_family("amount", "The newest claim's amount.", _MONEY, _amount_samples, "currency"),
 )
+
+
+def _slip_samples(cause: SlipCause) -> MilestoneSamples:
+    return ((f",{format_labels(('source', 'reason'), cause)}", 1),)
+
+
+#: Of the open milestones that are late by their own date, not by a predecessor's.
+_SLIP_FAMILY: Final[Family[SlipCause, str]] = Family(
+    "milepost_milestone_slip_info",
+    "Who said the date of a milestone that is late by itself, and why.",
+    "always 1",
+    ("programme", "project", "milestone", "source", "reason"),
+    _slip_samples,
+    is_stable=False,
+)
+MILESTONE_FAMILIES: Final[tuple[Family[Any, str], ...]] = (*_STATUS_FAMILIES, _SLIP_FAMILY)
 
 #: Values of a family's labels, and values.
 ProgrammeSamples = Iterator[tuple[tuple[str, ...], float]]
@@ -237,23 +254,25 @@ class RenderedMilestone(NamedTuple):
     """The lines of a milestone, of each family in the order of `MILESTONE_FAMILIES`."""
 
     status: MilestoneStatus
+    cause: SlipCause | None
     series_count: int
     family_lines: tuple[bytes, ...]
 
 
-def render_milestone(status: MilestoneStatus) -> RenderedMilestone:
-    """Return the lines of one milestone."""
+def render_milestone(status: MilestoneStatus, cause: SlipCause | None = None) -> RenderedMilestone:
+    """Return the lines of one milestone, with the cause of its slip if it is late by itself."""
     # The key consists of slugs: nothing in it needs escaping.
     programme, project, milestone, *_ = status
     key = f'{{programme="{programme}",project="{project}",milestone="{milestone}"'
+    samples = [(family.name, family.samples(status)) for family in _STATUS_FAMILIES]
+    samples.append((_SLIP_FAMILY.name, () if cause is None else _SLIP_FAMILY.samples(cause)))
     return RenderedMilestone(
         status,
-        count_series(status),
+        cause,
+        count_series(status, cause),
         tuple(
-            "".join(
-                f"{family.name}{key}{labels}}} {_format_value(value)}\n" for labels, value in family.samples(status)
-            ).encode()
-            for family in MILESTONE_FAMILIES
+            "".join(f"{name}{key}{labels}}} {_format_value(value)}\n" for labels, value in pairs).encode()
+            for name, pairs in samples
         ),
     )
 
@@ -283,11 +302,11 @@ def count_project_series(project: ProjectClaims) -> int:
     return 1 + (project.investment is not None) + (project.jobs is not None)
 
 
-def count_series(status: MilestoneStatus) -> int:
+def count_series(status: MilestoneStatus, cause: SlipCause | None = None) -> int:
     """Return how many series a milestone has."""
     optional = (*status[3:8], status.float_days, status.driver, status.last_claim_stamp, status.amount)
     # All but the states and the dependents may be missing.
-    return len(State) + 1 + len(optional) - optional.count(None)
+    return len(State) + 1 + len(optional) - optional.count(None) + (cause is not None)
 
 
 def _format_value(value: float) -> str:

@@ -9,10 +9,12 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 from models.database.projector import ForecastResult
-from models.domain.claims import ProgrammeClaims
+from models.database.slip_causes import SlipCause
+from models.domain.claims import MilestoneKey, ProgrammeClaims
 from streams.metrics.milestones import (
     MILESTONE_FAMILIES,
     PROGRAMME_FAMILIES,
@@ -133,8 +135,12 @@ class MetricsStore:
     def __post_init__(self) -> None:
         self._share = self.max_series
 
-    def render(self, result: ForecastResult) -> RenderedProgramme:
+    def render(
+        self, result: ForecastResult, causes: Mapping[MilestoneKey, SlipCause] = MappingProxyType({})
+    ) -> RenderedProgramme:
         """Return the series of a programme, rendering only the milestones that changed since it was rendered last.
+
+        Takes the causes of those that slip.
 
         It only reads the store, so that it may run in another thread.
         """
@@ -142,18 +148,18 @@ class MetricsStore:
         day = result.schedule.data_date
         sizes = []
         for status in visible_milestones(result.schedule.statuses, result.facts, day, self.keep_days):
-            cached = previous.milestones.get(status[:3])
-            series = cached.series_count if cached is not None and cached.status is status else count_series(status)
-            sizes.append((status, series))
+            cached, cause = previous.milestones.get(status[:3]), causes.get(status.key)
+            is_current = cached is not None and cached.status is status and cached.cause == cause
+            sizes.append((status, cached.series_count if cached and is_current else count_series(status, cause)))
         sizes.sort(key=lambda item: series_rank(item[0]))
         metrics = collect_programme_metrics(result.programme, result.facts, result.schedule)
         free = self.max_series - self._exposed_total
         selection = select_series(metrics, sizes, max(self._share, previous.exposed + free))
         milestones: dict[tuple[str, ...], RenderedMilestone] = {}
         for status in selection.milestones:
-            cached = previous.milestones.get(status[:3])
-            if cached is None or cached.status is not status:
-                cached = render_milestone(status)
+            cached, cause = previous.milestones.get(status[:3]), causes.get(status.key)
+            if cached is None or cached.status is not status or cached.cause != cause:
+                cached = render_milestone(status, cause)
             milestones[status[:3]] = cached
         is_same = (metrics, selection.projects) == (previous.programme_metrics, previous.projects)
         lines = previous.programme_lines if is_same else _programme_lines(metrics, selection)

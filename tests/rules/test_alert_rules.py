@@ -44,10 +44,19 @@ def test_prometheus_takes_the_scrape_configuration_and_every_rule() -> None:
 
 
 @skip_without("amtool")
-def test_alertmanager_takes_its_configuration() -> None:
+def test_alertmanager_takes_its_configuration_without_a_warning() -> None:
     done = run("amtool", "check-config", ROUTING)
 
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout
+    assert "warn" not in done.stdout.lower()
+
+
+def test_every_value_of_a_matcher_is_quoted_so_that_every_version_parses_it_alike() -> None:
+    matchers = re.findall(r"matchers: \[(.*)\]", ROUTING.read_text(encoding="utf-8"))
+
+    assert len(matchers) > 10
+    for matcher in (matcher for listed in matchers for matcher in listed.split(", ")):
+        assert re.fullmatch(r"""'\w+ (=|!=|=~) "[\w|]+"'""", matcher), matcher
 
 
 @pytest.mark.parametrize("alert", ALERTS)
@@ -86,6 +95,7 @@ def test_every_metric_that_a_rule_reads_is_exported_or_recorded() -> None:
     for gauge in (metrics.position, metrics.log_end, metrics.lag_seconds):
         gauge.labels("milepost.events", "0")
     metrics.series_dropped.labels("cap")
+    metrics.set_dead_letters_waiting({})
     page = generate_latest(metrics.registry).decode()
     exported = {re.split(r"[{ ]", line)[0] for line in page.splitlines() if not line.startswith("#")}
     exported |= {family.name for family in MILESTONE_FAMILIES} | {family.name for family in PROGRAMME_FAMILIES}

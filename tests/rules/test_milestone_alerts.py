@@ -34,6 +34,8 @@ class Standing(NamedTuple):
     dependents: int = 0
     driver: Driver | None = None
     last: int | None = None
+    #: Source and reason of a date that is late by itself.
+    cause: tuple[str, str] | None = None
 
     def series(self, values: str = "{}x40", **labels: str) -> list[InputSeries]:
         """Give its series; the values are told with a place for each number."""
@@ -52,6 +54,7 @@ class Standing(NamedTuple):
             *(one(name, number * DAY_SECONDS) for name, number in days.items() if number is not None),
             one("dependents", self.dependents),
             *([one("driver_info", 1, **driven)] if driven else []),
+            *([one("slip_info", 1, source=self.cause[0], reason=self.cause[1])] if self.cause else []),
         ]
 
 
@@ -67,7 +70,8 @@ def labels(project: str, milestone: str, gate: Driver | None = None, driver: Dri
 
 
 PARK = ("park", "opened")
-GATE = Standing(*PARK, "slipping", baseline=45, planned=45, estimated=87, forecast=87, dependents=3)
+ZONE = ("//zone.example", "heating-network-late")
+GATE = Standing(*PARK, "slipping", baseline=45, planned=45, estimated=87, forecast=87, dependents=3, cause=ZONE)
 INSTALLED, LAUNCHED, BETA = (
     Standing("alpha", "installed", "blocked", 60, 60, None, 90, -30, dependents=1, driver=PARK),
     Standing("alpha", "launched", "blocked", 100, 100, None, 130, -30, driver=("alpha", "installed")),
@@ -75,18 +79,30 @@ INSTALLED, LAUNCHED, BETA = (
 )
 
 
-def slips(at: str, waiting: int = 3) -> AlertExpectation:
-    said = f"park/opened of north is forecast later than first planned; {waiting} open milestones wait for it."
+def slips(at: str, moved: str = "3 milestones") -> AlertExpectation:
+    said = (
+        f"park/opened of north: 42 days late: 15 Feb 1970 has become 29 Mar 1970; moves {moved};"
+        " heating-network-late, said by //zone.example."
+    )
     return expect_alert(at, "GateSlipping", said, **labels(*PARK))
+
+
+#: What the texts say of how late the milestones behind the gate are.
+LATENESS = {
+    "installed": ": 30 days late: 2 Mar 1970 has become 1 Apr 1970",
+    "launched": ": 30 days late: 11 Apr 1970 has become 11 May 1970",
+    "beta": ": 42 days late: 16 Apr 1970 has become 28 May 1970",
+}
 
 
 def blocked(at: str, *standings: Standing, gate: Driver = PARK) -> AlertExpectation:
     firings = []
-    for project, milestone, *_, driver, _ in standings:
+    for standing in standings:
+        project, milestone, driver = standing.project, standing.milestone, standing.driver
         assert driver is not None
         said = (
-            f"{project}/{milestone} of north waits for {'/'.join(driver)}, which leads to a later date than its own."
-            f" It comes from {'/'.join(gate)}."
+            f"{project}/{milestone} of north waits for {'/'.join(driver)}, which leads to a later date than its own"
+            f"{LATENESS[milestone if project == 'alpha' else project]}. It comes from {'/'.join(gate)}."
         )
         firings.append(ExpectedAlert(said, labels(project, milestone, gate, driver)))
     return AlertExpectation(at, "MilestoneBlocked", firings)
@@ -153,11 +169,13 @@ MILESTONE_RULE_TESTS = [
                 "GateSlipping",
                 [
                     ExpectedAlert(
-                        f"plant/step-0{step} of north is forecast later than first planned; {17 - step} open milestones"
-                        " wait for it.",
+                        f"plant/step-0{step} of north: 20 days late: {late}; moves {moved}.",
                         labels("plant", f"step-0{step}", ("plant", "step-00")),
                     )
-                    for step in (0, 1)
+                    for step, late, moved in (
+                        (0, "11 Jan 1970 has become 31 Jan 1970", "16 milestones"),
+                        (1, "12 Jan 1970 has become 1 Feb 1970", "1 milestone"),
+                    )
                 ],
             )
         ],
@@ -174,11 +192,11 @@ MILESTONE_RULE_TESTS = [
         "a worker restarts: what fires goes on, and ends when it has not come back after its time, the gate last",
         shown_series(GATE, BETA, values="{}x9 stale _x40"),
         [
-            slips("9m"),
-            slips("20m"),
+            slips("9m", "1 milestone"),
+            slips("20m", "1 milestone"),
             blocked("20m", BETA),
             AlertExpectation("26m", "MilestoneBlocked"),
-            slips("26m"),
+            slips("26m", "1 milestone"),
             AlertExpectation("31m", "GateSlipping"),
         ],
     ),
@@ -197,7 +215,7 @@ MILESTONE_RULE_TESTS = [
     RuleTest(
         "a date passes and nobody reports it done; the other one is",
         shown_series(
-            permit("overdue", planned=-1, baseline=-1, forecast=0),
+            permit("overdue", planned=-1, baseline=-1, forecast=0, cause=("//office", "")),
             beside("design", "achieved", planned=-1, baseline=-1, forecast=-1),
         ),
         [
@@ -205,8 +223,9 @@ MILESTONE_RULE_TESTS = [
             expect_alert(
                 "5m",
                 "MilestoneOverdue",
-                "plant/permit of north: its date has passed without an actual date. Until there is one, or a new"
-                " estimate, it is forecast for today, and pushes what waits for it day by day.",
+                "plant/permit of north: its date has passed without an actual date; 1 day late: 31 Dec 1969 has become"
+                " 1 Jan 1970; said by //office. Until there is one, or a new estimate, it is forecast for today, and"
+                " pushes what waits for it day by day.",
                 **PERMIT,
             ),
         ],
@@ -214,7 +233,7 @@ MILESTONE_RULE_TESTS = [
     RuleTest(
         "one slips by two weeks and a day, one by two weeks, and one was late in the end",
         shown_series(
-            permit("slipping", baseline=30, forecast=45),
+            permit("slipping", baseline=30, forecast=45, cause=("//office", "strike")),
             beside("design", "slipping", baseline=30, forecast=44),
             beside("lease", "achieved", baseline=30, forecast=90),
         ),
@@ -223,7 +242,7 @@ MILESTONE_RULE_TESTS = [
             expect_alert(
                 "5m",
                 "MilestoneSlipping",
-                "plant/permit of north is forecast 15 days later than first planned.",
+                "plant/permit of north: 15 days late: 31 Jan 1970 has become 15 Feb 1970; strike, said by //office.",
                 **PERMIT,
             ),
         ],
@@ -242,8 +261,65 @@ MILESTONE_RULE_TESTS = [
             expect_alert(
                 "5m",
                 "MilestoneFloatNegative",
-                "plant/permit of north, or one that follows from it, passes its planned date: float -4 days.",
+                "plant/permit of north, or one that follows from it, comes 4 days after its planned date.",
                 **PERMIT,
+            ),
+        ],
+    ),
+    RuleTest(
+        "one comes a day too late for the plan of another",
+        shown_series(permit(baseline=30, forecast=30, float_days=-1)),
+        [
+            expect_alert(
+                "5m",
+                "MilestoneFloatNegative",
+                "plant/permit of north, or one that follows from it, comes 1 day after its planned date.",
+                **PERMIT,
+            ),
+        ],
+    ),
+    RuleTest(
+        "a gate moves one milestone, and another one that has a later plan",
+        shown_series(
+            GATE,
+            BETA,
+            Standing("alpha", "launched", "blocked", 200, 100, None, 130, 0, driver=PARK),
+        ),
+        [slips("2m", "1 milestone")],
+    ),
+    RuleTest(
+        "what a gate holds up has a later first plan: it moves nothing past that",
+        shown_series(GATE, Standing("alpha", "launched", "blocked", 200, 100, None, 130, 0, driver=PARK)),
+        [slips("2m", "no milestone past its first plan")],
+    ),
+    RuleTest(
+        "one is due tomorrow and one today on their plans' word alone",
+        shown_series(permit(planned=1, forecast=1), values="{}x800"),
+        [
+            expect_alert(
+                "6m",
+                "MilestoneDueSoon",
+                "plant/permit of north is planned in 1 day; no estimate and no actual date has been claimed.",
+                **PERMIT,
+            ),
+            expect_alert(
+                "24h",
+                "MilestoneDueSoon",
+                "plant/permit of north is planned for today; no estimate and no actual date has been claimed.",
+                **PERMIT,
+            ),
+        ],
+        interval="2m",
+    ),
+    RuleTest(
+        "one dependency closes a cycle",
+        [input_series("milepost_programme_dependencies_set_aside", "1x20", programme="north")],
+        [
+            expect_alert(
+                "6m",
+                "DependencySetAside",
+                "1 dependency of north would close a cycle and is left out: the forecasts do not know of it.",
+                programme="north",
             ),
         ],
     ),

@@ -43,6 +43,15 @@ def rejected(values: str, reason: str = "malformed") -> InputSeries:
     return input_series("milepost_rejected_total", values, reason=reason)
 
 
+def waiting(values: str, reason: str = "malformed", **labels: str) -> InputSeries:
+    return input_series("milepost_dead_letters_waiting", values, reason=reason, **labels)
+
+
+def waits(at: str, text: str) -> AlertExpectation:
+    said = f"{text} among the dead letters: neither replayed nor discarded."
+    return expect_alert(at, "MilepostDeadLetters", said, reason="malformed")
+
+
 def last_event(values: str) -> InputSeries:
     return input_series("milepost_source_last_event_timestamp_seconds", values, source="//office")
 
@@ -196,36 +205,49 @@ PIPELINE_RULE_TESTS = [
             expect_alert(
                 "0m",
                 "MilepostRecordsMissed",
-                "5 records of partition 3 of milepost.events are gone that no worker had read: their events are lost to"
-                " Milepost.",
+                "5 records of partition 3 of milepost.events are gone that no worker had read: what they said is lost"
+                " to Milepost.",
                 **LOG,
             ),
             AlertExpectation("1441m", "MilepostRecordsMissed"),
         ],
     ),
+    RuleTest(
+        "one record is missed",
+        [missed("1x10")],
+        [
+            expect_alert(
+                "0m",
+                "MilepostRecordsMissed",
+                "1 record of partition 3 of milepost.events is gone that no worker had read: what it said is lost"
+                " to Milepost.",
+                **LOG,
+            )
+        ],
+    ),
     RuleTest("no record is missed", [missed("0x20")], [AlertExpectation("10m", "MilepostRecordsMissed")]),
     RuleTest(
-        "one event is rejected in the fifth minute, and forgotten after an hour",
-        [rejected("0x4 1x80"), rejected("0x84", "invalid-data")],
+        "one dead letter waits for three hours; the worker that counts restarts, and another one counts",
+        [
+            waiting("0x4 1x120 stale"),
+            waiting("_x128 1x60 0x20", instance=OTHER),
+            waiting("0x220", "invalid-data"),
+        ],
         [
             AlertExpectation("4m", "MilepostDeadLetters"),
-            *(
-                expect_alert(
-                    at,
-                    "MilepostDeadLetters",
-                    "1 events were rejected as malformed within the hour. They wait among the dead letters.",
-                    reason="malformed",
-                )
-                for at in ("5m", "61m", "64m")
-            ),
-            AlertExpectation("66m", "MilepostDeadLetters"),
+            *(waits(at, "1 event that was rejected as malformed waits") for at in ("5m", "65m", "127m", "185m")),
+            AlertExpectation("200m", "MilepostDeadLetters"),
         ],
     ),
     RuleTest(
-        "claims from the future are no dead letters' alert, but a clock's, for an hour",
+        "two workers count for a moment: the numbers do not add up",
+        [waiting("2x20"), waiting("2x20", instance=OTHER)],
+        [waits("5m", "2 events that were rejected as malformed wait")],
+    ),
+    RuleTest(
+        "claims from the future are a clock's alert, for an hour",
         [rejected("0x4 2x80", "time-in-future")],
         [
-            AlertExpectation("10m", "MilepostDeadLetters"),
             AlertExpectation("4m", "MilepostClockSkew"),
             expect_alert(
                 "5m",
@@ -302,7 +324,7 @@ PIPELINE_RULE_TESTS = [
             expect_alert(
                 "6m",
                 "MilepostSeriesLeftOut",
-                "The worker on a:8090 leaves out 12 series (cap): no alert covers their milestones.",
+                "The worker on a:8090 leaves out 12 series (cap): no alert covers what they tell.",
                 instance="a:8090",
                 reason="cap",
             ),
