@@ -6,9 +6,10 @@ interruption in between leaves the dead letter in place. Replaying it again does
 
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple, TypeVar
 
 from kafka import KafkaProducer
+from kafka.consumer.fetcher import ConsumerRecord
 from kafka.errors import KafkaError
 from kafka.producer.future import FutureRecordMetadata
 
@@ -16,7 +17,7 @@ from consumers.client import KafkaUnreachableError, admin_client, require_topic,
 from consumers.compat import NullableHeaders, NullHeaderSerializer
 from consumers.publish import ACK_TIMEOUT_S, open_producer
 from consumers.topic_reader import open_topic, read_ranges
-from models.domain.dead_letters import DeadLetter, parse_dead_letter
+from models.domain.dead_letters import DeadLetter, parse_dead_letter, read_event_attributes
 from models.domain.events import RejectionReason
 from models.errors import MilepostError
 from models.settings import Settings
@@ -29,23 +30,60 @@ _CHUNK_SIZE: Final = 50
 _MAX_SHOWN: Final = 200
 
 
+T = TypeVar("T")
+
+
+class DeadLetterSummary(NamedTuple):
+    """What can be said of a dead letter in a line."""
+
+    key: str
+    rejected_ms: int | None
+    source: str | None
+    id: str | None
+    type: str | None
+    subject: str | None
+    reason: str
+    detail: str
+    topic: str
+    partition: int | None
+    offset: int | None
+
+
 def read_dead_letters(settings: Settings) -> list[DeadLetter]:
     """Return what the topic holds from its start to its present end, in the order of origin.
 
     Of several records with one key the last counts, and a tombstone removes it, whether or not compaction has run.
     """
-    existing = filter(None, _read_newest_by_key(settings).values())
+    existing = filter(None, _read_newest_by_key(settings, _parse).values())
     return sorted(existing, key=lambda letter: (letter.topic, letter.partition or 0, letter.offset or 0, letter.key))
 
 
 def read_newest_dead_letters(settings: Settings, offset_count: int) -> list[DeadLetter]:
     """Return what so many offsets at the end of the topic hold, the newest first."""
-    return list(filter(None, reversed(_read_newest_by_key(settings, offset_count).values())))
+    return list(filter(None, reversed(_read_newest_by_key(settings, _parse, offset_count).values())))
+
+
+def list_dead_letters(
+    settings: Settings, source: str | None = None, reason: str | None = None, since_ms: int | None = None
+) -> list[DeadLetterSummary]:
+    """Return what can be said in a line of the dead letters with this source and reason, the newest first.
+
+    With `since_ms`, of those rejected since then. Raises `MilepostError` for an unknown reason.
+    """
+    letters = [letter for letter in _read_newest_by_key(settings, _summarize).values() if letter is not None]
+    _require_known_reason(reason, (letter.reason for letter in letters))
+    return [
+        letter
+        for letter in reversed(letters)
+        if source in {None, letter.source}
+        and reason in {None, letter.reason}
+        and (since_ms is None or (letter.rejected_ms or 0) >= since_ms)
+    ]
 
 
 def read_keys_and_tombstones(settings: Settings) -> tuple[set[str], set[str]]:
     """Return the keys of the dead letters, and of those that a tombstone has removed."""
-    by_key = _read_newest_by_key(settings)
+    by_key = _read_newest_by_key(settings, _parse)
     removed = {key.decode("utf-8", "backslashreplace") for key, dead_letter in by_key.items() if dead_letter is None}
     return {dead_letter.key for dead_letter in by_key.values() if dead_letter is not None}, removed
 
@@ -68,10 +106,14 @@ def select_dead_letters(settings: Settings, keys: Sequence[str], reason: str | N
     for key in keys:
         if key not in existing:
             raise _not_found_error(settings, key, "; nothing was done")
-    reasons = {*RejectionReason, *(dead_letter.reason for dead_letter in dead_letters)}
+    _require_known_reason(reason, (dead_letter.reason for dead_letter in dead_letters))
+    return [letter for letter in dead_letters if letter.key in keys or (not keys and reason in {None, letter.reason})]
+
+
+def _require_known_reason(reason: str | None, others: Iterable[str]) -> None:
+    reasons = {*RejectionReason, *others}
     if reason is not None and reason not in reasons:
         raise MilepostError(f"there is no reason {reason[:_MAX_SHOWN]!r}, only {', '.join(sorted(reasons))}")
-    return [letter for letter in dead_letters if letter.key in keys or (not keys and reason in {None, letter.reason})]
 
 
 def split_replayable(
@@ -123,18 +165,34 @@ def discard(settings: Settings, dead_letters: Sequence[DeadLetter]) -> Iterator[
     yield from _resolve(settings, dead_letters, resend=False)
 
 
-def _read_newest_by_key(settings: Settings, offset_count: int = sys.maxsize) -> dict[bytes, DeadLetter | None]:
+def _read_newest_by_key(
+    settings: Settings, parse: Callable[[ConsumerRecord], T | None], offset_count: int = sys.maxsize
+) -> dict[bytes, T | None]:
     """Return all that the topic holds, or so many offsets at the end of each partition; None is a tombstone."""
     topic = settings.dead_letters_topic
     require_topic(settings, topic)
-    newest: dict[bytes, DeadLetter | None] = {}
+    newest: dict[bytes, T | None] = {}
     with open_topic(settings, topic) as (consumer, ranges):
         newest_ranges = {number: (max(start, end - offset_count), end) for number, (start, end) in ranges.items()}
         for record in read_ranges(consumer, topic, newest_ranges):
             # A later record with the same key replaces the earlier one, and takes the last place.
             newest.pop(record.key or b"", None)
-            newest[record.key or b""] = parse_dead_letter(record.key, record.value, record.headers)
+            newest[record.key or b""] = parse(record)
     return newest
+
+
+def _parse(record: ConsumerRecord) -> DeadLetter | None:
+    return parse_dead_letter(record.key, record.value, record.headers, record.timestamp)
+
+
+def _summarize(record: ConsumerRecord) -> DeadLetterSummary | None:
+    letter = _parse(record)
+    if letter is None:
+        return None
+    attributes = read_event_attributes(letter)
+    return DeadLetterSummary(
+        letter.key, letter.rejected_ms, *attributes, *(getattr(letter, name) for name in DeadLetterSummary._fields[6:])
+    )
 
 
 def _not_found_error(settings: Settings, key: str, suffix: str = "") -> MilepostError:

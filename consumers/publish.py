@@ -17,6 +17,7 @@ from msgspec import Raw, Struct
 
 from consumers.client import REQUEST_TIMEOUT_MS, KafkaUnreachableError, create_client, kafka_errors, require_topic
 from consumers.event_files import EventLine
+from consumers.repeated_ids import MAX_REMEMBERED, RepeatedIds
 from models.domain.cloudevents import STRUCTURED_HEADERS, decode
 from models.domain.events import AllowedSources, Event, Rejection, RejectionReason, check_acceptable
 from models.domain.json_values import find_repeated_name
@@ -83,8 +84,10 @@ def validate(
     now_ms: int,
     allowed_sources: AllowedSources,
     mode: ContentMode = ContentMode.STRUCTURED,
+    repeated_ids: RepeatedIds | None = None,
 ) -> Iterator[Validated]:
-    """Check events as a worker would that reads them at this moment, sent in this mode."""
+    """Check events as a worker would that reads them at this moment, sent in this mode, one after the other."""
+    repeated_ids = repeated_ids or RepeatedIds()
     for event_line in event_lines:
         location, value, fault = event_line
         outcome = Rejection(RejectionReason.MALFORMED, fault) if fault else _decode_as_sent(event_line, mode)
@@ -94,6 +97,8 @@ def validate(
             # A worker takes the last one, as machines do; a person meant one of the two.
             detail = f"the name {name[:64]!r} stands twice in one object"
             outcome = Rejection(RejectionReason.MALFORMED, detail, outcome.source, outcome.type)
+        if isinstance(outcome, Event):
+            outcome = repeated_ids.check(outcome)
         yield Validated(location, outcome)
 
 
@@ -117,8 +122,8 @@ def validate_and_report(  # noqa: PLR0913 - what is checked, as what, and where 
     mode: ContentMode = ContentMode.STRUCTURED,
 ) -> tuple[int, int]:
     """Check events, report the invalid, warn of unknown fields; return how many there are, and how many are invalid."""
-    count = invalid = 0
-    for location, outcome in validate(event_lines, now_ms, settings.allowed_sources, mode):
+    count, invalid, repeated_ids = 0, 0, RepeatedIds()
+    for location, outcome in validate(event_lines, now_ms, settings.allowed_sources, mode, repeated_ids):
         count += 1
         if isinstance(outcome, Rejection):
             invalid += 1
@@ -126,6 +131,8 @@ def validate_and_report(  # noqa: PLR0913 - what is checked, as what, and where 
         elif outcome.unknown_fields:
             described = [describe_unknown_field(path, outcome.type) for path in outcome.unknown_fields]
             warn(printable(f"{location}: warning: {outcome.type} does not know {'; '.join(described)}"))
+    if repeated_ids.is_full:
+        warn(f"warning: ids are compared with those of the first {MAX_REMEMBERED} events alone")
     return count, invalid
 
 

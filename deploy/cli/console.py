@@ -35,6 +35,8 @@ class ConsoleColumn(NamedTuple):
     no_wrap: bool = False
     #: Left out where it would leave too little room for the columns that fold.
     optional: bool = False
+    #: In a pipe, a longer cell widens no row but its own; in a terminal it folds.
+    max_width: int | None = None
     #: Rich styles by cell.
     style_by_cell: Mapping[str, str] = {}
 
@@ -91,7 +93,10 @@ def slip_text(days: int | None) -> str:
 def _print_aligned(columns: Sequence[ConsoleColumn], rows: Sequence[Sequence[str]]) -> None:
     # A dash for an empty cell, so that every line has as many words as there are columns.
     lines = [[column.name for column in columns], *([cell or "-" for cell in row] for row in rows)]
-    widths = [max(map(len, cells)) for cells in zip(*lines, strict=True)]
+    widths = [
+        min(max(map(len, cells)), column.max_width or sys.maxsize)
+        for column, cells in zip(columns, zip(*lines, strict=True), strict=True)
+    ]
     for line in lines:
         padded = (
             cell.rjust(width) if column.align_right else cell.ljust(width)
@@ -117,7 +122,9 @@ def _print_table(columns: Sequence[ConsoleColumn], rows: Sequence[Sequence[str]]
     grid.title_justify = grid.caption_justify = "left"
     for column in used.values():
         justify: Any = "right" if column.align_right else "left"
-        grid.add_column(column.name, justify=justify, overflow="fold", no_wrap=column.no_wrap)
+        grid.add_column(
+            column.name, justify=justify, overflow="fold", no_wrap=column.no_wrap, max_width=column.max_width
+        )
     for row in rows:
         texts = (text.Text(row[index], column.style_by_cell.get(row[index], "")) for index, column in used.items())
         grid.add_row(*texts, style="" if any(row[1:]) else "bold")

@@ -9,17 +9,19 @@ from typing import Annotated, Any, Final
 import typer
 
 import consumers.dead_letters as letters
+from consumers.dead_letters import DeadLetterSummary
 from deploy.cli.console import ConsoleColumn, ConsoleLine, print_json_list, print_lines, print_rows, slip_text
-from deploy.cli.options import DatabaseOption, JsonOption, KafkaOption, print_line, utc_now
+from deploy.cli.options import DatabaseOption, JsonOption, KafkaOption, print_line, print_to_stderr, utc_now
 from models.database.dry_run import DryRunChange, DryRunVerdict, dry_run_batch
 from models.database.engine import open_engine
 from models.database.ledger import DecodedRecord
 from models.domain.cloudevents import decode
 from models.domain.dead_letters import DeadLetter
 from models.domain.events import Event, RejectionReason, check_acceptable
+from models.domain.timestamps import epoch_seconds, instant_from_epoch_ms
 from models.settings import Settings, read_settings
 from models.text import printable
-from models.views.queries import query_transaction
+from models.views.queries import parse_since, query_transaction
 
 app = typer.Typer(help="The rejected events.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -29,6 +31,17 @@ KeysArgument = Annotated[
 ReasonOption = Annotated[str | None, typer.Option("--reason", metavar="REASON", help="All with this reason.")]
 AllOption = Annotated[bool, typer.Option("--all", help="All there are.")]
 
+DEFAULT_LIMIT: Final = 50
+#: Of what comes from outside, so much of a cell keeps the columns aligned.
+_MAX_ALIGNED: Final = 40
+_LIST_COLUMNS: Final = (
+    ConsoleColumn("time", no_wrap=True),
+    *(ConsoleColumn(name, max_width=_MAX_ALIGNED) for name in ("source", "id", "type", "subject")),
+    ConsoleColumn("reason", max_width=20),
+    ConsoleColumn("key", max_width=_MAX_ALIGNED),
+    ConsoleColumn("detail"),
+)
+_JSON_NAMES: Final = ("source", "id", "type", "subject", "reason", "detail", "topic", "partition", "offset")
 _ACCEPTED_VERDICTS: Final = {DryRunVerdict.ACCEPTED, DryRunVerdict.RETRACTED}
 _VERDICT_TEXTS: Final[Mapping[DryRunVerdict, str]] = {
     DryRunVerdict.ACCEPTED: "accepted",
@@ -39,9 +52,25 @@ _VERDICT_TEXTS: Final[Mapping[DryRunVerdict, str]] = {
 
 
 @app.command("list")
-def list_dead_letters(*, kafka: KafkaOption = None, as_json: JsonOption = False) -> None:
-    """List the rejected events, one line each."""
-    print_dead_letters(letters.read_dead_letters(read_settings(kafka=kafka)), as_json=as_json)
+def list_dead_letters(  # noqa: PLR0913 - each is an option of the command
+    *,
+    source: Annotated[str | None, typer.Option("--source", metavar="SOURCE", help="Only of this source.")] = None,
+    reason: Annotated[str | None, typer.Option("--reason", metavar="REASON", help="Only with this reason.")] = None,
+    since: Annotated[
+        str | None,
+        typer.Option("--since", metavar="TIME", help="Only what was rejected since a day (UTC) or a time."),
+    ] = None,
+    limit: Annotated[int, typer.Option("--limit", metavar="N", min=0, help="No more than so many.")] = DEFAULT_LIMIT,
+    kafka: KafkaOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List the rejected events that were neither replayed nor discarded, the newest first, one line each."""
+    try:
+        since_ms = None if since is None else round(epoch_seconds(parse_since(since)) * 1000)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--since") from None
+    found = letters.list_dead_letters(read_settings(kafka=kafka), source, reason, since_ms)
+    print_summaries(found[:limit], len(found), as_json=as_json)
 
 
 @app.command("show")
@@ -107,13 +136,24 @@ def discard_dead_letters(
     _print_resolved(letters.discard(settings, dead_letters), "discarded", as_json=as_json)
 
 
-def print_dead_letters(dead_letters: Iterable[DeadLetter], *, as_json: bool) -> None:
-    """Print one line for each dead letter."""
+def print_summaries(summaries: Sequence[DeadLetterSummary], total: int, *, as_json: bool) -> None:
+    """Print one line for each dead letter, and how many there are."""
+    shown = f"{len(summaries)} of {total}" if len(summaries) < total else str(total)
+    count = f"{shown} dead {'letter' if total == 1 else 'letters'}"
+    if len(summaries) < total:
+        count += ", the newest: --limit shows more"
+    rows = [{**summary._asdict(), "time": _time_text(summary.rejected_ms)} for summary in summaries]
     if as_json:
-        print_json_list(map(_to_dict, dead_letters))
-    else:
-        columns = list(map(ConsoleColumn, ("key", "reason", "source", "detail")))
-        print_rows(columns, [(d.key, d.reason, d.source or "", d.detail) for d in dead_letters])
+        print_json_list([{name: row[name] for name in ("key", "time", *_JSON_NAMES)} for row in rows])
+        if len(summaries) < total:
+            print_to_stderr(f"milepost: {count}")
+        return
+    print_rows(_LIST_COLUMNS, [[row[column.name] or "" for column in _LIST_COLUMNS] for row in rows])
+    print_line(count)
+
+
+def _time_text(epoch_ms: int | None) -> str | None:
+    return None if epoch_ms is None or epoch_ms < 0 else f"{instant_from_epoch_ms(epoch_ms)[:19]}Z"
 
 
 def print_dead_letter(dead_letter: DeadLetter, *, as_json: bool) -> None:
@@ -149,7 +189,7 @@ def _print_resolved(dead_letters: Iterable[DeadLetter], outcome: str, *, as_json
                 print_line(printable(dead_letter.key))
     finally:
         if as_json:
-            print_dead_letters(resolved, as_json=True)
+            print_json_list(map(_to_dict, resolved))
     if not as_json:
         print_line(f"{len(resolved)} dead letters {outcome}")
 

@@ -4,8 +4,12 @@ The key is `<topic>:<partition>:<offset>` of the rejected record. The value and 
 with Milepost's own headers added. A null value without them is a tombstone.
 """
 
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
+
+import msgspec
+from msgspec import Raw, Struct
 
 from models.domain.cloudevents import Headers
 from models.domain.events import MAX_VALUE_BYTES, Rejection
@@ -16,6 +20,8 @@ KEPT_BYTES: Final = 64 * 1024
 MAX_HEADER_BYTES: Final = 256 * 1024
 #: What a header counts beside its name and value, so that many empty ones are bounded too.
 HEADER_OVERHEAD_BYTES: Final = 16
+#: How many characters of an attribute are read from a rejected event: more than an accepted one may have.
+_MAX_SHOWN: Final = 1000
 
 _PREFIX: Final = "milepost-"
 _NAMES: Final = ("reason", "detail", "topic", "partition", "offset", "source", "truncated")
@@ -40,6 +46,8 @@ class DeadLetter:
     headers: tuple[tuple[str, bytes | None], ...]  # the original ones
     #: How many bytes the record had, when the value or the headers are only the first of them.
     truncated: int | None = None
+    #: When it was rejected, in milliseconds since the epoch, if that is known.
+    rejected_ms: int | None = None
 
     @property
     def key_bytes(self) -> bytes:
@@ -112,7 +120,9 @@ def _header_bytes(header: tuple[str, bytes | None]) -> int:
     return len(name.encode("utf-8", "surrogatepass")) + len(content or b"") + HEADER_OVERHEAD_BYTES
 
 
-def parse_dead_letter(key: bytes | None, value: bytes | None, headers: Headers) -> DeadLetter | None:
+def parse_dead_letter(
+    key: bytes | None, value: bytes | None, headers: Headers, timestamp_ms: int | None = None
+) -> DeadLetter | None:
     """Return the dead letter that a record holds, or None for a tombstone."""
     # Milepost's headers are the last ones, the reason first. A publisher's own of the same names stand before them.
     names = [name for name, _ in headers]
@@ -138,7 +148,50 @@ def parse_dead_letter(key: bytes | None, value: bytes | None, headers: Headers) 
         value=value,
         headers=tuple(headers[:start]),
         truncated=_parse_number(added.get("truncated")),
+        rejected_ms=timestamp_ms,
     )
+
+
+class _Attributes(Struct):
+    """What a rejected event says of itself, whatever it is."""
+
+    source: Raw = Raw()
+    id: Raw = Raw()
+    type: Raw = Raw()
+    subject: Raw = Raw()
+
+
+class EventAttributes(NamedTuple):
+    """What can be read of a rejected event; None for what cannot."""
+
+    source: str | None = None
+    id: str | None = None
+    type: str | None = None
+    subject: str | None = None
+
+
+_decode_attributes: Final = msgspec.json.Decoder(_Attributes).decode
+_decode_text: Final = msgspec.json.Decoder(str).decode
+
+
+def read_event_attributes(dead_letter: DeadLetter) -> EventAttributes:
+    """Return what a dead letter's record says of its event, in either content mode, as far as that can be read."""
+    headers = {name: content for name, content in dead_letter.headers if name.startswith(("ce_", "ce-"))}
+    texts = {name[3:]: content.decode("utf-8", "replace") for name, content in headers.items() if content is not None}
+    if dead_letter.value is not None and not texts.keys() & {"id", "type", "specversion"}:
+        with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            texts = _decode_texts(_decode_attributes(dead_letter.value))
+    if dead_letter.source is not None:
+        texts["source"] = dead_letter.source
+    return EventAttributes(*(texts[name][:_MAX_SHOWN] if name in texts else None for name in EventAttributes._fields))
+
+
+def _decode_texts(attributes: _Attributes) -> dict[str, str]:
+    texts = {}
+    for name in EventAttributes._fields:
+        with suppress(msgspec.DecodeError, UnicodeDecodeError):
+            texts[name] = _decode_text(getattr(attributes, name))
+    return texts
 
 
 def _parse_number(text: str | None) -> int | None:

@@ -65,6 +65,11 @@ def parse_as_of(text: str) -> Instant:
     return parse_instant(f"{parse_day(text)}{_END_OF_DAY}" if _DAY_PATTERN.fullmatch(text) else text)
 
 
+def parse_since(text: str) -> Instant:
+    """Parse a timestamp, or a day as its beginning in UTC; raises `ValueError` with the reason."""
+    return parse_instant(f"{parse_day(text)}T00:00:00Z" if _DAY_PATTERN.fullmatch(text) else text)
+
+
 def parse_milestone_name(text: str) -> MilestoneKey:
     """Parse `programme/project/milestone`; raises `QueryError`. The milestone need not exist."""
     match = _MILESTONE_NAME_PATTERN.fullmatch(text)

@@ -401,8 +401,18 @@ def test_dead_letters_are_the_newest_of_each_key_without_the_taken_back(prefix: 
         (f"{prefix}.events", 0, "office")
     }
     listed = [line.split() for line in lines("dead-letters", "list")]
-    assert listed[0] == ["key", "reason", "source", "detail"]
-    assert listed[2] == [f"{prefix}.events:0:9", "invalid-data", "office", "told"]
+    assert listed[0] == ["time", "source", "id", "type", "subject", "reason", "key", "detail"]
+    # The newest first: what came last was a tombstone, and the letter with offset 7 before it.
+    assert [row[-2] for row in listed[1:-1]] == [f"{prefix}.events:0:{offset}" for offset in (7, 9, 10)]
+    assert listed[2][1:] == ["office", "7", "-", "-", "invalid-data", f"{prefix}.events:0:9", "told"]
+    assert listed[-1] == ["3", "dead", "letters"]
+    assert len(lines("dead-letters", "list", "--limit", "1")) == 3
+    assert lines("dead-letters", "list", "--limit", "1")[-1].startswith("1 of 3 dead letters")
+    assert lines("dead-letters", "list", "--reason", "malformed")[-1] == "2 dead letters"
+    assert lines("dead-letters", "list", "--source", "nobody")[-1] == "0 dead letters"
+    assert lines("dead-letters", "list", "--since", "2026-01-01")[-1] == "3 dead letters"
+    assert lines("dead-letters", "list", "--since", "2100-01-01T00:00:00Z")[-1] == "0 dead letters"
+    assert "there is no reason 'nope'" in the_line(milepost("dead-letters", "list", "--reason", "nope"))
     shown = json.loads("\n".join(lines("dead-letters", "show", f"{prefix}.events:0:9", "--json")))
     assert (shown["reason"], shown["value_base64"]) == ("invalid-data", "bmluZf8=")
     assert lines("dead-letters", "show", f"{prefix}.events:0:9")[-1] == r"nine\xff"
@@ -419,7 +429,7 @@ def test_init_closes_a_data_folder_that_others_can_look_into() -> None:
 def test_an_empty_topic_of_dead_letters_is_an_empty_list() -> None:
     lines("init")
     assert lines("dead-letters", "list", "--json") == ["[]"]
-    assert [line.split() for line in lines("dead-letters", "list")] == [["key", "reason", "source", "detail"]]
+    assert lines("dead-letters", "list")[-1] == "0 dead letters"
 
 
 # kafka

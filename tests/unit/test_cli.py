@@ -14,9 +14,10 @@ import pytest
 from typer.main import get_command
 from typer.testing import CliRunner, Result
 
+from consumers.dead_letters import DeadLetterSummary
 from deploy.cli import app
 from deploy.cli.console import ConsoleColumn, ConsoleLine, print_lines, print_rows
-from deploy.cli.dead_letters import print_dead_letter, print_dead_letters
+from deploy.cli.dead_letters import print_dead_letter, print_summaries
 from deploy.cli.status import print_status
 from models.database.engine import make_engine
 from models.database.migrate import migrate
@@ -329,14 +330,56 @@ def test_a_dead_letter_in_json_keeps_every_byte(capsys: pytest.CaptureFixture[st
     ]
 
 
-def test_the_list_of_dead_letters_has_one_line_for_each(capsys: pytest.CaptureFixture[str]) -> None:
-    print_dead_letters([LETTER], as_json=False)
-    header, line = capsys.readouterr().out.splitlines()
-    assert header.split() == ["key", "reason", "source", "detail"]
+SUMMARY = DeadLetterSummary(
+    key="milepost.events:0:7",
+    rejected_ms=1_790_000_000_999,
+    source=HOSTILE,
+    id="e-1",
+    type="milepost.milestone.reported.v1",
+    subject="north/plant",
+    reason="invalid-data",
+    detail=HOSTILE,
+    topic="milepost.events",
+    partition=0,
+    offset=7,
+)
+
+
+def test_the_list_of_dead_letters_has_one_line_for_each_and_their_number(capsys: pytest.CaptureFixture[str]) -> None:
+    print_summaries([SUMMARY], 1, as_json=False)
+    header, line, count = capsys.readouterr().out.splitlines()
+    assert header.split() == ["time", "source", "id", "type", "subject", "reason", "key", "detail"]
+    assert line.startswith("2026-09-21T14:13:20Z  ")
     assert is_harmless(line)
-    print_dead_letters([LETTER], as_json=True)
-    [row] = json.loads(capsys.readouterr().out)
-    assert (row["key"], row["reason"], row["source"]) == (LETTER.key, LETTER.reason, HOSTILE)
+    assert count == "1 dead letter"
+    print_summaries([SUMMARY], 1, as_json=True)
+    printed = capsys.readouterr()
+    [row] = json.loads(printed.out)
+    assert (row["key"], row["time"], row["source"]) == (SUMMARY.key, "2026-09-21T14:13:20Z", HOSTILE)
+    assert printed.err == ""
+
+
+def test_the_list_of_dead_letters_says_how_many_it_does_not_show(capsys: pytest.CaptureFixture[str]) -> None:
+    print_summaries([SUMMARY], 12, as_json=False)
+    assert capsys.readouterr().out.splitlines()[-1] == "1 of 12 dead letters, the newest: --limit shows more"
+    print_summaries([SUMMARY], 12, as_json=True)
+    assert capsys.readouterr().err == "milepost: 1 of 12 dead letters, the newest: --limit shows more\n"
+
+
+def test_one_long_value_widens_no_other_line_of_the_list(capsys: pytest.CaptureFixture[str]) -> None:
+    print_summaries(
+        [SUMMARY._replace(source="office", detail="short"), SUMMARY._replace(id="x" * 500)], 2, as_json=False
+    )
+    header, line, long_line, _ = capsys.readouterr().out.splitlines()
+    assert max(len(header), len(line)) < 200
+    assert "x" * 500 in long_line
+
+
+@pytest.mark.parametrize("since", ["yesterday", "2026-13-01", "2026-01-01T00:00:00"])
+def test_a_time_that_is_none_is_refused(since: str) -> None:
+    result = milepost("dead-letters", "list", "--since", since)
+    assert result.exit_code == 2
+    assert "--since" in result.stderr
 
 
 def test_a_narrow_terminal_folds_cells_and_only_columns_that_are_empty_are_left_out(

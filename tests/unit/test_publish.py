@@ -297,8 +297,8 @@ def test_every_bad_event_is_reported_with_its_place_and_reason(written: Write) -
         report(subject="north"),
         report(type="milepost.milestone.reported.v2"),
         report(data={"milestone": "x", "classifier": "PLN", "date": "2026-02-30"}),
-        report(time="2026-11-01T00:10:00Z"),
-        report(time="2026-11-01T00:10:00.001Z"),
+        report(id="2", time="2026-11-01T00:10:00Z"),
+        report(id="2", time="2026-11-01T00:10:00.001Z"),
     ]
     text = "".join(json.dumps(line) + "\n" for line in lines) + "[1]\n" + json.dumps(report(id="x" * 256))
     told = [line.split(": ")[:2] for line in reasons(written("x.jsonl", text))]
