@@ -64,9 +64,10 @@ faults: setup ## what holds when things break; FAULTS="--runs 1 --only kill" nam
 fuzz: setup ## what outsiders send, changed at random, for ten minutes; FUZZ="--minutes 1 --only decode"
 	@$(BIN)/python -m tests.fuzz $(FUZZ)
 
-generated: setup ## docs/events.md, docs/metrics.md and Grafana's dashboards anew from the code
+generated: setup ## docs/events.md, docs/metrics.md, the page of the runbook and Grafana's dashboards anew
 	$(BIN)/python -m deploy.events_docs docs/events.md
 	$(BIN)/python -m deploy.metrics_docs docs/metrics.md
+	$(BIN)/python -m deploy.runbook_html
 	$(BIN)/python -m deploy.grafana deploy/grafana/dashboards
 
 lock: setup ## resolve pyproject.toml anew into requirements.lock

@@ -17,8 +17,7 @@ MAX_RECORD_BYTES: Final = 1024 * 1024
 _DAY_MS: Final = 24 * 60 * 60 * 1000
 #: What is rejected waits in that topic alone.
 _RESOLVE_LETTERS_FIRST: Final = (
-    "replay or discard what `milepost dead-letters list` shows; once it shows none, remove this topic and run"
-    " `milepost init`"
+    "replay or discard what `milepost dead-letters list` shows; once it shows none, remove it and run `milepost init`"
 )
 
 

@@ -11,7 +11,6 @@ from models.settings import Settings
 
 #: An alert that waits for a minute fires after four seconds: nobody watches a demo that long.
 _SPEEDUP: Final = 15
-_RUNBOOK_FILE: Final = Path(__file__).parents[2] / "docs" / "runbook.md"
 
 
 @contextmanager
@@ -24,8 +23,8 @@ def run_demo_prometheus(data_dir: Path, settings: Settings) -> Iterator[Sequence
     if program is None:
         yield ["alerts    not shown: there is no `prometheus` on the PATH"]
         return
-    runbook = _RUNBOOK_FILE.as_uri() if _RUNBOOK_FILE.exists() else Addresses.runbook
-    addresses = Addresses([settings.web], alertmanagers=(), board=f"http://{settings.web}", runbook=runbook)
+    board = settings.board_url or f"http://{settings.web}"
+    addresses = Addresses([settings.web], alertmanagers=(), board=board)
     with ExitStack() as stack:
         try:
             address = stack.enter_context(run_prometheus(program, data_dir, addresses, speedup=_SPEEDUP))

@@ -13,6 +13,8 @@ from typing import Final
 
 from models.errors import MilepostError
 
+#: Where every worker and every board serves the runbook.
+RUNBOOK_PATH: Final = "/runbook"
 PROMETHEUS_DIR: Final = Path(__file__).parent
 CONFIG_FILES: Final = (
     "prometheus.yml",
@@ -43,7 +45,8 @@ class Addresses:
     #: URLs without their paths, for the links in alerts.
     board: str = "http://127.0.0.1:8090"
     grafana: str = "http://127.0.0.1:3000"
-    runbook: str = "https://milepost.example/docs/runbook.md"
+    #: By default the board's own page.
+    runbook: str = ""
     #: Alertmanager sends to /operators, /projects and /watchdog below it.
     receiver: str = "http://127.0.0.1:9095"
 
@@ -54,13 +57,13 @@ def render_config(addresses: Addresses, speedup: int = 1) -> Mapping[str, str]:
     Raises `AddressError`.
     """
     replacements: dict[str, str] = {}
-    for default, address in zip(vars(Addresses()).values(), vars(addresses).values(), strict=True):
+    for default, address in zip(_named_values(Addresses()), _named_values(addresses), strict=True):
         for part in [address] if isinstance(address, str) else address:
             if not _ADDRESS_PATTERN.fullmatch(part):
                 raise AddressError(f"{part!r} is no address: say host:port, or a URL without spaces and quotes")
         replacements[_as_written(default)] = _as_written(address)
-    # In one pass, so that a replacement is not replaced again.
-    pattern = re.compile("|".join(map(re.escape, replacements)))
+    # In one pass, so that a replacement is not replaced again; the longest first, as the board's address begins others.
+    pattern = re.compile("|".join(map(re.escape, sorted(replacements, key=len, reverse=True))))
 
     def shorten(duration: re.Match[str]) -> str:
         seconds = int(duration["number"]) * _SECONDS_BY_UNIT[duration["unit"]]
@@ -79,6 +82,12 @@ def write_prometheus_config(folder: Path, addresses: Addresses, speedup: int = 1
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
+
+
+def _named_values(addresses: Addresses) -> Sequence[str | Sequence[str]]:
+    """Return every address, with that of the runbook if it has none of its own."""
+    values = vars(addresses)
+    return list({**values, "runbook": addresses.runbook or f"{addresses.board}{RUNBOOK_PATH}"}.values())
 
 
 def _as_written(address: str | Sequence[str]) -> str:

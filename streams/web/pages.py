@@ -58,6 +58,7 @@ class HtmlPages:
         guarded.add_get(f"{programme}/milestones/{milestone}", self._handler(self.milestone, read_milestone))
         guarded.add_get(f"{programme}/gates/{milestone}", self._handler(self.gate, read_milestone))
         guarded.add_get(urls.PIPELINE_PATH, self.pipeline)
+        guarded.add_get(urls.RUNBOOK_PATH, self.runbook)
 
     def _handler(self, read: Callable[..., Awaitable[dict[str, Any]]], *parameters: Parameter) -> Handler:
         """Return the handler of a page: its template has the name of the function that reads its values."""
@@ -143,6 +144,10 @@ class HtmlPages:
             "max_retractions": MAX_RETRACTIONS,
         }
         return uncached_response(await self._read_model.run_in_executor(self._render, "pipeline.html", values), HTML)
+
+    async def runbook(self, _request: web.Request) -> web.Response:
+        """Show what each alert means, and what to do."""
+        return uncached_response(await self._read_model.run_in_executor(self._render, "runbook.html", {}), HTML)
 
 
 def _read_filter(request: web.Request, _view: object) -> str:

@@ -10,6 +10,7 @@ STREAM_PATH = "/api/stream"
 STATIC_PATH = "/static/{name}"
 OPENAPI_PATH = "/api/openapi.json"
 PIPELINE_PATH = "/pipeline"
+RUNBOOK_PATH = "/runbook"
 
 
 def programme_url(programme: str) -> str:

@@ -349,6 +349,15 @@ def test_the_pipeline_shows_retractions_whose_event_is_not_there(empty: BoardSer
     assert [row["retracts"] for row in empty.get("/api/pipeline").json["unmatched_retractions"]] == ["not-there"]
 
 
+def test_the_runbook_is_a_page_with_an_anchor_for_each_alert(empty: BoardServer) -> None:
+    page = empty.get("/runbook")
+
+    assert page.status == 200
+    assert '<h2 id="gateslipping">' in page.text
+    assert "{% raw %}" not in page.text
+    assert empty.get("/runbook?x=1").status == 400
+
+
 # What the API says
 
 

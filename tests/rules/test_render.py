@@ -45,14 +45,23 @@ def test_where_the_files_are_for_nothing_is_exchanged() -> None:
 def test_every_address_is_exchanged() -> None:
     everything = "".join(render_config(ELSEWHERE).values())
 
-    for address in ("127.0.0.1", "milepost.example"):
-        assert address not in "".join(line for line in everything.splitlines() if not line.lstrip().startswith("#"))
+    assert "127.0.0.1" not in "".join(line for line in everything.splitlines() if not line.lstrip().startswith("#"))
     assert everything.count('targets: ["worker-1:8090", "worker-2:8090"]') == 2
     assert everything.count('targets: ["alerts-1:9093"]') == 1
     assert "runbook_url: https://wiki.example/runbook#milepoststale" in everything
     assert "https://grafana.example/g/d/milepost-pipeline" in everything
     for audience in ("operators", "projects", "watchdog"):
         assert f"url: https://receiver.example/x/{audience}\n" in everything
+
+
+def test_the_runbook_is_the_boards_own_page_unless_it_is_elsewhere() -> None:
+    board = "https://board.example/m"
+    everything = "".join(render_config(Addresses(board=board)).values())
+
+    assert everything.count(f"runbook_url: {board}/runbook#") == everything.count("runbook_url: ")
+    elsewhere = "".join(render_config(Addresses(runbook="https://wiki.example/runbook")).values())
+    assert "runbook_url: https://wiki.example/runbook#milepostdown" in elsewhere
+    assert "board_url: http://127.0.0.1:8090/pipeline" in elsewhere
 
 
 @pytest.mark.parametrize("name", CONFIG_FILES)
@@ -104,6 +113,25 @@ def test_the_command_writes_them_and_says_which(tmp_path: Path, capsys: pytest.C
     assert capsys.readouterr().out.split() == [f"{tmp_path}/etc/{name}" for name in CONFIG_FILES]
     assert 'targets: ["a:1", "b:2"]' in (tmp_path / "etc" / "prometheus.yml").read_text()
     assert "https://board.example/pipeline" in (tmp_path / "etc" / "rules" / "pipeline.yml").read_text()
+
+
+def test_the_address_of_the_board_is_a_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MILEPOST_BOARD_URL", "https://board.example/")
+    assert main(["etc"]) == 0
+
+    text = (tmp_path / "etc" / "rules" / "pipeline.yml").read_text()
+    assert "board_url: https://board.example/pipeline" in text
+    assert "runbook_url: https://board.example/runbook#milepostdown" in text
+
+
+def test_a_setting_that_is_wrong_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MILEPOST_BOARD_URL", "board.example")
+    with pytest.raises(SystemExit):
+        main([str(tmp_path)])
+    assert "board_url" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("wrong", [["--worker", "a b"], ["--colour", "red"]])

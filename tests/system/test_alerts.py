@@ -206,6 +206,15 @@ def test_every_alert_leads_to_a_page_of_the_board(watched: Watched) -> None:
     assert {page.split("/")[3] for page in pages if page.count("/") > 1} == {"milestones", "gates"}
 
 
+def test_every_alert_leads_to_its_heading_in_the_runbook(watched: Watched) -> None:
+    found = http_get_json(f"http://{watched.prometheus}/api/v1/alerts")["data"]["alerts"]
+    links = {alert["annotations"]["runbook_url"] for alert in found}
+    _, page = watched.worker.get("/runbook")
+
+    assert {link.split("#")[0] for link in links} == {f"http://127.0.0.1:{watched.worker.port}/runbook"}
+    assert [link for link in sorted(links) if f'id="{link.split("#")[1]}"' not in page] == []
+
+
 def test_operators_are_alerted_of_the_dead_letter_and_the_watchdog_fires(watched: Watched) -> None:
     wait_until(
         lambda: bool(watched.receiver.notifications_for("operators", "MilepostDeadLetters")), "the operators are told"

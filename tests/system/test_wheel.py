@@ -68,6 +68,7 @@ def test_the_wheel_holds_the_four_packages_and_no_tests(wheel: Path) -> None:
     assert not any(name.startswith("deploy/grafana/") and name.endswith(".py") for name in names)
     for needed in (
         "templates/base.html",
+        "templates/runbook_text.html",
         "static/echarts.simple.min.js",
         "static/echarts.LICENSE",
         "static/VENDORED.md",

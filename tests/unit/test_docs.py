@@ -52,6 +52,35 @@ def test_the_table_of_settings_has_each_one_with_its_default() -> None:
     }
 
 
+#: An instruction to remove topics, or records of them.
+_LOSES_EVENTS = re.compile(
+    r"\b(?:delete|remove|drop|recreate|empty)\s+(?:the\s+|this\s+|your\s+)?(?:`?[\w.-]*events`?\s+topic|topic\s+`?[\w.-]*events"
+    r"|topics?\b)|kafka-topics\S*[^\n]*--delete|kafka-delete-records",
+    re.IGNORECASE,
+)
+_TEXTS = [
+    *(path for pattern in ("*.md", "docs/**/*.md") for path in CHECKOUT.glob(pattern)),
+    *(
+        path
+        for package in ("models", "streams", "consumers", "deploy")
+        for ending in ("py", "html", "yml", "yaml")
+        for path in (CHECKOUT / package).rglob(f"*.{ending}")
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    "text", ["delete the topic", "Delete topic milepost.events", "kafka-topics.sh --delete --topic x"]
+)
+def test_an_advice_that_loses_events_would_be_found(text: str) -> None:
+    assert _LOSES_EVENTS.search(text)
+
+
+@pytest.mark.parametrize("path", _TEXTS, ids=lambda path: str(path.relative_to(CHECKOUT)))
+def test_nothing_advises_to_remove_a_topic_with_events_in_it(path: Path) -> None:
+    assert _LOSES_EVENTS.search(" ".join(path.read_text(encoding="utf-8").split())) is None
+
+
 DOCUMENTS = [*CHECKOUT.glob("*.md"), *CHECKOUT.glob("docs/**/*.md")]
 ARCHITECTURE = (CHECKOUT / "docs" / "architecture.md").read_text(encoding="utf-8")
 README = (CHECKOUT / "README.md").read_text(encoding="utf-8")

@@ -5,11 +5,13 @@ import shlex
 from itertools import chain
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import typer.main
 
 from deploy.cli.app import app
+from deploy.runbook_html import PAGE_FILE, render_runbook
 from tests.helpers.promtool import alert_rules
 
 RUNBOOK = (Path(__file__).parents[2] / "docs" / "runbook.md").read_text(encoding="utf-8")
@@ -42,6 +44,25 @@ def test_every_heading_says_what_it_means_what_it_does_what_to_run_and_how_to_me
     parts = re.findall(r"\*\*(Meaning|Impact|Mend)\.\*\*|^(```sh)$", SECTIONS[heading], re.MULTILINE)
 
     assert [said or block for said, block in parts] == ["Meaning", "Impact", "```sh", "Mend"]
+
+
+def test_the_page_of_the_board_is_as_the_runbook_says() -> None:
+    assert PAGE_FILE.read_text(encoding="utf-8") == render_runbook(RUNBOOK), "run `make generated`"
+
+
+@pytest.mark.parametrize("alert", alert_rules())
+def test_the_link_of_every_alert_leads_to_its_heading_on_the_page(alert: str) -> None:
+    fragment = urlsplit(alert_rules()[alert]["annotations"]["runbook_url"]).fragment
+
+    assert f'<h2 id="{fragment}"><a href="#{fragment}">{alert}</a></h2>' in PAGE_FILE.read_text(encoding="utf-8")
+
+
+def test_markup_in_the_runbook_is_shown_and_a_template_is_no_template() -> None:
+    page = render_runbook("# Title\n\n## A <b>heading</b>\n\n<script>x</script> {{ secret }}\n")
+
+    assert "<script>" not in page
+    assert '<h2 id="a-b-heading-b">' in page
+    assert page.startswith("{% raw %}")
 
 
 def parse(command: str) -> None:
