@@ -87,6 +87,16 @@ _SECTIONS: Final[Sections] = {
         "Rejected by reason": _increase_panel(
             "milepost dead-letters list shows them.", "milepost_rejected_total", "reason"
         ),
+        "Waiting dead letters": time_series_panel(
+            "Neither replayed nor discarded, by reason.",
+            {"{{reason}}": "max by (reason) (milepost_dead_letters_waiting)"},
+            width=12,
+        ),
+        "Retractions without their event": time_series_panel(
+            "The event is not there: not yet, or its source has none with that id.",
+            {"retractions": "max(milepost_retractions_unmatched)"},
+            width=12,
+        ),
     },
     "Latency": {
         "Kafka to database": _quantiles_panel(
