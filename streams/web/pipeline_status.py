@@ -233,9 +233,7 @@ def count_samples(samples: Iterable[Sample]) -> PipelineCounts:
             case "milepost_lag_seconds":
                 partitions[labels["topic"], int(labels["partition"])][sample.name] = value
             case "milepost_source_last_event_timestamp_seconds":
-                if not 0 <= value <= MAX_TIMESTAMP:
-                    raise ValueError(f"{value} is no time")
-                counts.last_events[labels["source"]] = value
+                counts.last_events[labels["source"]] = _timestamp(value)
             case "milepost_source_events_total" | "milepost_source_unknown_fields_total":
                 of_outcomes = sample.name == "milepost_source_events_total"
                 numbers_by_source = counts.source_outcomes if of_outcomes else counts.unknown_fields
@@ -263,6 +261,12 @@ def _progress(partition: PartitionStatus) -> tuple[int, int]:
         -1 if partition.position is None else partition.position,
         -1 if partition.log_end is None else partition.log_end,
     )
+
+
+def _timestamp(value: float) -> float:
+    if not 0 <= value <= MAX_TIMESTAMP:
+        raise ValueError(f"{value} is no time")
+    return value
 
 
 def _whole(value: float) -> int:

@@ -320,7 +320,7 @@ def test_the_pipeline_says_how_many_dead_letters_wait_although_none_is_among_the
     empty.metrics.set_dead_letters_waiting({"malformed": 1})
     text = empty.get("/pipeline").text
     assert "1 dead letter waits, none of them among the newest" in text
-    assert "<b>1</b> malformed" in text
+    assert "<b>1</b> <bdi>malformed</bdi>" in text
     assert empty.get("/api/pipeline").json["pipeline"]["waiting"] == {"malformed": 1}
 
     empty.metrics.set_dead_letters_waiting({})

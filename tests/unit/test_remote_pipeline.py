@@ -11,7 +11,7 @@ from prometheus_client import generate_latest
 
 from streams.metrics.pipeline import Metrics
 from streams.web import remote_pipeline
-from streams.web.pipeline_status import PipelineStatus
+from streams.web.pipeline_status import PipelineCounts, PipelineStatus
 from streams.web.remote_pipeline import HttpPipelineReader
 
 READY: Final = b'{"ok": true, "reasons": {}}'
@@ -106,6 +106,7 @@ async def test_what_two_workers_say_is_one_status() -> None:
         metrics.log_end.labels("events", "0").set(9)
         metrics.lag_seconds.labels("events", "0").set(9 - position)
     one.rejected.labels("malformed").inc(2)
+    two.set_dead_letters_waiting({"malformed": 4})
     two.rejected.labels("malformed").inc(3)
     one.count_source_events("office", "accepted", 40)
     two.count_source_events("office", "rejected", 70)
@@ -121,6 +122,7 @@ async def test_what_two_workers_say_is_one_status() -> None:
         assert status.reasons == {f"{first.address} kafka": "does not answer"}
     assert [(row.partition, row.position, row.log_end, row.lag_seconds) for row in status.partitions] == [(0, 7, 9, 2)]
     assert status.rejected == {"malformed": 5}
+    assert status.waiting == {"malformed": 4}
     assert [(row.source, row.last_event_seconds, row.is_flooding) for row in status.sources] == [
         ("office", 1_790_000_100, True)
     ]
@@ -235,3 +237,12 @@ async def test_reasons_are_few_short_and_printable() -> None:
 
     assert len(reasons) == remote_pipeline.MAX_REASONS
     assert all(name.isprintable() and len(reason) <= 300 for name, reason in reasons.items())
+
+
+def test_dead_letters_that_two_workers_count_while_a_partition_moves_do_not_add_up() -> None:
+    both = PipelineCounts(waiting={"malformed": 3})
+    both.add(PipelineCounts(waiting={"malformed": 2, "invalid-data": 1}))
+    both.add(PipelineCounts())
+
+    assert both.to_status({}).waiting == {"malformed": 3, "invalid-data": 1}
+    assert PipelineCounts().to_status({}).waiting is None
