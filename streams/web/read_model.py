@@ -8,7 +8,8 @@ limits on the cooldown and on staleness bound how far behind a page can be, howe
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from typing import Final, NamedTuple, TypeVar, TypeVarTuple
@@ -24,7 +25,7 @@ from models.database.tables import programmes
 from models.domain.claims import Facts, ProgrammeClaims
 from models.domain.impact import DelayRoot, delay_roots
 from models.domain.row_order import milestone_sort_key
-from models.domain.schedule import MilestoneStatus, Schedule, compute_schedule
+from models.domain.schedule import MilestoneStatus, Schedule, State, compute_schedule
 from models.views.upcoming import Upcoming, read_upcoming
 from streams.web.change_feed import ChangeFeed
 from streams.web.history_cache import HistoryCache
@@ -85,6 +86,8 @@ class Overview(NamedTuple):
 
     total: int
     late_programmes: int
+    #: The number of milestones of all programmes by state; states without milestones are absent.
+    counts: Mapping[State, int]
     programmes: Sequence[ProgrammeSummary]
     titles: dict[str, str]
     delay_roots: dict[str, list[DelayRoot]]
@@ -207,7 +210,8 @@ class ReadModel:
             return titles, roots, read_upcoming(connection, slugs, self._today())
 
         late_programmes = sum(summary.late_count > 0 for summary in summaries)
-        return Overview(len(summaries), late_programmes, page, *await self.run_query(read_page))
+        counts = sum((Counter(summary.counts) for summary in summaries), Counter[State]())
+        return Overview(len(summaries), late_programmes, counts, page, *await self.run_query(read_page))
 
 
 def _load_view(

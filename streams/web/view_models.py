@@ -112,11 +112,17 @@ def _trend_points(view: ProgrammeView, status: MilestoneStatus, moves: Sequence[
 
 
 def select_trend_milestones(view: ProgrammeView) -> list[MilestoneStatus]:
-    """Return the milestones of the default trend: gates that delay others, then open ones with the largest slip."""
+    """Return the milestones of the default trend: gates that delay others, then open ones with the largest slip.
+
+    Where nothing is open, those that were achieved last.
+    """
     gates = [view.get_status(*root.gate.ref) for root in view.delay_roots[: MAX_TREND_LINES // 2]]
     others = [status for status in view.statuses if status.is_open and status.forecast and status not in gates]
     # The statuses are in the order of rows, which sorting keeps among equals.
     others.sort(key=lambda status: (-(status.slip_days or 0), -status.dependents))
+    if not gates and not others:
+        others = [status for status in view.statuses if status.state is State.ACHIEVED]
+        others.sort(key=lambda status: status.actual or date.min, reverse=True)
     return [*gates, *others[: MAX_TREND_LINES - len(gates)]]
 
 

@@ -209,6 +209,42 @@ def test_an_overdue_milestone_is_never_green_and_shows_the_day_that_passed(empty
     assert re.search(r'class="overdue-date"[^>]*>due <time datetime="2026-11-20"', empty.get("/programmes/north").text)
 
 
+@pytest.mark.parametrize(
+    ("said", "headline"),
+    [
+        (
+            [("a/x", Classifier.PLANNED, "2026-11-20"), ("a/y", Classifier.PLANNED, "2027-01-01")],
+            "1 milestone is overdue",
+        ),
+        (
+            [("a/x", Classifier.PLANNED, "2027-01-01"), ("a/x", Classifier.ESTIMATED, "2027-02-01")],
+            "1 milestone comes late",
+        ),
+        ([("a/x", Classifier.PLANNED, "2027-01-01")], "Everything is on time"),
+        ([("a/x", Classifier.ACTUAL, "2026-11-01")], "Everything is achieved"),
+    ],
+)
+def test_the_headline_says_the_worst_that_is_true(
+    empty: BoardServer, said: list[tuple[str, Classifier, str]], headline: str
+) -> None:
+    empty.record_events([reported(number, *report) for number, report in enumerate(said, 1)])
+
+    text = empty.get("/").text
+    assert re.search(r"<h1[^>]*>\s*" + headline, text)
+    assert f"{headline}." in text
+
+
+def test_a_trend_of_a_programme_that_is_done_shows_what_was_achieved_last(empty: BoardServer) -> None:
+    empty.record_events(
+        [
+            reported(1, "a/x", Classifier.PLANNED, "2026-10-01"),
+            reported(2, "a/x", Classifier.ACTUAL, "2026-11-01"),
+        ]
+    )
+
+    assert "a/x" in empty.get("/programmes/north/trend").text.split("data-trend=")[1]
+
+
 def test_what_comes_next_is_named_on_the_first_page_and_on_the_programmes(board: BoardServer) -> None:
     for path in ("/", HERE):
         text = board.get(path).text
@@ -272,7 +308,7 @@ def test_an_empty_board_says_how_to_begin(empty: BoardServer) -> None:
 def test_a_programme_without_milestones_is_shown(empty: BoardServer) -> None:
     empty.record_events([registered("north", "The north")])
 
-    assert "Nothing is held up" in empty.get("/").text
+    assert "No date is known" in empty.get("/").text
     assert "No milestone is named in this programme yet." in empty.get("/programmes/north").text
     assert "Nothing has moved yet." in empty.get("/programmes/north/trend").text
 
