@@ -8,7 +8,6 @@ A flood of rejected events must not take the time of recording: reading rests fo
 """
 
 import asyncio
-import logging
 import math
 from collections import Counter
 from collections.abc import Callable
@@ -23,14 +22,12 @@ from mode import Service
 from models.domain.dead_letters import parse_dead_letter
 from models.domain.events import RejectionReason
 from models.settings import Settings
-from models.text import one_line
 from streams.kafka.compat import fetch_from
 from streams.kafka.config import aiokafka_options
 from streams.kafka.log_ends import READ_COMMITTED, read_last_stable_offsets
 from streams.metrics.pipeline import Metrics
 from streams.monitoring.health import Health
-
-logger = logging.getLogger("milepost.dead_letters")
+from streams.retry import Retry
 
 #: Dead letters that are remembered, at most: about 100 bytes each.
 MAX_REMEMBERED: Final = 500_000
@@ -92,7 +89,7 @@ class DeadLetterMonitor(Service):
         self._position = 0
         #: When the topic was read to its end first; infinity before.
         self._completed_at = math.inf
-        self._is_failing = False
+        self._retry = Retry(f"reading {settings.dead_letters_topic}")
 
     @Service.task
     async def _poll_forever(self) -> None:
@@ -114,18 +111,18 @@ class DeadLetterMonitor(Service):
         if self._responsible not in self._health.assigned_partitions:
             self._forget()
             self._metrics.set_dead_letters_waiting(None)
+            self._retry.end()
             await self._disconnect()
             return
         try:
             await self._read_new_records()
         except (KafkaError, TimeoutError) as error:
             # What is exposed stays as it was read last.
-            if not self._is_failing:
-                logger.warning("cannot read %s: %s; trying again", self._partition.topic, one_line(repr(error)))
-            self._is_failing = True
+            # A time-out of asyncio has no text.
+            self._retry.fail(error if str(error) else TimeoutError(f"nothing within {_TIMEOUT_SECONDS:g} s"))
             await self._disconnect()
             return
-        self._is_failing = False
+        self._retry.end()
         if self._letters.is_incomplete and self._clock() - self._completed_at > _REREAD_SECONDS:
             self._forget()
 

@@ -104,6 +104,7 @@ def test_what_keeps_a_board_from_starting_is_one_line(postgresql_url: str, role_
     assert "does not answer" in said
 
 
+@pytest.mark.timing
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_it_cleanly_also_while_clients_listen(
     filled: BoardServer, tmp_path: Path, number: signal.Signals
