@@ -14,8 +14,26 @@ def bind_listeners(settings: Settings) -> Iterator[list[socket.socket]]:
 
     Raises `MilepostError` for a port that cannot be bound.
     """
+    with _bind_with_metrics(settings, settings.web_address, settings.web, "MILEPOST_WEB or --web") as sockets:
+        yield sockets
+
+
+@contextmanager
+def bind_gateway_listeners(settings: Settings) -> Iterator[list[socket.socket]]:
+    """Bind the port of the gateway, and that of metrics and probes if they have one of their own.
+
+    Raises `MilepostError` for a port that cannot be bound.
+    """
+    with _bind_with_metrics(settings, settings.gateway_address, settings.gateway, "MILEPOST_GATEWAY") as sockets:
+        yield sockets
+
+
+@contextmanager
+def _bind_with_metrics(
+    settings: Settings, address: tuple[str, int], text: str, setting: str
+) -> Iterator[list[socket.socket]]:
     with ExitStack() as closing:
-        sockets = [closing.enter_context(_bind(settings.web_address, settings.web, "MILEPOST_WEB or --web"))]
+        sockets = [closing.enter_context(_bind(address, text, setting))]
         if settings.metrics_address is not None and settings.metrics is not None:
             sockets.append(closing.enter_context(_bind(settings.metrics_address, settings.metrics, "MILEPOST_METRICS")))
         yield sockets

@@ -8,21 +8,23 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
+from streams.gateway.metrics import GATEWAY_FAMILIES
 from streams.metrics.milestones import MILESTONE_FAMILIES, PROGRAMME_FAMILIES, Family
 from streams.metrics.pipeline import Metrics, PipelineFamily
 
 PIPELINE_METRICS_PATH, MILESTONES_METRICS_PATH = "/metrics", "/metrics/milestones"
+GATEWAY_PAGE: Final = "/metrics of a gateway"
 
 _PAGE_HEADER: Final = """\
 # Metrics
 
 Written by `make generated` from the families in the code; a test fails when this page says anything else.
 
-Every worker serves both pages. On `/metrics`, counters and histograms are of that worker, while `milepost_position`,
-`milepost_log_end` and `milepost_lag_seconds` are of the whole log on every worker: take their maximum, never their sum.
-`/metrics/milestones` holds the programmes whose partition of the programmes' topic the worker owns, so each programme
-stands on one worker's page; `max by (programme, project, milestone)` keeps one that has just changed hands in one
-piece. What does not apply is absent, never 0: a milestone without a plan has no planned date.
+Every worker serves both pages; a gateway serves its own. On `/metrics`, counters and histograms are of that worker,
+while `milepost_position`, `milepost_log_end` and `milepost_lag_seconds` are of the whole log on every worker: take
+their maximum, never their sum. `/metrics/milestones` holds the programmes whose partition of the programmes' topic the
+worker owns, so each programme stands on one worker's page; `max by (programme, project, milestone)` keeps one that has
+just changed hands in one piece. What does not apply is absent, never 0: a milestone without a plan has no planned date.
 
 *Contract* names the section that promises a family; a dash means that it may change with any version. A histogram
 stands on the page as `_bucket` (with the label `le`), `_sum` and `_count`.
@@ -33,10 +35,11 @@ AnyFamily = PipelineFamily | Family[Any, Any]
 
 
 def families_by_path() -> dict[str, list[AnyFamily]]:
-    """Return the families of both pages of a worker, sorted by name."""
+    """Return the families of both pages of a worker and of a gateway's, sorted by name."""
     pages: dict[str, list[AnyFamily]] = {
         PIPELINE_METRICS_PATH: [*Metrics("0").families],
         MILESTONES_METRICS_PATH: [*MILESTONE_FAMILIES, *PROGRAMME_FAMILIES],
+        GATEWAY_PAGE: [*GATEWAY_FAMILIES],
     }
     return {path: sorted(families, key=lambda family: family.name) for path, families in pages.items()}
 

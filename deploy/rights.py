@@ -10,7 +10,7 @@ from typing import Any, Final
 from kafka import KafkaAdminClient
 from kafka.errors import CoordinatorNotAvailableError, GroupAuthorizationFailedError, TopicAuthorizationFailedError
 
-from consumers.client import admin_client
+from consumers.client import admin_client, require_topics
 from models.errors import MilepostError
 from models.settings import Settings
 
@@ -48,6 +48,17 @@ def require_worker_rights(settings: Settings) -> None:
         user = settings.kafka_username or "the user of this worker"
         lines = (f"Kafka at {settings.kafka} does not allow {right}: grant it to {user}" for right in missing)
         raise RightsError("\nmilepost: ".join(lines))
+
+
+def require_write_right(settings: Settings, topic: str) -> None:
+    """Raise `TopicError` when a topic is missing, and `RightsError` when it may not be written to."""
+    with admin_client(settings) as admin:
+        operations = _topic_operations(admin, [topic]).get(topic, ("WRITE",))
+        if "WRITE" in operations:
+            require_topics(settings, admin, [topic])
+            return
+    user = settings.kafka_username or "the user of this gateway"
+    raise RightsError(f"Kafka at {settings.kafka} does not allow Write on topic {topic}: grant it to {user}")
 
 
 def _topic_operations(admin: KafkaAdminClient, names: Sequence[str]) -> Mapping[str, Sequence[str]]:

@@ -73,7 +73,9 @@ class Settings(BaseSettings):
     board_url: str | None = None  # where people reach the board
     #: Where a board without a worker asks for the state of the pipeline: the listeners of the workers' metrics.
     workers: Annotated[tuple[str, ...], NoDecode] = ()
-    log: LogFormat = "text"  # how a worker and a board log
+    log: LogFormat = "text"  # how a worker, a board and a gateway log
+    gateway: str = "127.0.0.1:8091"  # where the gateway takes events over HTTP
+    gateway_tokens: FilePath | None = None  # the file of the gateway's tokens
     group: Annotated[str, Field(min_length=1, max_length=249)] = "milepost"
     partitions: Annotated[WholeNumber, Field(ge=1, le=10_000)] = 12
     prefix: str = "milepost"
@@ -102,7 +104,7 @@ class Settings(BaseSettings):
     stuck_seconds: Annotated[Seconds, Field(ge=12)] = 60
     failpoint: str = ""  # fault injection for tests; see `models.failpoints`
 
-    @field_validator("web", "metrics")
+    @field_validator("web", "metrics", "gateway")
     @classmethod
     def _parse_listener(cls, value: str | None) -> str | None:
         return None if value is None else values.parse_listener(value)
@@ -205,6 +207,11 @@ class Settings(BaseSettings):
     def metrics_address(self) -> tuple[str, int] | None:
         """Host and port of the listener of metrics and probes, if they have one of their own."""
         return None if self.metrics is None else values.split_address(self.metrics)
+
+    @property
+    def gateway_address(self) -> tuple[str, int]:
+        """Host and port on which the gateway takes events."""
+        return values.split_address(self.gateway)
 
     @property
     def board_hosts(self) -> frozenset[str]:

@@ -20,6 +20,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "init": ("run", "Create the tables and topics; safe to repeat."),
     "worker": ("run", "Run a worker."),
     "board": ("run", "Serve the board alone, from the database."),
+    "gateway": ("gateway", "Take CloudEvents over HTTP and publish them to Kafka."),
     "publish": ("publish", "Check events, then send them to Kafka."),
     "check": ("publish", "Check events without sending them."),
     "schema": ("schema", "Print the JSON Schema of an event type's data."),

@@ -1,11 +1,13 @@
 """The commands `milepost publish` and `milepost check`."""
 
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from consumers.event_files import open_events
+from consumers.gateway import GatewayClient, publish_through_gateway, read_token
 from consumers.publish import ContentMode, publish_events, publish_validated, validate_and_report
 from deploy.cli.options import KafkaOption, print_line, print_to_stderr, utc_now
 from models.settings import read_settings
@@ -18,18 +20,32 @@ FilesArgument = Annotated[
 
 
 @app.command()
-def publish(
+def publish(  # noqa: PLR0913 - each is an option of the command line
     files: FilesArgument,
     *,
     mode: Annotated[ContentMode, typer.Option(help="How events travel in records.")] = ContentMode.STRUCTURED,
     no_check: Annotated[bool, typer.Option("--no-check", help="Send everything as it is, without checking.")] = False,
     kafka: KafkaOption = None,
+    gateway: Annotated[
+        str | None, typer.Option(metavar="URL", help="Send through the gateway there, without rights on Kafka.")
+    ] = None,
+    token_file: Annotated[Path | None, typer.Option(metavar="FILE", help="The gateway's token.")] = None,
 ) -> None:
     """Check events, then send them to Kafka.
 
     When any event is not valid, none is sent.
     """
     settings = read_settings(kafka=kafka)
+    if gateway is not None or token_file is not None:
+        if gateway is None or token_file is None:
+            raise typer.BadParameter("--gateway and --token-file belong together")
+        if no_check or mode is not ContentMode.STRUCTURED or kafka is not None:
+            raise typer.BadParameter("--gateway goes with none of --no-check, --mode and --kafka")
+        client = GatewayClient(gateway, read_token(token_file), print_to_stderr)
+        with open_events(files, sys.stdin.buffer, reread=True) as read:
+            count = publish_through_gateway(client, settings, read, _now_ms(), print_to_stderr)
+        print_line(f"published {count} events through {client.url}")
+        return
     with open_events(files, sys.stdin.buffer, reread=not no_check) as read:
         if no_check:
             count = publish_events(settings, read(), mode)

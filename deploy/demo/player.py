@@ -19,6 +19,7 @@ from sqlalchemy import Engine, select
 
 from consumers.dead_letters import read_dead_letters
 from consumers.event_files import EventLine
+from consumers.gateway import GatewayClient
 from consumers.publish import ContentMode, publish_events, publish_validated
 from deploy.child_process import poll_until
 from deploy.demo.story import PARTICIPANT_KIND, PROGRAMME, Story
@@ -58,6 +59,8 @@ class StoryPlayer:
     settings: Settings
     engine: Engine
     story: Story
+    #: Takes the last event of the story, as from a publisher that has no rights on Kafka.
+    gateway: GatewayClient
     print_line: Callable[[str], None]
     #: Waits so many seconds; raises when the demo ends meanwhile.
     pause: Callable[[float], None]
@@ -127,11 +130,16 @@ class StoryPlayer:
     def _play_retraction(self, event: Event) -> None:
         mistake = self.story.mistaken_event
         key, mistaken = _milestone_of(mistake), epoch_seconds(mistake.instant)
-        self._publish([event])
+        try:
+            self.gateway.send([EventLine("the retraction", encode_structured(event)[1])])
+        finally:
+            self.gateway.close()
         self._wait_until(lambda: self._scrape_milestones().timestamps.get(("last_event", key), mistaken) != mistaken)
         scraped = self._scrape_milestones()
         state, forecast = scraped.states.get(key), scraped.date_of("forecast", key)
-        self.print_line(f"{mistake.source} retracts that: {key} is {state} again, forecast {forecast}")
+        self.print_line(
+            f"{mistake.source} retracts that through the gateway, by HTTP: {key} is {state} again, forecast {forecast}"
+        )
 
     def _publish(self, events: Sequence[Event]) -> _ScrapedMilestones:
         """Publish events; return the milestones once every report, or a newer one of its milestone, is visible."""

@@ -1,7 +1,7 @@
-"""`milepost demo`: Kafka, a SQLite database and a worker on this machine, and the sample programme played to them.
+"""`milepost demo`: Kafka, SQLite, a worker and a gateway on this machine, and the sample programme played to them.
 
-The worker runs in this process, so whatever ends one ends the other; Kafka runs under a guard process. What was
-published stays in `.milepost`: a demo that starts again continues there.
+The worker and the gateway run in this process, so whatever ends one ends the other; Kafka runs under a guard process.
+What was published stays in `.milepost`: a demo that starts again continues there.
 """
 
 import importlib
@@ -19,10 +19,11 @@ from pathlib import Path
 from secrets import token_hex
 from typing import Final, NoReturn
 
+from consumers.gateway import GatewayClient, read_token
 from deploy.child_process import free_port
 from deploy.demo.player import MILESTONES_METRICS_PATH, StoryPlayer
 from deploy.demo.prometheus import run_demo_prometheus
-from deploy.demo.story import PROGRAMME, Story, build_story
+from deploy.demo.story import PROGRAMME, SOURCES, Story, build_story
 from deploy.file_lock import FileLockedError, lock_file, write_holder
 from deploy.kafka.broker import DEFAULT_KAFKA_PORT, RunningBroker, run_broker
 from deploy.kafka.data_dir import KAFKA_HOST
@@ -40,7 +41,7 @@ _EXAMPLE_FILE: Final = _DEMO_DIR / "example.jsonl"
 #: A launch that waits for the park that slips
 _TENANT_LAUNCH: Final = f"{PROGRAMME}/tomographic-scanners/production-launched"
 #: The settings by which other commands reach what the demo runs
-_SHARED_SETTINGS: Final = ("kafka", "kafka_security", "database", "web")
+_SHARED_SETTINGS: Final = ("kafka", "kafka_security", "database", "web", "gateway")
 _STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -94,27 +95,38 @@ def _run_everything(*, was_killed: bool) -> int:
     _print_line(f"Starting Kafka, a database and a worker in {_DEMO_DIR}")
     # Loading the worker takes a second or two, as long as Java needs to start.
     threading.Thread(
-        target=lambda: [importlib.import_module(name) for name in ("streams.worker", "deploy.init")], daemon=True
+        target=lambda: [
+            importlib.import_module(name) for name in ("streams.worker", "deploy.init", "deploy.demo.gateway")
+        ],
+        daemon=True,
     ).start()
     with run_broker(_DEMO_DIR / "kafka", port=_choose_kafka_port(user_settings)) as broker:
         settings = read_settings(
             kafka=broker.bootstrap_servers,
             kafka_security="PLAINTEXT",
             database=f"sqlite:///{_DEMO_DIR}/milepost.db",
-            web=_choose_web_address(user_settings),
+            web=_choose_address(user_settings.web),
+            gateway=_choose_address(user_settings.gateway),
             # Kafka keeps a killed worker in its group for ten seconds. A new group need not wait for that, and loses
             # nothing, because the positions are in the database.
             group=f"{user_settings.group}-{token_hex(4)}" if was_killed else user_settings.group,
             # The story begins up to a year and a half before its day, and all of it has to be visible.
             keep_days=max(user_settings.keep_days, 1000),
         )
+        from deploy.demo.gateway import ensure_demo_token, run_demo_gateway  # noqa: PLC0415 - loads aiohttp, as below
         from deploy.init import create_schema_and_topics  # noqa: PLC0415 - loads Alembic, while Kafka starts
         from deploy.worker import run_worker  # noqa: PLC0415 - as above
 
         for _line in create_schema_and_topics(settings):
             pass
-        with run_demo_prometheus(_DEMO_DIR / "prometheus", settings) as monitoring_lines:
-            player = _PlayerThread(broker, settings, _introduction_lines(settings, user_settings, monitoring_lines))
+        tokens, token_file = ensure_demo_token(_DEMO_DIR, SOURCES)
+        settings = settings.model_copy(update={"gateway_tokens": tokens})
+        with (
+            run_demo_gateway(settings),
+            run_demo_prometheus(_DEMO_DIR / "prometheus", settings) as monitoring_lines,
+        ):
+            introduction = _introduction_lines(settings, user_settings, token_file, monitoring_lines)
+            player = _PlayerThread(broker, settings, token_file, introduction)
             player.start()
             try:
                 status = run_worker(settings)
@@ -135,19 +147,22 @@ def _choose_kafka_port(user_settings: Settings) -> int:
     return free_port(KAFKA_HOST, int(port) if host in {KAFKA_HOST, "localhost"} else DEFAULT_KAFKA_PORT)
 
 
-def _choose_web_address(user_settings: Settings) -> str:
-    host, _, port = user_settings.web.rpartition(":")
+def _choose_address(preferred: str) -> str:
+    host, _, port = preferred.rpartition(":")
     return f"{host}:{free_port(host.strip('[]'), int(port))}"
 
 
 class _PlayerThread(threading.Thread):
     """Plays the story beside the worker, and ends the demo when that or Kafka fails."""
 
-    def __init__(self, broker: RunningBroker, settings: Settings, introduction: Iterator[str]) -> None:
+    def __init__(
+        self, broker: RunningBroker, settings: Settings, token_file: Path, introduction: Iterator[str]
+    ) -> None:
         super().__init__(name="story-player", daemon=True)
         self.stop_event = threading.Event()
         self.failure: Exception | None = None
-        self._broker, self._settings, self._introduction = broker, settings, introduction
+        self._broker, self._settings = broker, settings
+        self._token_file, self._introduction = token_file, introduction
 
     def run(self) -> None:
         """Play the story, then watch whether Kafka lives."""
@@ -172,7 +187,8 @@ class _PlayerThread(threading.Thread):
 
     def _play(self) -> None:
         engine = make_engine(self._settings.database)
-        player = StoryPlayer(self._settings, engine, _load_story(), _print_line, self._wait_or_stop)
+        gateway = GatewayClient(f"http://{self._settings.gateway}", read_token(self._token_file), _print_line)
+        player = StoryPlayer(self._settings, engine, _load_story(), gateway, _print_line, self._wait_or_stop)
         opening_lines = player.publish_opening()
         for line in (*self._introduction, *opening_lines):
             _print_line(line)
@@ -195,7 +211,9 @@ def _load_story() -> Story:
     return story
 
 
-def _introduction_lines(settings: Settings, user_settings: Settings, monitoring_lines: Sequence[str]) -> Iterator[str]:
+def _introduction_lines(
+    settings: Settings, user_settings: Settings, token_file: Path, monitoring_lines: Sequence[str]
+) -> Iterator[str]:
     """Yield where everything is and how to look at it; `user_settings` are what other commands here read."""
     script = Path(sys.executable).with_name("milepost")
     on_path, inside = shutil.which("milepost") == str(script), script.is_relative_to(Path.cwd())
@@ -203,6 +221,7 @@ def _introduction_lines(settings: Settings, user_settings: Settings, monitoring_
     milestones = f"http://{settings.web}{MILESTONES_METRICS_PATH}"
     yield from (f"kafka     {settings.kafka}", f"database  {settings.database}", f"metrics   {milestones}")
     yield from (f"board     http://{settings.web}/", *monitoring_lines)
+    yield f"gateway   http://{settings.gateway}/events with the token in {token_file}"
     for name in _SHARED_SETTINGS:
         if (value := getattr(settings, name)) != getattr(user_settings, name):
             yield f"export MILEPOST_{name.upper()}={shlex.quote(value)}"

@@ -24,6 +24,7 @@ _PLANNING_LEAD_DAYS: Final = 60
 _ESTIMATE_AGE_DAYS: Final = 6
 
 PROGRAMME: Final[str] = _STORY["programme"]
+SOURCES: Final[tuple[str, ...]] = tuple(_STORY["sources"].values())
 SEZ_PARK, NTM_PARK = "sez-industrial-park", "ntm-industrial-park"
 PARTICIPANT_KIND: Final = "participant"
 #: In days from the story's day

@@ -146,6 +146,49 @@ _SECTIONS: Final[Sections] = {
             width=6,
         ),
     },
+    "Gateway": {
+        "Gateways": stat_panel(
+            "Scraped at this moment, by version.",
+            {"{{version}}": "count by (version) (milepost_gateway_build_info)"},
+            steps=GREEN_FROM_ONE,
+            no_value="none",
+        ),
+        "Gateway and Kafka": stat_panel(
+            "Whether Kafka answers every gateway, and whether a tokens file is broken.",
+            {"Kafka": "min(milepost_gateway_kafka_up)", "tokens": "1 - max(milepost_gateway_tokens_file_broken)"},
+            steps=GREEN_FROM_ONE,
+            width=5,
+            no_value="no gateway",
+        ).mappings(value_mappings({"1": ("ok", "green"), "0": ("not ok", "red")})),
+        "Gateway requests by outcome": time_series_panel(
+            "What became of requests to publish.",
+            {"{{outcome}}": "sum by (outcome) (rate(milepost_gateway_requests_total[$__rate_interval])) > 0"},
+            RATE_UNIT,
+            no_value="No requests",
+        ),
+        "Gateway events by token": time_series_panel(
+            "Events that Kafka acknowledged.",
+            {
+                "{{token}}": (
+                    'sum by (token) (rate(milepost_gateway_events_total{outcome="accepted"}[$__rate_interval])) > 0'
+                )
+            },
+            RATE_UNIT,
+            no_value="No events",
+        ),
+        "Refused by reason": _increase_panel(
+            "The answer names each event.", "milepost_gateway_refused_events_total", "reason", 6
+        ),
+        "Request duration": _quantiles_panel(
+            "From the head of a request to its answer.", "milepost_gateway_request_seconds"
+        ),
+        "Kafka's part of it": _quantiles_panel(
+            "From the events to Kafka's acknowledgement.", "milepost_gateway_publish_seconds"
+        ),
+        "Errors of the gateway's clients": _increase_panel(
+            "Slow clients, and connections that gave way.", "milepost_gateway_http_errors_total", "kind", 6
+        ),
+    },
     "Workers": {
         "Uptime": time_series_panel(
             "Since each worker started.", {"{{instance}}": "time() - milepost_started_timestamp_seconds"}, "s", 8, 6

@@ -9,6 +9,7 @@ import asyncio
 import logging
 import resource
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from enum import Enum, auto
 from itertools import chain
 from operator import attrgetter
@@ -191,6 +192,18 @@ class Connection(web.RequestHandler):
         """Note that the client has read what waited."""
         super().resume_writing()
         self._move(ConnectionState.ANSWERING)
+
+    @contextmanager
+    def reading_body(self) -> Iterator[None]:
+        """Count as waiting within the block, in which the handler of a request waits for its body."""
+        self._move(ConnectionState.WAITING)
+        try:
+            yield
+        except ConnectionError:
+            self._table.count_error("client-gone")
+            raise
+        finally:
+            self._move(ConnectionState.ANSWERING)
 
     def _move(self, state: ConnectionState) -> None:
         self._table.move(self, state, self._loop.time())

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection
 from http import HTTPStatus
 from ipaddress import ip_address
 from types import TracebackType
-from typing import Final
+from typing import Any, Final
 
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
@@ -81,7 +81,8 @@ async def _add_security_headers(_request: web.Request, response: web.StreamRespo
 class GuardedApplication:
     """A web application that answers only to known names, and only what its routes declare."""
 
-    def __init__(self, hosts: Collection[str], count_error: CountHttpError) -> None:
+    def __init__(self, hosts: Collection[str] | None, count_error: CountHttpError) -> None:
+        #: None for any: where every request has a secret of its own, the name does not matter.
         self._hosts, self._count_error = hosts, count_error
         #: Those of the board are pages, or JSON.
         self.error_response: ErrorResponder = plain_error_response
@@ -92,6 +93,8 @@ class GuardedApplication:
         #: Monitoring gets an answer under any name and from a busy board; streams have a limit of their own.
         self._any_host: set[str] = set()
         self._unlimited: set[str] = set()
+        #: Paths whose handlers check the query themselves.
+        self._any_query: set[str] = set()
         self.application = web.Application(middlewares=[self._middleware])
         self.application.on_response_prepare.append(_add_security_headers)
 
@@ -113,14 +116,20 @@ class GuardedApplication:
         self.add_get(path, handler, parameters)
         self._unlimited.add(path)
 
+    def add_route(self, method: str, path: str, handler: Handler, **options: Any) -> None:  # noqa: ANN401 - aiohttp's
+        """Serve a method of a path whose handler checks the query, and has a limit of its own."""
+        self.application.router.add_route(method, path, handler, **options)
+        self._any_query.add(path)
+        self._unlimited.add(path)
+
     @web.middleware
     async def _middleware(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         resource = request.match_info.route.resource
         pattern = "" if resource is None else resource.canonical
         try:
-            if pattern not in self._any_host:
-                self._check_host(request)
-            if resource is not None:
+            if self._hosts is not None and pattern not in self._any_host:
+                self._check_host(request, self._hosts)
+            if resource is not None and pattern not in self._any_query:
                 self._check_parameters(request, pattern)
             if pattern in self._unlimited:
                 return await handler(request)
@@ -129,7 +138,8 @@ class GuardedApplication:
         except Exception as error:  # noqa: BLE001 - Recording must go on whatever a page does.
             return self._respond_to(error, request)
 
-    def _check_host(self, request: web.Request) -> None:
+    @staticmethod
+    def _check_host(request: web.Request, hosts: Collection[str]) -> None:
         # A page elsewhere can have its own name point here, and would then read the board as its own.
         names = request.headers.getall(hdrs.HOST, [])
         if len(names) != 1:
@@ -137,7 +147,7 @@ class GuardedApplication:
         # The name in an absolute URL counts instead of the header's.
         parts = _HOST.fullmatch((request.host or "").lower())
         name = (parts[1] or parts[2]).removesuffix(".") if parts is not None else ""
-        if name not in self._hosts and not _is_address(name):
+        if name not in hosts and not _is_address(name):
             raise web.HTTPMisdirectedRequest
 
     def _check_parameters(self, request: web.Request, pattern: str) -> None:

@@ -115,10 +115,9 @@ def _compress(families: Iterable[bytes]) -> bytes:
 
 
 def _health_handler(check: HealthCheck, warnings: Mapping[str, str] = MappingProxyType({})) -> Handler:
-    details = {"warnings": dict(warnings)} if warnings else {}
-
     async def serve(_request: web.Request) -> web.Response:
         reasons = dict(check())
+        details = {"warnings": dict(warnings)} if warnings else {}
         return web.json_response({"ok": not reasons, "reasons": reasons} | details, status=503 if reasons else 200)
 
     return serve

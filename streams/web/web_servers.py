@@ -11,7 +11,7 @@ from streams.web.server import WebServer
 
 
 def create_web_servers(  # noqa: PLR0913 - everything it composes comes in as an argument
-    hosts: Collection[str],
+    hosts: Collection[str] | None,
     sockets: Sequence[socket.socket],
     probes: Probes,
     count_error: CountHttpError,

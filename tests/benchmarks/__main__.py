@@ -12,6 +12,7 @@ from typing import Final
 from tests.benchmarks import (
     board,
     decoding,
+    gateway,
     growth,
     ingest,
     latency_large,
@@ -47,6 +48,7 @@ BENCHMARKS: Final[Mapping[str, Callable[[BenchmarkEnvironment, RunOptions], Iter
     "workers": workers.measure,
     "growth": growth.measure,
     "growth-recording": growth.measure_recording,
+    "gateway": gateway.measure,
 }
 
 

@@ -27,8 +27,7 @@ class Workspace:
     """Topics and a database nobody used before."""
 
     def __init__(self, settings: Settings, recorder: Recorder, folder: Path) -> None:
-        self.settings, self.recorder = settings, recorder
-        self._folder = folder
+        self.settings, self.recorder, self.folder = settings, recorder, folder
 
     def publish_untimed(self, events: Iterable[JsonEvent]) -> int:
         """Publish events that nobody times; return how many, when the broker has them."""
@@ -38,9 +37,7 @@ class Workspace:
         self, *, with_forecasts: bool = True, with_ticker: bool = False
     ) -> AbstractContextManager[TracedWorker]:
         """Run a worker here until the block ends."""
-        return running_traced_worker(
-            self.settings, self._folder, with_forecasts=with_forecasts, with_ticker=with_ticker
-        )
+        return running_traced_worker(self.settings, self.folder, with_forecasts=with_forecasts, with_ticker=with_ticker)
 
     def wait_until_shown(self, worker: TracedWorker, records: int) -> None:
         """Wait until a worker has committed so many records, and shows what became of them."""

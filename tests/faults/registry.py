@@ -7,6 +7,7 @@ from tests.faults import (
     broker_faults,
     client_faults,
     database_faults,
+    gateway_faults,
     network_faults,
     publisher_faults,
     storage_faults,
@@ -24,4 +25,5 @@ SCENARIOS: Final[Mapping[str, Fault]] = {
     **topic_faults.FAULTS,
     **publisher_faults.FAULTS,
     **client_faults.FAULTS,
+    **gateway_faults.FAULTS,
 }

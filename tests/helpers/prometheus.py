@@ -22,12 +22,24 @@ from typing import Any, Final
 
 import pytest
 
-from deploy.demo.story import PROGRAMME, SEZ_OPENING, SEZ_PARK, SEZ_SLIPPED_OPENING, TENANTS, Story, Tenant, build_story
+from deploy.demo.story import (
+    PROGRAMME,
+    SEZ_OPENING,
+    SEZ_PARK,
+    SEZ_SLIPPED_OPENING,
+    SOURCES,
+    TENANTS,
+    Story,
+    Tenant,
+    build_story,
+)
+from deploy.gateway import create_token
 from deploy.prometheus.process import run_prometheus
 from deploy.prometheus.render import Addresses
 from models.domain.cloudevents import encode_structured
 from models.domain.events import Event
 from models.settings import Settings
+from tests.helpers.gateway import gateway_process
 from tests.helpers.oracle import MILESTONE_REPORTED, PROGRAMME_REGISTERED, PROJECT_REGISTERED, JsonEvent
 from tests.helpers.workers import WorkerProcess, publish, publish_records, wait_until, worker_process
 
@@ -92,7 +104,7 @@ class PrometheusClient:
 
 @dataclass(frozen=True, slots=True)
 class MonitoringStack:
-    """The worker, the story it recorded, and the Prometheus that scrapes it."""
+    """The worker, the story it recorded, and the Prometheus that scrapes it and the gateway beside it."""
 
     worker: WorkerProcess
     story: Story
@@ -111,9 +123,11 @@ def require_program(name: str) -> str:
 
 
 @contextmanager
-def prometheus_for_worker(worker_address: str, folder: Path) -> Iterator[PrometheusClient]:
+def prometheus_for_worker(
+    worker_address: str, folder: Path, gateways: Sequence[str] = ()
+) -> Iterator[PrometheusClient]:
     """Run Prometheus as it is shipped, sped up, for a worker on host and port, until the block ends."""
-    places = Addresses(workers=[worker_address], alertmanagers=())
+    places = Addresses(workers=[worker_address], alertmanagers=(), gateways=gateways)
     with run_prometheus(require_program("prometheus"), folder, places, speedup=SPEEDUP) as address:
         yield PrometheusClient(address)
 
@@ -124,21 +138,31 @@ def monitored_story(settings: Settings, folder: Path) -> Iterator[MonitoringStac
     story = build_story(datetime.now(UTC).date())
     morning = [*_to_json(story.opening), *hostile_events(story)]
     later = [*_to_json([story.slip_event, story.mistaken_event, story.retraction_event]), late_hostile_event(story)]
-    with worker_process(settings, folder, MILEPOST_KEEP_DAYS="1000") as worker:
+    tokens = folder / "tokens.toml"
+    token, block = create_token("office", SOURCES, [], None)
+    tokens.write_text("\n".join(block))
+    gateway_settings = settings.model_copy(update={"gateway_tokens": tokens})
+    with (
+        worker_process(settings, folder, MILEPOST_KEEP_DAYS="1000") as worker,
+        gateway_process(gateway_settings, folder) as gateway,
+    ):
         worker.wait_until_ready()
         publish(settings, morning)
         wait_until(lambda: _accepted_count(worker) == len(morning), "the morning is recorded")
         wait_until(lambda: _is_forecast_shown(worker, SEZ_OPENING), "the morning is shown")
         _backfill_last_week(worker, folder)
-        with prometheus_for_worker(f"127.0.0.1:{worker.port}", folder) as prometheus:
+        with prometheus_for_worker(f"127.0.0.1:{worker.port}", folder, [f"127.0.0.1:{gateway.port}"]) as prometheus:
             gate = f'{FORECAST_METRIC}{{project="{SEZ_PARK}",milestone="park-commissioned"}}'
             counted = f'sum(milepost_events_total{{outcome="accepted"}}) == {len(morning)}'
             recorded = f'milestone:{FORECAST_METRIC}:max{{project="{SEZ_PARK}",milestone="park-commissioned"}}'
-            for expression in (gate, counted, recorded):
+            for expression in (gate, counted, recorded, "milepost_gateway_build_info"):
                 wait_until(
                     partial(prometheus.has_result, expression), f"Prometheus has scraped the morning: {expression}"
                 )
-            publish(settings, later)
+            through_gateway, *directly = later
+            assert gateway.client.post_structured(through_gateway, token=token).status == 202
+            assert gateway.client.post_structured(through_gateway | {"time": ""}, token=token).status == 400
+            publish(settings, directly)
             publish_records(settings, [(None, [], story.malformed_value)])
             wait_until(lambda: _accepted_count(worker) == len(morning) + len(later), "the day is recorded")
             wait_until(lambda: _is_forecast_shown(worker, SEZ_SLIPPED_OPENING), "the slip is shown")

@@ -188,10 +188,7 @@ def _serving_process(
 ) -> Iterator[WorkerProcess]:
     port = free_port()
     log = folder / f"{command}-{port}.log"
-    variables = {name: value for name, value in os.environ.items() if not name.startswith("MILEPOST_")} | {
-        f"MILEPOST_{name.upper()}": text for name, text in _environment_of(settings).items()
-    }
-    variables |= {"MILEPOST_WEB": f"127.0.0.1:{port}", **environment}
+    variables = process_environment(settings) | {"MILEPOST_WEB": f"127.0.0.1:{port}", **environment}
     with log.open("wb") as output:
         process = subprocess.Popen(
             [sys.executable, "-c", program, command],
@@ -209,9 +206,13 @@ def _serving_process(
                 process.wait()
 
 
-def _environment_of(settings: Settings) -> dict[str, str]:
+def process_environment(settings: Settings) -> dict[str, str]:
+    """Return the environment of a process with these settings, and no others."""
     fields = settings.model_dump(mode="json", exclude_defaults=True)
-    return {name: value if isinstance(value, str) else json.dumps(value) for name, value in fields.items()}
+    return {name: value for name, value in os.environ.items() if not name.startswith("MILEPOST_")} | {
+        f"MILEPOST_{name.upper()}": value if isinstance(value, str) else json.dumps(value)
+        for name, value in fields.items()
+    }
 
 
 @asynccontextmanager

@@ -32,7 +32,7 @@ ACTUAL = "milepost_milestone_actual_timestamp_seconds"
 #: With everything fetched before; fetching Kafka itself may take longer the first time.
 SERVES_WITHIN = 20.0
 FETCHES_WITHIN = 120.0
-ADDRESSES = ("kafka", "database", "metrics", "board")
+ADDRESSES = ("kafka", "database", "metrics", "board", "gateway")
 
 Labels = dict[str, str]
 
@@ -51,7 +51,7 @@ class Place:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.kafka, self.web = f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}"
+        self.kafka, self.web, self.gateway = (f"127.0.0.1:{free_port()}" for _ in range(3))
         self.environment = {
             # Pipes are buffered as for anyone, so that only what is flushed is seen.
             **{
@@ -61,6 +61,7 @@ class Place:
             },
             "MILEPOST_KAFKA": self.kafka,
             "MILEPOST_WEB": self.web,
+            "MILEPOST_GATEWAY": self.gateway,
         }
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -190,6 +191,7 @@ def test_it_serves_what_the_report_says(demo: Demo, place: Place) -> None:
     assert demo.address("database") == "sqlite:///.milepost/milepost.db"
     assert demo.address("metrics") == f"http://{place.web}/metrics/milestones"
     assert demo.address("board").startswith(f"http://{place.web}")
+    assert demo.address("gateway") == f"http://{place.gateway}/events with the token in .milepost/gateway-token"
     assert not [line for line in demo.lines if line.startswith("export")], "others reach it without settings"
     signed = [
         value
@@ -234,6 +236,7 @@ def test_its_story_comes_true(demo: Demo, place: Place) -> None:
     assert ("participant-02", "production-launched") not in demo.dates(), "what was retracted was never said"
     listed = place.run("dead-letters", "list", "--json")
     assert [letter["reason"] for letter in json.loads(listed.stdout)] == ["malformed"]
+    assert demo.said("retracts that through the gateway, by HTTP", 0)
     assert demo.stderr() == ""
 
 

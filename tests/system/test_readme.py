@@ -38,11 +38,12 @@ class Newcomer:
     folder: Path
     environment: dict[str, str]
     web: str
+    gateway: str
 
     def run(self, command: str) -> subprocess.CompletedProcess[str]:
         """Run a printed command in a shell of the newcomer's."""
         return subprocess.run(
-            ["bash", "-c", command.replace("127.0.0.1:8090", self.web)],  # noqa: S607 - whichever bash there is
+            ["bash", "-c", command.replace("127.0.0.1:8090", self.web).replace("127.0.0.1:8091", self.gateway)],  # noqa: S607 - whichever bash there is
             cwd=self.folder,
             env=self.environment,
             capture_output=True,
@@ -102,7 +103,8 @@ def newcomer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Newcomer]:
         exports = dict(re.findall(r"^\s*export (MILEPOST_\w+)=(\S+)", said(), re.MULTILINE))
         environment |= {name: shlex.split(value)[0] for name, value in exports.items()}
         assert serving_after < 20
-        yield Newcomer(folder, environment, environment.get("MILEPOST_WEB", "127.0.0.1:8090"))
+        web, gateway = environment.get("MILEPOST_WEB"), environment.get("MILEPOST_GATEWAY")
+        yield Newcomer(folder, environment, web or "127.0.0.1:8090", gateway or "127.0.0.1:8091")
     finally:
         os.killpg(demo.pid, signal.SIGINT)
         demo.wait(30)

@@ -32,6 +32,7 @@ COMMANDS = [
     "init",
     "worker",
     "board",
+    "gateway",
     "publish",
     "check",
     "schema",

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from deploy.metrics_docs import AnyFamily, families_by_path, main, render_metrics_docs
+from streams.gateway.metrics import GATEWAY_FAMILIES, GatewayMetrics
 from streams.metrics.milestones import MILESTONE_FAMILIES, PROGRAMME_FAMILIES
 from streams.metrics.pipeline import Metrics
 
@@ -61,7 +62,16 @@ def test_every_family_of_the_code_is_there_once() -> None:
     collected = {family.name for family in Metrics("0").registry.collect()}
 
     assert len(names) == len(set(names))
-    assert len(names) == len(collected) + len(MILESTONE_FAMILIES) + len(PROGRAMME_FAMILIES)
+    rows = (*MILESTONE_FAMILIES, *PROGRAMME_FAMILIES, *GATEWAY_FAMILIES)
+    assert len(names) == len(collected) + len(rows)
+
+
+def test_a_gateway_exposes_its_families_and_no_others() -> None:
+    collected = {
+        f"{family.name}{'_total' * (family.type == 'counter')}" for family in GatewayMetrics().registry.collect()
+    }
+
+    assert {name.replace("_build", "_build_info") for name in collected} == {family.name for family in GATEWAY_FAMILIES}
 
 
 def test_what_the_contract_promises_is_there_and_marked_and_nothing_else_is() -> None:

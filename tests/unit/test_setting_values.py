@@ -32,7 +32,7 @@ def complaint(**flags: Any) -> str:  # noqa: ANN401 - any value may be wrong
 # Addresses
 
 
-@pytest.mark.parametrize("name", ["web", "metrics"])
+@pytest.mark.parametrize("name", ["web", "metrics", "gateway"])
 @pytest.mark.parametrize(
     ("written", "said"),
     [

@@ -1,0 +1,219 @@
+"""`POST /events`: takes CloudEvents over HTTP."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from http import HTTPStatus
+from typing import Final
+
+from aiohttp import hdrs, web
+from aiohttp.http import HttpVersion11
+
+from models.domain.events import MAX_VALUE_BYTES, AllowedSources, RejectionReason
+from streams.clock import Clock
+from streams.gateway import answers
+from streams.gateway.acceptance import CheckedRecord, RefusedEvent, check_records
+from streams.gateway.answers import MAX_BATCH_EVENTS, MAX_REQUEST_BYTES, Answer, RefusalError, problem
+from streams.gateway.bodies import BodyReader, BodyTooLargeError, BodyTooSlowError, HeldBody, NoRoomError
+from streams.gateway.content_modes import (
+    ContentMode,
+    NotABatchError,
+    Record,
+    RepeatedAttributeError,
+    UnsupportedMediaError,
+    content_mode,
+    read_batch,
+    read_binary,
+    read_structured,
+)
+from streams.gateway.metrics import NO_TOKEN, GatewayMetrics, Outcome
+from streams.gateway.producer import UnavailableError
+from streams.gateway.rates import RateLimiter
+from streams.gateway.tokens import Token, TokenTable
+from streams.web.guard import GuardedApplication
+
+EVENTS_PATH: Final = "/events"
+#: How long the answer to a client above its rate is held back, so that one that never waits takes little time; and how
+#: many answers are held back at once.
+_HOLD_BACK_SECONDS: Final = 0.5
+_MAX_HELD_BACK: Final = 128
+
+Publish = Callable[[Sequence[CheckedRecord]], Awaitable[None]]
+
+
+class EventsEndpoint:
+    """Takes events over HTTP."""
+
+    def __init__(  # noqa: PLR0913 - everything it composes comes in as an argument
+        self,
+        tokens: Callable[[], TokenTable],
+        publish: Publish,
+        metrics: GatewayMetrics,
+        clock: Clock,
+        allowed_sources: AllowedSources,
+        bodies: BodyReader,
+    ) -> None:
+        self._tokens, self._publish, self._metrics, self._clock = tokens, publish, metrics, clock
+        self._allowed_sources, self._bodies = allowed_sources, bodies
+        self._rates = RateLimiter()
+        self._held_back = 0
+
+    def add_routes(self, guarded: GuardedApplication) -> None:
+        """Serve the endpoint."""
+        guarded.add_route(hdrs.METH_POST, EVENTS_PATH, self.post, expect_handler=self._expect)
+        guarded.add_route(hdrs.METH_OPTIONS, EVENTS_PATH, self.options)
+
+    async def post(self, request: web.Request) -> web.Response:
+        """Answer a request to publish."""
+        began, name = _now(), NO_TOKEN
+        try:
+            # Before anything else, the body above all: who has no token learns and costs nothing.
+            token = self._authorize(request)
+            name = token.name
+            answer = await self._answer(request, token)
+        except RefusalError as refusal:
+            answer = refusal.answer
+        self._metrics.count_request(name, answer.outcome, _now() - began)
+        return answer.response
+
+    async def options(self, request: web.Request) -> web.Response:
+        """Answer the handshake of CloudEvents' webhooks: whoever has a token may send events."""
+        headers: dict[str, str] = {hdrs.ALLOW: "OPTIONS, POST"}
+        if (origin := request.headers.get("WebHook-Request-Origin")) is not None:
+            token = self._find_token(request)
+            headers["WebHook-Allowed-Origin"] = origin
+            if "WebHook-Request-Rate" in request.headers:
+                # Requests a minute; an asterisk means no limit.
+                rate = None if token is None else token.rate
+                headers["WebHook-Allowed-Rate"] = "*" if rate is None else str(max(1, int(rate * 60)))
+            self._metrics.count_request(NO_TOKEN if token is None else token.name, Outcome.HANDSHAKE, 0.0)
+        return web.Response(headers=headers)
+
+    async def _expect(self, request: web.Request) -> web.Response | None:
+        """Ask for the body of a client that waits to be asked; or return the answer to one that is not."""
+        try:
+            self._authorize(request)
+        except RefusalError as refusal:
+            self._metrics.count_request(NO_TOKEN, refusal.answer.outcome, 0.0)
+            refusal.answer.response.force_close()
+            return refusal.answer.response
+        if request.version < HttpVersion11:
+            return None
+        if request.headers[hdrs.EXPECT].lower() != "100-continue":
+            return problem(HTTPStatus.EXPECTATION_FAILED, "Of expectations, 100-continue alone is met.")
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        # As aiohttp's own: this was no part of the answer.
+        request.writer.output_size = 0
+        return None
+
+    def _find_token(self, request: web.Request) -> Token | None:
+        given = request.headers.getall(hdrs.AUTHORIZATION, [])
+        scheme, _, secret = given[0].partition(" ") if len(given) == 1 else ("", "", "")
+        return self._tokens().find(secret.strip()) if scheme.lower() == "bearer" else None
+
+    def _authorize(self, request: web.Request) -> Token:
+        if (token := self._find_token(request)) is None:
+            raise answers.unauthorized(has_credentials=hdrs.AUTHORIZATION in request.headers)
+        return token
+
+    async def _answer(self, request: web.Request, token: Token) -> Answer:
+        is_check, mode = _is_check(request), _find_mode(request)
+        await self._respect_rate(token, self._rates.seconds_to_wait(token, _now()))
+        with self._bodies.hold() as held:
+            records = _read_records(mode, request, await self._read_body(request, mode, held))
+            await self._respect_rate(token, self._rates.take(token, _now(), len(records)))
+            accepted = await self._check(records, token)
+            if is_check:
+                self._metrics.count_events(token.name, Outcome.CHECKED, len(accepted))
+                return Answer(Outcome.CHECKED, web.json_response({"valid": len(accepted)}))
+            return await self._publish_accepted(accepted, token)
+
+    async def _read_body(self, request: web.Request, mode: ContentMode, held: HeldBody) -> bytes:
+        limit = MAX_REQUEST_BYTES if mode is ContentMode.BATCH else MAX_VALUE_BYTES
+        if (request.content_length or 0) > limit:
+            raise answers.body_too_large(limit)
+        try:
+            return await self._bodies.read(request, held, limit)
+        except BodyTooLargeError:
+            raise answers.body_too_large(limit) from None
+        except BodyTooSlowError:
+            raise answers.body_too_slow() from None
+        except NoRoomError:
+            detail = "The gateway waits for Kafka with all that it can hold: send the same again."
+            raise answers.unavailable(detail, answers.NO_ROOM_RETRY_SECONDS) from None
+        except web.RequestPayloadError:
+            raise answers.bad_request("The body is no valid HTTP.", must_close=True) from None
+
+    async def _respect_rate(self, token: Token, seconds: int) -> None:
+        """Refuse a token above its rate, which has to wait so many seconds; 0 for none."""
+        if not seconds:
+            return
+        if self._held_back < _MAX_HELD_BACK:
+            self._held_back += 1
+            try:
+                await asyncio.sleep(_HOLD_BACK_SECONDS)
+            finally:
+                self._held_back -= 1
+        raise answers.rate_limited(token, seconds)
+
+    async def _check(self, records: Sequence[Record], token: Token) -> Sequence[CheckedRecord]:
+        """Return the records of a request when all of them are accepted."""
+        now_ms = round(self._clock.now() * 1000)
+        verdict = await check_records(records[:MAX_BATCH_EVENTS], token, now_ms, self._allowed_sources)
+        if not verdict.refused and len(records) <= MAX_BATCH_EVENTS:
+            return verdict.accepted
+        for event in verdict.refused:
+            self._metrics.count_refused_event(event.reason)
+        self._metrics.count_events(token.name, Outcome.REFUSED, len(verdict.refused))
+        raise answers.events_refused(verdict.refused, len(records))
+
+    async def _publish_accepted(self, accepted: Sequence[CheckedRecord], token: Token) -> Answer:
+        began = _now()
+        try:
+            await self._publish(accepted)
+        except UnavailableError as error:
+            self._metrics.count_events(token.name, Outcome.UNAVAILABLE, len(accepted))
+            detail = f"{error}: send the same again, it counts once."
+            raise answers.unavailable(detail, answers.KAFKA_RETRY_SECONDS) from None
+        self._metrics.publish_seconds.observe(_now() - began)
+        self._metrics.count_events(token.name, Outcome.ACCEPTED, len(accepted))
+        response = web.json_response({"accepted": len(accepted)}, status=HTTPStatus.ACCEPTED)
+        return Answer(Outcome.ACCEPTED, response)
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+def _is_check(request: web.Request) -> bool:
+    """Return whether the events are only checked; refuses any other query."""
+    query = list(request.query.items())
+    if query and query != [("check", "true")]:
+        raise answers.bad_request("Of queries, ?check=true alone is known.")
+    return bool(query)
+
+
+def _find_mode(request: web.Request) -> ContentMode:
+    coding = ",".join(request.headers.getall(hdrs.CONTENT_ENCODING, [])).strip().lower()
+    if coding not in {"", "identity"}:
+        raise answers.unsupported_media("Bodies are not compressed.")
+    try:
+        return content_mode(request.headers.getall(hdrs.CONTENT_TYPE, []), list(request.headers.items()))
+    except UnsupportedMediaError as error:
+        raise answers.unsupported_media(str(error)) from None
+
+
+def _read_records(mode: ContentMode, request: web.Request, body: bytes) -> list[Record]:
+    try:
+        if mode is ContentMode.STRUCTURED:
+            return [read_structured(body)]
+        if mode is ContentMode.BINARY:
+            content_type = request.headers.get(hdrs.CONTENT_TYPE, "")
+            return [read_binary(content_type, list(request.headers.items()), body)]
+        if records := read_batch(body):
+            return records
+    except RepeatedAttributeError as error:
+        refused = RefusedEvent(0, None, RejectionReason.INVALID_ENVELOPE, str(error))
+        raise answers.bad_request(str(error), [refused]) from None
+    except NotABatchError as error:
+        raise answers.bad_request(str(error)) from None
+    raise answers.bad_request("The batch is empty.")

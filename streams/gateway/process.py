@@ -1,0 +1,168 @@
+"""Runs a gateway in this process until it is asked to stop."""
+
+import asyncio
+import gc
+import logging
+import signal
+import socket
+import threading
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from typing import Final
+
+import uvloop
+from aiokafka.errors import KafkaError
+from prometheus_client import disable_created_metrics
+
+from models.errors import MilepostError
+from models.settings import Settings
+from models.text import one_line
+from streams.clock import Clock
+from streams.gateway.answers import problem_response
+from streams.gateway.bodies import BodyReader
+from streams.gateway.events import EventsEndpoint
+from streams.gateway.metrics import GatewayMetrics
+from streams.gateway.producer import EventProducer
+from streams.gateway.tokens import TokensFile
+from streams.kafka.config import aiokafka_options
+from streams.stop_deadline import create_stop_deadline
+from streams.web.connections import raise_file_limit
+from streams.web.guard import GuardedApplication
+from streams.web.probes import Probes
+from streams.web.server import listener_url
+from streams.web.web_servers import create_web_servers
+
+logger = logging.getLogger("milepost.gateway")
+
+#: How often the tokens file is read, and how often Kafka is asked whether it answers.
+_TOKENS_INTERVAL_SECONDS: Final = 1.0
+_KAFKA_INTERVAL_SECONDS: Final = 3.0
+_KAFKA_TIMEOUT_SECONDS: Final = 5.0
+#: As a worker's: a request makes hundreds of objects that reference counting frees.
+_GC_THRESHOLDS: Final = (50_000, 20, 50)
+
+
+class _Warnings(Mapping[str, str]):
+    """What is to be mended and keeps nobody from publishing: a view of the tokens file."""
+
+    def __init__(self, tokens: TokensFile) -> None:
+        self._tokens = tokens
+
+    def __getitem__(self, name: str) -> str:
+        return dict(self._problems())[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return (name for name, _ in self._problems())
+
+    def __len__(self) -> int:
+        return len(list(self._problems()))
+
+    def _problems(self) -> Iterator[tuple[str, str]]:
+        if self._tokens.problem:
+            yield "tokens", f"{self._tokens.problem}; the tokens before it stay in force"
+
+
+class Gateway:
+    """A gateway that can be started and stopped within a running event loop."""
+
+    def __init__(
+        self, settings: Settings, tokens: TokensFile, sockets: Sequence[socket.socket], bodies: BodyReader | None = None
+    ) -> None:
+        self._tokens, self._clock = tokens, Clock()
+        self.metrics = GatewayMetrics()
+        self.producer = EventProducer(aiokafka_options(settings), settings.events_topic)
+        self.metrics.kafka_up.set_function(lambda: not self.producer.problem)
+        self.metrics.tokens_file_broken.set_function(lambda: bool(tokens.problem))
+        self._init_token_counters()
+        probes = Probes(self.metrics.registry, dict, self._readiness_problems, _Warnings(tokens))
+        endpoint = EventsEndpoint(
+            lambda: tokens.table,
+            self.producer.publish,
+            self.metrics,
+            self._clock,
+            settings.allowed_sources,
+            bodies or BodyReader(),
+        )
+
+        def add_routes(guarded: GuardedApplication, _probes: Probes) -> None:
+            guarded.error_response = problem_response
+            endpoint.add_routes(guarded)
+
+        # Whoever has a token may call the gateway by any name.
+        self._servers = create_web_servers(None, sockets, probes, self.metrics.count_http_error, add_routes)
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Serve until the block ends; raises `MilepostError` when Kafka does not let the gateway in."""
+        try:
+            await self.producer.start()
+        except KafkaError as error:
+            raise MilepostError(f"Kafka does not take events: {one_line(error)}") from error
+        watching = [asyncio.create_task(self._watch_tokens()), asyncio.create_task(self._watch_kafka())]
+        for server in self._servers:
+            await server.start()
+        try:
+            yield
+        finally:
+            for server in self._servers:
+                await server.stop()
+            for task in watching:
+                task.cancel()
+                with suppress(asyncio.CancelledError):
+                    await task
+            await self.producer.stop()
+
+    def _readiness_problems(self) -> Mapping[str, str]:
+        return {"kafka": self.producer.problem} if self.producer.problem else {}
+
+    async def _watch_tokens(self) -> None:
+        while True:
+            await asyncio.sleep(_TOKENS_INTERVAL_SECONDS)
+            # In a thread: the file may be on a network.
+            if await asyncio.to_thread(self._tokens.reload):
+                if self._tokens.problem:
+                    logger.error("%s; the tokens before it stay in force", self._tokens.problem)
+                else:
+                    logger.info("the tokens file has changed: %d tokens", len(self._tokens.table.tokens))
+                    self._init_token_counters()
+
+    async def _watch_kafka(self) -> None:
+        while True:
+            await asyncio.sleep(_KAFKA_INTERVAL_SECONDS)
+            await self.producer.check(_KAFKA_TIMEOUT_SECONDS)
+
+    def _init_token_counters(self) -> None:
+        for token in self._tokens.table.tokens:
+            self.metrics.init_token(token.name)
+
+
+def run_gateway_process(settings: Settings, tokens: TokensFile, sockets: Sequence[socket.socket]) -> int:
+    """Run a gateway until SIGINT or SIGTERM; return its exit status. Raises `MilepostError` when it cannot start."""
+    raise_file_limit()
+    gc.set_threshold(*_GC_THRESHOLDS)
+    disable_created_metrics()  # type: ignore[no-untyped-call]  # the library forgot
+    deadline = create_stop_deadline(settings.stop_seconds)
+    try:
+        return uvloop.run(_run_until_stopped(settings, tokens, sockets, deadline))
+    finally:
+        deadline.cancel()
+
+
+async def _run_until_stopped(
+    settings: Settings, tokens: TokensFile, sockets: Sequence[socket.socket], deadline: threading.Timer
+) -> int:
+    stop_requested = asyncio.Event()
+
+    def request_stop() -> None:
+        if not stop_requested.is_set():
+            deadline.start()
+        stop_requested.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, request_stop)
+    async with Gateway(settings, tokens, sockets).running():
+        # What is loaded by now stays in memory: the collector need not look at it again.
+        gc.freeze()
+        logger.info("serving on %s", " and ".join(map(listener_url, sockets)))
+        await stop_requested.wait()
+    return 0
