@@ -175,6 +175,20 @@ def load_changed_since(connection: Connection, since: Mapping[str, int]) -> Chan
     return _build_facts(select_rows)
 
 
+def load_announced_projects(
+    connection: Connection, programmes: Sequence[str]
+) -> dict[str, dict[ProjectKey, ProjectClaims]]:
+    """Return by programme the claims about those projects whose investment or jobs somebody announced."""
+    columns = tables.projects.c
+    is_announced = or_(columns.investment_stamp.is_not(None), columns.jobs_stamp.is_not(None))
+    query = _SELECT[tables.projects].where(columns.programme.in_(programmes), is_announced)
+    projects: dict[str, dict[ProjectKey, ProjectClaims]] = {name: {} for name in programmes}
+    for programme, project, _, registered, withdrawn, *registers in connection.execute(query):
+        claims = ProjectClaims(registered, withdrawn=withdrawn, **_to_registers(_PROJECT_REGISTERS, registers))
+        projects[programme][ProjectKey(programme, project)] = claims
+    return projects
+
+
 @lru_cache(maxsize=64)
 def _select_has_changed_since(count: int) -> Select[*tuple[Any, ...]]:
     conditions = (changed_since_condition(table.c.programme, table.c.revision, count) for table in _RARELY_CHANGED)

@@ -71,7 +71,7 @@ class MilestoneStatus(NamedTuple):
     float_days: int | None
     state: State
     driver: MilestoneRef | None
-    dependents: int  # how many open milestones wait for it, directly or through others
+    dependents: int  # how many open milestones wait for it, directly or through other open ones
     last_claim_stamp: Stamp | None
     amount: Money | None
 
@@ -223,7 +223,7 @@ def _backward_pass(network: Network, inputs: _Inputs, forecasts: list[int]) -> l
 
 
 def _count_dependents(network: Network, inputs: _Inputs) -> list[int]:
-    """Return how many open milestones wait for each; nothing waits through a cancelled milestone."""
+    """Return how many open milestones wait for each; nothing waits through an achieved or cancelled milestone."""
     predecessors, actual, cancelled = network.predecessors, inputs.actual_days, inputs.cancelled
     size = len(network.milestones)
     dependents = [0] * size
@@ -237,10 +237,10 @@ def _count_dependents(network: Network, inputs: _Inputs) -> list[int]:
         if behind:
             dependents[index] = behind.bit_count()
             sets[index] = 0
-            if not actual[index]:
-                behind |= 1 << (number - offset)
-        elif actual[index]:
+        if actual[index]:
             continue
+        if behind:
+            behind |= 1 << (number - offset)
         else:
             behind, offset = 1, number
         for predecessor, _ in predecessors[index]:
@@ -258,23 +258,25 @@ def _update_dependents(previous: Schedule, inputs: _Inputs) -> list[int]:
     """Return how many open milestones wait for each, given the counts of an earlier schedule of the same network."""
     network, actual, cancelled = previous.network, inputs.actual_days, inputs.cancelled
     changed = compress(count(), map(ne, previous.inputs.actual_days, actual))
-    toggled = [index for index in changed if bool(previous.inputs.actual_days[index]) != bool(actual[index])]
+    toggled = {index for index in changed if bool(previous.inputs.actual_days[index]) != bool(actual[index])}
     if previous.inputs.cancelled != cancelled or len(toggled) > _MAX_INCREMENTAL:
+        return _count_dependents(network, inputs)
+    if any((previous.results.dependents[index] or not actual[index]) and not cancelled[index] for index in toggled):
+        # Others waited through it, or do so now.
         return _count_dependents(network, inputs)
     dependents = previous.results.dependents.copy() if toggled else previous.results.dependents
 
     # Achievements in one batch mostly lead to the same milestones.
     @cache
     def live_predecessors(index: int) -> list[int]:
+        if actual[index] and index not in toggled:
+            return []
         return [predecessor for predecessor, _ in network.predecessors[index] if not cancelled[predecessor]]
 
     for index in toggled:
-        if cancelled[index]:
-            continue
-        step = -1 if actual[index] else 1
-        dependents[index] -= step
-        for gate in reachable(index, live_predecessors):
-            dependents[gate] += step
+        if not cancelled[index]:
+            for gate in reachable(index, live_predecessors) - {index}:
+                dependents[gate] -= 1
     return dependents
 
 

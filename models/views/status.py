@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import date
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 from msgspec import Struct
@@ -10,9 +10,13 @@ from sqlalchemy import Engine
 
 from models.database.claims import read_revisions
 from models.domain.claims import DependencyKey
+from models.domain.impact import NO_IMPACT, HeldUp, Impact, measure_impacts
 from models.domain.row_order import milestone_sort_key
 from models.domain.schedule import MilestoneStatus, State, compute_schedule
 from models.views.queries import MilestoneQuery, load_facts_for, query_transaction
+
+#: Amounts are numbers in JSON, with all their digits.
+encode_json: Final = msgspec.json.Encoder(decimal_format="number").encode
 
 
 class StatusRow(Struct, frozen=True):
@@ -32,6 +36,11 @@ class StatusRow(Struct, frozen=True):
     driver: str | None
     #: The current revision of the programme.
     revision: int
+    #: How many milestones wait for it, and how many of them it moves.
+    dependents: int
+    moved: int
+    #: What stands behind the projects of those that it moves.
+    held_up: HeldUp
 
 
 class StatusReport(NamedTuple):
@@ -53,18 +62,23 @@ def read_status(engine: Engine, query: MilestoneQuery) -> StatusReport:
         revisions = read_revisions(connection)
         facts = load_facts_for(connection, query)
     schedule = compute_schedule(facts, query.data_date)
+    impacts = measure_impacts(schedule.statuses, facts.projects)
     statuses = sorted(
         (status for status in schedule.statuses if query.project in {None, status.project}),
         key=milestone_sort_key,
     )
-    rows = [status_row(status, revisions.get(status.programme, 0)) for status in statuses]
+    rows = [
+        status_row(status, revisions.get(status.programme, 0), impacts.get(status.key, NO_IMPACT))
+        for status in statuses
+    ]
     cyclic = [key for key in schedule.cyclic if query.project in {None, key.project, key.after_project}]
     return StatusReport(query.data_date, rows, cyclic)
 
 
-def status_row(status: MilestoneStatus, revision: int) -> StatusRow:
+def status_row(status: MilestoneStatus, revision: int, impact: Impact) -> StatusRow:
     """Return a milestone's status as a row; the first fields of both are the same."""
-    return StatusRow(*status[:11], None if status.driver is None else str(status.driver), revision)
+    driver = None if status.driver is None else str(status.driver)
+    return StatusRow(*status[:11], driver, revision, status.dependents, *impact)
 
 
 def describe_cycle(dependency: DependencyKey) -> str:
@@ -75,4 +89,4 @@ def describe_cycle(dependency: DependencyKey) -> str:
 
 def status_to_json(rows: Sequence[StatusRow]) -> bytes:
     """Return the rows as a JSON list, one object a line."""
-    return b"[" + b",\n ".join(map(msgspec.json.encode, rows)) + b"]\n"
+    return b"[" + b",\n ".join(map(encode_json, rows)) + b"]\n"

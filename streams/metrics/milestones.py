@@ -12,6 +12,7 @@ from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 from models.database.slip_causes import SlipCause
 from models.domain.claims import Facts, ProgrammeClaims, ProjectClaims, ProjectKey
+from models.domain.impact import NO_IMPACT, Impact
 from models.domain.schedule import MilestoneStatus, Schedule, State
 from models.domain.timestamps import epoch_seconds, parse_stamp
 
@@ -174,7 +175,42 @@ _SLIP_FAMILY: Final[Family[SlipCause, str]] = Family(
     _slip_samples,
     is_stable=False,
 )
-MILESTONE_FAMILIES: Final[tuple[Family[Any, str], ...]] = (*_STATUS_FAMILIES, _SLIP_FAMILY)
+
+
+def _held_up_investments(impact: Impact) -> MilestoneSamples:
+    return [(f',currency="{currency}"', float(amount)) for currency, amount in impact.held_up.investment.items()]
+
+
+def _impact_family(
+    name: str, description: str, unit: str, samples: Callable[[Impact], MilestoneSamples], labels: str = ""
+) -> Family[Impact, str]:
+    key = "programme", "project", "milestone"
+    return Family(f"milepost_milestone_{name}", description, unit, (*key, *labels.split()), samples)
+
+
+#: Of the milestones that others wait for.
+_IMPACT_FAMILIES: Final = (
+    _impact_family(
+        "moved",
+        "Milestones that wait for it, have their date from it, and come after their baseline.",
+        "milestones",
+        lambda impact: (("", impact.moved),),
+    ),
+    _impact_family(
+        "held_up_investment",
+        "Investment in the projects of the milestones that it moves, its own project left out.",
+        _MONEY,
+        _held_up_investments,
+        "currency",
+    ),
+    _impact_family(
+        "held_up_jobs",
+        "Jobs of the projects of the milestones that it moves, its own project left out.",
+        "jobs",
+        lambda impact: (("", impact.held_up.jobs),),
+    ),
+)
+MILESTONE_FAMILIES: Final[tuple[Family[Any, str], ...]] = (*_STATUS_FAMILIES, _SLIP_FAMILY, *_IMPACT_FAMILIES)
 
 #: Values of a family's labels, and values.
 ProgrammeSamples = Iterator[tuple[tuple[str, ...], float]]
@@ -255,21 +291,26 @@ class RenderedMilestone(NamedTuple):
 
     status: MilestoneStatus
     cause: SlipCause | None
+    impact: Impact
     series_count: int
     family_lines: tuple[bytes, ...]
 
 
-def render_milestone(status: MilestoneStatus, cause: SlipCause | None = None) -> RenderedMilestone:
-    """Return the lines of one milestone, with the cause of its slip if it is late by itself."""
+def render_milestone(
+    status: MilestoneStatus, cause: SlipCause | None = None, impact: Impact = NO_IMPACT
+) -> RenderedMilestone:
+    """Return the lines of one milestone: with the cause of its slip if it is late by itself, and what it holds up."""
     # The key consists of slugs: nothing in it needs escaping.
     programme, project, milestone, *_ = status
     key = f'{{programme="{programme}",project="{project}",milestone="{milestone}"'
     samples = [(family.name, family.samples(status)) for family in _STATUS_FAMILIES]
     samples.append((_SLIP_FAMILY.name, () if cause is None else _SLIP_FAMILY.samples(cause)))
+    samples += [(family.name, family.samples(impact) if status.dependents else ()) for family in _IMPACT_FAMILIES]
     return RenderedMilestone(
         status,
         cause,
-        count_series(status, cause),
+        impact,
+        count_series(status, cause, impact),
         tuple(
             "".join(f"{name}{key}{labels}}} {_format_value(value)}\n" for labels, value in pairs).encode()
             for name, pairs in samples
@@ -302,11 +343,12 @@ def count_project_series(project: ProjectClaims) -> int:
     return 1 + (project.investment is not None) + (project.jobs is not None)
 
 
-def count_series(status: MilestoneStatus, cause: SlipCause | None = None) -> int:
+def count_series(status: MilestoneStatus, cause: SlipCause | None = None, impact: Impact = NO_IMPACT) -> int:
     """Return how many series a milestone has."""
     optional = (*status[3:8], status.float_days, status.driver, status.last_claim_stamp, status.amount)
     # All but the states and the dependents may be missing.
-    return len(State) + 1 + len(optional) - optional.count(None) + (cause is not None)
+    count = len(State) + 1 + len(optional) - optional.count(None) + (cause is not None)
+    return count + 2 + len(impact.held_up.investment) if status.dependents else count
 
 
 def _format_value(value: float) -> str:

@@ -15,6 +15,7 @@ from typing import Any, Final, NamedTuple
 from models.database.projector import ForecastResult
 from models.database.slip_causes import SlipCause
 from models.domain.claims import MilestoneKey, ProgrammeClaims
+from models.domain.impact import NO_IMPACT, measure_impacts
 from streams.metrics.milestones import (
     MILESTONE_FAMILIES,
     PROGRAMME_FAMILIES,
@@ -146,20 +147,23 @@ class MetricsStore:
         """
         previous = self._rendered.get(result.programme, _NOT_RENDERED)
         day = result.schedule.data_date
-        sizes = []
+        impacts, sizes = measure_impacts(result.schedule.statuses, result.facts.projects), []
         for status in visible_milestones(result.schedule.statuses, result.facts, day, self.keep_days):
-            cached, cause = previous.milestones.get(status[:3]), causes.get(status.key)
-            is_current = cached is not None and cached.status is status and cached.cause == cause
-            sizes.append((status, cached.series_count if cached and is_current else count_series(status, cause)))
+            key = status.key
+            cached, cause, impact = previous.milestones.get(key), causes.get(key), impacts.get(key, NO_IMPACT)
+            is_current = cached is not None and cached[:3] == (status, cause, impact)
+            series = cached.series_count if cached and is_current else count_series(status, cause, impact)
+            sizes.append((status, series))
         sizes.sort(key=lambda item: series_rank(item[0]))
         metrics = collect_programme_metrics(result.programme, result.facts, result.schedule)
         free = self.max_series - self._exposed_total
         selection = select_series(metrics, sizes, max(self._share, previous.exposed + free))
         milestones: dict[tuple[str, ...], RenderedMilestone] = {}
         for status in selection.milestones:
-            cached, cause = previous.milestones.get(status[:3]), causes.get(status.key)
-            if cached is None or cached.status is not status or cached.cause != cause:
-                cached = render_milestone(status, cause)
+            key = status.key
+            cached, cause, impact = previous.milestones.get(key), causes.get(key), impacts.get(key, NO_IMPACT)
+            if cached is None or cached[:3] != (status, cause, impact):
+                cached = render_milestone(status, cause, impact)
             milestones[status[:3]] = cached
         is_same = (metrics, selection.projects) == (previous.programme_metrics, previous.projects)
         lines = previous.programme_lines if is_same else _programme_lines(metrics, selection)

@@ -11,7 +11,7 @@ from msgspec import Struct
 from models.domain.impact import successors_of
 from models.domain.schedule import MilestoneStatus
 from models.views.explanation import ExplanationSchema, explanation_schema
-from models.views.status import status_row
+from models.views.status import encode_json, status_row
 from streams.web import schemas
 from streams.web.guard import BadQuery
 from streams.web.pipeline_status import PipelineReader, PipelineSchema
@@ -86,7 +86,7 @@ class Api:
 
     def _operation(self, path: str, build: Callable[..., Awaitable[Struct]], *parameters: QueryParameter) -> Operation:
         async def render(*arguments: Any) -> bytes:  # noqa: ANN401 - the arguments of `build`
-            return msgspec.json.encode(await build(*arguments))
+            return encode_json(await build(*arguments))
 
         of_path = [read_milestone] if "{milestone}" in path else []
         handler = self._cache.handler(JSON, render, [*of_path, *(parameter.read for parameter in parameters)])
@@ -110,7 +110,9 @@ class Api:
     ) -> schemas.MilestoneListSchema:
         """List a programme's milestones with their status."""
         total, page = len(view.statuses), view.statuses[offset : offset + limit]
-        rows = await self._read_model.run_in_executor(lambda: [status_row(status, view.revision) for status in page])
+        rows = await self._read_model.run_in_executor(
+            lambda: [status_row(status, view.revision, view.impact_of(status)) for status in page]
+        )
         next_page = _next_page(request, offset, limit, total)
         return schemas.MilestoneListSchema(
             view.programme, view.revision, view.schedule.data_date, total, next_page, rows
@@ -125,10 +127,13 @@ class Api:
     ) -> schemas.SuccessorListSchema:
         """List the milestones that wait for a milestone."""
         successors = await self._read_model.run_in_executor(successors_of, view.schedule, gate.key)
-        total, gate_row = len(successors), status_row(gate, view.revision)
+        total, gate_row = len(successors), status_row(gate, view.revision, view.impact_of(gate))
         rows = [
             schemas.SuccessorSchema(
-                status_row(row.status, view.revision), str(row.predecessor), row.lag_days, row.slack_days
+                status_row(row.status, view.revision, view.impact_of(row.status)),
+                str(row.predecessor),
+                row.lag_days,
+                row.slack_days,
             )
             for row in successors[offset : offset + limit]
         ]

@@ -52,7 +52,9 @@ def build_openapi(operations: Sequence[Operation]) -> bytes:
         },
         "components": {"schemas": components},
     }
-    return msgspec.json.format(msgspec.json.encode(document), indent=1)
+    # Amounts are numbers in our JSON, and not texts, as msgspec describes decimal numbers.
+    encoded = msgspec.json.encode(document).replace(b'"type":"string","format":"decimal"', b'"type":"number"')
+    return msgspec.json.format(encoded, indent=1)
 
 
 def _operation_object(operation: Operation, schemas: dict[type[Struct], Any], errors: dict[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from models.domain.claims import NO_PROJECT_CLAIMS, ProjectClaims, ProjectKey
-from models.domain.impact import successors_of
+from models.domain.impact import milestones_moved_by, successors_of
 from models.domain.schedule import MilestoneStatus, State
 from models.views.explanation import link_sentences
 from models.views.upcoming import find_upcoming, own_dates
@@ -113,6 +113,7 @@ class HtmlPages:
         return {
             "milestone_status": status,
             "project": _project_claims(view, status.project),
+            "moved": await self._moved_by(view, status),
             "chain": [
                 (link, list(link_sentences(link)), view_models.evidence_rows(explanation, link.evidence))
                 for link in explanation.chain
@@ -130,12 +131,18 @@ class HtmlPages:
             "milestone_status": status,
             "project": _project_claims(view, status.project),
             "successors": successors,
+            "moved": await self._moved_by(view, status),
             "passed": own_dates(view.facts, [status, *(successor.status for successor in successors)]),
             "successors_per_page": SUCCESSORS_PER_PAGE,
             "last_move": last_move,
             "days_by_milestone": days_by_milestone,
             "slip_bars": view_models.slip_bars(successors),
         }
+
+    async def _moved_by(self, view: ProgrammeView, status: MilestoneStatus) -> list[MilestoneStatus]:
+        if not view.impact_of(status).moved:
+            return []
+        return await self._read_model.run_in_executor(milestones_moved_by, view.schedule.statuses, status.key)
 
     async def pipeline(self, _request: web.Request) -> web.Response:
         """Show the state of reading, recording and calculating."""

@@ -18,12 +18,12 @@ from cachetools import LRUCache
 from sqlalchemy import Connection, Engine, select, text
 
 from models.database import queries
-from models.database.claims import load_facts
+from models.database.claims import load_announced_projects, load_facts
 from models.database.engine import read_transaction
 from models.database.queries import ForecastVersion, ProgrammeSummary
 from models.database.tables import programmes
-from models.domain.claims import Facts, ProgrammeClaims
-from models.domain.impact import DelayRoot, delay_roots
+from models.domain.claims import Facts, MilestoneKey, ProgrammeClaims
+from models.domain.impact import NO_IMPACT, DelayRoot, Impact, delay_roots, measure_impacts
 from models.domain.row_order import milestone_sort_key
 from models.domain.schedule import MilestoneStatus, Schedule, State, compute_schedule
 from models.views.upcoming import Upcoming, read_upcoming
@@ -61,6 +61,8 @@ class ProgrammeView(NamedTuple):
     #: In the order of rows.
     statuses: Sequence[MilestoneStatus]
     delay_roots: Sequence[DelayRoot]
+    #: Of the gates that move others.
+    impacts: Mapping[MilestoneKey, Impact]
 
     @property
     def etag(self) -> str:
@@ -72,6 +74,10 @@ class ProgrammeView(NamedTuple):
     def registration(self) -> ProgrammeClaims:
         """Name, investment and jobs of the programme, as far as they are registered."""
         return self.facts.programmes.get(self.programme) or ProgrammeClaims()
+
+    def impact_of(self, status: MilestoneStatus) -> Impact:
+        """Return what a milestone holds up."""
+        return self.impacts.get(status.key, NO_IMPACT)
 
     def get_status(self, project: str, milestone: str) -> MilestoneStatus:
         """Return a milestone's status; raises `NotFoundError`."""
@@ -206,7 +212,10 @@ class ReadModel:
         ) -> tuple[dict[str, str], dict[str, list[DelayRoot]], dict[str, Upcoming]]:
             milestones = queries.read_open_milestones(connection, slugs)
             titles = queries.read_programme_names(connection, slugs)
-            roots = {slug: delay_roots(milestones[slug]) for slug in slugs}
+            projects = load_announced_projects(connection, slugs)
+            roots = {
+                slug: delay_roots(milestones[slug], measure_impacts(milestones[slug], projects[slug])) for slug in slugs
+            }
             return titles, roots, read_upcoming(connection, slugs, self._today())
 
         late_programmes = sum(summary.late_count > 0 for summary in summaries)
@@ -223,5 +232,6 @@ def _load_view(
         raise NotFoundError(f"There is no programme {programme}.")
     schedule = compute_schedule(facts, data_date)
     statuses = sorted(schedule.statuses, key=milestone_sort_key)
-    roots = delay_roots(schedule.statuses)
-    return ProgrammeView(programme, revision, version, facts, schedule, statuses, roots)
+    impacts = measure_impacts(schedule.statuses, facts.projects)
+    roots = delay_roots(schedule.statuses, impacts)
+    return ProgrammeView(programme, revision, version, facts, schedule, statuses, roots, impacts)

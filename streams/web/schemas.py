@@ -9,7 +9,7 @@ from msgspec import Struct, field
 
 from models.database.queries import ProgrammeSummary
 from models.domain.events import Money
-from models.domain.impact import DelayRoot
+from models.domain.impact import DelayRoot, HeldUp
 from models.domain.schedule import MilestoneStatus, State
 from models.domain.timestamps import parse_stamp
 from models.views.status import StatusRow
@@ -32,13 +32,14 @@ class MilestoneSummarySchema(Struct, frozen=True):
 
 
 class DelayRootSchema(Struct, frozen=True):
-    """A gate that delays other milestones."""
+    """A gate that holds up others."""
 
     gate: MilestoneSummarySchema
-    #: Milestones that it drives, directly or through others, and how many of them are late.
-    held_count: int
-    late_count: int
-    #: The first of them, ordered by slip.
+    #: How many milestones it moves, directly or through others.
+    moved: int
+    #: What stands behind their projects, the gate's own left out.
+    held_up: HeldUp
+    #: The first of the milestones, ordered by slip.
     held: Sequence[MilestoneSummarySchema]
 
 
@@ -172,9 +173,9 @@ def delay_root_schemas(roots: Sequence[DelayRoot]) -> list[DelayRootSchema]:
     return [
         DelayRootSchema(
             _milestone_summary_schema(root.gate),
-            len(root.driven),
-            root.late_count,
-            list(map(_milestone_summary_schema, root.driven[:MAX_DELAY_ITEMS])),
+            len(root.moved),
+            root.held_up,
+            list(map(_milestone_summary_schema, root.moved[:MAX_DELAY_ITEMS])),
         )
         for root in roots[:MAX_DELAY_ITEMS]
     ]

@@ -1,7 +1,7 @@
 """The Jinja environment: filters that format values, and make untrusted text harmless."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime
 from typing import Final
 
@@ -10,10 +10,14 @@ from markupsafe import Markup
 
 from models.domain.claims import MilestoneKey
 from models.domain.events import Money
-from models.domain.schedule import MilestoneRef, State
+from models.domain.impact import HeldUp
+from models.domain.schedule import MilestoneRef, MilestoneStatus, State
 from models.domain.unknown_fields import describe_unknown_field
 from models.text import printable
 from streams.web import urls
+
+#: Sums of more currencies than a sentence holds are in the API.
+_MAX_NAMED_AMOUNTS: Final = 3
 
 
 def day_markup(value: date | None) -> Markup:
@@ -57,10 +61,27 @@ def milestone_markup(milestone: MilestoneRef | MilestoneKey) -> Markup:
 
 def format_money(money: Money) -> str:
     """Return an amount of money."""
+    return _format_amount(money.currency, money.amount)
+
+
+def _format_amount(currency: str, amount: float) -> str:
     for size, word in ((1e9, "billion"), (1e6, "million")):
-        if money.amount >= size:
-            return f"{money.currency} {money.amount / size:,.4g} {word}"
-    return f"{money.currency} {money.amount:,.2f}"
+        if amount >= size:
+            return f"{currency} {amount / size:,.4g} {word}"
+    return f"{currency} {amount:,.2f}"
+
+
+def format_moved(moved: Sequence[MilestoneStatus], held_up: HeldUp) -> str:
+    """Return how many milestones a gate moves, and the money and jobs of their projects."""
+    is_launches = all(status.milestone == "production-launched" for status in moved)
+    phrases = [format_count(len(moved), "launch", "launches") if is_launches else format_count(len(moved), "milestone")]
+    amounts = [_format_amount(currency, float(amount)) for currency, amount in held_up.investment.items() if amount]
+    phrases += amounts[:_MAX_NAMED_AMOUNTS]
+    if len(amounts) > _MAX_NAMED_AMOUNTS:
+        phrases.append(format_count(len(amounts) - _MAX_NAMED_AMOUNTS, "further currency", "further currencies"))
+    if held_up.jobs:
+        phrases.append(format_count(held_up.jobs, "job"))
+    return " and ".join(filter(None, (", ".join(phrases[:-1]), phrases[-1])))
 
 
 def to_json(value: object) -> str:
@@ -97,6 +118,7 @@ def create_environment(static_urls: Mapping[str, str]) -> Environment:
         "unknown_field": describe_unknown_field,
         "milestone_name": milestone_markup,
         "money": format_money,
+        "moved": format_moved,
         "json": to_json,
     }
     environment.globals |= {"urls": urls, "static_url": static_urls.__getitem__, "states": list(State), "terms": TERMS}

@@ -226,14 +226,14 @@ def _iso_date(day: int | None) -> str | None:
 
 
 def expected_dependents(events: Iterable[JsonEvent], as_of: str | None = None) -> dict[MilestoneId, int]:
-    """Give of every milestone how many open ones are downstream, where no way leads through a cancelled one."""
+    """Give of every milestone how many open ones are downstream, where ways lead through open ones alone."""
     claims = counted_claims(events, as_of)
     milestones = milestone_dates(claims)
     followers: dict[MilestoneId, set[MilestoneId]] = defaultdict(set)
     for dependency in _split_cyclic(claims)[0]:
-        if not milestones[dependency.predecessor].is_cancelled and not milestones[dependency.milestone].is_cancelled:
+        if not milestones[dependency.predecessor].is_cancelled and milestones[dependency.milestone].is_open:
             followers[dependency.predecessor].add(dependency.milestone)
-    return {key: sum(milestones[each].is_open for each in downstream(key, followers) - {key}) for key in milestones}
+    return {key: len(downstream(key, followers) - {key}) for key in milestones}
 
 
 def downstream(start: MilestoneId, successors: dict[MilestoneId, set[MilestoneId]]) -> set[MilestoneId]:

@@ -22,6 +22,7 @@ from deploy.cli.status import print_status
 from models.database.engine import make_engine
 from models.database.migrate import migrate
 from models.domain.dead_letters import DeadLetter
+from models.domain.impact import NO_IMPACT
 from models.domain.schedule import State
 from models.text import printable
 from models.views.status import StatusReport, StatusRow
@@ -412,7 +413,9 @@ def test_in_a_terminal_milestones_stand_below_their_project_and_a_pipe_has_it_in
     driver = f"{'d' * 20}/{'m' * 20}"
     names = (("quay", "opened", driver), ("quay", "built", None), ("dock", "built", None))
     nothing = (None,) * 7
-    rows = [StatusRow("north", project, slug, *nothing, State.UNKNOWN, by, 7) for project, slug, by in names]
+    rows = [
+        StatusRow("north", project, slug, *nothing, State.UNKNOWN, by, 7, 0, *NO_IMPACT) for project, slug, by in names
+    ]
     report = StatusReport(date(2026, 3, 10), rows, [])
     monkeypatch.setenv("COLUMNS", "80")
 

@@ -15,6 +15,7 @@ from deploy.cli import timeline as drawing
 from deploy.cli.console import STATE_STYLES
 from deploy.cli.status import print_status
 from deploy.cli.timeline import ASCII_GLYPHS, UNICODE_GLYPHS, render_timeline
+from models.domain.impact import NO_IMPACT
 from models.domain.schedule import State
 from models.views.status import StatusReport, StatusRow
 
@@ -32,7 +33,9 @@ def row(  # noqa: PLR0913 - the columns of a row that are drawn
     project: str = "quay",
 ) -> StatusRow:
     days = [None if day is None else date.fromisoformat(day) for day in (baseline, forecast or actual, actual)]
-    return StatusRow("north", project, milestone, days[0], None, None, days[2], days[1], None, None, state, None, 1)
+    return StatusRow(
+        "north", project, milestone, days[0], None, None, days[2], days[1], None, None, state, None, 1, 0, *NO_IMPACT
+    )
 
 
 def rendered(rows: Sequence[StatusRow], width: int = 60, on: date = TODAY) -> list[str]:
@@ -145,7 +148,21 @@ def test_any_dates_on_any_day_fit_into_any_width_and_every_date_is_there(
 ) -> None:
     rows = [
         StatusRow(
-            "n", project, slug, first, None, None, last if done else None, last, None, None, State.PLANNED, None, 1
+            "n",
+            project,
+            slug,
+            first,
+            None,
+            None,
+            last if done else None,
+            last,
+            None,
+            None,
+            State.PLANNED,
+            None,
+            1,
+            0,
+            *NO_IMPACT,
         )
         for project, slug, first, last, done in told
     ]
@@ -190,7 +207,9 @@ def seen(rows: Sequence[StatusRow], monkeypatch: pytest.MonkeyPatch, **environme
 def test_a_terminal_gets_a_table_and_a_timeline_a_programme_and_the_key_once(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = [
         row("opened", "2026-12-01", "2027-01-01", state=State.SLIPPING),
-        StatusRow("south", "a", "x", None, None, None, TODAY, TODAY, None, None, State.ACHIEVED, None, 7),
+        StatusRow(
+            "south", "a", "x", None, None, None, TODAY, TODAY, None, None, State.ACHIEVED, None, 7, 0, *NO_IMPACT
+        ),
     ]
     text = re.sub(r"\x1b\[[0-9;]*m", "", seen(rows, monkeypatch))
     order = (
@@ -228,6 +247,8 @@ def test_a_date_stays_on_one_line_and_a_narrow_terminal_says_which_columns_it_le
             State.SLIPPING,
             driver,
             1,
+            0,
+            *NO_IMPACT,
         )
     ]
     text = re.sub(r"\x1b\[[0-9;]*m", "", seen(rows, monkeypatch, COLUMNS=str(width)))

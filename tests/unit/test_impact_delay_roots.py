@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 from models.domain.claims import Facts
-from models.domain.impact import DelayRoot, delay_roots
+from models.domain.impact import DelayRoot, delay_roots, measure_impacts
 from models.domain.schedule import State, compute_schedule
 from tests.helpers.networks import (
     TODAY,
@@ -21,11 +21,12 @@ LAUNCH = [plan_date(3, "one/launch", 40), declare_dependency(4, "one/launch", "p
 
 def held_up(facts: Facts) -> list[tuple[str, list[tuple[str, int | None]]]]:
     """Give each gate, and by how much those slipped that it holds up."""
-    return [(str(one.gate.ref), [(str(stand.ref), stand.slip_days) for stand in one.driven]) for one in roots_of(facts)]
+    return [(str(one.gate.ref), [(str(stand.ref), stand.slip_days) for stand in one.moved]) for one in roots_of(facts)]
 
 
 def roots_of(facts: Facts) -> list[DelayRoot]:
-    return delay_roots(compute_schedule(facts, TODAY).statuses)
+    statuses = compute_schedule(facts, TODAY).statuses
+    return delay_roots(statuses, measure_impacts(statuses, facts.projects))
 
 
 def test_a_late_gate_holds_up_all_whose_dates_it_sets_the_latest_first() -> None:
@@ -62,7 +63,7 @@ def test_an_overdue_gate_without_a_slip_yet_is_late() -> None:
         )
     )
 
-    assert (one.gate.state, one.gate.is_late, one.late_count) == (State.OVERDUE, True, 1)
+    assert (one.gate.state, one.gate.is_late, len(one.moved)) == (State.OVERDUE, True, 1)
 
 
 def test_what_was_reached_late_still_holds_up_what_comes_after_it() -> None:
@@ -76,7 +77,7 @@ def test_what_was_reached_late_still_holds_up_what_comes_after_it() -> None:
 
     [one] = roots_of(facts)
 
-    assert (one.gate.state, [stand.slip_days for stand in one.driven]) == (State.ACHIEVED, [19])
+    assert (one.gate.state, [stand.slip_days for stand in one.moved]) == (State.ACHIEVED, [19])
 
 
 def test_what_is_cancelled_neither_holds_up_nor_is_held_up() -> None:
@@ -107,7 +108,7 @@ def test_gates_and_what_they_drive_stand_in_the_order_of_rows_where_nothing_else
         number += 2
 
     assert [
-        (name, [str(stand.ref) for stand in root.driven])
+        (name, [str(stand.ref) for stand in root.moved])
         for root in roots_of(facts_of(*events))
         for name in [str(root.gate.ref)]
     ] == [

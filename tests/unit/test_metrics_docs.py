@@ -17,6 +17,7 @@ CONTRACT_FAMILIES = {
     *(f"milepost_milestone_{field}_timestamp_seconds" for field in ("baseline", "planned", "estimated")),
     *(f"milepost_milestone_{field}_timestamp_seconds" for field in ("actual", "forecast", "last_event")),
     *(f"milepost_milestone_{name}" for name in ("float_seconds", "state", "driver_info", "dependents", "amount")),
+    *(f"milepost_milestone_{name}" for name in ("moved", "held_up_investment", "held_up_jobs")),
     *(f"milepost_programme_{name}" for name in ("info", "investment", "jobs", "dependencies_set_aside")),
     *(f"milepost_project_{name}" for name in ("info", "investment", "jobs")),
     "milepost_events_total",

@@ -31,6 +31,8 @@ from streams.metrics.store import SERIES_PER_PROGRAMME, MetricsStore, RenderedPr
 DAY = date(2026, 11, 23)
 #: Planned, forecast, float, last event, dependents and seven states.
 OPEN = 12
+#: On top, where others wait: how many it moves, and their jobs.
+GATE = 2
 #: Actual and forecast; the rest as above, without a float.
 CLOSED = 12
 #: Its info, its dependencies set aside, and the info of its one project.
@@ -117,7 +119,7 @@ class TestShare:
         # A gate without anything else to spare, and an achieved one that something still waits for.
         facts.milestones[MilestoneKey("north", "plant", "m018")] = achieved()
         wait_for(facts, "m018", "m001")
-        shelf = MetricsStore(3 * OPEN + OWN + 2, keep_days=90)
+        shelf = MetricsStore(3 * OPEN + 2 * GATE + OWN + 2, keep_days=90)
         show(shelf, facts)
 
         assert exposed_slugs(shelf) == ["m018", "m019", "m000"]
@@ -309,6 +311,37 @@ def test_a_cancelled_milestone_has_the_series_of_its_claims_and_none_of_forecast
     facts.projects[ProjectKey("north", "plant")] = ProjectClaims(withdrawn=stamp())
     assert before - families_of(facts) == {"forecast_timestamp_seconds", "float_seconds", "driver_info"}
     assert {f"{name}_timestamp_seconds" for name in ("baseline", "planned", "estimated")} <= families_of(facts)
+
+
+def test_a_gate_says_how_many_it_moves_and_the_money_and_jobs_that_it_holds_up() -> None:
+    facts = wait_for(facts_of(gate=open_one(), next=open_one()), "gate", "next")
+    late = Claim(stamp(DAY + timedelta(days=1)), date(2027, 2, 1))
+    planned = Claim(stamp(), date(2027, 1, 1))
+    facts.milestones[MilestoneKey("north", "plant", "gate")] = MilestoneClaims(planned, planned, late)
+    waiting = MilestoneKey("north", "shop", "opened")
+    facts.milestones[waiting] = MilestoneClaims(planned, planned)
+    facts.dependencies[DependencyKey(*waiting, "plant", "gate")] = DependencyClaims(declared=Register(stamp(), 0))
+    store = MetricsStore(1000, keep_days=90)
+
+    def impact_lines() -> list[str]:
+        page = b"".join(store.iter_families()).decode()
+        pattern = r"^milepost_milestone_((?:moved|held_up_\w+)\{.*)$"
+        return [line.replace('programme="north",', "") for line in re.findall(pattern, page, re.MULTILINE)]
+
+    gate = 'project="plant",milestone="gate"'
+    show(store, facts)
+    assert impact_lines() == [f"moved{{{gate}}} 1", f"held_up_jobs{{{gate}}} 0"]
+
+    # A registration moves no milestone, and is shown all the same.
+    registration = ProjectClaims(investment=Register(stamp(), Money(0.5, "EUR")), jobs=Register(stamp(), 12))
+    shown = show(store, replace(facts, projects={ProjectKey("north", "shop"): registration}), revision=2)
+    assert impact_lines() == [
+        f"moved{{{gate}}} 1",
+        f'held_up_investment{{{gate},currency="EUR"}} 0.5',
+        f"held_up_jobs{{{gate}}} 12",
+    ]
+    for lines in shown.milestones.values():
+        assert lines.series_count == b"".join(lines.family_lines).count(b"\n")
 
 
 def test_series_are_counted_as_they_are_rendered() -> None:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator, Sequence
 from datetime import date
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from models.domain.cloudevents import decode
 from models.views.queries import MilestoneQuery, QueryError, parse_as_of, parse_day, parse_milestone_name
 from models.views.status import StatusRow, describe_cycle, read_status, status_to_json
 from tests.helpers.event_generators import random_events, structured_record
+from tests.helpers.impact_oracle import ExpectedImpact, expected_impacts
 from tests.helpers.oracle import (
     DEPENDENCY_DECLARED,
     MILESTONE_CANCELLED,
@@ -85,6 +87,10 @@ def test_json_has_the_contracts_keys_in_the_contracts_order(engine: Engine) -> N
         ("state", "slipping"),
         ("driver", None),
         ("revision", 1),
+        ("dependents", 1),
+        # Who waits has no baseline.
+        ("moved", 0),
+        ("held_up", {"projects": 0, "investment": {}, "jobs": 0}),
     ]
     assert list(second) == list(first)
 
@@ -188,9 +194,13 @@ def test_status_agrees_with_the_independent_reading_now_and_for_any_past(engine:
     keep(engine, events)
     for as_of in (None, "2025-12-31T23:59:59Z"):
         rows = rows_of(engine, MilestoneQuery(TODAY, as_of=None if as_of is None else parse_as_of(as_of)))
-        shown = json.loads(status_to_json(rows))
+        shown = json.loads(status_to_json(rows), parse_float=Fraction, parse_int=Fraction)
+        impacts = expected_impacts(events, TODAY, as_of)
         for row in shown:
             del row["revision"]
+            held_up = row.pop("held_up")
+            found = ExpectedImpact(row.pop("dependents"), row.pop("moved"), **held_up)
+            assert found == impacts[row["programme"], row["project"], row["milestone"]]
         assert shown == in_order_of_rows(expected_milestones(events, TODAY, as_of))
 
 
@@ -322,4 +332,4 @@ def test_a_milestones_name_has_three_parts() -> None:
 
 def test_a_row_is_what_the_contract_names() -> None:
     named = "programme project milestone baseline planned estimated actual forecast slip_days float_days state driver"
-    assert StatusRow.__struct_fields__ == (*named.split(), "revision")
+    assert StatusRow.__struct_fields__ == (*named.split(), "revision", "dependents", "moved", "held_up")
