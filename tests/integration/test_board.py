@@ -92,10 +92,31 @@ def test_the_first_page_says_which_gate_slipped_and_whom_it_holds_up(board: Boar
     assert page.status == 200
     first, last = page.text.index(GATE.replace("/", "<wbr>/<wbr>")), page.text.index("milestones by state".capitalize())
     assert "42 days late" in page.text[first:last]
-    assert "holds up <strong>7 milestones" in page.text[first:last]
+    assert "moves <strong>7 launches, USD 310 million and 1,240 jobs</strong>" in page.text[first:last]
+    # The other moves a milestone of its own project.
+    assert "2 gates hold up 8 milestones" in page.text
     for tenant in TENANTS:
         held = f"{HERE}/milestones/{tenant.project}/production-launched"
         assert (held in page.text[first:last]) == (tenant.park == SEZ_PARK)
+
+
+def test_the_page_of_a_milestone_says_what_it_holds_up(board: BoardServer) -> None:
+    held_up = "<dt>Holds up</dt><dd>7 launches, USD 310 million and 1,240 jobs</dd>"
+
+    assert held_up in board.get(f"{HERE}/milestones/{GATE}").text
+    assert "Holds up" not in board.get(f"{HERE}/milestones/{SEZ_PARK}/construction-started").text
+
+
+def test_the_api_says_what_a_gate_holds_up(board: BoardServer) -> None:
+    held_up = {"projects": 7, "investment": {"USD": 310_000_000}, "jobs": 1240}
+
+    answer = board.get(f"/api{HERE}/gates/{GATE}").json["gate"]
+    assert (answer["dependents"], answer["moved"], answer["held_up"]) == (7, 7, held_up)
+    [root, other] = board.get(f"/api{HERE}").json["hold_ups"]
+    assert (root["moved"], root["held_up"], len(root["held"])) == (7, held_up, 7)
+    assert (other["moved"], other["held_up"]) == (1, {"projects": 0, "investment": {}, "jobs": 0})
+    [programme] = board.get("/api/programmes").json["programmes"]
+    assert programme["hold_ups"] == [root, other]
 
 
 def test_the_timeline_has_every_milestone_with_its_driver(board: BoardServer) -> None:
@@ -273,7 +294,8 @@ def test_why_names_the_gate_and_the_event_that_moved_it(board: BoardServer) -> N
 def test_the_gate_shows_by_how_much_each_moved_with_it(board: BoardServer) -> None:
     page = board.get(f"{HERE}/gates/{GATE}").text
 
-    assert "7 milestones wait" in page
+    assert "42 days late</strong>: moves <strong>7 launches, USD 310 million and 1,240 jobs</strong>" in page
+    assert "7 milestones of 7 projects wait for it" in page
     for tenant in (tenant for tenant in TENANTS if tenant.park == SEZ_PARK):
         row = page[page.index(f"{HERE}/milestones/{tenant.project}/production-launched") :]
         assert (

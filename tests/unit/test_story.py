@@ -2,6 +2,7 @@
 
 from collections import Counter
 from datetime import date, timedelta
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,7 @@ from models.domain.events import (
     RejectionReason,
     check_acceptable,
 )
+from models.domain.impact import HeldUp, Impact, measure_impacts
 from models.domain.schedule import MilestoneRef, State, compute_schedule
 from models.domain.timestamps import day_of, parse_instant
 
@@ -90,6 +92,44 @@ def test_what_is_announced_is_what_the_report_says(demo_story: Story) -> None:
         ("device-maker-b", "memorandum-signed", (7,)),
         ("device-maker-c", "memorandum-signed", (7,)),
     }
+
+
+def test_the_participants_money_and_jobs_add_up_to_what_is_announced_and_say_that_they_are_illustrative() -> None:
+    facts = fold(build_story(FROZEN).opening)
+    participants = [
+        project for project in facts.projects.values() if project.kind and project.kind.value == "participant"
+    ]
+    amounts = [project.investment.value for project in participants if project.investment]
+    jobs = [project.jobs.value for project in participants if project.jobs]
+
+    assert (len(amounts), len(jobs)) == (18, 18)
+    assert {money.currency for money in amounts} == {"USD"}
+    # In millions: the seven of the SEZ park, the three of the other park, the eight who need neither.
+    by_hand = [90 + 60 + 25 + 30 + 40 + 35 + 30, 180 + 150 + 120, 110 + 95 + 80 + 120 + 75 + 100 + 70 + 90]
+    assert (by_hand, sum(by_hand)) == ([310, 450, 740], 1500)
+    assert sum(money.amount for money in amounts) == 1500 * 1e6
+    jobs_by_hand = [
+        320 + 240 + 110 + 130 + 160 + 150 + 130,
+        420 + 360 + 280,
+        230 + 190 + 170 + 240 + 150 + 200 + 140 + 180,
+    ]
+    assert (jobs_by_hand, sum(jobs_by_hand)) == ([1240, 1060, 1500], 3800)
+    assert sum(jobs) == 3800
+    announced = facts.programmes[PROGRAMME]
+    assert announced.investment is not None
+    assert announced.investment.value == Money(1500 * 1e6, "USD")
+    assert announced.jobs is not None
+    assert announced.jobs.value == 3800
+    assert all(project.name and "money and jobs illustrative" in project.name.value for project in participants)
+
+
+def test_the_slip_of_the_gate_holds_up_seven_launches_310_million_and_1240_jobs(demo_story: Story) -> None:
+    gate = MilestoneKey(PROGRAMME, SEZ_PARK, "park-commissioned")
+    before, after = fold(demo_story.opening), fold(exclude_retracted(demo_story.events))
+
+    assert gate not in measure_impacts(compute_schedule(before, demo_story.day).statuses, before.projects)
+    impacts = measure_impacts(compute_schedule(after, demo_story.day).statuses, after.projects)
+    assert impacts[gate] == Impact(7, HeldUp(7, {"USD": Decimal(310_000_000)}, 1240))
 
 
 def test_every_date_that_the_report_does_not_give_says_so(demo_story: Story) -> None:
