@@ -65,7 +65,7 @@ _SECTIONS: Final[panels.Sections] = {
         "Waiting": panels.stat_panel(
             "Open milestones that wait for it, directly or through others.", _series("dependents:max"), width=4
         ),
-        "Held up": panels.stat_panel(
+        "Driven": panels.stat_panel(
             "Milestones whose date comes from it.",
             f"count({_HELD_UP_BY_GATE})",
             steps=panels.ORANGE_FROM_ONE,
@@ -85,6 +85,22 @@ _SECTIONS: Final[panels.Sections] = {
             "project",
             "None",
             ("project",),
+        ),
+        "Moves": panels.stat_panel(
+            "Milestones whose date comes from it, and lies after their baseline; none when it comes on time.",
+            f"max(milepost_milestone_moved{{{_GATE_MATCHER}}})",
+            steps=panels.ORANGE_FROM_ONE,
+            width=4,
+        ),
+        "Investment held up": panels.stat_panel(
+            "Of the projects of the milestones that it moves, its own left out, by currency.",
+            {"{{currency}}": f"max by (currency) (milepost_milestone_held_up_investment{{{_GATE_MATCHER}}})"},
+            width=12,
+        ),
+        "Jobs held up": panels.stat_panel(
+            "Of the projects of the milestones that it moves, its own left out.",
+            f"max(milepost_milestone_held_up_jobs{{{_GATE_MATCHER}}})",
+            width=8,
         ),
         "Milestones that take their date from it": panels.table_panel(
             "Directly or through others.",
