@@ -127,7 +127,7 @@ def select_trend_milestones(view: ProgrammeView) -> list[MilestoneStatus]:
 
 
 def slip_bars(successors: Sequence[Successor]) -> list[dict[str, Any]]:
-    """Return the bars of a gate's chart: milestones without slack, by slip."""
-    statuses = [row.status for row in successors if row.slack_days == 0 and row.status.slip_days is not None]
+    """Return the bars of a gate's chart: milestones without slack that have moved, by slip."""
+    statuses = [row.status for row in successors if row.slack_days == 0 and row.status.slip_days]
     statuses.sort(key=lambda status: -(status.slip_days or 0))
     return [{"name": str(row.ref), "days": row.slip_days, "state": row.state} for row in statuses[:MAX_SLIP_BARS]]

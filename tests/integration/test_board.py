@@ -291,6 +291,15 @@ def test_why_names_the_gate_and_the_event_that_moved_it(board: BoardServer) -> N
     assert f"{HERE}/milestones/{GATE}" in text
 
 
+def test_a_gate_that_moves_nothing_has_no_chart_of_days(empty: BoardServer) -> None:
+    empty.record_events(build_story(DAY).opening)
+
+    text = empty.get(f"{HERE}/gates/{GATE}").text
+
+    assert "7 milestones of 7 projects wait for it" in text
+    assert "data-bars" not in text
+
+
 def test_the_gate_shows_by_how_much_each_moved_with_it(board: BoardServer) -> None:
     page = board.get(f"{HERE}/gates/{GATE}").text
 
