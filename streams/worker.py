@@ -21,7 +21,7 @@ import uvloop
 from mode import Service, ServiceT
 from prometheus_client import disable_created_metrics
 
-from models.database.engine import DatabaseError
+from models.database.engine import DatabaseError, dispose_engine
 from models.database.recorder import Recorder
 from models.errors import MilepostError
 from models.settings import Settings
@@ -143,7 +143,7 @@ async def _run_until_stopped(  # noqa: PLR0913 - as `create_app`, and the deadli
             "the worker stops because of a bug; the positions in the database say where to go on", exc_info=reason
         )
     await root.stop()
-    recorder.engine.dispose()
+    dispose_engine(recorder.engine)
     if errors:
         raise errors[0]
     return 0 if reason is None else 1

@@ -13,6 +13,7 @@ from sqlalchemy import Connection, Engine, create_engine, event, inspect, make_u
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from models.database import tables
 from models.errors import ConcurrentWriteError, MilepostError
@@ -139,6 +140,16 @@ def make_engine(url: str, lock_timeout_ms: int = LOCK_TIMEOUT_MS) -> Engine:
     except (ArgumentError, ValueError):
         # Not told as it stands: the library's text holds the URL.
         raise DatabaseError("MILEPOST_DATABASE: host, port or a parameter is not as the database takes it") from None
+
+
+def dispose_engine(engine: Engine) -> None:
+    """Close the connections of an engine: the unused now, and those that threads still use when they return them."""
+    event.listen(engine.pool, "checkin", _close_returned)
+    engine.dispose()
+
+
+def _close_returned(_connection: object, record: ConnectionPoolEntry) -> None:
+    record.invalidate()
 
 
 def _make_postgresql_engine(url: URL, lock_timeout_ms: int) -> Engine:

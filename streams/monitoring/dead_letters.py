@@ -103,7 +103,11 @@ class DeadLetterMonitor(Service):
             await self.sleep(self._interval)
 
     async def on_stop(self) -> None:
-        """Disconnect from the broker."""
+        """Disconnect from the broker, which ends a poll that is under way."""
+        await self._disconnect()
+
+    async def on_shutdown(self) -> None:
+        """Disconnect again: until it was cancelled, a poll may have connected."""
         await self._disconnect()
 
     async def poll(self) -> None:

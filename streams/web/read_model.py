@@ -19,7 +19,7 @@ from sqlalchemy import Connection, Engine, select, text
 
 from models.database import queries
 from models.database.claims import load_announced_projects, load_facts
-from models.database.engine import read_transaction
+from models.database.engine import dispose_engine, read_transaction
 from models.database.queries import ForecastVersion, ProgrammeSummary
 from models.database.tables import programmes
 from models.domain.claims import Facts, MilestoneKey, ProgrammeClaims
@@ -138,7 +138,7 @@ class ReadModel:
     def close(self) -> None:
         """Stop the threads and close the connections."""
         self._executor.shutdown(wait=False, cancel_futures=True)
-        self._engine.dispose()
+        dispose_engine(self._engine)
 
     async def run_in_executor(self, work: Callable[[*Ts], T], *args: *Ts) -> T:
         """Call a function in one of the board's threads; its duration extends the cooldown."""

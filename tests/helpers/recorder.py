@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, delete, func, select, text
 
 from models.database import claims
-from models.database.engine import make_engine, read_transaction, write_transaction
+from models.database.engine import dispose_engine, make_engine, read_transaction, write_transaction
 from models.database.ledger import DecodedRecord, RejectedRecord
 from models.database.migrate import migrate
 from models.database.positions import OffsetRange
@@ -107,7 +107,7 @@ def migrated_engine(url: str) -> Iterator[Engine]:
         migrate(engine)
         yield engine
     finally:
-        engine.dispose()
+        dispose_engine(engine)
 
 
 def emptied_recorder(engine: Engine) -> Recorder:

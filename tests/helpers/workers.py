@@ -19,7 +19,7 @@ from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from prometheus_client.parser import text_string_to_metric_families
 
 from deploy import child_process
-from models.database.engine import make_engine
+from models.database.engine import dispose_engine, make_engine
 from models.database.recorder import Recorder
 from models.errors import MilepostError
 from models.settings import Settings
@@ -235,7 +235,7 @@ async def running_app(settings: Settings, recorder: Recorder | None = None) -> A
         await starting
         await root.stop()
         listening.close()
-        own.engine.dispose()
+        dispose_engine(own.engine)
 
 
 async def wait_until_async(condition: Callable[[], bool], description: str, deadline: float = TIMEOUT_SECONDS) -> None:

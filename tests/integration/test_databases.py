@@ -6,8 +6,10 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import psycopg
 from sqlalchemy import Connection, create_engine, inspect, text
 
+from models.database.engine import dispose_engine, make_engine
 from tests.helpers.databases import DatabaseFactory
 
 
@@ -69,3 +71,14 @@ def test_postgresql_has_room_for_many_connections_and_keeps_its_promises(postgre
         assert int(connection.execute(text("SHOW max_connections")).scalar_one()) >= 50
         assert connection.execute(text("SHOW fsync")).scalar_one() == "on"
         assert connection.execute(text("SHOW server_encoding")).scalar_one() == "UTF8"
+
+
+def test_a_connection_that_a_thread_still_uses_is_closed_when_it_is_returned(postgresql_url: str) -> None:
+    engine = make_engine(postgresql_url)
+    with engine.connect() as connection:
+        used = connection.connection.dbapi_connection
+        dispose_engine(engine)
+        assert connection.scalar(text("SELECT 1")) == 1
+
+    assert isinstance(used, psycopg.Connection)
+    assert used.closed
