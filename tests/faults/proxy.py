@@ -71,10 +71,15 @@ class Proxy:
         started.set()
         self._loop.run_forever()
         server.close()
+        while self._tasks:
+            self._abort_connections()
+            for task in self._tasks:
+                task.cancel()
+            self._loop.run_until_complete(asyncio.gather(*self._tasks, return_exceptions=True))
         self._abort_connections()
-        for task in self._tasks:
-            task.cancel()
-        self._loop.run_until_complete(asyncio.gather(*self._tasks, server.wait_closed(), return_exceptions=True))
+        self._loop.run_until_complete(server.wait_closed())
+        # A transport that was aborted closes its socket in the next turn.
+        self._loop.run_until_complete(asyncio.sleep(0))
         self._loop.close()
 
     def stop(self) -> None:
@@ -87,8 +92,14 @@ class Proxy:
         return server
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        # The server starts this task: one that connects to the other side while the proxy stops is waited for too.
+        if (task := asyncio.current_task()) is not None:
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        self._writers.add(writer)
         if self._is_refusing:
             writer.transport.abort()
+            self._writers.discard(writer)
             return
         try:
             if isinstance(self._upstream, Path):
@@ -97,7 +108,9 @@ class Proxy:
                 from_server, to_server = await asyncio.open_connection("127.0.0.1", self._upstream)
         except OSError:
             writer.transport.abort()
+            self._writers.discard(writer)
             return
+        self._writers.add(to_server)
         for one, other in ((reader, to_server), (from_server, writer)):
             self._start_task(self._forward(one, other))
 

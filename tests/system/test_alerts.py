@@ -140,6 +140,7 @@ def watched(kafka: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wa
         wait_until(lambda: worker.scrape().value("milepost_events_total") == count, "the story is recorded")
         wait_until(lambda: worker.scrape().value("milepost_lag_seconds") == 0, "nothing waits")
         places = Addresses(
+            gateways=(),
             workers=[f"127.0.0.1:{worker.port}"],
             alertmanagers=[f"127.0.0.1:{port}"],
             board=f"http://127.0.0.1:{worker.port}",
@@ -169,14 +170,16 @@ def test_the_story_leads_to_exactly_these_alerts(watched: Watched) -> None:
 def test_every_rule_works_and_every_page_is_within_the_limits(watched: Watched) -> None:
     groups = http_get_json(f"http://{watched.prometheus}/api/v1/rules")["data"]["groups"]
     rules = [rule for group in groups for rule in group["rules"]]
-    targets = http_get_json(f"http://{watched.prometheus}/api/v1/targets")["data"]["activeTargets"]
 
+    def targets() -> set[tuple[str, str, str]]:
+        found = http_get_json(f"http://{watched.prometheus}/api/v1/targets")["data"]["activeTargets"]
+        return {(target["scrapePool"], target["health"], target["lastError"]) for target in found}
+
+    # Prometheus takes some seconds to find and scrape them.
+    scraped = {("milepost", "up", ""), ("milepost-milestones", "up", "")}
+    wait_until(lambda: targets() == scraped, "every page is scraped")
     assert {rule["name"] for rule in rules} > alert_rules().keys()
     assert [(rule["name"], rule["lastError"]) for rule in rules if "lastError" in rule] == []
-    assert {(target["scrapePool"], target["health"], target["lastError"]) for target in targets} == {
-        ("milepost", "up", ""),
-        ("milepost-milestones", "up", ""),
-    }
     assert "🏗" * 255 in {labels["source"] for labels in watched.worker.scrape().labels("milepost_source_events_total")}
 
 
