@@ -1,7 +1,7 @@
 """Explains a forecast: the chain of drivers behind it with their events, as sentences and as JSON."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date
 from typing import Any, Final, NamedTuple
 
@@ -163,9 +163,11 @@ _IGNORED_BECAUSE_TEXTS: Final = {
 }
 
 
-def link_sentences(link: ChainLink) -> Iterator[str]:
+def link_sentences(link: ChainLink, format_day: Callable[[date], str] = str) -> Iterator[str]:
     """Yield sentences about what sets the forecast, and which predecessors do not."""
-    own = "" if link.own_classifier is None else f"{link.own_date} ({link.own_classifier.name.lower()})"
+    own = ""
+    if link.own_classifier is not None and link.own_date is not None:
+        own = f"{format_day(link.own_date)} ({link.own_classifier.name.lower()})"
     if link.status.state is State.CANCELLED:
         yield "It is cancelled: it has no forecast, and nothing waits for it."
         return
@@ -195,11 +197,11 @@ def _lag_phrase(days: int) -> str:
     return f", and comes {bound} {days_phrase(abs(days))} {side} it"
 
 
-def event_summary(event: Event | None) -> str:
+def event_summary(event: Event | None, format_day: Callable[[date], str] = str) -> str:
     """Return the dates of an event, or what else it is about, as the end of a phrase."""
     match None if event is None else event.data:
         case MilestoneReported(date=day):
-            return f" {day}"
+            return f" {format_day(day)}"
         case DependencyDeclared(after=after, lag_days=lag_days):
             return f" on {after.project}/{after.milestone}, lag {days_phrase(lag_days or 0)}"
         case ProjectWithdrawn():

@@ -23,7 +23,7 @@ from streams.web.pipeline_status import MAX_DEAD_LETTER_OFFSETS, PipelineReader
 from streams.web.read_model import NotFoundError, ProgrammeView, ReadModel
 from streams.web.responses import HTML, Parameter, ResponseCache, uncached_response
 from streams.web.schemas import count_states
-from streams.web.templating import create_environment
+from streams.web.templating import create_environment, format_day
 from streams.web.timeline import fit_percent_axis, lay_out_lanes
 from streams.web.unmatched_retractions import MAX_RETRACTIONS
 
@@ -115,7 +115,7 @@ class HtmlPages:
             "project": _project_claims(view, status.project),
             "moved": await self._moved_by(view, status),
             "chain": [
-                (link, list(link_sentences(link)), view_models.evidence_rows(explanation, link.evidence))
+                (link, list(link_sentences(link, format_day)), view_models.evidence_rows(explanation, link.evidence))
                 for link in explanation.chain
             ],
             "line": line,

@@ -20,11 +20,16 @@ from streams.web import urls
 _MAX_NAMED_AMOUNTS: Final = 3
 
 
+def format_day(day: date) -> str:
+    """Return a day as all pages write it."""
+    return f"{day.day} {day:%b} {day.year}"
+
+
 def day_markup(value: date | None) -> Markup:
     """Return a day for people and for programs."""
     if value is None:
         return Markup('<span class="none">\N{EN DASH}</span>')
-    return Markup('<time datetime="{}">{} {:%b} {}</time>').format(value.isoformat(), value.day, value, value.year)
+    return Markup('<time datetime="{}">{}</time>').format(value.isoformat(), format_day(value))
 
 
 def moment_markup(seconds: float | None) -> Markup:
@@ -32,7 +37,7 @@ def moment_markup(seconds: float | None) -> Markup:
     if seconds is None:
         return day_markup(None)
     time = datetime.fromtimestamp(seconds, UTC)
-    text = f"{time.day} {time:%b} {time.year}, {time:%H:%M:%S}"
+    text = f"{format_day(time)}, {time:%H:%M:%S}"
     return Markup('<time datetime="{}">{}</time>').format(time.isoformat(timespec="seconds"), text)
 
 

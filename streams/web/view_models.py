@@ -15,6 +15,7 @@ from models.domain.timestamps import day_of, instant_of, parse_stamp
 from models.views.explanation import TEXT_FIELDS, Explanation, data_field, event_key_of, event_summary
 from models.views.queries import MilestoneQuery
 from streams.web.read_model import ProgrammeView, ReadModel
+from streams.web.templating import format_day
 
 #: More lines cannot be told apart.
 MAX_TREND_LINES: Final = 8
@@ -74,8 +75,8 @@ def evidence_rows(explanation: Explanation, evidence: Sequence[Evidence]) -> lis
         event = explanation.events.get(EventKey(source, event_id))
         rows.append(
             {
-                "time": f"{instant[:10]} {instant[11:16]} UTC",
-                "summary": " and ".join(claim.role for claim in claims) + event_summary(event),
+                "time": f"{format_day(day_of(instant))}, {instant[11:16]} UTC",
+                "summary": " and ".join(claim.role for claim in claims) + event_summary(event, format_day),
                 "source": source,
                 "id": event_id,
                 "details": [(name, text) for name in TEXT_FIELDS if (text := data_field(event, name)) is not None],

@@ -289,6 +289,9 @@ def test_why_names_the_gate_and_the_event_that_moved_it(board: BoardServer) -> N
     assert f"It waits for {GATE}, and comes at least 120 days after it." in text
     assert "heating-network-late" in text
     assert f"{HERE}/milestones/{GATE}" in text
+    # Dates have one style on pages.
+    assert re.search(r"said \d+ \w+ \d{4}, \d\d:\d\d UTC by", text)
+    assert not re.search(r"(planned|estimated|actual) \d{4}-", text)
 
 
 def test_a_gate_that_moves_nothing_has_no_chart_of_days(empty: BoardServer) -> None:
