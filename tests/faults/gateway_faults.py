@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from http import HTTPStatus
-from queue import Empty, Queue
+from queue import Queue
 from typing import Final
 
 from deploy.gateway import create_token
@@ -30,11 +30,10 @@ _TO_BE_REPEATED: Final = (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.REQUEST_TIM
 class _Clients:
     """Send batches, each until it is acknowledged, in threads."""
 
-    def __init__(self, gateway: GatewayServer, token: str, events: Sequence[JsonEvent]) -> None:
+    def __init__(self, gateway: GatewayServer, token: str) -> None:
         self._gateway, self._token = gateway, token
-        self._batches: Queue[Sequence[JsonEvent]] = Queue()
-        for start in range(0, len(events), _BATCH_EVENTS):
-            self._batches.put(events[start : start + _BATCH_EVENTS])
+        #: With a None for each client at its end.
+        self._batches: Queue[Sequence[JsonEvent] | None] = Queue()
         self._failures: list[BaseException] = []
         self.repeated = 0
         self._threads = [threading.Thread(target=self._run, daemon=True) for _ in range(_CLIENTS)]
@@ -46,8 +45,15 @@ class _Clients:
         """How many batches no client has begun with."""
         return self._batches.qsize()
 
+    def send(self, events: Sequence[JsonEvent]) -> None:
+        """Have clients send events, after those that they were given before."""
+        for start in range(0, len(events), _BATCH_EVENTS):
+            self._batches.put(events[start : start + _BATCH_EVENTS])
+
     def join(self, timeout: float) -> None:
         """Wait until all is acknowledged."""
+        for _ in self._threads:
+            self._batches.put(None)
         ends = time.monotonic() + timeout
         for thread in self._threads:
             thread.join(max(0.0, ends - time.monotonic()))
@@ -56,10 +62,8 @@ class _Clients:
 
     def _run(self) -> None:
         try:
-            while True:
-                self._send(self._batches.get_nowait())
-        except Empty:
-            pass
+            while (batch := self._batches.get()) is not None:
+                self._send(batch)
         except BaseException as error:  # noqa: BLE001 - told to whoever joins
             self._failures.append(error)
 
@@ -96,12 +100,15 @@ def restart_broker_behind_gateway(scenario: Scenario) -> float:
         if "retracts" not in event["data"]
     ]
     with _running_gateway(scenario, events) as (gateway, token):
-        clients = _Clients(gateway.client, token, events)
-        for number, seconds in enumerate(_OUTAGES_SECONDS, 1):
-            left = clients.waiting
-            sent = len(events) // _BATCH_EVENTS // (len(_OUTAGES_SECONDS) + 1)
-            wait_until(lambda left=left, sent=sent: clients.waiting < left - sent, f"a part is sent ({number})", 120)  # type: ignore[misc]
+        clients = _Clients(gateway.client, token)
+        # However fast they are, something is left to be sent in each outage.
+        size = len(events) // (len(_OUTAGES_SECONDS) + 1) + 1
+        first, *later = (events[start : start + size] for start in range(0, len(events), size))
+        clients.send(first)
+        for seconds, part in zip(_OUTAGES_SECONDS, later, strict=True):
+            wait_until(lambda: clients.waiting < size // _BATCH_EVENTS // 2, "half of a part is begun with", 120)
             time.sleep(scenario.rng.uniform(0, 0.5))
+            clients.send(part)
             scenario.kafka.kill()
             time.sleep(seconds)
             scenario.kafka.start()

@@ -32,6 +32,7 @@ _INFLATING_RECORDS: Final = (
 _CROWD_SLICES: Final = 8
 _SLICE_PROGRAMMES: Final = 1000
 _MAX_EXPOSURE_SECONDS: Final = 5.0
+_CURRENT_METRIC: Final = "milepost_forecasts_current_timestamp_seconds"
 #: What a worker may hold at any time, whatever one record or one batch holds.
 _MAX_WORKER_BYTES: Final = 400 * 1000 * 1000
 
@@ -162,7 +163,15 @@ def publish_crowd(scenario: Scenario) -> float:
         assert seconds < _MAX_EXPOSURE_SECONDS, seconds
     scenario.extra_accepted += [*honest, *crowd, *updates]
     recovery_seconds = measure_recovery(scenario)
-    # What is exposed takes memory.
+    # What is exposed takes memory: not more than is promised, and nothing is added once all of it is exposed.
+    published_at = time.time()
+    for worker in scenario.running_workers:
+        wait_until(
+            lambda worker=worker: (worker.scrape().value(_CURRENT_METRIC) or 0) > published_at,  # type: ignore[misc]
+            "a sweep has found the whole crowd exposed",
+            120,
+        )
+        assert read_peak_bytes(worker.process.pid) < _MAX_WORKER_BYTES
     scenario.snapshot_resources()
     return recovery_seconds
 
