@@ -14,8 +14,10 @@ from kafka import KafkaAdminClient, errors
 from kafka.errors import BrokerResponseError, KafkaError, KafkaTimeoutError
 
 from consumers.compat import patch_kafka_python
+from consumers.logins import login_options
 from models.errors import MilepostError
-from models.settings import Settings, setting_error
+from models.kafka_login import kafka_login, shown_user
+from models.settings import Settings
 from models.text import one_line
 from models.tls import create_ssl_context
 
@@ -79,20 +81,15 @@ def connection_options(settings: Settings) -> dict[str, Any]:
     """Return the keyword arguments with which every kafka-python client connects; raises `SettingsError`."""
     options: dict[str, Any] = {
         "bootstrap_servers": [server.strip() for server in settings.kafka.split(",")],
-        "security_protocol": settings.kafka_security,
+        "security_protocol": settings.kafka_security_protocol,
         "bootstrap_timeout_ms": BOOTSTRAP_TIMEOUT_MS,
         "request_timeout_ms": REQUEST_TIMEOUT_MS,
         "client_id": "milepost",
         # By default the backoff doubles up to half a minute, and few attempts fit into the deadline.
         "reconnect_backoff_max_ms": 500,
     }
-    if "SASL" in settings.kafka_security:
-        if not (username := settings.kafka_username):
-            raise setting_error("kafka_username", f"is needed for {settings.kafka_security}")
-        if not (password := settings.kafka_password):
-            raise setting_error("kafka_password", f"is needed for {settings.kafka_security}")
-        options["sasl_mechanism"] = settings.kafka_sasl_mechanism
-        options |= {"sasl_plain_username": username, "sasl_plain_password": password.get_secret_value()}
+    if (login := kafka_login(settings)) is not None:
+        options |= login_options(login)
     if (context := create_ssl_context(settings)) is not None:
         options["ssl_context"] = context
     return options
@@ -149,19 +146,19 @@ def _describe_error(settings: Settings, error: KafkaError, logged: Exception | N
             return f"{where} {verb}: {reason}{advice}"
     if isinstance(error, _LOGIN_ERRORS):
         return (
-            f"{where} refuses the login of {settings.kafka_username!r}: {reason};"
-            " check the settings kafka_username, kafka_password and kafka_sasl_mechanism"
+            f"{where} refuses the login of {shown_user(settings, '')!r}: {reason};"
+            " check the settings kafka_sasl_username, kafka_sasl_password and kafka_sasl_mechanism"
         )
     if isinstance(error, errors.IllegalSaslStateError):
-        return f"{where} refuses: {reason}; is its security {settings.kafka_security}?"
+        return f"{where} refuses: {reason}; is its security {settings.kafka_security_protocol}?"
     if _is_refusal(error):
         return f"{where} refuses: {reason}"
     if reason == os.strerror(errno.ECONNREFUSED):
         return f"{where} does not answer: {reason}; is it running? `milepost kafka` starts one"
-    questions = f"is it running, and is its security {settings.kafka_security}?"
-    if "SASL" in settings.kafka_security:
+    questions = f"is it running, and is its security {settings.kafka_security_protocol}?"
+    if "SASL" in settings.kafka_security_protocol:
         # A broker may close the connection before its refusal of a login is read.
-        questions += " Are kafka_username, kafka_password and kafka_sasl_mechanism right?"
+        questions += " Are kafka_sasl_username, kafka_sasl_password and kafka_sasl_mechanism right?"
     return f"{where} does not answer: {reason}; {questions} `milepost kafka` starts a plain one"
 
 

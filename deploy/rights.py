@@ -12,6 +12,7 @@ from kafka.errors import CoordinatorNotAvailableError, GroupAuthorizationFailedE
 
 from consumers.client import admin_client, require_topics
 from models.errors import MilepostError
+from models.kafka_login import shown_user
 from models.settings import Settings
 
 #: How Kafka's own tools spell the operations.
@@ -45,7 +46,7 @@ def require_worker_rights(settings: Settings) -> None:
     if group_operations is not None and "READ" not in group_operations:
         missing.append(f"Read on group {settings.group}")
     if missing:
-        user = settings.kafka_username or "the user of this worker"
+        user = shown_user(settings, "the user of this worker")
         lines = (f"Kafka at {settings.kafka} does not allow {right}: grant it to {user}" for right in missing)
         raise RightsError("\nmilepost: ".join(lines))
 
@@ -57,7 +58,7 @@ def require_write_right(settings: Settings, topic: str) -> None:
         if "WRITE" in operations:
             require_topics(settings, admin, [topic])
             return
-    user = settings.kafka_username or "the user of this gateway"
+    user = shown_user(settings, "the user of this gateway")
     raise RightsError(f"Kafka at {settings.kafka} does not allow Write on topic {topic}: grant it to {user}")
 
 

@@ -60,6 +60,16 @@ def parse_whole_number(value: Any) -> int:  # noqa: ANN401 - whatever a file or 
     return int(text)
 
 
+def parse_truth(value: Any) -> bool:  # noqa: ANN401 - as above
+    """Return whether a value is true, which text has as `true` or `false`. Raises `ValueError`."""
+    if isinstance(value, bool):
+        return value
+    text = value.strip(BLANKS).lower() if isinstance(value, str) else ""
+    if text not in {"true", "false"}:
+        raise ValueError(f"say true or false, not {shown(str(value))}")
+    return text == "true"
+
+
 def parse_seconds(value: Any) -> float:  # noqa: ANN401 - as above
     """Return a number of seconds, which text has as `30` or `0.5`. Raises `ValueError`."""
     if isinstance(value, int | float) and not isinstance(value, bool):
@@ -125,7 +135,7 @@ def parse_servers(text: str, security: str) -> str:
             if protocol not in {"KAFKA", "PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"}:
                 raise ValueError(f"say host:port without {scheme[0]}")
             if protocol not in {"KAFKA", security}:
-                raise ValueError(f"{protocol}:// contradicts kafka_security, which is {security}")
+                raise ValueError(f"{protocol}:// contradicts kafka_security_protocol, which is {security}")
         _check_address(server, 1)
         if "%" in server:
             raise ValueError(f"{shown(server)} has a zone, which Kafka clients do not read")
@@ -135,19 +145,29 @@ def parse_servers(text: str, security: str) -> str:
     return ",".join(dict.fromkeys(servers))
 
 
-def parse_board_url(text: str) -> str:
-    """Return the URL at which people reach the board, without a slash at the end. Raises `ValueError`."""
+def _is_web_address(text: str, foreign: str) -> bool:
+    """Return whether this is a URL of HTTP with a proper host and without these characters."""
     try:
         url = urlsplit(text)
         host, _, port = url.netloc.rpartition(":") if url.port is not None else (url.netloc, "", "80")
         _check_address(f"{host}:{port}", 1)
     except ValueError:
-        is_proper = False
-    else:
-        is_proper = url.scheme in {"http", "https"} and not set(text) & set("@?# \\")
-    if not is_proper:
+        return False
+    return url.scheme in {"http", "https"} and not set(text) & set(foreign)
+
+
+def parse_board_url(text: str) -> str:
+    """Return the URL at which people reach the board, without a slash at the end. Raises `ValueError`."""
+    if not _is_web_address(text, "@?# \\"):
         raise ValueError("say http://host or https://host, with the port and path that people use")
     return text.rstrip("/")
+
+
+def check_token_endpoint(text: str) -> str:
+    """Return the URL that gives tokens. Raises `ValueError`, which shows nothing of the URL: it may hold a secret."""
+    if not _is_web_address(text, "@# \\"):
+        raise ValueError("say https://host/path, as the identity provider has it, without a user or password in it")
+    return text
 
 
 def parse_addresses(value: Any, most: int) -> Any:  # noqa: ANN401 - pydantic validates what is no text

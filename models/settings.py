@@ -1,6 +1,5 @@
 """The only reader of configuration: flags win over the environment (`MILEPOST_…`), and that over `milepost.toml`."""
 
-import os
 import re
 from collections.abc import Mapping
 from contextlib import suppress
@@ -9,14 +8,23 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, InitSettingsSource, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from models import setting_values as values
-from models.errors import MilepostError
 from models.failpoints import parse_failpoint
+from models.setting_sources import (
+    ENVIRONMENT_PREFIX,
+    SettingsError,
+    check_environment_names,
+    environment,
+    merge_sources,
+    variable_of,
+)
 from models.settings_file import CONFIG_FILE, read_config_file, read_secret_file
 from models.text import printable
+
+__all__ = ["MAX_WORKERS", "LogFormat", "Settings", "SettingsError", "read_log_format", "read_settings", "setting_error"]
 
 #: A longer wait is an error of Python's clocks, and no wish of anybody.
 _MAX_SECONDS: Final = 365 * 86_400
@@ -25,18 +33,20 @@ MAX_WORKERS: Final = 64
 
 LogFormat = Literal["text", "json"]
 
+Truth = Annotated[bool, BeforeValidator(values.parse_truth)]
 WholeNumber = Annotated[int, BeforeValidator(values.parse_whole_number)]
 Seconds = Annotated[float, BeforeValidator(values.parse_seconds), Field(gt=0, le=_MAX_SECONDS, allow_inf_nan=False)]
 FilePath = Annotated[Path, BeforeValidator(values.expand_home)]
 
-_environment: Final = os.environ  # noqa: TID251 - this is the one place that reads it
-_ENVIRONMENT_PREFIX: Final = "MILEPOST_"
-#: Names that Kubernetes makes for Services, and those of the tests: contract, section 5.
-_PASSED_OVER: Final = re.compile(
-    r"MILEPOST_(?:(?:.*_)?SERVICE_(?:HOST|PORT(?:_.*)?)|(?:.*_)?PORT_[0-9]+_.*|TEST_.*)|(?P<port>MILEPOST_(?:.*_)?PORT)"
-)
-#: Settings that may stand in a file, which `<name>_FILE` in the environment names.
-_SECRETS: Final = ("kafka_password", "database")
+
+def _check_secret_file(path: Path) -> Path:
+    read_secret_file(path)
+    return path
+
+
+#: A file that holds one secret, which is read again whenever it is needed.
+SecretFile = Annotated[FilePath, AfterValidator(_check_secret_file)]
+
 #: What pydantic finds wrong, by its name for it, in words for people; the braces are filled with what it found.
 _FAULTS: Final[Mapping[str, str]] = {
     "greater_than": "it must be more than {gt}",
@@ -52,10 +62,8 @@ _FAULTS: Final[Mapping[str, str]] = {
     "path_type": "say a path in quotes",
 }
 _MAX_NAME_LENGTH: Final = 64
-
-
-class SettingsError(MilepostError):
-    """A setting is invalid."""
+#: What may hold any character, blanks too.
+_SECRETS: Final = frozenset({"kafka_sasl_password", "kafka_ssl_key_password", "kafka_oauth_client_secret"})
 
 
 class Settings(BaseSettings):
@@ -63,8 +71,8 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="MILEPOST_", extra="forbid", frozen=True, env_ignore_empty=True)
 
-    kafka_security: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
-    kafka: str = "127.0.0.1:9092"  # behind `kafka_security`, with which its schemes have to agree
+    kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    kafka: str = "127.0.0.1:9092"  # behind `kafka_security_protocol`, with which its schemes have to agree
     database: str = "sqlite:///.milepost/milepost.db"
     web: str = "127.0.0.1:8090"
     metrics: str | None = None  # a listener of its own for metrics and probes; without it they are on `web`
@@ -80,12 +88,25 @@ class Settings(BaseSettings):
     partitions: Annotated[WholeNumber, Field(ge=1, le=10_000)] = 12
     prefix: str = "milepost"
 
-    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"
-    kafka_username: str | None = None
-    kafka_password: SecretStr | None = None
-    kafka_ca: FilePath | None = None
-    kafka_certificate: FilePath | None = None
-    kafka_key: FilePath | None = None
+    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"] = "SCRAM-SHA-512"
+    kafka_sasl_username: str | None = None
+    kafka_sasl_password: SecretStr | None = None
+    kafka_sasl_password_file: SecretFile | None = None
+    kafka_ssl_cafile: FilePath | None = None
+    kafka_ssl_certfile: FilePath | None = None
+    kafka_ssl_keyfile: FilePath | None = None
+    kafka_ssl_key_password: SecretStr | None = None
+    kafka_ssl_key_password_file: SecretFile | None = None
+    #: Whether certificates have to be as RFC 5280 says, as Python 3.13 asks by default and many private CAs are not.
+    kafka_ssl_strict: Truth = False
+    #: Where a client's credentials become a token.
+    kafka_oauth_token_endpoint: str | None = None
+    kafka_oauth_client_id: str | None = None
+    kafka_oauth_client_secret: SecretStr | None = None
+    kafka_oauth_client_secret_file: SecretFile | None = None
+    kafka_oauth_scope: str | None = None
+    kafka_oauth_cafile: FilePath | None = None  # the CA of the token endpoint, beside those of the system
+    kafka_oauth_token_file: SecretFile | None = None  # a token that something else keeps fresh
 
     #: The sources that may publish for each programme; a programme without an entry accepts any.
     allowed_sources: Annotated[dict[str, list[str]], NoDecode] = {}
@@ -153,7 +174,12 @@ class Settings(BaseSettings):
     @field_validator("kafka")
     @classmethod
     def _parse_kafka(cls, value: str, info: ValidationInfo) -> str:
-        return values.parse_servers(value, info.data.get("kafka_security", "PLAINTEXT"))
+        return values.parse_servers(value, info.data.get("kafka_security_protocol", "PLAINTEXT"))
+
+    @field_validator("kafka_oauth_token_endpoint")
+    @classmethod
+    def _check_token_endpoint(cls, value: str | None) -> str | None:
+        return None if value is None else values.check_token_endpoint(value)
 
     # The last of the validators before pydantic's own is the first to run.
     @field_validator("*", mode="before")
@@ -161,22 +187,19 @@ class Settings(BaseSettings):
     def _check_text(cls, value: Any, info: ValidationInfo) -> Any:  # noqa: ANN401 - pydantic validates what is no text
         if not isinstance(value, str):
             return value
-        return values.check_text(value, is_secret=info.field_name == "kafka_password")
+        return values.check_text(value, is_secret=info.field_name in _SECRETS)
 
     @classmethod
     def settings_customise_sources(
         cls,
         settings_cls: type[BaseSettings],
         init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
         *_args: PydanticBaseSettingsSource,
         **_no_files: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Return one source of flags, environment and file, each setting whole from the first that has it.
-
-        Several sources would be merged: sources that the file allows would be added to those of the environment.
-        """
-        return (InitSettingsSource(settings_cls, {**read_config_file(), **env_settings(), **init_settings()}),)
+        """Return one source of flags, environment and file."""
+        merged = merge_sources(read_config_file(), settings_cls.model_fields, init_settings())
+        return (InitSettingsSource(settings_cls, merged),)
 
     @property
     def events_topic(self) -> str:
@@ -224,56 +247,24 @@ class Settings(BaseSettings):
 
 def read_log_format() -> LogFormat:
     """Return the format of the log; also where other settings cannot be read, since the log says so."""
-    variable = f"{_ENVIRONMENT_PREFIX}LOG"
-    text: Any = next((value for name, value in _environment.items() if name.upper() == variable and value), None)
+    variable = variable_of("log")
+    text: Any = next((value for name, value in environment.items() if name.upper() == variable and value), None)
     if text is None:
         with suppress(ValueError):
             text = read_config_file().get("log")
     return "json" if isinstance(text, str) and text.strip(values.BLANKS) == "json" else "text"
 
 
-def _check_environment_names() -> None:
-    """Raise `SettingsError` for a name in the environment that is no setting."""
-    known = {f"{_ENVIRONMENT_PREFIX}{name.upper()}" for name in Settings.model_fields}
-    known |= {f"{_ENVIRONMENT_PREFIX}{name.upper()}_FILE" for name in _SECRETS}
-    for name, value in sorted(_environment.items()):
-        upper = name.upper()
-        if not upper.startswith(_ENVIRONMENT_PREFIX) or upper in known:
-            continue
-        match = _PASSED_OVER.fullmatch(upper)
-        if match is not None and (match["port"] is None or value.startswith(("tcp://", "udp://"))):
-            continue
-        nearest = get_close_matches(upper, known, 1, 0.0)[0]
-        raise SettingsError(f"{printable(name)} is no setting; the nearest one is {nearest}")
-
-
-def _read_secret_files() -> dict[str, str]:
-    """Return the settings that files hold, by name."""
-    # As for all settings, the case of a name in the environment does not count.
-    environment = {name.upper(): value for name, value in _environment.items() if value}
-    secrets = {}
-    for name in _SECRETS:
-        variable = f"{_ENVIRONMENT_PREFIX}{name.upper()}"
-        if path := environment.get(f"{variable}_FILE"):
-            if variable in environment:
-                raise SettingsError(f"{variable} and {variable}_FILE are both set: say one of the two")
-            try:
-                secrets[name] = read_secret_file(path)
-            except ValueError as error:
-                raise SettingsError(f"{variable}_FILE: {error}") from None
-    return secrets
-
-
 def setting_error(name: str, problem: str) -> SettingsError:
     """Return the error about a setting, with how it is set."""
-    return SettingsError(f"setting {name}: {problem} (MILEPOST_{name.upper()}, or {name} in {CONFIG_FILE})")
+    return SettingsError(f"setting {name}: {problem} ({variable_of(name)}, or {name} in {CONFIG_FILE})")
 
 
 def read_settings(**flags: Any) -> Settings:  # noqa: ANN401 - pydantic validates the values
     """Return the settings; a flag that is None was not given. Raises `SettingsError` about the first fault."""
-    _check_environment_names()
+    check_environment_names(Settings.model_fields)
     try:
-        return Settings(**_read_secret_files() | {name: value for name, value in flags.items() if value is not None})
+        return Settings(**{name: value for name, value in flags.items() if value is not None})
     except ValidationError as error:
         raise _describe_fault(error.errors()[0]) from None
     except ValueError as error:
@@ -285,7 +276,7 @@ def _describe_fault(fault: Any) -> SettingsError:  # noqa: ANN401 - pydantic_cor
     context = fault.get("ctx", {})
     if fault["type"] == "extra_forbidden":
         written = printable(name[:_MAX_NAME_LENGTH])
-        like = name.lower().replace("-", "_").removeprefix(_ENVIRONMENT_PREFIX.lower())
+        like = name.lower().replace("-", "_").removeprefix(ENVIRONMENT_PREFIX.lower())
         nearest = get_close_matches(like, Settings.model_fields, 1, 0.0)[0]
         return SettingsError(
             f"setting {written}: there is none of this name; the nearest one is {nearest} ({CONFIG_FILE})"

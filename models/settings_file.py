@@ -13,6 +13,7 @@ from models.text import one_line, printable
 CONFIG_FILE: Final = "milepost.toml"
 #: No file of settings is that large, and some files have no end.
 _MAX_BYTES: Final = 1024 * 1024
+_MAX_SECRET_BYTES: Final = 64 * 1024
 #: How the library ends its messages.
 _POSITION: Final = re.compile(r"(.*) \(at (?:line (\d+), column \d+|end of document)\)", re.DOTALL)
 
@@ -72,11 +73,15 @@ def _one_clause(problem: str) -> str:
     return text[:1].lower() + text[1:]
 
 
-def read_secret_file(path: str) -> str:
-    """Return the secret that a file holds, without the line breaks around it."""
-    file = expand_home(path)
+def read_secret_file(path: str | Path) -> str:
+    """Return the secret that a file holds, without the line breaks around it. Raises `ValueError`."""
+    file = Path(expand_home(path))
     try:
-        return Path(file).read_text("utf-8-sig").strip("\r\n")
+        with file.open("rb") as stream:
+            content = stream.read(_MAX_SECRET_BYTES + 1)
+        if len(content) > _MAX_SECRET_BYTES:
+            raise ValueError(f"{printable(str(file))} has more than {_MAX_SECRET_BYTES} bytes, and secrets never do")
+        return content.decode("utf-8-sig").strip("\r\n")
     except (OSError, UnicodeDecodeError) as error:
         problem = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         raise ValueError(f"{printable(str(file))} cannot be read: {problem}") from None

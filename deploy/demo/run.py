@@ -41,7 +41,7 @@ _EXAMPLE_FILE: Final = _DEMO_DIR / "example.jsonl"
 #: A launch that waits for the park that slips
 _TENANT_LAUNCH: Final = f"{PROGRAMME}/tomographic-scanners/production-launched"
 #: The settings by which other commands reach what the demo runs
-_SHARED_SETTINGS: Final = ("kafka", "kafka_security", "database", "web", "gateway")
+_SHARED_SETTINGS: Final = ("kafka", "kafka_security_protocol", "database", "web", "gateway")
 _STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -103,7 +103,7 @@ def _run_everything(*, was_killed: bool) -> int:
     with run_broker(_DEMO_DIR / "kafka", port=_choose_kafka_port(user_settings)) as broker:
         settings = read_settings(
             kafka=broker.bootstrap_servers,
-            kafka_security="PLAINTEXT",
+            kafka_security_protocol="PLAINTEXT",
             database=f"sqlite:///{_DEMO_DIR}/milepost.db",
             web=_choose_address(user_settings.web),
             gateway=_choose_address(user_settings.gateway),

@@ -467,10 +467,10 @@ def test_a_kafka_that_wants_a_login_gets_one_and_says_when_it_is_wrong(
         ),
     }
     with run_broker(tmp_path / "kafka", port=port, property_overrides=overrides):
-        for name, value in {"KAFKA": f"127.0.0.1:{secure}", "KAFKA_SECURITY": "SASL_PLAINTEXT"}.items():
+        for name, value in {"KAFKA": f"127.0.0.1:{secure}", "KAFKA_SECURITY_PROTOCOL": "SASL_PLAINTEXT"}.items():
             monkeypatch.setenv(f"MILEPOST_{name}", value)
-        monkeypatch.setenv("MILEPOST_KAFKA_USERNAME", "ann")
-        monkeypatch.setenv("MILEPOST_KAFKA_PASSWORD", "secret")
+        monkeypatch.setenv("MILEPOST_KAFKA_SASL_USERNAME", "ann")
+        monkeypatch.setenv("MILEPOST_KAFKA_SASL_PASSWORD", "secret")
         monkeypatch.setenv("MILEPOST_KAFKA_SASL_MECHANISM", "PLAIN")
         lines("init")
         assert lines("publish", file_of(random_events(1, 3)))[0].startswith("published 3 events")
@@ -486,11 +486,11 @@ def test_a_kafka_that_wants_a_login_gets_one_and_says_when_it_is_wrong(
         monkeypatch.setattr(kafka_client, "BOOTSTRAP_TIMEOUT_MS", 1_500)
         assert "kafka_sasl_mechanism" in the_line(milepost("dead-letters", "list"))
         monkeypatch.setenv("MILEPOST_KAFKA_SASL_MECHANISM", "PLAIN")
-        monkeypatch.setenv("MILEPOST_KAFKA_PASSWORD", "wrong")
+        monkeypatch.setenv("MILEPOST_KAFKA_SASL_PASSWORD", "wrong")
         line = the_line(milepost("publish", "events.jsonl"))
-        assert "kafka_password" in line
+        assert "kafka_sasl_password" in line
         assert "wrong" not in line
-        monkeypatch.setenv("MILEPOST_KAFKA_SECURITY", "PLAINTEXT")
+        monkeypatch.setenv("MILEPOST_KAFKA_SECURITY_PROTOCOL", "PLAINTEXT")
         assert "is its security PLAINTEXT?" in the_line(milepost("dead-letters", "list"))
 
 

@@ -86,10 +86,10 @@ def brokers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str
 def environment_of(user: str, address: str) -> dict[str, str]:
     return {
         "MILEPOST_KAFKA": address,
-        "MILEPOST_KAFKA_SECURITY": "SASL_PLAINTEXT",
+        "MILEPOST_KAFKA_SECURITY_PROTOCOL": "SASL_PLAINTEXT",
         "MILEPOST_KAFKA_SASL_MECHANISM": "PLAIN",
-        "MILEPOST_KAFKA_USERNAME": user,
-        "MILEPOST_KAFKA_PASSWORD": "secret",
+        "MILEPOST_KAFKA_SASL_USERNAME": user,
+        "MILEPOST_KAFKA_SASL_PASSWORD": "secret",
     }
 
 

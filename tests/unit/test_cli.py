@@ -186,13 +186,13 @@ def test_a_kafka_that_is_not_there_is_one_line_within_seconds() -> None:
 
 
 def test_what_kafkas_security_needs_is_reported_before_anything_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MILEPOST_KAFKA_SECURITY", "SASL_SSL")
-    assert "setting kafka_username: is needed" in the_line(milepost("dead-letters", "list"))
-    monkeypatch.setenv("MILEPOST_KAFKA_USERNAME", "ann")
-    assert "setting kafka_password: is needed" in the_line(milepost("dead-letters", "list"))
-    monkeypatch.setenv("MILEPOST_KAFKA_PASSWORD", "secret")
-    monkeypatch.setenv("MILEPOST_KAFKA_CA", "nowhere.pem")
-    assert "setting kafka_ca: there is no file nowhere.pem" in the_line(milepost("dead-letters", "list"))
+    monkeypatch.setenv("MILEPOST_KAFKA_SECURITY_PROTOCOL", "SASL_SSL")
+    assert "setting kafka_sasl_username: is needed" in the_line(milepost("dead-letters", "list"))
+    monkeypatch.setenv("MILEPOST_KAFKA_SASL_USERNAME", "ann")
+    assert "setting kafka_sasl_password: is needed" in the_line(milepost("dead-letters", "list"))
+    monkeypatch.setenv("MILEPOST_KAFKA_SASL_PASSWORD", "secret")
+    monkeypatch.setenv("MILEPOST_KAFKA_SSL_CAFILE", "nowhere.pem")
+    assert "setting kafka_ssl_cafile: there is no file nowhere.pem" in the_line(milepost("dead-letters", "list"))
 
 
 def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:

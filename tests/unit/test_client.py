@@ -2,6 +2,7 @@
 
 import logging
 import socket
+import ssl
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -35,9 +36,9 @@ SETTINGS = Settings(kafka="broker:9092")
 PASSWORD = SecretStr("secret")
 LOGIN = Settings(
     kafka="broker:9092",
-    kafka_security="SASL_PLAINTEXT",
-    kafka_username="ann",
-    kafka_password=PASSWORD,
+    kafka_security_protocol="SASL_PLAINTEXT",
+    kafka_sasl_username="ann",
+    kafka_sasl_password=PASSWORD,
 )
 REFUSED = KafkaConnectionError("111 ECONNREFUSED")
 HUNG_UP = KafkaConnectionError("socket disconnected")
@@ -74,7 +75,7 @@ def test_the_reason_that_is_only_logged_is_reported() -> None:
 def test_a_refused_login_is_reported_whatever_fails_after_it(later: list[Exception]) -> None:
     assert message_of(NEVER, HUNG_UP, WRONG, *later, settings=LOGIN) == (
         "Kafka at broker:9092 refuses the login of 'ann': Authentication failed: Invalid password;"
-        " check the settings kafka_username, kafka_password and kafka_sasl_mechanism"
+        " check the settings kafka_sasl_username, kafka_sasl_password and kafka_sasl_mechanism"
     )
     assert "does not support the requested SASL mechanism" in message_of(
         NEVER, UnsupportedSaslMechanismError(), *later, settings=LOGIN
@@ -127,20 +128,21 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_both_clients_get_what_the_settings_say(certificates: Path) -> None:
     settings = Settings(
         kafka="a:1, b:2",
-        kafka_security="SASL_SSL",
+        kafka_security_protocol="SASL_SSL",
         kafka_sasl_mechanism="SCRAM-SHA-256",
-        kafka_username="ann",
-        kafka_password=PASSWORD,
-        kafka_ca=certificates / "one.pem",
-        kafka_certificate=certificates / "other.pem",
-        kafka_key=certificates / "other.key",
+        kafka_sasl_username="ann",
+        kafka_sasl_password=PASSWORD,
+        kafka_ssl_cafile=certificates / "one.pem",
+        kafka_ssl_certfile=certificates / "other.pem",
+        kafka_ssl_keyfile=certificates / "other.key",
     )
     options = connection_options(settings)
     assert options["bootstrap_servers"] == ["a:1", "b:2"]
     assert (options["security_protocol"], options["sasl_mechanism"]) == ("SASL_SSL", "SCRAM-SHA-256")
-    assert (options["sasl_plain_username"], options["sasl_plain_password"]) == ("ann", "secret")
-    for context in (options["ssl_context"], aiokafka_options(settings)["ssl_context"]):
+    assert (options["sasl_plain_username"], options["sasl_plain_password"]()) == ("ann", "secret")
+    for context in (options["ssl_context"], aiokafka_options(settings)["ssl_context"]()):
         assert context.check_hostname
+        assert not context.verify_flags & ssl.VERIFY_X509_STRICT
         assert [dict(pair[0] for pair in each["subject"]) for each in context.get_ca_certs()] == [{"commonName": "one"}]
     assert not [name for name in connection_options(SETTINGS) if name.startswith(("ssl", "sasl"))]
 
@@ -148,26 +150,70 @@ def test_both_clients_get_what_the_settings_say(certificates: Path) -> None:
 @pytest.mark.parametrize(
     ("files", "told"),
     [
-        ({"ca": "one.key"}, r"setting kafka_ca: .*one\.key holds no certificate in PEM form \(MILEPOST_KAFKA_CA, "),
         (
-            {"certificate": "one.pem", "key": "other.key"},
-            r"kafka_key: .*other\.key is not the key of certificate .*one",
+            {"cafile": "one.key"},
+            r"setting kafka_ssl_cafile: .*one\.key holds no certificate in PEM form \(MILEPOST_KAFKA_SSL_CAFILE, ",
         ),
-        ({"certificate": "one.pem", "key": "one.pem"}, r"kafka_certificate: .* are no certificate and unencrypted key"),
-        ({"certificate": "one.pem"}, r"kafka_certificate: .* are no certificate and unencrypted key"),
+        (
+            {"certfile": "one.pem", "keyfile": "other.key"},
+            r"kafka_ssl_keyfile: .*other\.key is not the key of certificate .*one",
+        ),
+        ({"certfile": "one.pem", "keyfile": "one.pem"}, r"kafka_ssl_certfile: .* are no certificate and key"),
+        ({"certfile": "one.pem"}, r"kafka_ssl_certfile: .* are no certificate and key"),
     ],
 )
 def test_a_certificate_file_that_is_another_is_named(certificates: Path, files: dict[str, str], told: str) -> None:
-    paths: Any = {f"kafka_{name}": certificates / file for name, file in files.items()}
+    paths: Any = {f"kafka_ssl_{name}": certificates / file for name, file in files.items()}
     with pytest.raises(SettingsError, match=told):
-        connection_options(Settings(kafka_security="SSL", **paths))
+        connection_options(Settings(kafka_security_protocol="SSL", **paths))
 
 
 def test_a_setting_that_is_missing_is_named() -> None:
-    with pytest.raises(SettingsError, match="kafka_username: is needed for SASL_SSL"):
-        connection_options(Settings(kafka_security="SASL_SSL"))
-    with pytest.raises(SettingsError, match=r"kafka_ca: there is no file nowhere\.pem"):
-        connection_options(Settings(kafka_security="SSL", kafka_ca=Path("nowhere.pem")))
+    with pytest.raises(SettingsError, match="kafka_sasl_username: is needed for SASL_SSL"):
+        connection_options(Settings(kafka_security_protocol="SASL_SSL"))
+    with pytest.raises(SettingsError, match=r"kafka_ssl_cafile: there is no file nowhere\.pem"):
+        connection_options(Settings(kafka_security_protocol="SSL", kafka_ssl_cafile=Path("nowhere.pem")))
+
+
+def test_the_key_of_a_certificate_may_have_a_password(certificates: Path) -> None:
+    command = ["openssl", "pkey", "-in", "one.key", "-aes256", "-passout", "pass:s3cr3t", "-out", "locked.key"]
+    subprocess.run(command, cwd=certificates, check=True, capture_output=True)
+    (certificates / "password").write_text("s3cr3t\n")
+    files: Any = {"kafka_ssl_certfile": certificates / "one.pem", "kafka_ssl_keyfile": certificates / "locked.key"}
+    for password in (
+        {"kafka_ssl_key_password": SecretStr("s3cr3t")},
+        {"kafka_ssl_key_password_file": certificates / "password"},
+    ):
+        assert "ssl_context" in connection_options(Settings(kafka_security_protocol="SSL", **files, **password))
+    with pytest.raises(SettingsError, match=r"kafka_ssl_key_password: \S+ is encrypted, and its password is needed"):
+        connection_options(Settings(kafka_security_protocol="SSL", **files))
+    wrong = Settings(kafka_security_protocol="SSL", kafka_ssl_key_password=SecretStr("wr0ng"), **files)
+    with pytest.raises(SettingsError, match=r"is encrypted, and its password is another one") as error:
+        connection_options(wrong)
+    assert "wr0ng" not in str(error.value)
+
+
+def test_certificates_are_checked_strictly_on_request(certificates: Path) -> None:
+    ca = certificates / "one.pem"
+    settings = Settings(kafka_security_protocol="SSL", kafka_ssl_cafile=ca, kafka_ssl_strict=True)
+    for context in (connection_options(settings)["ssl_context"], aiokafka_options(settings)["ssl_context"]()):
+        assert context.verify_flags & ssl.VERIFY_X509_STRICT
+
+
+def test_a_password_in_a_file_is_read_at_each_login(tmp_path: Path) -> None:
+    (tmp_path / "password").write_text("first")
+    settings = Settings(
+        kafka_security_protocol="SASL_PLAINTEXT",
+        kafka_sasl_username="ann",
+        kafka_sasl_password_file=tmp_path / "password",
+    )
+    passwords = [options(settings)["sasl_plain_password"] for options in (connection_options, aiokafka_options)]
+    assert [password() for password in passwords] == ["first", "first"]
+    (tmp_path / "password").write_text("second\n")
+    assert [password() for password in passwords] == ["second", "second"]
+    (tmp_path / "password").unlink()
+    with pytest.raises(SettingsError, match=r"kafka_sasl_password_file: .*password cannot be read: No such file"):
+        passwords[0]()
 
 
 @pytest.fixture
@@ -186,7 +232,7 @@ def test_a_server_that_is_no_kafka_is_reported_when_the_time_is_over(
     silent: str, security: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(client, "BOOTSTRAP_TIMEOUT_MS", 500)
-    settings = Settings(kafka=silent, kafka_security=security)  # type: ignore[arg-type]
+    settings = Settings(kafka=silent, kafka_security_protocol=security)  # type: ignore[arg-type]
     with (
         pytest.raises(KafkaUnreachableError, match=f"Kafka at {silent} does not answer: .*{security}"),
         kafka_errors(settings) as options,

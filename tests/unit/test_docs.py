@@ -48,7 +48,8 @@ def test_the_table_of_settings_has_each_one_with_its_default() -> None:
     defaults = {name: field.default for name, field in Settings.model_fields.items()}
 
     assert documented_defaults() == {
-        name: "" if default in (None, ()) else str(default) for name, default in defaults.items()
+        name: "" if default in (None, ()) else str(default).lower() if isinstance(default, bool) else str(default)
+        for name, default in defaults.items()
     }
 
 

@@ -20,7 +20,7 @@ def test_the_environment_of_the_service_has_settings_that_are_read() -> None:
 
     settings = Settings(**{name.lower(): value for name, value in found.items()})
 
-    assert settings.kafka_security == "SASL_SSL"
+    assert settings.kafka_security_protocol == "SASL_SSL"
 
 
 def test_the_service_names_settings_that_there_are_and_stops_later_than_the_worker_itself() -> None:

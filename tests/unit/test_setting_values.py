@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from models.secrets import read_secret
 from models.settings import Settings, SettingsError, read_settings
 from models.tls import create_ssl_context
 
@@ -71,7 +72,7 @@ def test_the_address_of_a_listener_that_is_refused_says_how_to_write_it(name: st
         ("http://a:1", "say host:port without http://"),
         ("a:1,HTTP://b:1", "say host:port without HTTP://"),
         ("zookeeper://a:1", "say host:port without zookeeper://"),
-        ("SSL://a:1", "SSL:// contradicts kafka_security, which is PLAINTEXT"),
+        ("SSL://a:1", "SSL:// contradicts kafka_security_protocol, which is PLAINTEXT"),
         ("::1:9092", "write an IPv6 address in brackets: [::1]:9092"),
         ("a:1,h h:80", "'h h' is no host name"),
         ("a..b:9092", "'a..b' is no host name"),
@@ -153,10 +154,10 @@ def test_seconds_are_digits_with_a_point_between_them(name: str, value: object) 
         ("stuck_seconds", float("inf"), "it must be at most"),
         ("group", "x" * 250, "it must have at most 249 characters"),
         ("group", " ", "it must not be empty"),
-        ("kafka_security", "TLS", "say PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL"),
+        ("kafka_security_protocol", "TLS", "say PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL"),
         ("prefix", "a b", "say 1 to 200 letters a-z and A-Z, digits, dots, underscores and hyphens"),
         ("group", 5, "say a text in quotes"),
-        ("kafka_ca", 5, "say a path in quotes"),
+        ("kafka_ssl_cafile", 5, "say a path in quotes"),
         ("web_hosts", 5, "say a list of texts"),
         ("allowed_sources", ["a"], "say a table of programmes"),
         ("allowed_sources", {"north": "a"}, "at north: say a list of texts"),
@@ -184,10 +185,10 @@ def test_a_value_out_of_bounds_or_of_another_kind_says_what_it_must_be(name: str
         ("group", "g"),
         ("partitions", "10"),
         ("prefix", "p"),
-        ("kafka_security", "SSL"),
+        ("kafka_security_protocol", "SSL"),
         ("kafka_sasl_mechanism", "PLAIN"),
-        ("kafka_username", "ann"),
-        ("kafka_ca", "ca.pem"),
+        ("kafka_sasl_username", "ann"),
+        ("kafka_ssl_cafile", "ca.pem"),
         ("allowed_sources", '{"north": []}'),
         ("sweep_seconds", "1.5"),
         ("failpoint", "before-commit=kill"),
@@ -206,12 +207,12 @@ def test_blanks_around_a_value_do_not_count_wherever_it_stands(
 
 
 def test_a_password_keeps_its_blanks() -> None:
-    password = read_settings(kafka_password=" a ").kafka_password  # noqa: S106 - of no Kafka
+    password = read_settings(kafka_sasl_password=" a ").kafka_sasl_password  # noqa: S106 - of no Kafka
     assert password is not None
     assert password.get_secret_value() == " a "
 
 
-@pytest.mark.parametrize("name", ["kafka", "database", "group", "prefix", "kafka_username", "kafka_password"])
+@pytest.mark.parametrize("name", ["kafka", "database", "group", "prefix", "kafka_sasl_username", "kafka_sasl_password"])
 def test_a_value_that_is_not_utf_8_is_refused_and_not_shown(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(f"MILEPOST_{name.upper()}", "s3cr3t\udcff")
     line = complaint()
@@ -225,15 +226,15 @@ def test_a_value_that_is_not_utf_8_is_refused_and_not_shown(name: str, monkeypat
 def test_a_tilde_is_the_home_folder_in_every_setting_that_names_a_file(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = read_settings(database="sqlite:///~/x.db?timeout=5", kafka_ca="~/ca.pem", kafka_key=" ~/key.pem")
+    settings = read_settings(
+        database="sqlite:///~/x.db?timeout=5", kafka_ssl_cafile="~/ca.pem", kafka_ssl_keyfile=" ~/key.pem"
+    )
     assert settings.database == f"sqlite:///{folder}/x.db?timeout=5"
-    assert (settings.kafka_ca, settings.kafka_key) == (folder / "ca.pem", folder / "key.pem")
+    assert (settings.kafka_ssl_cafile, settings.kafka_ssl_keyfile) == (folder / "ca.pem", folder / "key.pem")
 
     (folder / "password").write_text("s3cr3t\n")
-    monkeypatch.setenv("MILEPOST_KAFKA_PASSWORD_FILE", "~/password")
-    password = read_settings().kafka_password
-    assert password is not None
-    assert password.get_secret_value() == "s3cr3t"
+    monkeypatch.setenv("MILEPOST_KAFKA_SASL_PASSWORD_FILE", "~/password")
+    assert read_secret(read_settings(), "kafka_sasl_password") == "s3cr3t"
 
 
 @pytest.mark.parametrize(
@@ -244,9 +245,9 @@ def test_a_tilde_elsewhere_is_a_character_of_a_name(database: str) -> None:
 
 
 def test_a_home_folder_that_does_not_exist_is_said() -> None:
-    assert "there is no such home folder" in complaint(kafka_ca="~nobody-of-this-name/ca.pem")
+    assert "there is no such home folder" in complaint(kafka_ssl_cafile="~nobody-of-this-name/ca.pem")
     assert "there is no such home folder" in complaint(database="sqlite:///~nobody-of-this-name/x.db")
-    assert "say a path" in complaint(kafka_ca="")
+    assert "say a path" in complaint(kafka_ssl_cafile="")
 
 
 def test_a_certificate_that_cannot_be_opened_is_one_line(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -256,8 +257,8 @@ def test_a_certificate_that_cannot_be_opened_is_one_line(folder: Path, monkeypat
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(Path, "open", refuse)
-    with pytest.raises(SettingsError, match=r"setting kafka_ca: \S*ca.pem cannot be read: Permission denied"):
-        create_ssl_context(Settings(kafka_security="SSL", kafka_ca=folder / "ca.pem"))
+    with pytest.raises(SettingsError, match=r"setting kafka_ssl_cafile: \S*ca.pem cannot be read: Permission denied"):
+        create_ssl_context(Settings(kafka_security_protocol="SSL", kafka_ssl_cafile=folder / "ca.pem"))
 
 
 def test_a_secret_file_may_begin_with_a_byte_order_mark_and_have_any_case_of_name(
@@ -364,7 +365,7 @@ def test_a_folder_a_pipe_and_a_link_to_nothing_are_no_file_of_settings(folder: P
     [
         ("grupp = 'a'", "grupp", "group"),
         ("MILEPOST_KAFKA = 'a:1'", "MILEPOST_KAFKA", "kafka"),
-        ("kafka-security = 'SSL'", "kafka-security", "kafka_security"),
+        ("kafka-security = 'SSL'", "kafka-security", "kafka_security_protocol"),
         ("[databse]\nurl = 'x'", "databse", "database"),
         ('"\\u001b[31m" = 1', r"\x1b[31m", ""),
     ],

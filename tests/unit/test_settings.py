@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from models.secrets import read_secret
 from models.settings import Settings, SettingsError, read_log_format, read_settings
 
 
@@ -53,7 +54,7 @@ def test_the_prefix_names_the_topics(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_an_empty_variable_is_as_good_as_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("KAFKA", "PARTITIONS", "DATABASE", "ALLOWED_SOURCES", "KAFKA_PASSWORD"):
+    for name in ("KAFKA", "PARTITIONS", "DATABASE", "ALLOWED_SOURCES", "KAFKA_SASL_PASSWORD"):
         monkeypatch.setenv(f"MILEPOST_{name}", "")
     assert read_settings() == Settings()
     assert read_settings().partitions == 12
@@ -82,7 +83,7 @@ def test_variables_of_others_are_nobodys_business(monkeypatch: pytest.MonkeyPatc
         ("MILEPOST_DATABSE", "", "MILEPOST_DATABASE"),
         ("milepost_partition", "3", "MILEPOST_PARTITIONS"),
         ("MILEPOST_WEB_PORT", "8090", "MILEPOST_WEB_HOSTS"),
-        ("MILEPOST_KAFKA_PASSWORD_FIL", "x", "MILEPOST_KAFKA_PASSWORD_FILE"),
+        ("MILEPOST_KAFKA_SASL_PASSWORD_FIL", "x", "MILEPOST_KAFKA_SASL_PASSWORD_FILE"),
         ("MILEPOST_PREFIX_FILE", "x", "MILEPOST_PREFIX"),
     ],
 )
@@ -96,18 +97,73 @@ def test_a_name_that_is_no_setting_is_refused_with_the_nearest(
 
 def test_a_secret_may_stand_in_a_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (folder / "password").write_text("s3cr3t \n")
-    monkeypatch.setenv("MILEPOST_KAFKA_PASSWORD_FILE", str(folder / "password"))
-    password = read_settings().kafka_password
-    assert password is not None
-    assert password.get_secret_value() == "s3cr3t "
+    monkeypatch.setenv("MILEPOST_KAFKA_SASL_PASSWORD_FILE", str(folder / "password"))
+    assert read_secret(read_settings(), "kafka_sasl_password") == "s3cr3t "
 
-    monkeypatch.setenv("MILEPOST_KAFKA_PASSWORD", "other")
+    monkeypatch.setenv("MILEPOST_KAFKA_SASL_PASSWORD", "other")
     with pytest.raises(SettingsError, match="are both set"):
         read_settings()
-    monkeypatch.delenv("MILEPOST_KAFKA_PASSWORD")
-    monkeypatch.setenv("MILEPOST_KAFKA_PASSWORD_FILE", str(folder / "nowhere"))
+    monkeypatch.delenv("MILEPOST_KAFKA_SASL_PASSWORD")
+    monkeypatch.setenv("MILEPOST_KAFKA_SASL_PASSWORD_FILE", str(folder / "nowhere"))
     with pytest.raises(SettingsError, match="nowhere cannot be read: No such file"):
         read_settings()
+
+
+def test_the_file_of_a_secret_is_a_setting_in_every_source_and_takes_the_secrets_place(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "password").write_text("s3cr3t")
+    (folder / "milepost.toml").write_text('kafka_sasl_password = "other"\nkafka_ssl_key_password_file = "password"\n')
+    monkeypatch.setenv("MILEPOST_KAFKA_SASL_PASSWORD_FILE", "password")
+    monkeypatch.setenv("MILEPOST_KAFKA_SSL_KEY_PASSWORD", "third")
+    settings = read_settings()
+    assert (settings.kafka_sasl_password, settings.kafka_ssl_key_password_file) == (None, None)
+    assert read_secret(settings, "kafka_sasl_password") == "s3cr3t"
+    assert read_secret(settings, "kafka_ssl_key_password") == "third"
+    (folder / "password").write_text("n3w\n")
+    assert read_secret(settings, "kafka_sasl_password") == "n3w"
+
+
+OLD_NAMES = [
+    ("KAFKA_SECURITY", "KAFKA_SECURITY_PROTOCOL", "SASL_SSL", "SSL"),
+    ("KAFKA_USERNAME", "KAFKA_SASL_USERNAME", "ann", "bob"),
+    ("KAFKA_PASSWORD", "KAFKA_SASL_PASSWORD", "a", "b"),
+    ("KAFKA_PASSWORD_FILE", "KAFKA_SASL_PASSWORD_FILE", "/dev/null", "/dev/zero"),
+    ("KAFKA_CA", "KAFKA_SSL_CAFILE", "a.pem", "b.pem"),
+    ("KAFKA_CERTIFICATE", "KAFKA_SSL_CERTFILE", "a.pem", "b.pem"),
+    ("KAFKA_KEY", "KAFKA_SSL_KEYFILE", "a.key", "b.key"),
+]
+
+
+@pytest.mark.parametrize("case", OLD_NAMES)
+def test_an_earlier_name_of_a_setting_counts_and_must_not_contradict_the_present_one(
+    case: tuple[str, str, str, str], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, name, value, other = case
+    monkeypatch.setenv(f"MILEPOST_{old}", value)
+    first = read_settings()
+    monkeypatch.setenv(f"MILEPOST_{name}", value)
+    assert read_settings() == first
+    monkeypatch.delenv(f"MILEPOST_{old}")
+    assert read_settings() == first
+    monkeypatch.setenv(f"MILEPOST_{old}", other)
+    assert complaint() == f"MILEPOST_{old} and MILEPOST_{name} are one setting and differ: say the latter"
+    monkeypatch.delenv(f"MILEPOST_{old}")
+    # Of two sources, the later wins as ever.
+    (folder / "milepost.toml").write_text(f'{old.lower()} = "{other}"\n')
+    assert read_settings() == first
+    (folder / "milepost.toml").write_text(f'{old.lower()} = "{other}"\n{name.lower()} = "{value}"\n')
+    assert "are one setting and differ" in complaint()
+
+
+@pytest.mark.parametrize(("written", "is_strict"), [("true", True), ("False", False), (" TRUE ", True)])
+def test_a_setting_that_is_on_or_off_is_true_or_false(written: str, is_strict: bool) -> None:  # noqa: FBT001
+    assert read_settings(kafka_ssl_strict=written).kafka_ssl_strict is is_strict
+
+
+@pytest.mark.parametrize("value", ["yes", "1", "", 1, "on", ["true"]])
+def test_what_is_neither_true_nor_false_is_refused(value: object) -> None:
+    assert complaint(kafka_ssl_strict=value).startswith("setting kafka_ssl_strict: say true or false, not ")
 
 
 def test_a_dot_env_file_is_not_read(folder: Path) -> None:
@@ -131,10 +187,10 @@ def test_settings_cannot_be_changed_afterwards() -> None:
 
 
 def test_a_password_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MILEPOST_KAFKA_PASSWORD", "open-sesame")
+    monkeypatch.setenv("MILEPOST_KAFKA_SASL_PASSWORD", "open-sesame")
     settings = read_settings()
-    assert settings.kafka_password is not None
-    assert settings.kafka_password.get_secret_value() == "open-sesame"
+    assert settings.kafka_sasl_password is not None
+    assert settings.kafka_sasl_password.get_secret_value() == "open-sesame"
     assert "open-sesame" not in repr(settings)
     assert "open-sesame" not in str(settings.model_dump())
 
@@ -199,9 +255,9 @@ def test_both_clients_are_given_the_same_servers(written: str, servers: str) -> 
 
 
 def test_a_scheme_agrees_with_the_security() -> None:
-    assert read_settings(kafka="SASL_SSL://a:1", kafka_security="SASL_SSL").kafka == "a:1"
-    with pytest.raises(SettingsError, match="PLAINTEXT:// contradicts kafka_security, which is SSL"):
-        read_settings(kafka="PLAINTEXT://a:1", kafka_security="SSL")
+    assert read_settings(kafka="SASL_SSL://a:1", kafka_security_protocol="SASL_SSL").kafka == "a:1"
+    with pytest.raises(SettingsError, match="PLAINTEXT:// contradicts kafka_security_protocol, which is SSL"):
+        read_settings(kafka="PLAINTEXT://a:1", kafka_security_protocol="SSL")
 
 
 @pytest.mark.parametrize("kafka", ["a:1", "a:1,b:2", "[::1]:9092", "broker.example:65535"])
@@ -228,8 +284,9 @@ def test_kafka_is_one_server_or_several(kafka: str) -> None:
         ("max_series", ("-1",)),
         ("sweep_seconds", ("0", "-1", "nan", "soon")),
         ("stuck_seconds", ("0", "-1", "11.9", "nan", "soon")),
-        ("kafka_security", ("ssl", "TLS")),
+        ("kafka_security_protocol", ("ssl", "TLS")),
         ("kafka_sasl_mechanism", ("GSSAPI",)),
+        ("kafka_oauth_token_endpoint", ("a", "ftp://a", "https://u:p@a/t", "https://a/t#x")),
         ("allowed_sources", ("office",)),
     ],
 )

@@ -1,0 +1,118 @@
+"""Connections of aiokafka, with what its own lack.
+
+- The TLS context and the password come from functions, called for each connection: files that were replaced, such as a
+  renewed certificate, count from the next login on.
+- A broker may end a login after a time (KIP-368). aiokafka does not log in again, and the broker then hangs up in the
+  middle of a request. Here a connection is closed before that, when no answer is awaited on it; the next request opens
+  another.
+- A token that a broker refuses is an error. aiokafka takes the broker's explanation for success.
+"""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from ssl import SSLContext
+from typing import Any, Final
+
+from aiokafka import client
+from aiokafka.abc import AbstractTokenProvider
+from aiokafka.conn import AIOKafkaConnection, CloseReason, OAuthAuthenticator
+from aiokafka.errors import KafkaConnectionError, SaslAuthenticationFailed
+from aiokafka.protocol.admin import SaslAuthenticateRequest
+
+from models.errors import MilepostError
+from models.text import one_line
+
+#: After which share of a login's lifetime its connection is replaced: not all at the same moment.
+_RENEWAL_SHARES: Final = (0.6, 0.8)
+
+
+def patch_connections() -> None:
+    """Have every aiokafka client of this process connect in this way; may be called again."""
+    client.create_conn = _connect
+
+
+class TokenProvider(AbstractTokenProvider):  # type: ignore[misc]  # aiokafka has no types
+    """Gives aiokafka the token of a function, which may wait for the network."""
+
+    def __init__(self, read_token: Callable[[], str]) -> None:
+        self._read_token = read_token
+
+    async def token(self) -> str:
+        """Return the token to log in with now."""
+        return await asyncio.to_thread(self._read_token)
+
+
+async def _connect(
+    host: str,
+    port: int,
+    *,
+    ssl_context: Callable[[], SSLContext] | SSLContext | None = None,
+    sasl_plain_password: Callable[[], str] | str | None = None,
+    **options: Any,  # noqa: ANN401 - aiokafka's
+) -> "_Connection":
+    """Return an open connection; raises what aiokafka takes for a broker that does not answer."""
+    try:
+        if callable(ssl_context):
+            ssl_context = await asyncio.to_thread(ssl_context)
+        if callable(sasl_plain_password):
+            sasl_plain_password = await asyncio.to_thread(sasl_plain_password)
+        options |= {"ssl_context": ssl_context, "sasl_plain_password": sasl_plain_password}
+        connection = _Connection(host, port, **options)
+        await connection.connect()
+    except MilepostError as error:
+        raise KafkaConnectionError(str(error)) from error
+    return connection
+
+
+class _Connection(AIOKafkaConnection):  # type: ignore[misc]  # aiokafka has no types
+    """A connection that ends before its login does."""
+
+    _is_expiring = False
+    _expiry: asyncio.TimerHandle | None = None
+
+    def send(self, request: Any, expect_response: bool = True) -> Awaitable[Any]:  # noqa: ANN401, FBT001, FBT002 - aiokafka's
+        """Send a request; return its answer when that is there."""
+        answer: Awaitable[Any] = super().send(request, expect_response)
+        return self._note_lifetime(answer) if isinstance(request, SaslAuthenticateRequest) else answer
+
+    async def _note_lifetime(self, answer: Awaitable[Any]) -> Any:  # noqa: ANN401 - as above
+        response = await answer
+        lifetime_ms = getattr(response, "session_lifetime_ms", 0)
+        if lifetime_ms > 0:
+            seconds = lifetime_ms / 1000 * random.uniform(*_RENEWAL_SHARES)  # noqa: S311 - no secret
+            self._expiry = self._loop.call_later(seconds, self._expire)
+        return response
+
+    def _expire(self) -> None:
+        self._is_expiring = True
+        self._close_if_expiring()
+
+    def _close_if_expiring(self) -> None:
+        if self._is_expiring and not self._requests:
+            self.close(CloseReason.IDLE_DROP)
+
+    def _handle_frame(self, resp: bytes) -> None:
+        super()._handle_frame(resp)
+        self._close_if_expiring()
+
+    def close(self, reason: CloseReason | None = None, exc: BaseException | None = None) -> Any:  # noqa: ANN401 - as above
+        """Close the connection."""
+        if self._expiry is not None:
+            self._expiry.cancel()
+        return super().close(reason, exc)
+
+    def authenticator_oauth(self) -> OAuthAuthenticator:
+        """Return what logs in with a token."""
+        return _TokenAuthenticator(sasl_oauth_token_provider=self._sasl_oauth_token_provider)
+
+
+class _TokenAuthenticator(OAuthAuthenticator):  # type: ignore[misc]  # aiokafka has no types
+    async def step(self, payload: bytes | None) -> tuple[bytes, bool] | None:
+        if payload:
+            # RFC 7628, section 3.2.2: the broker says why it refuses.
+            raise SaslAuthenticationFailed(
+                f"the broker refuses the token: {one_line(payload.decode(errors='replace'))}"
+            )
+        step: tuple[bytes, bool] | None = await super().step(payload)
+        return step
