@@ -6,11 +6,13 @@ Every family carries its help, unit, labels and stability; a test compares the p
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from streams.gateway.metrics import GATEWAY_FAMILIES
-from streams.metrics.milestones import MILESTONE_FAMILIES, PROGRAMME_FAMILIES, Family
+from streams.metrics.exposition import Family
+from streams.metrics.milestones import MILESTONE_FAMILIES
 from streams.metrics.pipeline import Metrics, PipelineFamily
+from streams.metrics.programmes import PROGRAMME_FAMILIES
 
 PIPELINE_METRICS_PATH, MILESTONES_METRICS_PATH = "/metrics", "/metrics/milestones"
 GATEWAY_PAGE: Final = "/metrics of a gateway"
@@ -31,7 +33,7 @@ stands on the page as `_bucket` (with the label `le`), `_sum` and `_count`.
 """
 
 
-AnyFamily = PipelineFamily | Family[Any, Any]
+AnyFamily = PipelineFamily | Family
 
 
 def families_by_path() -> dict[str, list[AnyFamily]]:

@@ -178,8 +178,15 @@ def read_unpublished(connection: Connection, names: Sequence[str], limit: int) -
     return list(map(HistoryRow._make, rows))
 
 
+_MARK_PUBLISHED: Final = (
+    update(checkpoints)
+    .where(checkpoints.c.programme == bindparam("name"), checkpoints.c.published_number < bindparam("number"))
+    .values(published_number=bindparam("number"))
+)
+
+
 def mark_published(connection: Connection, published: Mapping[str, int]) -> None:
     """Store the number of the last published history row of each programme; a number never decreases."""
-    for name, number in sorted(published.items()):
-        is_behind = (checkpoints.c.programme == name) & (checkpoints.c.published_number < number)
-        connection.execute(update(checkpoints).where(is_behind).values(published_number=number))
+    if published:
+        rows = [{"name": name, "number": number} for name, number in sorted(published.items())]
+        connection.execute(_MARK_PUBLISHED, rows)

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 from models.domain.claims import Facts, ProjectKey
 from models.domain.schedule import MilestoneStatus
 from models.domain.timestamps import Stamp, day_of, parse_stamp
-from streams.metrics.milestones import (
+from streams.metrics.programmes import (
     ProgrammeMetrics,
     RegisteredProject,
     count_programme_series,

@@ -10,24 +10,21 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from types import MappingProxyType
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from models.database.projector import ForecastResult
 from models.database.slip_causes import SlipCause
 from models.domain.claims import MilestoneKey, ProgrammeClaims
 from models.domain.impact import NO_IMPACT, measure_impacts
-from streams.metrics.milestones import (
-    MILESTONE_FAMILIES,
+from streams.metrics.exposition import Family
+from streams.metrics.milestones import MILESTONE_FAMILIES, RenderedMilestone, count_series, render_milestone
+from streams.metrics.programmes import (
     PROGRAMME_FAMILIES,
-    Family,
     ProgrammeMetrics,
     RegisteredProject,
-    RenderedMilestone,
     collect_programme_metrics,
     count_programme_series,
     count_project_series,
-    count_series,
-    render_milestone,
     render_programme_metrics,
 )
 from streams.metrics.series_share import (
@@ -307,6 +304,6 @@ def _iter_families(programmes: list[RenderedProgramme]) -> Iterator[bytes]:
         yield _family_text(programme_family, (programme.programme_lines[index] for programme in programmes))
 
 
-def _family_text(family: Family[Any, Any], chunks: Iterable[bytes]) -> bytes:
+def _family_text(family: Family, chunks: Iterable[bytes]) -> bytes:
     header = f"# HELP {family.name} {family.help}\n# TYPE {family.name} {family.type}\n".encode()
     return b"".join((header, *chunks))

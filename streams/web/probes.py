@@ -10,7 +10,7 @@ from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4, CollectorRegistry, generate_latest
 
-from streams.metrics.milestones import CONTENT_TYPE
+from streams.metrics.exposition import CONTENT_TYPE
 from streams.metrics.store import MetricsStore
 from streams.web.encoding import GZIP_LEVEL, prefers_gzip
 from streams.web.guard import ConcurrencyLimit, GuardedApplication

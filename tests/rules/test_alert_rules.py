@@ -10,8 +10,9 @@ from prometheus_client import generate_latest
 
 from models.domain.events import DATA_TYPES
 from streams.gateway.metrics import GATEWAY_FAMILIES
-from streams.metrics.milestones import MILESTONE_FAMILIES, PROGRAMME_FAMILIES
+from streams.metrics.milestones import MILESTONE_FAMILIES
 from streams.metrics.pipeline import Metrics
+from streams.metrics.programmes import PROGRAMME_FAMILIES
 from tests.helpers.promtool import PROMETHEUS_DIR, RULES_DIR, alert_rules, load_rules, skip_without
 from tests.rules.test_gateway_alerts import GATEWAY_RULE_TESTS
 from tests.rules.test_milestone_alerts import MILESTONE_RULE_TESTS as MILESTONE_STORIES

@@ -26,7 +26,9 @@ from models.domain.claims import (
 from models.domain.events import Money
 from models.domain.schedule import compute_schedule
 from models.domain.timestamps import make_stamp, parse_instant
-from streams.metrics.milestones import MILESTONE_FAMILIES, PROGRAMME_FAMILIES, format_labels
+from streams.metrics.exposition import format_labels
+from streams.metrics.milestones import MILESTONE_FAMILIES
+from streams.metrics.programmes import PROGRAMME_FAMILIES
 from streams.metrics.store import MetricsStore, RenderedProgramme
 
 DAY = date(2026, 11, 23)

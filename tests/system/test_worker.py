@@ -22,7 +22,8 @@ from models.domain.events import DATA_TYPES, RejectionReason
 from models.domain.schedule import compute_schedule
 from models.settings import Settings
 from streams.agents.forecast import partition_of
-from streams.metrics.milestones import MILESTONE_FAMILIES, PROGRAMME_FAMILIES
+from streams.metrics.milestones import MILESTONE_FAMILIES
+from streams.metrics.programmes import PROGRAMME_FAMILIES
 from streams.web.connections import MAX_FILES
 from tests.conftest import prepare_settings
 from tests.helpers.event_generators import random_events, shuffled_with_duplicates

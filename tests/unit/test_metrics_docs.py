@@ -7,8 +7,9 @@ import pytest
 
 from deploy.metrics_docs import AnyFamily, families_by_path, main, render_metrics_docs
 from streams.gateway.metrics import GATEWAY_FAMILIES, GatewayMetrics
-from streams.metrics.milestones import MILESTONE_FAMILIES, PROGRAMME_FAMILIES
+from streams.metrics.milestones import MILESTONE_FAMILIES
 from streams.metrics.pipeline import Metrics
+from streams.metrics.programmes import PROGRAMME_FAMILIES
 
 CHECKOUT = Path(__file__).parents[2]
 FAMILIES = [family for families in families_by_path().values() for family in families]

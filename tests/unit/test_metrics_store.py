@@ -4,12 +4,15 @@ import re
 from collections import Counter
 from dataclasses import replace
 from datetime import date, timedelta
+from decimal import Decimal
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from prometheus_client.parser import text_string_to_metric_families
 
 from models.database.projector import ForecastResult
+from models.database.slip_causes import SlipCause
 from models.domain.claims import (
     Claim,
     DependencyClaims,
@@ -22,9 +25,10 @@ from models.domain.claims import (
     Register,
 )
 from models.domain.events import Money
-from models.domain.schedule import compute_schedule
+from models.domain.impact import HeldUp, Impact
+from models.domain.schedule import MilestoneRef, MilestoneStatus, State, compute_schedule
 from models.domain.timestamps import Stamp, make_stamp, parse_instant
-from streams.metrics.milestones import MILESTONE_FAMILIES
+from streams.metrics.milestones import MILESTONE_FAMILIES, render_milestone
 from streams.metrics.series_share import fair_share
 from streams.metrics.store import SERIES_PER_PROGRAMME, MetricsStore, RenderedProgramme
 
@@ -342,6 +346,21 @@ def test_a_gate_says_how_many_it_moves_and_the_money_and_jobs_that_it_holds_up()
     ]
     for lines in shown.milestones.values():
         assert lines.series_count == b"".join(lines.family_lines).count(b"\n")
+
+
+def test_lines_stand_in_the_order_of_the_families_with_their_names_and_labels() -> None:
+    start = date(2027, 1, 1)
+    driver, money = MilestoneRef("plant", "gate"), Money(5, "EUR")
+    key, dates = ("north", "plant", "site-leased"), (start, start, start, start, start)
+    status = MilestoneStatus(*key, *dates, 3, 4, State.SLIPPING, driver, 2, stamp(), money)
+    impact = Impact(2, HeldUp(1, {"EUR": Decimal("2.5"), "USD": Decimal(1)}, 10))
+    rendered = render_milestone(status, SlipCause('//a"b', "late\nagain"), impact)
+
+    for family, lines in zip(MILESTONE_FAMILIES, rendered.family_lines, strict=True):
+        [parsed] = text_string_to_metric_families(f"# TYPE {family.name} {family.type}\n{lines.decode()}")
+        assert parsed.name == family.name
+        assert {tuple(sample.labels) for sample in parsed.samples} == {family.labels}
+    assert rendered.series_count == b"".join(rendered.family_lines).count(b"\n")
 
 
 def test_series_are_counted_as_they_are_rendered() -> None:
