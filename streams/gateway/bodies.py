@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Final
 
 from aiohttp import web
@@ -61,12 +61,10 @@ class BodyReader:
         if stream.is_eof():
             self._add(body, stream.read_nowait(), limit)
             return bytes(body.content)
-        connection = request.protocol
-        assert isinstance(connection, Connection)  # noqa: S101 - the only kind that the web server has
         try:
             async with asyncio.timeout(self._seconds) as deadline:
                 self._arriving[body] = deadline
-                with connection.reading_body():
+                with _connection(request).reading_body():
                     while chunk := await stream.readany():
                         self._add(body, chunk, limit)
         except TimeoutError:
@@ -74,6 +72,17 @@ class BodyReader:
         finally:
             self._arriving.pop(body, None)
         return bytes(body.content)
+
+    @staticmethod
+    async def discard(request: web.Request, seconds: float) -> None:
+        """Return after so many seconds; what arrives of the body meanwhile takes no room."""
+        connection, stream = _connection(request), request.content
+        # As one that waits: its connection gives way before those whose events are being published.
+        with suppress(TimeoutError, web.RequestPayloadError), connection.reading_body():
+            async with asyncio.timeout(seconds):
+                while await stream.readany():
+                    pass
+                await asyncio.Event().wait()
 
     def _add(self, body: HeldBody, chunk: bytes, limit: int) -> None:
         if len(body.content) + len(chunk) > limit:
@@ -91,3 +100,9 @@ class BodyReader:
         self._arriving.pop(oldest).reschedule(asyncio.get_running_loop().time())
         self._held_bytes -= len(oldest.content)
         oldest.content.clear()
+
+
+def _connection(request: web.Request) -> Connection:
+    connection = request.protocol
+    assert isinstance(connection, Connection)  # noqa: S101 - the only kind that the web server has
+    return connection

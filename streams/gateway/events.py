@@ -1,8 +1,8 @@
 """`POST /events`: takes CloudEvents over HTTP."""
 
-import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from http import HTTPStatus
+from time import monotonic as _now
 from typing import Final
 
 from aiohttp import hdrs, web
@@ -32,10 +32,10 @@ from streams.gateway.tokens import Token, TokenTable
 from streams.web.guard import GuardedApplication
 
 EVENTS_PATH: Final = "/events"
-#: How long the answer to a client above its rate is held back, so that one that never waits takes little time; and how
-#: many answers are held back at once.
+#: How long the answer to a client above its rate is held back, so that one that never waits takes little time.
 _HOLD_BACK_SECONDS: Final = 0.5
-_MAX_HELD_BACK: Final = 128
+
+_JSON_HEADERS: Final = {hdrs.CONTENT_TYPE: "application/json; charset=utf-8"}
 
 Publish = Callable[[Sequence[CheckedRecord]], Awaitable[None]]
 
@@ -55,7 +55,6 @@ class EventsEndpoint:
         self._tokens, self._publish, self._metrics, self._clock = tokens, publish, metrics, clock
         self._allowed_sources, self._bodies = allowed_sources, bodies
         self._rates = RateLimiter()
-        self._held_back = 0
 
     def add_routes(self, guarded: GuardedApplication) -> None:
         """Serve the endpoint."""
@@ -72,6 +71,9 @@ class EventsEndpoint:
             answer = await self._answer(request, token)
         except RefusalError as refusal:
             answer = refusal.answer
+        if answer.outcome is Outcome.RATE_LIMITED:
+            # Here, where nothing refers to a body any more.
+            await self._bodies.discard(request, _HOLD_BACK_SECONDS)
         self._metrics.count_request(name, answer.outcome, _now() - began)
         return answer.response
 
@@ -116,15 +118,20 @@ class EventsEndpoint:
         return token
 
     async def _answer(self, request: web.Request, token: Token) -> Answer:
-        is_check, mode = _is_check(request), _find_mode(request)
-        await self._respect_rate(token, self._rates.seconds_to_wait(token, _now()))
+        _respect_rate(token, self._rates.seconds_to_wait(token, _now()))
         with self._bodies.hold() as held:
-            records = _read_records(mode, request, await self._read_body(request, mode, held))
-            await self._respect_rate(token, self._rates.take(token, _now(), len(records)))
+            try:
+                is_check, mode = _is_check(request), _find_mode(request)
+                records = _read_records(mode, request, await self._read_body(request, mode, held))
+            except RefusalError:
+                # Of a flood, requests without events take time too.
+                self._rates.charge(token, _now(), 1)
+                raise
+            _respect_rate(token, self._rates.take(token, _now(), len(records)))
             accepted = await self._check(records, token)
             if is_check:
                 self._metrics.count_events(token.name, Outcome.CHECKED, len(accepted))
-                return Answer(Outcome.CHECKED, web.json_response({"valid": len(accepted)}))
+                return Answer(Outcome.CHECKED, _json_response("valid", len(accepted), HTTPStatus.OK))
             return await self._publish_accepted(accepted, token)
 
     async def _read_body(self, request: web.Request, mode: ContentMode, held: HeldBody) -> bytes:
@@ -142,18 +149,6 @@ class EventsEndpoint:
             raise answers.unavailable(detail, answers.NO_ROOM_RETRY_SECONDS) from None
         except web.RequestPayloadError:
             raise answers.bad_request("The body is no valid HTTP.", must_close=True) from None
-
-    async def _respect_rate(self, token: Token, seconds: int) -> None:
-        """Refuse a token above its rate, which has to wait so many seconds; 0 for none."""
-        if not seconds:
-            return
-        if self._held_back < _MAX_HELD_BACK:
-            self._held_back += 1
-            try:
-                await asyncio.sleep(_HOLD_BACK_SECONDS)
-            finally:
-                self._held_back -= 1
-        raise answers.rate_limited(token, seconds)
 
     async def _check(self, records: Sequence[Record], token: Token) -> Sequence[CheckedRecord]:
         """Return the records of a request when all of them are accepted."""
@@ -176,12 +171,18 @@ class EventsEndpoint:
             raise answers.unavailable(detail, answers.KAFKA_RETRY_SECONDS) from None
         self._metrics.publish_seconds.observe(_now() - began)
         self._metrics.count_events(token.name, Outcome.ACCEPTED, len(accepted))
-        response = web.json_response({"accepted": len(accepted)}, status=HTTPStatus.ACCEPTED)
-        return Answer(Outcome.ACCEPTED, response)
+        return Answer(Outcome.ACCEPTED, _json_response("accepted", len(accepted), HTTPStatus.ACCEPTED))
 
 
-def _now() -> float:
-    return asyncio.get_running_loop().time()
+def _respect_rate(token: Token, seconds: int) -> None:
+    """Refuse a token above its rate, which has to wait so many seconds; 0 for none."""
+    if seconds:
+        raise answers.rate_limited(token, seconds)
+
+
+def _json_response(name: str, count: int, status: HTTPStatus) -> web.Response:
+    body = f'{{"{name}": {count}}}'.encode()
+    return web.Response(body=body, status=status, headers=_JSON_HEADERS)
 
 
 def _is_check(request: web.Request) -> bool:

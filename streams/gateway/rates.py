@@ -30,10 +30,14 @@ class RateLimiter:
     def take(self, token: Token, now: float, events: int) -> int:
         """Count events, unless they have to wait; return for how many whole seconds, 0 for not at all."""
         seconds = self.seconds_to_wait(token, now, events)
-        if not seconds and token.rate is not None:
-            free, _ = self._free[token.name]
-            self._free[token.name] = free - events, now
+        if not seconds:
+            self.charge(token, now, events)
         return seconds
+
+    def charge(self, token: Token, now: float, events: int) -> None:
+        """Count events, however many are free."""
+        if token.rate is not None:
+            self._free[token.name] = self._refill(token.name, token.rate, now) - events, now
 
     def _refill(self, name: str, rate: float, now: float) -> float:
         free, before = self._free.get(name, (_burst(rate), now))

@@ -64,6 +64,8 @@ class ConnectionState(Enum):
 
     #: No request is complete.
     WAITING = auto()
+    #: The head of a request is complete, and a handler waits for its body.
+    READING = auto()
     #: A request is being answered.
     ANSWERING = auto()
     #: A response waits for the client to read it.
@@ -195,13 +197,13 @@ class Connection(web.RequestHandler):
 
     @contextmanager
     def reading_body(self) -> Iterator[None]:
-        """Count as waiting within the block, in which the handler of a request waits for its body."""
-        self._move(ConnectionState.WAITING)
+        """Give way to others within the block, in which the handler of a request waits for its body.
+
+        How long the body may take is for the handler to limit.
+        """
+        self._move(ConnectionState.READING)
         try:
             yield
-        except ConnectionError:
-            self._table.count_error("client-gone")
-            raise
         finally:
             self._move(ConnectionState.ANSWERING)
 

@@ -29,8 +29,9 @@ _WARM_UP_SECONDS: Final = 2.0
 _BATCH_EVENTS: Final = 100
 _BATCH_CONNECTIONS: Final = 8
 _SINGLE_CONNECTIONS: Final = 32
-#: The victim sends on so many connections; the flood has a rate, and never waits.
-_VICTIM_CONNECTIONS, _FLOOD_CONNECTIONS, _FLOOD_RATE = 8, 64, 100.0
+#: The victim sends on so many connections; a flood has a rate, and never waits.
+_VICTIM_CONNECTIONS, _FLOOD_RATE = 8, 100.0
+_FLOODS_CONNECTIONS: Final = (64, 400)
 _SOURCES: Final = {"victim": "//victim.example", "flood": "//flood.example"}
 
 
@@ -57,15 +58,17 @@ def _run(environment: BenchmarkEnvironment, options: RunOptions, number: int) ->
             environment.report_progress(f"run {number + 1}: the same producer alone")
             alone = uvloop.run(_publish_alone(settings, seconds))
             collected = uvloop.run(_publish_collected(settings, seconds))
-            environment.report_progress(f"run {number + 1}: a flood")
+            environment.report_progress(f"run {number + 1}: floods")
             calm = read_result(start_traffic(Traffic(port, token, source, _VICTIM_CONNECTIONS, seconds)))
-            flood = start_traffic(
-                Traffic(port, tokens["flood"], _SOURCES["flood"], _FLOOD_CONNECTIONS, seconds + _WARM_UP_SECONDS)
-            )
-            beside = read_result(start_traffic(Traffic(port, token, source, _VICTIM_CONNECTIONS, seconds)))
-            read_result(flood)
+            beside = []
+            for connections in _FLOODS_CONNECTIONS:
+                flood = start_traffic(
+                    Traffic(port, tokens["flood"], _SOURCES["flood"], connections, seconds + _WARM_UP_SECONDS)
+                )
+                beside.append(read_result(start_traffic(Traffic(port, token, source, _VICTIM_CONNECTIONS, seconds))))
+                read_result(flood)
             memory = psutil.Process(gateway.pid).memory_info().rss
-        assert not any(result.others for result in (single, batches, calm, beside))
+        assert not any(result.others for result in (single, batches, calm, *beside))
     batched = batches.requests_per_second * _BATCH_EVENTS
     title = f"single events, {_SINGLE_CONNECTIONS} connections"
     return [
@@ -77,11 +80,14 @@ def _run(environment: BenchmarkEnvironment, options: RunOptions, number: int) ->
         Figure(
             "batches, of what aiokafka's producer reaches", "ratio", [batched / alone], [Target("median", 0.6, "least")]
         ),
-        Figure(
-            f"requests/s of a token while another floods on {_FLOOD_CONNECTIONS} connections, of those without",
-            "ratio",
-            [beside.requests_per_second / calm.requests_per_second],
-            [Target("median", 2 / 3, "least")],
+        *(
+            Figure(
+                f"requests/s of a token while another floods on {connections} connections, of those without",
+                "ratio",
+                [result.requests_per_second / calm.requests_per_second],
+                [Target("median", 2 / 3, "least")],
+            )
+            for connections, result in zip(_FLOODS_CONNECTIONS, beside, strict=True)
         ),
         Figure("memory of the gateway", "bytes", [memory], [Target("most", 150_000_000)]),
     ]

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 from models.domain.events import AllowedSources
 from models.settings import Settings
@@ -44,6 +45,9 @@ sources = ["//other.example/*"]
 programmes = ["north"]
 """
 
+#: The beginning of a request of the office.
+START = f"POST /events HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {OFFICE}\r\n"
+
 
 def report(event_id: str = "1", **overrides: object) -> JsonEvent:
     """Return a report of the office; null in `overrides` leaves an attribute out."""
@@ -57,6 +61,23 @@ def report(event_id: str = "1", **overrides: object) -> JsonEvent:
         "data": {"milestone": "permit-approved", "classifier": "PLN", "date": "2027-01-15"},
     }
     return {name: value for name, value in (event | overrides).items() if value is not None}
+
+
+def padded(size: int) -> JsonEvent:
+    """Return an event of so many bytes of JSON."""
+    event = report(extension="")
+    return event | {"extension": "x" * (size - len(json.dumps(event)))}
+
+
+def refused(response: HttpResponse) -> list[Any]:
+    """Return what a refusal says of events; fails when it is no problem details."""
+    assert response.headers["Content-Type"] == "application/problem+json"
+    document = response.json
+    assert document["type"] == "about:blank"
+    assert document["status"] == response.status
+    assert document["title"]
+    assert document["detail"]
+    return list(document.get("events", []))
 
 
 class SentRecords(list[CheckedRecord]):
@@ -190,3 +211,20 @@ def running_endpoint(
         thread.join(10)
         assert not thread.is_alive(), "the gateway stops"
         loop.close()
+
+
+def connect(gateway: GatewayServer) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", gateway.port), timeout=10)
+
+
+def exchange(gateway: GatewayServer, head: str, body: bytes) -> bytes:
+    """Send a request of the office byte by byte as it stands there; return what is answered."""
+    with connect(gateway) as client:
+        client.sendall(f"{START}Connection: close\r\n{head}\r\n".encode() + body)
+        answer = b""
+        try:
+            while received := client.recv(65536):
+                answer += received
+        except ConnectionError:
+            pass
+        return answer

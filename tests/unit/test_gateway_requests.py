@@ -3,10 +3,7 @@
 import base64
 import json
 import random
-import socket
-import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -18,20 +15,26 @@ from cloudevents.core.v1.event import CloudEvent
 from models.domain.cloudevents import decode
 from models.domain.events import Event, RejectionReason
 from streams.gateway.acceptance import CheckedRecord
-from streams.gateway.bodies import BodyReader
 from streams.gateway.content_modes import BATCH_TYPE, STRUCTURED_TYPE
 from streams.gateway.producer import UnavailableError
 from streams.gateway.tokens import parse_tokens
 from tests.helpers.board import HttpResponse
-from tests.helpers.gateway import OFFICE, OTHER, TOKENS, GatewayServer, SentRecords, report, running_endpoint
-from tests.helpers.oracle import JsonEvent
-from tests.helpers.workers import wait_until
+from tests.helpers.gateway import (
+    OFFICE,
+    OTHER,
+    TOKENS,
+    GatewayServer,
+    SentRecords,
+    connect,
+    exchange,
+    padded,
+    refused,
+    report,
+    running_endpoint,
+)
 
 KIB: Final = 1024
 HOSTILE_BODIES: Final = 200
-
-#: The beginning of a request of the office.
-START: Final = f"POST /events HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {OFFICE}\r\n"
 
 Post = Callable[..., HttpResponse]
 
@@ -57,17 +60,6 @@ def post(request: pytest.FixtureRequest, gateway: GatewayServer, sent: SentRecor
         "binary": gateway.post_binary,
     }
     return modes[request.param]
-
-
-def refused(response: HttpResponse) -> list[Any]:
-    """Return what a refusal says of events; fails when it is no problem details."""
-    assert response.headers["Content-Type"] == "application/problem+json"
-    document = response.json
-    assert document["type"] == "about:blank"
-    assert document["status"] == response.status
-    assert document["title"]
-    assert document["detail"]
-    return list(document.get("events", []))
 
 
 def events_of(sent: Sequence[CheckedRecord]) -> list[Event]:
@@ -358,12 +350,6 @@ def test_the_handshake_of_webhooks_is_answered(headers: str, rate: bytes | None)
 # 413, 415, 429
 
 
-def padded(size: int) -> JsonEvent:
-    """Return an event of so many bytes of JSON."""
-    event = report(extension="")
-    return event | {"extension": "x" * (size - len(json.dumps(event)))}
-
-
 def test_an_event_may_have_256_kib_and_a_request_1_mib(gateway: GatewayServer, sent: SentRecords) -> None:
     sent.clear()
     assert gateway.post_structured(padded(256 * KIB)).status == 202
@@ -414,19 +400,6 @@ def test_another_media_type_is_refused(gateway: GatewayServer, sent: SentRecords
     response = gateway.post(json.dumps(report()).encode(), headers)
     assert (response.status, refused(response)) == (415, [])
     assert sent == []
-
-
-def test_a_token_above_its_rate_is_told_when_to_come_back() -> None:
-    table = parse_tokens(TOKENS.replace('programmes = ["*"]', 'programmes = ["*"]\nrate = 2'))
-    with running_endpoint(SentRecords(), tokens=table) as here:
-        assert here.post_batch([report(str(number)) for number in range(5)]).status == 202
-        response = here.post_structured(report())
-        assert (response.status, refused(response)) == (429, [])
-        assert 1 <= int(response.headers["Retry-After"]) <= 3
-        assert here.post_structured(report(source="//other.example/a"), token=OTHER).status == 202
-        assert here.count("requests_total", "office", outcome="rate-limited") == 1
-        time.sleep(int(response.headers["Retry-After"]))
-        assert here.post_structured(report()).status == 202
 
 
 # 503
@@ -507,23 +480,6 @@ def test_no_hostile_body_is_published_that_a_worker_would_reject_and_none_ends_t
     assert gateway.post_structured(report()).status == 202
 
 
-def connect(gateway: GatewayServer) -> socket.socket:
-    return socket.create_connection(("127.0.0.1", gateway.port), timeout=10)
-
-
-def exchange(gateway: GatewayServer, head: str, body: bytes) -> bytes:
-    """Send a request of the office byte by byte as it stands there; return what is answered."""
-    with connect(gateway) as client:
-        client.sendall(f"{START}Connection: close\r\n{head}\r\n".encode() + body)
-        answer = b""
-        try:
-            while received := client.recv(65536):
-                answer += received
-        except ConnectionError:
-            pass
-        return answer
-
-
 @pytest.mark.parametrize(
     ("head", "body"),
     [
@@ -541,54 +497,3 @@ def test_a_wrong_length_is_refused(gateway: GatewayServer, sent: SentRecords, he
     answer = exchange(gateway, f"Content-Type: {STRUCTURED_TYPE}\r\n{head}", body)
     assert answer.startswith((b"HTTP/1.1 400", b"HTTP/1.0 400", b"HTTP/1.1 413"))
     assert sent == []
-
-
-def test_a_body_that_arrives_slowly_is_taken_and_one_that_does_not_arrive_is_refused(sent: SentRecords) -> None:
-    sent.clear()
-    body = json.dumps(report()).encode()
-    head = f"{START}Content-Type: {STRUCTURED_TYPE}\r\n"
-    with running_endpoint(sent, bodies=BodyReader(seconds=1.5)) as here:
-        with connect(here) as client:
-            client.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode())
-            for start in range(0, len(body), 64):
-                time.sleep(0.05)
-                client.sendall(body[start : start + 64])
-            assert client.recv(4096).startswith(b"HTTP/1.1 202")
-        with connect(here) as client:
-            client.sendall(f"{head}Content-Length: {len(body) + 1}\r\n\r\n".encode() + body)
-            assert client.recv(4096).startswith(b"HTTP/1.1 408")
-        with connect(here) as client:
-            client.sendall(f"{head}Content-Length: {len(body) + 1}\r\n\r\n".encode() + body)
-        wait_until(lambda: here.count("http_errors_total", kind="client-gone") > 0, "a client that went is counted")
-    assert len(sent) == 1
-
-
-def test_bodies_that_fill_the_room_give_way_and_a_good_client_gets_in(sent: SentRecords) -> None:
-    head = f"{START}Content-Type: {BATCH_TYPE}\r\n"
-    with running_endpoint(sent, bodies=BodyReader(max_held_bytes=2 * KIB * KIB)) as here, ExitStack() as closing:
-        clients = [closing.enter_context(connect(here)) for _ in range(6)]
-        for client in clients:
-            client.sendall(f"{head}Content-Length: {900 * KIB}\r\n\r\n".encode() + b" " * 800 * KIB)
-        assert here.post_batch([padded(200 * KIB)] * 4).status == 202
-        assert clients[0].recv(4096).startswith(b"HTTP/1.1 408")
-
-
-@pytest.mark.parametrize(
-    "part",
-    [
-        "",
-        "POST /events HTTP/1.1\r\n",
-        f"{START}Content-Type: {STRUCTURED_TYPE}\r\nContent-Length: 99\r\n\r\n{{",
-    ],
-)
-def test_1500_half_sent_requests_do_not_keep_a_good_client_out(sent: SentRecords, part: str) -> None:
-    with running_endpoint(sent, max_connections=100) as here, ExitStack() as closing:
-        for number in range(1500):
-            client = closing.enter_context(connect(here))
-            client.sendall(part.encode())
-            if number % 100 == 0:
-                assert here.post_structured(report()).status == 202
-        began = time.monotonic()
-        for _ in range(10):
-            assert here.post_structured(report()).status == 202
-        assert time.monotonic() - began < 5
