@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from consumers.event_numbers import encode_event
 from consumers.lines import ParsedEvents, ParseError, decode_lines
-from models.domain.cloudevents import ATTRIBUTE_NAMES
+from models.domain.envelope import ATTRIBUTE_NAMES
 from models.domain.events import MAX_VALUE_BYTES
 
 #: A longer row is not read: no event is that large, and quoted cells may have no end.

@@ -18,7 +18,8 @@ from msgspec import Raw, Struct
 from consumers.client import REQUEST_TIMEOUT_MS, KafkaUnreachableError, create_client, kafka_errors, require_topic
 from consumers.event_files import EventLine
 from consumers.repeated_ids import MAX_REMEMBERED, RepeatedIds
-from models.domain.cloudevents import STRUCTURED_HEADERS, decode
+from models.domain.cloudevents import decode
+from models.domain.envelope import STRUCTURED_HEADERS
 from models.domain.events import AllowedSources, Event, Rejection, RejectionReason, check_acceptable
 from models.domain.json_values import find_repeated_name
 from models.domain.unknown_fields import describe_unknown_field

@@ -16,7 +16,7 @@ from sqlalchemy import Engine
 
 from models.database.engine import read_transaction, write_transaction
 from models.database.forecasts import mark_published, read_unpublished
-from models.domain.cloudevents import STRUCTURED_HEADERS
+from models.domain.envelope import STRUCTURED_HEADERS
 from models.domain.forecast_changes import HistoryRow, encode_changes
 from models.failpoints import hit_failpoint
 from streams.kafka.producer import OutgoingRecord, Produce

@@ -12,9 +12,10 @@ from typing import Any, Final, NamedTuple
 
 from msgspec.inspect import StructType
 
-from models.domain.cloudevents import STRUCTURED_HEADERS, Headers, decode
+from models.domain.cloudevents import decode
 from models.domain.data_fields import data_fields
 from models.domain.dead_letters import dead_letter_content, dead_letter_key
+from models.domain.envelope import STRUCTURED_HEADERS, Headers
 from models.domain.events import (
     DATA_TYPES,
     MAX_VALUE_BYTES,

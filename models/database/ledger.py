@@ -19,7 +19,8 @@ from models.database.claims import changed_since_condition, changed_since_parame
 from models.database.postgresql import LEDGER_COLUMNS, array_parameter, copy_events, is_postgresql
 from models.database.tables import ledger
 from models.database.upsert import OnConflict, Rows, chunked, upsert_rows
-from models.domain.cloudevents import Headers, decode, decode_data
+from models.domain.cloudevents import decode, decode_data
+from models.domain.envelope import Headers
 from models.domain.events import Event, EventRetracted, Rejection, RejectionReason
 from models.domain.timestamps import Stamp, make_stamp
 from models.errors import ConcurrentWriteError

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 import msgspec
 from msgspec import Raw, Struct
 
-from models.domain.cloudevents import Headers
+from models.domain.envelope import Headers
 from models.domain.events import MAX_VALUE_BYTES, Rejection
 
 #: How much of a record's value is kept, when the whole is too large to be an event.

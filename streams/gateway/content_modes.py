@@ -12,7 +12,7 @@ from urllib.parse import unquote_to_bytes
 import msgspec
 from msgspec import Raw
 
-from models.domain.cloudevents import STRUCTURED_HEADERS
+from models.domain.envelope import STRUCTURED_HEADERS
 
 STRUCTURED_TYPE: Final = "application/cloudevents+json"
 BATCH_TYPE: Final = "application/cloudevents-batch+json"

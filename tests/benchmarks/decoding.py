@@ -4,7 +4,8 @@ import time
 from collections.abc import Iterator
 from typing import Final
 
-from models.domain.cloudevents import STRUCTURED_HEADERS, Headers, decode
+from models.domain.cloudevents import decode
+from models.domain.envelope import STRUCTURED_HEADERS, Headers
 from models.domain.events import Event, check_acceptable
 from models.domain.timestamps import epoch_seconds, parse_instant
 from tests.benchmarks.environment import BenchmarkEnvironment

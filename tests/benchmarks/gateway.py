@@ -12,7 +12,7 @@ import uvloop
 from aiokafka import AIOKafkaProducer
 
 from deploy.gateway import create_token
-from models.domain.cloudevents import STRUCTURED_HEADERS
+from models.domain.envelope import STRUCTURED_HEADERS
 from models.settings import Settings
 from streams.gateway.acceptance import CheckedRecord
 from streams.gateway.content_modes import Record

@@ -11,7 +11,8 @@ import msgspec
 from confluent_kafka import Producer
 
 from models.database.ledger import DecodedRecord
-from models.domain.cloudevents import STRUCTURED_HEADERS, decode
+from models.domain.cloudevents import decode
+from models.domain.envelope import STRUCTURED_HEADERS
 from models.domain.events import Event, check_acceptable
 from models.settings import Settings
 

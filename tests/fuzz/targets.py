@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 from consumers.event_files import open_events
 from consumers.publish import ContentMode, validate
 from deploy.demo.story import build_story
-from models.domain.cloudevents import Headers, decode, encode_structured
+from models.domain.cloudevents import decode, encode_structured
+from models.domain.envelope import Headers
 from models.domain.events import Event, Rejection
 from tests.helpers.board import running_board
 from tests.helpers.event_generators import binary_record, events, structured_record

@@ -9,7 +9,8 @@ import msgspec
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from models.domain.cloudevents import Headers, decode, decode_data, encode_structured
+from models.domain.cloudevents import decode, decode_data, encode_structured
+from models.domain.envelope import Headers
 from models.domain.events import DATA_TYPES, Event, Oddity, Rejection, RejectionReason
 from tests.helpers.event_generators import binary_record, events, random_events, structured_record
 

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 from msgspec.inspect import DateType, FloatType, IntType, StrType, StructType, Type
 
-from models.domain.cloudevents import STRUCTURED_HEADERS, decode
+from models.domain.cloudevents import decode
 from models.domain.data_faults import find_data_faults
 from models.domain.data_fields import DataField, allowed_values, data_fields, json_schema
+from models.domain.envelope import STRUCTURED_HEADERS
 from models.domain.events import DATA_TYPES, Event, ProgrammeRegistered, Rejection
 
 #: What no field takes, or only some.

@@ -7,13 +7,8 @@ from typing import Any
 
 import pytest
 
-from models.domain.cloudevents import (
-    Headers,
-    _StrictReportData,
-    decode,
-    decode_data,
-    encode_structured,
-)
+from models.domain.cloudevents import decode, decode_data, encode_structured
+from models.domain.envelope import Headers, _StrictReportData
 from models.domain.events import (
     Classifier,
     DependencyDeclared,

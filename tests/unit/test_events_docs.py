@@ -10,9 +10,10 @@ from consumers.event_files import open_events
 from consumers.publish import validate
 from deploy.events_docs import examples
 from deploy.events_docs.__main__ import ATTRIBUTES, main, render_events_docs
-from models.domain.cloudevents import ATTRIBUTE_NAMES, STRUCTURED_HEADERS, decode
+from models.domain.cloudevents import decode
 from models.domain.data_fields import json_schema
 from models.domain.dead_letters import MILEPOST_HEADERS
+from models.domain.envelope import ATTRIBUTE_NAMES, STRUCTURED_HEADERS
 from models.domain.events import DATA_TYPES, Event, RejectionReason
 
 CHECKOUT = Path(__file__).parents[2]

@@ -9,7 +9,7 @@ from cloudevents.core.bindings.kafka import KafkaMessage, from_kafka
 from cloudevents.core.formats.json import JSONFormat
 from cloudevents.core.v1.event import CloudEvent
 
-from models.domain.cloudevents import STRUCTURED_HEADERS
+from models.domain.envelope import STRUCTURED_HEADERS
 from models.domain.forecast_changes import HistoryRow, encode_changes
 
 SLIPPED = HistoryRow(

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from aiokafka.errors import KafkaError
 
-from models.domain.cloudevents import STRUCTURED_HEADERS
+from models.domain.envelope import STRUCTURED_HEADERS
 from streams.gateway import producer as module
 from streams.gateway.acceptance import CheckedRecord
 from streams.gateway.content_modes import Record

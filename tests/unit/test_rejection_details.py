@@ -5,7 +5,8 @@ import json
 
 import pytest
 
-from models.domain.cloudevents import Headers, decode
+from models.domain.cloudevents import decode
+from models.domain.envelope import Headers
 from models.domain.events import Rejection, RejectionReason
 
 STRUCTURED: Headers = [("content-type", b"application/cloudevents+json")]

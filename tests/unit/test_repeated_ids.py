@@ -7,7 +7,8 @@ from typing import Any
 from consumers.event_files import open_events
 from consumers.publish import validate_and_report
 from consumers.repeated_ids import RepeatedIds
-from models.domain.cloudevents import STRUCTURED_HEADERS, decode
+from models.domain.cloudevents import decode
+from models.domain.envelope import STRUCTURED_HEADERS
 from models.domain.events import Event, Rejection
 from models.settings import Settings
 

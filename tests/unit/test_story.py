@@ -10,7 +10,8 @@ import pytest
 from deploy.demo.__main__ import main
 from deploy.demo.story import NTM_PARK, PROGRAMME, SEZ_PARK, TENANTS, Story, build_story
 from models.domain.claims import MilestoneKey, ProjectKey, exclude_retracted, fold
-from models.domain.cloudevents import STRUCTURED_HEADERS, decode, encode_structured
+from models.domain.cloudevents import decode, encode_structured
+from models.domain.envelope import STRUCTURED_HEADERS
 from models.domain.events import (
     Classifier,
     DependencyDeclared,
