@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from models.database.ledger import unpack_headers
+from models.database.ledger import read_rows, unpack_headers
 from models.database.tables import ledger
 from models.domain.claim_steps import Name, link_of, upstream_of
 from models.domain.cloudevents import decode_data
@@ -45,15 +45,15 @@ def read_history_entries(
     """Yield the history of a programme, or of some of its milestones, the oldest first."""
     # A row without a digest is a tombstone.
     own = sa.select(*_COLUMNS).where(ledger.c.programme == programme, ledger.c.digest.is_not(None))
-    foreign = map(_decode_row, connection.execute(_select_foreign_retractions(programme)))
+    foreign = map(_decode_row, read_rows(connection, _select_foreign_retractions(programme)))
     if milestones is None:
-        yield from trace_history(chain(map(_decode_row, connection.execute(own)), foreign), programme)
+        yield from trace_history(chain(map(_decode_row, read_rows(connection, own)), foreign), programme)
         return
     about_dependencies = ledger.c.type.in_(_DEPENDENCY_TYPES)
-    declared = [_decode_row(row) for row in connection.execute(own.where(about_dependencies))]
+    declared = [_decode_row(row) for row in read_rows(connection, own.where(about_dependencies))]
     links = {link for event in declared if (link := link_of(event)) is not None}
     # A type is never null here: the row is no tombstone.
-    others = connection.execute(own.where(sa.not_(about_dependencies)))
+    others = read_rows(connection, own.where(sa.not_(about_dependencies)))
     events, other_stamps = _decode_relevant(others, upstream_of(milestones, links))
     yield from trace_history(chain(declared, events, foreign), programme, milestones, other_stamps)
 

@@ -25,6 +25,8 @@ from models.domain.events import Event, EventRetracted, Rejection, RejectionReas
 from models.domain.timestamps import Stamp, make_stamp
 from models.errors import ConcurrentWriteError
 
+#: Rows that are decoded in a few milliseconds.
+_ROWS_PER_CHECK: Final = 256
 _RACE_MESSAGE: Final = "another worker recorded an event of this batch at the same time"
 
 
@@ -309,8 +311,20 @@ def read_retracted_keys(connection: sa.Connection) -> set[EventKey]:
 
 def decode_rows(connection: sa.Connection, query: sa.Select[bytes | None, bytes]) -> Iterator[Event]:
     """Return the events of a query for `headers` and `payload` of the ledger."""
-    for headers, payload in connection.execute(query):
+    for headers, payload in read_rows(connection, query):
         yield decode_stored_event(headers, payload)
+
+
+def read_rows(connection: sa.Connection, query: sa.Select[*tuple[Any, ...]]) -> Iterator[Any]:
+    """Yield the rows of a query that may return very many.
+
+    The connection's execution option `every_rows` is called now and then, and may raise to end the reading.
+    """
+    check = connection.get_execution_options().get("every_rows")
+    for number, row in enumerate(connection.execute(query)):
+        if check is not None and number % _ROWS_PER_CHECK == 0:
+            check()
+        yield row
 
 
 def decode_stored_event(headers: bytes | None, payload: bytes) -> Event:

@@ -3,15 +3,15 @@
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, timedelta
 from itertools import chain
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, func, or_, select
+from sqlalchemy import Connection, Select, func, or_, select
 
 from models.database.ledger import decode_rows
 from models.database.tables import checkpoints, forecasts, ledger, programmes, projects
 from models.domain.claims import Facts, exclude_retracted, fold
 from models.domain.events import Event
-from models.domain.row_order import natural_sort_key
+from models.domain.row_order import NaturalSortKey, natural_sort_key
 from models.domain.schedule import MilestoneRef, MilestoneStatus, State
 from models.domain.timestamps import Instant
 
@@ -48,11 +48,23 @@ def fold_as_of(connection: Connection, as_of: Instant, programme: str | None = N
     return fold(event for event in events if programme is None or event.programme == programme)
 
 
+def find_newest_instant(connection: Connection, as_of: Instant, programme: str | None = None) -> Instant | None:
+    """Return the newest instant, up to a given one, at which something was said of a programme, or of all."""
+    statements = _select_as_of([func.max(ledger.c.instant)], as_of, programme)
+    return max(filter(None, map(connection.scalar, statements)), default=None)
+
+
 def _read_events_as_of(connection: Connection, as_of: Instant, programme: str | None) -> Iterator[Event]:
+    statements = _select_as_of([ledger.c.headers, ledger.c.payload], as_of, programme)
+    return chain.from_iterable(decode_rows(connection, statement) for statement in statements)
+
+
+def _select_as_of(columns: Sequence[Any], as_of: Instant, programme: str | None) -> Sequence[Select[*tuple[Any, ...]]]:
+    """Return queries for the events that were stamped up to an instant."""
     # A row without a digest is a tombstone.
-    query = select(ledger.c.headers, ledger.c.payload).where(ledger.c.digest.is_not(None), ledger.c.instant <= as_of)
+    query = select(*columns).where(ledger.c.digest.is_not(None), ledger.c.instant <= as_of)
     if programme is None:
-        return decode_rows(connection, query)
+        return [query]
     # A source may retract under any subject, so a retraction may belong to another programme.
     retracted = ledger.alias("retracted")
     is_retraction = (retracted.c.source == ledger.c.source) & (retracted.c.id == ledger.c.retracts)
@@ -61,8 +73,7 @@ def _read_events_as_of(connection: Connection, as_of: Instant, programme: str | 
         .where(ledger.c.retracts.is_not(None), ledger.c.programme != programme)
         .where(retracted.c.programme == programme)
     )
-    queries = (query.where(ledger.c.programme == programme), of_other_programmes)
-    return chain.from_iterable(decode_rows(connection, each) for each in queries)
+    return [query.where(ledger.c.programme == programme), of_other_programmes]
 
 
 def read_forecast_versions(connection: Connection) -> dict[str, ForecastVersion]:
@@ -85,7 +96,12 @@ def list_programmes(connection: Connection) -> list[ProgrammeSummary]:
         for name, version in read_forecast_versions(connection).items()
         if name in existing
     ]
-    return sorted(summaries, key=lambda summary: (-summary.late_count, natural_sort_key(summary.programme)))
+    return sorted(summaries, key=overview_sort_key)
+
+
+def overview_sort_key(summary: ProgrammeSummary) -> tuple[int, NaturalSortKey]:
+    """Return a key that sorts programmes by the number of late milestones, then in natural order."""
+    return -summary.late_count, natural_sort_key(summary.programme)
 
 
 def read_programme_names(connection: Connection, names: Sequence[str]) -> dict[str, str]:

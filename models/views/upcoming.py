@@ -53,7 +53,10 @@ def own_dates(facts: Facts, statuses: Iterable[MilestoneStatus]) -> dict[Milesto
 
 
 def find_upcoming(
-    statuses: Iterable[MilestoneStatus], passed: Mapping[MilestoneRef, date], data_date: date
+    statuses: Iterable[MilestoneStatus],
+    passed: Mapping[MilestoneRef, date],
+    data_date: date,
+    max_named: int = MAX_NAMED,
 ) -> Upcoming:
     """Return what comes next, each list by day, then in the order of rows."""
     open_ones = [status for status in statuses if status.is_open and status.forecast is not None]
@@ -71,7 +74,7 @@ def find_upcoming(
         return [status for status in others if (due(status) - data_date).days in span]
 
     def as_list(found: list[MilestoneStatus]) -> DueList:
-        named = sorted(found, key=order)[:MAX_NAMED]
+        named = sorted(found, key=order)[:max_named]
         return DueList(len(found), [DueMilestone(status.ref, due(status), status.state) for status in named])
 
     soon = within(-timedelta.max.days, SOON_DAYS + 1)

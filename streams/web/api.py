@@ -13,10 +13,12 @@ from models.domain.schedule import MilestoneStatus
 from models.views.explanation import ExplanationSchema, explanation_schema
 from models.views.status import encode_json, status_row
 from streams.web import schemas
-from streams.web.guard import BadQuery
+from streams.web.errors import BadQuery
+from streams.web.picture_parameters import PICTURE_PARAMETERS
 from streams.web.pipeline_status import PipelineReader, PipelineSchema
-from streams.web.read_model import ProgrammeView, ReadModel
+from streams.web.read_model import OverviewVersion, ProgrammeView, ReadModel
 from streams.web.responses import JSON, ResponseCache, uncached_response
+from streams.web.urls import with_query
 from streams.web.view_models import explain_milestone
 
 #: More digits than any maximum has; leading zeros count.
@@ -61,11 +63,13 @@ class Operation(NamedTuple):
     build: Callable[..., Awaitable[Struct]]
     handler: Handler
     query_parameters: Sequence[QueryParameter] = ()
+    takes_picture: bool = True
 
     @property
     def parameter_names(self) -> list[str]:
         """The names of the query's parameters."""
-        return [parameter.name for parameter in self.query_parameters]
+        of_picture = PICTURE_PARAMETERS if self.takes_picture else ()
+        return [*(parameter.name for parameter in self.query_parameters), *of_picture]
 
 
 class Api:
@@ -81,7 +85,7 @@ class Api:
             self._operation(f"{programme}/milestones/{milestone}", self.explanation),
             self._operation(f"{programme}/gates/{milestone}", self.successors, OFFSET, LIMIT),
             self._operation(f"{programme}/moves", self.moves, BEFORE, LIMIT),
-            Operation("/api/pipeline", self.pipeline, self._serve_pipeline),
+            Operation("/api/pipeline", self.pipeline, self._serve_pipeline, takes_picture=False),
         )
 
     def _operation(self, path: str, build: Callable[..., Awaitable[Struct]], *parameters: QueryParameter) -> Operation:
@@ -95,11 +99,14 @@ class Api:
     async def _serve_pipeline(self, _request: Request) -> Response:
         return uncached_response(msgspec.json.encode(await self.pipeline()), JSON)
 
-    async def programmes(self, request: Request, version: str, offset: int, limit: int) -> schemas.ProgrammeListSchema:
+    async def programmes(
+        self, request: Request, version: OverviewVersion, offset: int, limit: int
+    ) -> schemas.ProgrammeListSchema:
         """List all programmes as they were calculated last."""
         overview = await self._read_model.get_overview(version, offset, limit)
         rows = [schemas.programme_summary_schema(summary, overview) for summary in overview.programmes]
-        return schemas.ProgrammeListSchema(overview.total, _next_page(request, offset, limit, overview.total), rows)
+        next_page = _next_page(request, offset, limit, overview.total, version)
+        return schemas.ProgrammeListSchema(overview.total, next_page, rows)
 
     async def programme(self, _request: Request, view: ProgrammeView) -> schemas.ProgrammeSchema:
         """Show a programme as of today."""
@@ -113,7 +120,7 @@ class Api:
         rows = await self._read_model.run_in_executor(
             lambda: [status_row(status, view.revision, view.impact_of(status)) for status in page]
         )
-        next_page = _next_page(request, offset, limit, total)
+        next_page = _next_page(request, offset, limit, total, view)
         return schemas.MilestoneListSchema(
             view.programme, view.revision, view.schedule.data_date, total, next_page, rows
         )
@@ -137,7 +144,7 @@ class Api:
             )
             for row in successors[offset : offset + limit]
         ]
-        next_page = _next_page(request, offset, limit, total)
+        next_page = _next_page(request, offset, limit, total, view)
         return schemas.SuccessorListSchema(
             view.programme, view.revision, view.schedule.data_date, gate_row, total, next_page, rows
         )
@@ -146,9 +153,11 @@ class Api:
         self, request: Request, view: ProgrammeView, before: int | None, limit: int
     ) -> schemas.MoveListSchema:
         """List the forecasts that moved, and what was said to move them; the newest first."""
-        moves = await self._read_model.history.get_moves(view.programme, view.revision, before, limit)
+        as_of = view.picture.as_of
+        moves = await self._read_model.history.get_moves(view.programme, view.revision, before, limit, as_of)
         has_more = bool(moves) and moves[-1].number > 1
-        next_page = f"{request.path}?before={moves[-1].number}&limit={limit}" if has_more else None
+        earlier = [("before", str(moves[-1].number)), ("limit", str(limit))] if has_more else []
+        next_page = with_query(request.path, [*earlier, *view.parameters]) if has_more else None
         return schemas.MoveListSchema(view.programme, next_page, list(map(schemas.move_schema, moves)))
 
     async def pipeline(self) -> PipelineSchema:
@@ -156,5 +165,9 @@ class Api:
         return await self._pipeline.read()
 
 
-def _next_page(request: Request, offset: int, limit: int, total: int) -> str | None:
-    return f"{request.path}?offset={offset + limit}&limit={limit}" if offset + limit < total else None
+def _next_page(
+    request: Request, offset: int, limit: int, total: int, view: ProgrammeView | OverviewVersion
+) -> str | None:
+    if offset + limit >= total:
+        return None
+    return with_query(request.path, [("offset", str(offset + limit)), ("limit", str(limit)), *view.parameters])

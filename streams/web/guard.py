@@ -15,7 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from models.database.engine import DatabaseError, is_unreachable
 from models.text import one_line, printable
-from streams.web.read_model import NotFoundError
+from streams.web.errors import BadQuery, NotFoundError, TooManyRequests
 
 logger = logging.getLogger("milepost.web")
 
@@ -42,14 +42,6 @@ _HOST: Final = re.compile(r"\[([0-9a-f:.]{2,45})\](?::\d{1,5})?|([a-z0-9_.-]{1,2
 CountHttpError = Callable[[str], None]
 #: Returns an error response of a status with a message of one sentence.
 ErrorResponder = Callable[[web.BaseRequest, int, str], web.Response]
-
-
-class BadQuery(web.HTTPBadRequest):
-    """An invalid query; the text is one sentence."""
-
-
-class TooManyRequests(web.HTTPServiceUnavailable):
-    """No more of this kind are answered at once; the text is one sentence."""
 
 
 class ConcurrencyLimit:

@@ -17,6 +17,7 @@ from sqlalchemy import Connection
 from models.database.event_history import read_history_entries
 from models.domain.history import HistoryEntry
 from models.domain.schedule import MilestoneRef
+from models.domain.timestamps import Instant
 
 #: The moves of one programme, and of all programmes, that are cached.
 _MAX_PROGRAMME_MOVES: Final = 20_000
@@ -52,21 +53,31 @@ class HistoryCache:
         )
         self._locks: dict[str, asyncio.Lock] = {}
 
-    async def get_moves(self, programme: str, revision: int, before: int | None, limit: int) -> Sequence[Move]:
-        """Return the newest moves of a programme, optionally those before a number; newest first."""
+    async def get_moves(
+        self, programme: str, revision: int, before: int | None, limit: int, as_of: Instant | None = None
+    ) -> Sequence[Move]:
+        """Return the newest moves of a programme, optionally those before a number or up to an instant; newest first.
+
+        What was said later changes nothing of an earlier history.
+        """
         moves = await self._programme_moves(programme, revision)
-        if before is not None and not _is_complete(moves) and before - limit < moves[0].number:
-            moves = await self._run_query(_read_moves, programme, limit, before)
-        page = [move for move in moves if before is None or move.number < before][-limit:]
+        page = [move for move in moves if _is_before(move, before, as_of)][-limit:]
+        if len(page) < limit and not _is_complete(moves):
+            page = list(await self._run_query(_read_moves, programme, limit, before, as_of))
         return page[::-1]
 
     async def get_milestone_moves(
-        self, programme: str, revision: int, milestones: Sequence[MilestoneRef]
+        self, programme: str, revision: int, milestones: Sequence[MilestoneRef], as_of: Instant | None = None
     ) -> Mapping[MilestoneRef, Sequence[HistoryEntry]]:
-        """Return the newest moves of some milestones, the oldest first."""
+        """Return the newest moves of some milestones, optionally those up to an instant; the oldest first."""
         whole = self._moves.get(programme)
         if whole is not None and whole.revision == revision and _is_complete(whole.rows):
-            return _select_moves((move.entry for move in whole.rows), milestones)
+            return _select_moves((move.entry for move in whole.rows), milestones, as_of)
+        if as_of is not None:
+            # The cache holds the newest moves alone, and of many milestones these may all be later.
+            past: Mapping[MilestoneRef, Sequence[HistoryEntry]]
+            past = await self._run_query(_read_milestone_moves, programme, milestones, as_of)
+            return past
         found = {ref: self._milestone_moves.get((programme, ref)) for ref in milestones}
         missing = [ref for ref, cached in found.items() if cached is None or cached.revision != revision]
         if missing:
@@ -76,11 +87,12 @@ class HistoryCache:
         return {ref: cached.rows for ref, cached in found.items() if cached is not None}
 
     async def get_last_move(
-        self, programme: str, revision: int, gate: MilestoneRef
+        self, programme: str, revision: int, gate: MilestoneRef, as_of: Instant | None = None
     ) -> tuple[HistoryEntry | None, dict[MilestoneRef, int]]:
         """Return a gate's last move, and the days by which the same event moved the gate and others."""
         moves = await self._programme_moves(programme, revision)
-        entries = [move.entry for move in moves if move.entry.moved_days is not None]
+        before = (move.entry for move in moves if _is_before(move, None, as_of))
+        entries = [entry for entry in before if entry.moved_days is not None]
         last = next((entry for entry in reversed(entries) if entry.milestone[1:] == gate), None)
         if last is None:
             return None, {}
@@ -113,31 +125,39 @@ def _is_complete(moves: Sequence[Move]) -> bool:
     return not moves or moves[0].number == 1
 
 
-def _read_moves(connection: Connection, programme: str, limit: int, before: int | None) -> Sequence[Move]:
-    """Return the newest moves of a programme before a number, the oldest first."""
+def _is_before(move: Move, number: int | None, as_of: Instant | None) -> bool:
+    return (number is None or move.number < number) and (as_of is None or move.entry.said <= as_of)
+
+
+def _read_moves(
+    connection: Connection, programme: str, limit: int, before: int | None, as_of: Instant | None = None
+) -> Sequence[Move]:
+    """Return the newest moves of a programme before a number and up to an instant, the oldest first."""
     moved = (entry for entry in read_history_entries(connection, programme) if entry.previous != entry.current)
     # The pages go backwards. There, what was said at one instant is to be in the order of rows.
     instants = (list(entries)[::-1] for _, entries in groupby(moved, key=attrgetter("said")))
     newest = deque[Move](maxlen=limit)
-    for number, entry in enumerate(chain.from_iterable(instants), start=1):
-        if before is not None and number >= before:
+    for move in map(Move._make, enumerate(chain.from_iterable(instants), start=1)):
+        if not _is_before(move, before, as_of):
             break
-        newest.append(Move(number, entry))
+        newest.append(move)
     return list(newest)
 
 
 def _read_milestone_moves(
-    connection: Connection, programme: str, milestones: Sequence[MilestoneRef]
+    connection: Connection, programme: str, milestones: Sequence[MilestoneRef], as_of: Instant | None = None
 ) -> Mapping[MilestoneRef, Sequence[HistoryEntry]]:
     entries = read_history_entries(connection, programme, milestones)
-    return _select_moves((entry for entry in entries if entry.previous != entry.current), milestones)
+    return _select_moves((entry for entry in entries if entry.previous != entry.current), milestones, as_of)
 
 
 def _select_moves(
-    moves: Iterable[HistoryEntry], milestones: Sequence[MilestoneRef]
+    moves: Iterable[HistoryEntry], milestones: Sequence[MilestoneRef], as_of: Instant | None
 ) -> Mapping[MilestoneRef, Sequence[HistoryEntry]]:
     found: dict[MilestoneRef, deque[HistoryEntry]] = {ref: deque(maxlen=_MAX_MILESTONE_MOVES) for ref in milestones}
     for entry in moves:
+        if as_of is not None and entry.said > as_of:
+            break
         if (of_milestone := found.get(MilestoneRef(*entry.milestone[1:]))) is not None:
             of_milestone.append(entry)
     return {ref: list(entries) for ref, entries in found.items()}

@@ -11,6 +11,7 @@ from msgspec import Struct
 from models.domain.events import SLUG_PATTERN
 from streams.web import urls
 from streams.web.api import Operation, QueryParameter
+from streams.web.picture_parameters import PICTURE_PARAMETERS
 from streams.web.schemas import ErrorSchema, ProgrammeUpdateSchema, VersionSchema
 
 _SLUG_SCHEMA: Final = {"type": "string", "pattern": f"^{SLUG_PATTERN}$"}
@@ -24,7 +25,7 @@ _ERROR_DESCRIPTIONS: Final = {
     "405": "The method is not GET or HEAD; `Allow` names them.",
     "406": "The client takes the response neither compressed nor plain.",
     "421": "The server does not answer to the name in the request's `Host`.",
-    "503": "The database does not answer, or there are too many requests.",
+    "503": "The database does not answer, there are too many requests, or another day than today takes too long.",
 }
 
 
@@ -66,13 +67,18 @@ def _operation_object(operation: Operation, schemas: dict[type[Struct], Any], er
         "content": {"application/json": {"schema": schemas[schema]}},
     }
     responses: dict[str, Any] = {"200": ok}
+    of_picture = [
+        {"name": name, "in": "query", "description": parameter.description, "schema": parameter.schema}
+        for name, parameter in PICTURE_PARAMETERS.items()
+        if operation.takes_picture
+    ]
     if operation.path != "/api/pipeline":
         ok["headers"] = {"ETag": _ETAG_HEADER}
         responses["304"] = {"description": "The content has not changed."}
     return {
         "operationId": operation.build.__name__,
         "summary": operation.build.__doc__,
-        "parameters": [*path, *map(_parameter_object, operation.query_parameters)],
+        "parameters": [*path, *map(_parameter_object, operation.query_parameters), *of_picture],
         "responses": responses | errors,
     }
 

@@ -1,11 +1,11 @@
 """The board's pages: rendered completely on the server, and readable without a script."""
 
 from collections.abc import Awaitable, Callable, Mapping
+from datetime import timedelta
 from hashlib import blake2b
 from http import HTTPStatus
 from itertools import groupby
 from typing import Any, Final
-from urllib.parse import quote
 
 import msgspec
 from aiohttp import web
@@ -18,14 +18,17 @@ from models.views.explanation import link_sentences
 from models.views.upcoming import find_upcoming, own_dates
 from streams.web import urls, view_models
 from streams.web.api import BEFORE, OFFSET, read_milestone
-from streams.web.guard import BadQuery, GuardedApplication
+from streams.web.errors import BadQuery, NotFoundError
+from streams.web.guard import GuardedApplication
+from streams.web.picture_parameters import PICTURE_PARAMETERS
 from streams.web.pipeline_status import MAX_DEAD_LETTER_OFFSETS, PipelineReader
-from streams.web.read_model import NotFoundError, ProgrammeView, ReadModel
+from streams.web.read_model import OverviewVersion, ProgrammeView, ReadModel
 from streams.web.responses import HTML, Parameter, ResponseCache, uncached_response
 from streams.web.schemas import count_states
 from streams.web.templating import create_environment, format_day
 from streams.web.timeline import fit_percent_axis, lay_out_lanes
 from streams.web.unmatched_retractions import MAX_RETRACTIONS
+from streams.web.urls import PageUrls, with_query
 
 PROGRAMMES_PER_PAGE, MILESTONES_PER_PAGE, MOVES_PER_PAGE, SUCCESSORS_PER_PAGE = 50, 1000, 100, 500
 _SHOW, _MILESTONE, _PROJECT = "show", "milestone", "project"
@@ -34,6 +37,10 @@ _STATE_FILTERS: Final[Mapping[str, frozenset[State]]] = {
     "late": frozenset({State.OVERDUE, State.BLOCKED, State.SLIPPING}),
     "open": frozenset(State) - {State.ACHIEVED, State.CANCELLED},
 }
+#: Another picture begins at its first page.
+_NOT_IN_FORMS: Final = frozenset({OFFSET.name, BEFORE.name, *PICTURE_PARAMETERS})
+#: Days before today that a page offers.
+_PRESETS: Final = {"a week ago": 7, "a month ago": 30, "a year ago": 365}
 
 
 class HtmlPages:
@@ -50,24 +57,41 @@ class HtmlPages:
     def add_to(self, guarded: GuardedApplication) -> None:
         """Serve the pages."""
         programme, milestone = "/programmes/{programme}", "{project}/{milestone}"
-        guarded.add_get("/", self._handler(self.overview, OFFSET.read), [OFFSET.name])
+        guarded.add_get("/", self._handler(self.overview, OFFSET.read), [OFFSET.name, *PICTURE_PARAMETERS])
         timeline = self._handler(self.timeline, OFFSET.read, _read_filter, _read_project)
-        guarded.add_get(programme, timeline, [OFFSET.name, _SHOW, _PROJECT])
+        guarded.add_get(programme, timeline, [OFFSET.name, _SHOW, _PROJECT, *PICTURE_PARAMETERS])
         trend = self._handler(self.trend, BEFORE.read, _read_trend_milestones)
-        guarded.add_get(f"{programme}/trend", trend, [BEFORE.name, _MILESTONE], repeatable=[_MILESTONE])
-        guarded.add_get(f"{programme}/milestones/{milestone}", self._handler(self.milestone, read_milestone))
-        guarded.add_get(f"{programme}/gates/{milestone}", self._handler(self.gate, read_milestone))
+        trend_parameters = [BEFORE.name, _MILESTONE, *PICTURE_PARAMETERS]
+        guarded.add_get(f"{programme}/trend", trend, trend_parameters, repeatable=[_MILESTONE])
+        for view, read in (("milestones", self.milestone), ("gates", self.gate)):
+            page = self._handler(read, read_milestone)
+            guarded.add_get(f"{programme}/{view}/{milestone}", page, [*PICTURE_PARAMETERS])
         guarded.add_get(urls.PIPELINE_PATH, self.pipeline)
         guarded.add_get(urls.RUNBOOK_PATH, self.runbook)
 
     def _handler(self, read: Callable[..., Awaitable[dict[str, Any]]], *parameters: Parameter) -> Handler:
         """Return the handler of a page: its template has the name of the function that reads its values."""
 
-        async def render(request: web.Request, view: ProgrammeView | str, *arguments: Any) -> bytes:  # noqa: ANN401 - the arguments of `read`
-            values = {"view": view} | await read(request, view, *arguments)
+        async def render(request: web.Request, view: ProgrammeView | OverviewVersion, *arguments: Any) -> bytes:  # noqa: ANN401 - the arguments of `read`
+            values = self._picture_values(request, view)
+            values |= await read(request, view, *arguments)
             return await self._read_model.run_in_executor(self._render, f"{read.__name__}.html", values)
 
-        return self._cache.handler(HTML, render, parameters, self._release)
+        return self._cache.handler(HTML, render, parameters, self._release, is_form=True)
+
+    def _picture_values(self, request: web.Request, view: ProgrammeView | OverviewVersion) -> dict[str, Any]:
+        """Return what every page has that shows a picture: links that stay in it, and a form for another."""
+        today = self._read_model.today()
+        others = [(name, text) for name, text in request.query.items() if name not in _NOT_IN_FORMS]
+        return {
+            "view": view,
+            "urls": PageUrls(view.parameters),
+            "today": today,
+            "path": request.path,
+            "other_parameters": others,
+            "here": lambda **parameters: with_query(request.path, [*others, *parameters.items()]),
+            "presets": [(name, (today - timedelta(days)).isoformat()) for name, days in _PRESETS.items()],
+        }
 
     def _render(self, template: str, values: Mapping[str, Any]) -> bytes:
         return self._templates.get_template(template).render(values).encode()
@@ -77,13 +101,14 @@ class HtmlPages:
         values = {"status": HTTPStatus(status), "message": message}
         return uncached_response(self._render("error.html", values), HTML, HTTPStatus(status))
 
-    async def overview(self, request: web.Request, version: str, offset: int) -> dict[str, Any]:
+    async def overview(self, request: web.Request, version: OverviewVersion, offset: int) -> dict[str, Any]:
         """Show all programmes: which gates slipped, and which milestones they delay."""
         overview = await self._read_model.get_overview(version, offset, PROGRAMMES_PER_PAGE)
         return {
-            "version": version,
             "overview": overview,
-            "pager": view_models.Pager.for_list(request.path, offset, PROGRAMMES_PER_PAGE, overview.total),
+            "pager": view_models.Pager.for_list(
+                request.path, offset, PROGRAMMES_PER_PAGE, overview.total, version.parameters
+            ),
         }
 
     async def timeline(
@@ -98,7 +123,7 @@ class HtmlPages:
         """Show the forecasts of milestones against the days on which they were said."""
         statuses = requested or view_models.select_trend_milestones(view)
         history = self._read_model.history
-        moves = await history.get_moves(view.programme, view.revision, before, MOVES_PER_PAGE)
+        moves = await history.get_moves(view.programme, view.revision, before, MOVES_PER_PAGE, view.picture.as_of)
         return {
             "lines": await view_models.trace_lines(self._read_model, view, statuses),
             "moves": [move.entry for move in moves],
@@ -125,7 +150,7 @@ class HtmlPages:
         """Show which milestones wait for a milestone, and the days by which they moved with it."""
         successors = await self._read_model.run_in_executor(successors_of, view.schedule, status.key)
         last_move, days_by_milestone = await self._read_model.history.get_last_move(
-            view.programme, view.revision, status.ref
+            view.programme, view.revision, status.ref, view.picture.as_of
         )
         return {
             "milestone_status": status,
@@ -185,7 +210,7 @@ def _timeline_values(path: str, view: ProgrammeView, offset: int, show: str, pro
     counts = count_states(statuses)
     matching = [status for status in statuses if status.state in _STATE_FILTERS[show]]
     passed = own_dates(view.facts, statuses)
-    query = f"&show={show}" + (f"&project={quote(project, '')}" if project else "")
+    query = [(_SHOW, show), *([(_PROJECT, project)] if project else []), *view.parameters]
     page = matching[offset : offset + MILESTONES_PER_PAGE]
     axis = fit_percent_axis(page, view.schedule.data_date)
     lanes_by_project = groupby(lay_out_lanes(page, axis), key=lambda lane: lane.status.project)

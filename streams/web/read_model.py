@@ -12,28 +12,40 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
+from hashlib import blake2b
 from typing import Final, NamedTuple, TypeVar, TypeVarTuple
 
 from cachetools import LRUCache
 from sqlalchemy import Connection, Engine, select, text
 
 from models.database import queries
-from models.database.claims import load_announced_projects, load_facts
+from models.database.claims import load_announced_projects, read_revisions
 from models.database.engine import dispose_engine, read_transaction
-from models.database.queries import ForecastVersion, ProgrammeSummary
+from models.database.queries import ForecastVersion, ProgrammeSummary, overview_sort_key
 from models.database.tables import programmes
 from models.domain.claims import Facts, MilestoneKey, ProgrammeClaims
 from models.domain.impact import NO_IMPACT, DelayRoot, Impact, delay_roots, measure_impacts
 from models.domain.row_order import milestone_sort_key
 from models.domain.schedule import MilestoneStatus, Schedule, State, compute_schedule
-from models.views.upcoming import Upcoming, read_upcoming
+from models.views.picture import PRESENT, PictureQuery, load_picture_facts
+from models.views.upcoming import MAX_NAMED_OF_MANY, Upcoming, find_upcoming, own_dates, read_upcoming
 from streams.web.change_feed import ChangeFeed
+from streams.web.errors import NotFoundError
 from streams.web.history_cache import HistoryCache
+from streams.web.picture_limit import PictureLimit, Turn, current_turn
+from streams.web.picture_parameters import PictureRequest
 
 #: How the names of its threads begin.
 READ_MODEL_THREADS: Final = "board"
-#: Size of the cache of programmes.
+#: Of those that calculate other pictures than the present.
+PICTURE_THREADS: Final = "board-picture"
+#: Size of the caches of programmes, and of other pictures of them; each picture counts as so many milestones at least.
 _MAX_CACHED_MILESTONES: Final = 50_000
+_MAX_CACHED_PAST_MILESTONES: Final = 20_000
+_MIN_VIEW_SIZE: Final = 20
+#: The longest query, and the least time that one gets.
+_MAX_QUERY_SECONDS: Final = 10.0
+_MIN_QUERY_SECONDS: Final = 0.1
 #: Seconds of cooldown for each second of work, and the longest cooldown.
 _COOLDOWN_RATIO: Final = 9
 _MAX_COOLDOWN_SECONDS: Final = 10.0
@@ -44,12 +56,8 @@ T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
 
-class NotFoundError(Exception):
-    """A programme or milestone does not exist; the message is one sentence for users."""
-
-
 class ProgrammeView(NamedTuple):
-    """A programme calculated from its facts for a data date, the same as `milepost status` shows."""
+    """A programme calculated from its facts, the same as `milepost status` shows."""
 
     programme: str
     #: Revision of the facts: never older than the stored forecasts.
@@ -63,12 +71,20 @@ class ProgrammeView(NamedTuple):
     delay_roots: Sequence[DelayRoot]
     #: Of the gates that move others.
     impacts: Mapping[MilestoneKey, Impact]
+    #: The present one, or another; its instant is that of the newest stamp.
+    picture: PictureQuery = PRESENT
+    #: The same programme in the picture with which this one is compared.
+    compared: "ProgrammeView | None" = None
+    #: The parameters that ask for the picture, for links.
+    parameters: tuple[tuple[str, str], ...] = ()
 
     @property
     def etag(self) -> str:
         """Entity tag of what is rendered from this view and from its history."""
         forecasts = "-".join(map(str, self.forecast_version)) if self.forecast_version else "new"
-        return f"{self.revision}-{forecasts}-{self.schedule.data_date}"
+        if self.compared is not None:
+            return f"{self._replace(compared=None).etag}-since{picture_tag(self.compared.picture)}"
+        return f"{self.revision}-{forecasts}-{self.schedule.data_date}{picture_tag(self.picture)}"
 
     @property
     def registration(self) -> ProgrammeClaims:
@@ -87,6 +103,22 @@ class ProgrammeView(NamedTuple):
         return self.schedule.statuses[index]
 
 
+class OverviewVersion(NamedTuple):
+    """What the overview shows: a picture of all programmes in a version."""
+
+    version: str
+    picture: PictureQuery = PRESENT
+    compared: PictureQuery | None = None
+    #: The parameters that ask for the picture, for links.
+    parameters: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def etag(self) -> str:
+        """Entity tag of what is rendered of this."""
+        since = "" if self.compared is None else f"-since{picture_tag(self.compared)}"
+        return f"all-{self.version}{picture_tag(self.picture)}{since}"
+
+
 class Overview(NamedTuple):
     """A page of programmes, and the totals of all."""
 
@@ -96,8 +128,8 @@ class Overview(NamedTuple):
     counts: Mapping[State, int]
     programmes: Sequence[ProgrammeSummary]
     titles: dict[str, str]
-    delay_roots: dict[str, list[DelayRoot]]
-    upcoming: dict[str, Upcoming]
+    delay_roots: Mapping[str, Sequence[DelayRoot]]
+    upcoming: Mapping[str, Upcoming]
 
 
 class RefreshCooldown:
@@ -121,7 +153,7 @@ class ReadModel:
     """Reads and caches programmes, and runs queries and rendering off the event loop."""
 
     def __init__(self, engine: Engine, today: Callable[[], date], clock: Callable[[], float] = time.monotonic) -> None:
-        self._engine, self._today, self._clock = engine, today, clock
+        self._engine, self.today, self._clock = engine, today, clock
         self._executor = ThreadPoolExecutor(2, READ_MODEL_THREADS)
         # Polling is cheap, and its rate is limited: no cooldown follows it.
         self.change_feed = ChangeFeed(lambda: self._submit(lambda: self._query(queries.read_forecast_versions)), clock)
@@ -129,6 +161,11 @@ class ReadModel:
         self._views = LRUCache[str, tuple[ProgrammeView, float]](
             _MAX_CACHED_MILESTONES, getsizeof=lambda cached: min(len(cached[0].statuses) + 1, _MAX_CACHED_MILESTONES)
         )
+        self._past_views = LRUCache[tuple[str, PictureQuery], ProgrammeView](
+            _MAX_CACHED_PAST_MILESTONES,
+            getsizeof=lambda view: min(len(view.statuses) + _MIN_VIEW_SIZE, _MAX_CACHED_PAST_MILESTONES),
+        )
+        self.pictures = PictureLimit(PICTURE_THREADS, clock)
         self.history = HistoryCache(self.run_query)
         self._cooldown = RefreshCooldown(clock)
         self._version, self._version_read_at = "", float("-inf")
@@ -137,11 +174,18 @@ class ReadModel:
 
     def close(self) -> None:
         """Stop the threads and close the connections."""
+        self.pictures.close()
         self._executor.shutdown(wait=False, cancel_futures=True)
         dispose_engine(self._engine)
 
     async def run_in_executor(self, work: Callable[[*Ts], T], *args: *Ts) -> T:
-        """Call a function in one of the board's threads; its duration extends the cooldown."""
+        """Call a function in one of the board's threads; its duration extends the cooldown.
+
+        In the turn of a picture, the threads are those of pictures, and the turn has a rest of its own.
+        """
+        if (turn := current_turn.get()) is not None:
+            turn.check()
+            return await asyncio.get_running_loop().run_in_executor(turn.executor, work, *args)
         durations: list[float] = []
 
         def timed_work() -> T:
@@ -161,18 +205,23 @@ class ReadModel:
 
     async def run_query(self, query: Callable[[Connection, *Ts], T], *args: *Ts) -> T:
         """Call a function with a connection, in one read transaction."""
-        return await self.run_in_executor(lambda: self._query(query, *args))
+        turn = current_turn.get()
+        return await self.run_in_executor(lambda: self._query(query, *args, turn=turn))
 
-    def _query(self, query: Callable[[Connection, *Ts], T], *args: *Ts) -> T:
+    def _query(self, query: Callable[[Connection, *Ts], T], *args: *Ts, turn: Turn | None = None) -> T:
         with read_transaction(self._engine) as connection:
+            seconds = _MAX_QUERY_SECONDS
+            if turn is not None:
+                seconds = max(_MIN_QUERY_SECONDS, turn.seconds_left)
+                connection.execution_options(every_rows=turn.check)
             if self._engine.dialect.name == "postgresql":
-                connection.execute(text("SET LOCAL statement_timeout = '10s'"))
+                connection.execute(text(f"SET LOCAL statement_timeout = {1000 * seconds:.0f}"))
             return query(connection, *args)
 
     async def get_programme(self, programme: str) -> ProgrammeView:
         """Return a programme; raises `NotFoundError`."""
         version = (await self.change_feed.get_forecast_versions()).get(programme)
-        data_date = self._today()
+        data_date = self.today()
         if (view := self._cached_view(programme, version, data_date)) is not None:
             return view
         async with self._programme_locks.setdefault(programme, asyncio.Lock()):
@@ -182,8 +231,47 @@ class ReadModel:
                     view = await self.run_query(_load_view, programme, version, data_date)
                 finally:
                     self._programme_locks.pop(programme, None)
+                if programme not in view.facts.existing_programmes():
+                    raise NotFoundError(f"There is no programme {programme}.")
                 self._views[programme] = view, self._clock()
             return view
+
+    async def get_view(self, programme: str, asked: PictureRequest) -> ProgrammeView:
+        """Return a programme in the picture that a request asks for; raises `NotFoundError`."""
+        if asked.picture.is_present:
+            view = await self.get_programme(programme)
+        else:
+            view = await self._get_picture(programme, asked.picture)
+        if asked.is_present:
+            return view
+        compared = None
+        if asked.compared is not None:
+            compared = await self._get_picture(programme, asked.compared, must_exist=False)
+        return view._replace(compared=compared, parameters=asked.parameters)
+
+    async def _get_picture(self, programme: str, picture: PictureQuery, *, must_exist: bool = True) -> ProgrammeView:
+        # Where two times have the same newest stamp, both have the same view.
+        version = (await self.change_feed.get_forecast_versions()).get(programme)
+        picture = await self._with_newest_stamp(picture, programme)
+        key = (programme, picture)
+        view = self._past_views.get(key)
+        if view is None or version is None or view.forecast_version != version:
+            data_date = picture.data_date or self.today()
+            view = await self.run_query(_load_view, programme, version, data_date, picture)
+            # Names that no event has are not cached.
+            if view.revision:
+                self._past_views[key] = view
+        if must_exist and programme not in view.facts.existing_programmes():
+            raise NotFoundError(f"There is no programme {programme}{picture.as_of_phrase}.")
+        return view
+
+    async def _with_newest_stamp(self, picture: PictureQuery, programme: str | None = None) -> PictureQuery:
+        """Return the same picture, with its data date and with the newest stamp that is not after its instant."""
+        picture = picture._replace(data_date=picture.data_date or self.today())
+        if picture.as_of is None:
+            return picture
+        newest = await self.run_query(queries.find_newest_instant, picture.as_of, programme)
+        return picture._replace(as_of=newest or picture.as_of)
 
     def _cached_view(self, programme: str, version: ForecastVersion | None, data_date: date) -> ProgrammeView | None:
         view, read_at = self._views.get(programme, (None, 0.0))
@@ -192,17 +280,27 @@ class ReadModel:
         is_current = version is not None and view.forecast_version == version
         return view if is_current or self._cooldown.is_fresh_enough(read_at) else None
 
-    async def get_version(self) -> str:
-        """Return the version of all programmes that the overview shows now."""
+    async def get_version(self, asked: PictureRequest) -> OverviewVersion:
+        """Return the version of all programmes that the overview shows, in the picture that a request asks for."""
         await self.change_feed.get_forecast_versions()
+        if not asked.is_present:
+            picture, compared = asked.picture, asked.compared
+            if not picture.is_present:
+                picture = await self._with_newest_stamp(picture)
+            if compared is not None:
+                compared = await self._with_newest_stamp(compared)
+            return OverviewVersion(self.change_feed.version, picture, compared, asked.parameters)
         if not self._cooldown.is_fresh_enough(self._version_read_at):
             self._version, self._version_read_at = self.change_feed.version, self._clock()
-        return self._version
+        return OverviewVersion(self._version)
 
-    async def get_overview(self, version: str, offset: int, limit: int) -> Overview:
+    async def get_overview(self, asked: OverviewVersion, offset: int, limit: int) -> Overview:
         """Return a page of all programmes, of a version or a newer one."""
-        if self._summaries[0] != version:
-            self._summaries = version, await self.run_query(queries.list_programmes)
+        if not asked.picture.is_present:
+            data_date = asked.picture.data_date or self.today()
+            return await self.run_query(_load_overview, asked.picture, data_date, offset, limit)
+        if self._summaries[0] != asked.version:
+            self._summaries = asked.version, await self.run_query(queries.list_programmes)
         summaries = self._summaries[1]
         page = summaries[offset : offset + limit]
         slugs = [summary.programme for summary in page]
@@ -216,22 +314,59 @@ class ReadModel:
             roots = {
                 slug: delay_roots(milestones[slug], measure_impacts(milestones[slug], projects[slug])) for slug in slugs
             }
-            return titles, roots, read_upcoming(connection, slugs, self._today())
+            return titles, roots, read_upcoming(connection, slugs, self.today())
 
-        late_programmes = sum(summary.late_count > 0 for summary in summaries)
-        counts = sum((Counter(summary.counts) for summary in summaries), Counter[State]())
-        return Overview(len(summaries), late_programmes, counts, page, *await self.run_query(read_page))
+        return Overview(*_totals_of(summaries), page, *await self.run_query(read_page))
+
+
+def picture_tag(picture: PictureQuery) -> str:
+    """Return what distinguishes the entity tag of a picture from that of the present one."""
+    return "" if picture.is_present else "-" + blake2b(repr(picture).encode(), digest_size=6).hexdigest()
+
+
+def _totals_of(summaries: Sequence[ProgrammeSummary]) -> tuple[int, int, Mapping[State, int]]:
+    late_programmes = sum(summary.late_count > 0 for summary in summaries)
+    counts = sum((Counter(summary.counts) for summary in summaries), Counter[State]())
+    return len(summaries), late_programmes, counts
+
+
+def _count_states(statuses: Sequence[MilestoneStatus]) -> Mapping[State, int]:
+    return Counter(status.state for status in statuses)
+
+
+def _load_overview(connection: Connection, picture: PictureQuery, data_date: date, offset: int, limit: int) -> Overview:
+    revisions = read_revisions(connection)
+    facts = load_picture_facts(connection, picture)
+    statuses: dict[str, list[MilestoneStatus]] = {slug: [] for slug in facts.existing_programmes()}
+    for status in compute_schedule(facts, data_date).statuses:
+        statuses[status.programme].append(status)
+    summaries = [
+        ProgrammeSummary(slug, ForecastVersion(revisions.get(slug, 0), data_date), _count_states(of_programme))
+        for slug, of_programme in statuses.items()
+    ]
+    summaries.sort(key=overview_sort_key)
+    page = summaries[offset : offset + limit]
+    shown = {summary.programme: statuses[summary.programme] for summary in page}
+    titles = {slug: claims.name.value for slug, claims in facts.programmes.items() if slug in shown and claims.name}
+    roots, upcoming = {}, {}
+    for slug, of_programme in shown.items():
+        projects = {key: claims for key, claims in facts.projects.items() if key.programme == slug}
+        roots[slug] = delay_roots(of_programme, measure_impacts(of_programme, projects))
+        upcoming[slug] = find_upcoming(of_programme, own_dates(facts, of_programme), data_date, MAX_NAMED_OF_MANY)
+    return Overview(*_totals_of(summaries), page, titles, roots, upcoming)
 
 
 def _load_view(
-    connection: Connection, programme: str, version: ForecastVersion | None, data_date: date
+    connection: Connection,
+    programme: str,
+    version: ForecastVersion | None,
+    data_date: date,
+    picture: PictureQuery = PRESENT,
 ) -> ProgrammeView:
     revision = connection.scalar(select(programmes.c.revision).where(programmes.c.programme == programme))
-    facts = load_facts(connection, [programme])
-    if revision is None or programme not in facts.existing_programmes():
-        raise NotFoundError(f"There is no programme {programme}.")
+    facts = load_picture_facts(connection, picture, programme)
     schedule = compute_schedule(facts, data_date)
     statuses = sorted(schedule.statuses, key=milestone_sort_key)
     impacts = measure_impacts(schedule.statuses, facts.projects)
     roots = delay_roots(schedule.statuses, impacts)
-    return ProgrammeView(programme, revision, version, facts, schedule, statuses, roots, impacts)
+    return ProgrammeView(programme, revision or 0, version, facts, schedule, statuses, roots, impacts, picture)

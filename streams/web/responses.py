@@ -12,7 +12,8 @@ from cachetools import LRUCache
 
 from models.domain.schedule import MilestoneStatus
 from streams.web.encoding import compress, prefers_gzip
-from streams.web.read_model import ProgrammeView, ReadModel
+from streams.web.picture_parameters import PictureRequest, read_picture
+from streams.web.read_model import OverviewVersion, ProgrammeView, ReadModel
 
 HTML, JSON = "text/html", "application/json"
 #: What is kept of rendered responses; each counts as so many bytes at least, which bounds their number.
@@ -55,21 +56,34 @@ class ResponseCache:
         self._rendering = asyncio.Semaphore(_MAX_RENDERING)
 
     def handler(
-        self, content_type: str, render: Callable[..., Awaitable[bytes]], parameters: Sequence[Parameter], tag: str = ""
+        self,
+        content_type: str,
+        render: Callable[..., Awaitable[bytes]],
+        parameters: Sequence[Parameter],
+        tag: str = "",
+        *,
+        is_form: bool = False,
     ) -> Handler:
         """Return a handler that responds with what is rendered, or with 304 when the client has it already.
 
         `render` receives the request, the view of the programme in the path (without one: the version of all
-        programmes), and the value of each parameter. `tag` is appended to the entity tags.
+        programmes), and the value of each parameter. `tag` is appended to the entity tags. With `is_form`, the empty
+        fields of a form count as absent.
         """
 
         async def handle(request: web.Request) -> web.Response:
+            asked = read_picture(request, self._read_model.today(), is_form=is_form)
+            if asked.is_present:
+                return await respond(request, asked)
+            return await self._read_model.pictures.run(lambda: respond(request, asked))
+
+        async def respond(request: web.Request, asked: PictureRequest) -> web.Response:
+            view: ProgrammeView | OverviewVersion
             if (programme := request.match_info.get("programme")) is None:
-                view: ProgrammeView | str = await self._read_model.get_version()
-                etag = f"all-{view}{tag}"
+                view = await self._read_model.get_version(asked)
             else:
-                view = await self._read_model.get_programme(programme)
-                etag = f"{view.etag}{tag}"
+                view = await self._read_model.get_view(programme, asked)
+            etag = f"{view.etag}{tag}"
             # Before the entity tag is compared: an invalid request must not get a 304.
             values = [read(request, view) for read in parameters]
             # The client asks again each time, which costs little with an entity tag.
@@ -77,14 +91,8 @@ class ResponseCache:
             if any(client_etag.value in {etag, "*"} for client_etag in request.if_none_match or ()):
                 response = web.Response(status=HTTPStatus.NOT_MODIFIED, headers=headers)
             else:
-                key = (request.path, *map(_cache_key, values))
-                cached = self._responses.get(key)
-                if cached is None or cached.etag != etag:
-                    async with self._paced():
-                        body = await render(request, view, *values)
-                        cached = CachedResponse(etag, body, await self._read_model.run_in_executor(compress, body))
-                    with suppress(ValueError):  # It is larger than the whole cache.
-                        self._responses[key] = cached
+                key = (request.path, *map(_cache_key, values)) if asked.is_present else None
+                cached = await self._render(key, etag, lambda: render(request, view, *values))
                 body = cached.body
                 headers[hdrs.VARY] = hdrs.ACCEPT_ENCODING
                 if prefers_gzip(request):
@@ -94,6 +102,23 @@ class ResponseCache:
             return response
 
         return handle
+
+    async def _render(
+        self, key: tuple[Any, ...] | None, etag: str, render: Callable[[], Awaitable[bytes]]
+    ) -> CachedResponse:
+        """Return what is cached under a key, or is rendered; without a key, that waits for no others."""
+        if key is None:
+            # The picture of a day seldom asked for: a turn limits it, and its links are the client's own.
+            body = await render()
+            return CachedResponse(etag, body, await self._read_model.run_in_executor(compress, body))
+        cached = self._responses.get(key)
+        if cached is None or cached.etag != etag:
+            async with self._paced():
+                body = await render()
+                cached = CachedResponse(etag, body, await self._read_model.run_in_executor(compress, body))
+            with suppress(ValueError):  # It is larger than the whole cache.
+                self._responses[key] = cached
+        return cached
 
     @asynccontextmanager
     async def _paced(self) -> AsyncIterator[None]:

@@ -16,7 +16,8 @@ from aiohttp.typedefs import Handler
 
 from models.domain.events import SLUG_PATTERN
 from streams.web.change_feed import ChangeFeed, FeedUpdate
-from streams.web.guard import BadQuery, ConcurrencyLimit
+from streams.web.errors import BadQuery
+from streams.web.guard import ConcurrencyLimit
 from streams.web.schemas import ProgrammeUpdateSchema, VersionSchema
 
 MAX_SUBSCRIBERS: Final = 200

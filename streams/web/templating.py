@@ -12,9 +12,10 @@ from models.domain.claims import MilestoneKey
 from models.domain.events import Money
 from models.domain.impact import HeldUp
 from models.domain.schedule import MilestoneRef, MilestoneStatus, State
+from models.domain.timestamps import Instant, day_of
 from models.domain.unknown_fields import describe_unknown_field
 from models.text import printable
-from streams.web import urls
+from streams.web.urls import PageUrls
 
 #: Sums of more currencies than a sentence holds are in the API.
 _MAX_NAMED_AMOUNTS: Final = 3
@@ -30,6 +31,12 @@ def day_markup(value: date | None) -> Markup:
     if value is None:
         return Markup('<span class="none">\N{EN DASH}</span>')
     return Markup('<time datetime="{}">{}</time>').format(value.isoformat(), format_day(value))
+
+
+def instant_markup(instant: Instant) -> Markup:
+    """Return an instant for people, to the minute, and for programs."""
+    text = f"{format_day(day_of(instant))}, {instant[11:16]} UTC"
+    return Markup('<time datetime="{}Z">{}</time>').format(instant, text)
 
 
 def moment_markup(seconds: float | None) -> Markup:
@@ -116,6 +123,7 @@ def create_environment(static_urls: Mapping[str, str]) -> Environment:
     )
     environment.filters |= {
         "day": day_markup,
+        "instant": instant_markup,
         "moment": moment_markup,
         "signed": format_signed_days,
         "pluralize": format_count,
@@ -126,5 +134,10 @@ def create_environment(static_urls: Mapping[str, str]) -> Environment:
         "moved": format_moved,
         "json": to_json,
     }
-    environment.globals |= {"urls": urls, "static_url": static_urls.__getitem__, "states": list(State), "terms": TERMS}
+    environment.globals |= {
+        "urls": PageUrls(),
+        "static_url": static_urls.__getitem__,
+        "states": list(State),
+        "terms": TERMS,
+    }
     return environment

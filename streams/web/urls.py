@@ -1,6 +1,7 @@
 """Paths of the pages and of the API. A milestone always has a project, so its path always has two parts."""
 
-from urllib.parse import quote
+from collections.abc import Iterable
+from urllib.parse import quote, urlencode
 
 from models.domain.claims import MilestoneKey
 from models.domain.schedule import MilestoneRef
@@ -13,26 +14,51 @@ PIPELINE_PATH = "/pipeline"
 RUNBOOK_PATH = "/runbook"
 
 
-def programme_url(programme: str) -> str:
-    """Return the path of a programme's timeline."""
+def with_query(path: str, parameters: Iterable[tuple[str, str]]) -> str:
+    """Return a path with the parameters of a query."""
+    query = urlencode([*parameters], safe="/:", quote_via=quote)
+    return f"{path}?{query}" if query else path
+
+
+class PageUrls:
+    """The URLs of pages. All repeat the parameters that ask for a picture, so that links stay in it."""
+
+    API_PATH, STREAM_PATH, OPENAPI_PATH = API_PATH, STREAM_PATH, OPENAPI_PATH
+    PIPELINE_PATH, RUNBOOK_PATH = PIPELINE_PATH, RUNBOOK_PATH
+
+    def __init__(self, parameters: Iterable[tuple[str, str]] = ()) -> None:
+        self._parameters = tuple(parameters)
+
+    def page_url(self, path: str, **parameters: str | None) -> str:
+        """Return the URL of a page with some parameters; those without a value are left out."""
+        own = [(name, value) for name, value in parameters.items() if value]
+        return with_query(path, [*own, *self._parameters])
+
+    def overview_url(self) -> str:
+        """Return the URL of all programmes."""
+        return self.page_url("/")
+
+    def programme_url(self, programme: str, **parameters: str | None) -> str:
+        """Return the URL of a programme's timeline."""
+        return self.page_url(_programme_path(programme), **parameters)
+
+    def project_url(self, programme: str, project: str) -> str:
+        """Return the URL of one project's timeline."""
+        return self.programme_url(programme, project=project)
+
+    def trend_url(self, programme: str, **parameters: str | None) -> str:
+        """Return the URL of a programme's trend."""
+        return self.page_url(f"{_programme_path(programme)}/trend", **parameters)
+
+    def milestone_url(self, programme: str, milestone: MilestoneRef | MilestoneKey, view: str = "milestones") -> str:
+        """Return the URL of the explanation of a milestone's forecast."""
+        names = [quote(milestone.project, ""), quote(milestone.milestone, "")]
+        return self.page_url("/".join([_programme_path(programme), view, *names]))
+
+    def gate_url(self, programme: str, milestone: MilestoneRef) -> str:
+        """Return the URL of the milestones that wait for a milestone."""
+        return self.milestone_url(programme, milestone, "gates")
+
+
+def _programme_path(programme: str) -> str:
     return f"/programmes/{quote(programme, '')}"
-
-
-def project_url(programme: str, project: str) -> str:
-    """Return the path of one project's timeline."""
-    return f"{programme_url(programme)}?project={quote(project, '')}"
-
-
-def trend_url(programme: str) -> str:
-    """Return the path of a programme's trend."""
-    return f"{programme_url(programme)}/trend"
-
-
-def milestone_url(programme: str, milestone: MilestoneRef | MilestoneKey, view: str = "milestones") -> str:
-    """Return the path of the explanation of a milestone's forecast."""
-    return "/".join([programme_url(programme), view, quote(milestone.project, ""), quote(milestone.milestone, "")])
-
-
-def gate_url(programme: str, milestone: MilestoneRef) -> str:
-    """Return the path of the milestones that wait for a milestone."""
-    return milestone_url(programme, milestone, "gates")

@@ -1,6 +1,6 @@
 """View models: what pages and API show of a milestone, in the form that templates and charts need."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import date
 from itertools import groupby
 from typing import Any, Final, NamedTuple
@@ -16,6 +16,7 @@ from models.views.explanation import TEXT_FIELDS, Explanation, data_field, event
 from models.views.queries import MilestoneQuery
 from streams.web.read_model import ProgrammeView, ReadModel
 from streams.web.templating import format_day
+from streams.web.urls import with_query
 
 #: More lines cannot be told apart.
 MAX_TREND_LINES: Final = 8
@@ -51,11 +52,13 @@ class Pager(NamedTuple):
     next_url: str | None
 
     @classmethod
-    def for_list(cls, path: str, offset: int, page_size: int, total: int, query: str = "") -> "Pager":
-        """Return the pager of a page; `query` is appended to its URLs."""
-        end = offset + page_size
-        previous_url = f"{path}?offset={max(0, offset - page_size)}{query}" if offset else None
-        next_url = f"{path}?offset={end}{query}" if end < total else None
+    def for_list(
+        cls, path: str, offset: int, page_size: int, total: int, parameters: Iterable[tuple[str, str]] = ()
+    ) -> "Pager":
+        """Return the pager of a page; its URLs repeat the other parameters."""
+        end, others = offset + page_size, list(parameters)
+        previous_url = with_query(path, [("offset", str(max(0, offset - page_size))), *others]) if offset else None
+        next_url = with_query(path, [("offset", str(end)), *others]) if end < total else None
         return cls(min(offset + 1, total), min(end, total), total, previous_url, next_url)
 
 
@@ -64,7 +67,8 @@ async def explain_milestone(read_model: ReadModel, view: ProgrammeView, key: Mil
     chain = explain_forecast(view.facts, view.schedule, key)
     event_keys = sorted({event_key_of(evidence) for link in chain for evidence in link.evidence})
     events = await read_model.run_query(read_events, event_keys)
-    return Explanation(MilestoneQuery(view.schedule.data_date, key.programme, key.project), chain, events)
+    query = MilestoneQuery(view.schedule.data_date, key.programme, key.project, view.picture.as_of)
+    return Explanation(query, chain, events)
 
 
 def evidence_rows(explanation: Explanation, evidence: Sequence[Evidence]) -> list[dict[str, Any]]:
@@ -91,7 +95,7 @@ async def trace_lines(
 ) -> list[TrendLine]:
     """Return the trend lines of some milestones."""
     refs = [status.ref for status in statuses]
-    moves = await read_model.history.get_milestone_moves(view.programme, view.revision, refs)
+    moves = await read_model.history.get_milestone_moves(view.programme, view.revision, refs, view.picture.as_of)
     return [TrendLine(status, _trend_points(view, status, moves[status.ref])) for status in statuses]
 
 

@@ -1,0 +1,90 @@
+"""Limits the answers that show another picture than the present, which cost much and repeat seldom.
+
+Two are calculated at once, each for five seconds at most, in threads of their own; then each of the two rests for as
+long as it worked. So whoever asks for ever new days takes neither the threads of the present pages nor more than one
+core, and recording goes on as if nobody asked.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar
+from typing import Final, NamedTuple, TypeVar
+
+from streams.web.errors import TooManyRequests
+from streams.web.guard import ConcurrencyLimit
+
+MAX_PICTURES: Final = 2
+MAX_SECONDS: Final = 5.0
+#: Requests that may wait for their turn, and how long each does.
+_MAX_WAITING: Final = 8
+_MAX_WAIT_SECONDS: Final = 1.0
+_BUSY: Final = "Other days are asked for too often just now; the present is there at once."
+_TOO_LONG: Final = f"This takes longer than {MAX_SECONDS:.0f} seconds, and was given up."
+
+T = TypeVar("T")
+
+
+class Turn(NamedTuple):
+    """The permission to calculate a picture until a deadline."""
+
+    executor: ThreadPoolExecutor
+    deadline: float
+    clock: Callable[[], float]
+
+    @property
+    def seconds_left(self) -> float:
+        """The time until the deadline."""
+        return self.deadline - self.clock()
+
+    def check(self) -> None:
+        """Raise `TooManyRequests` after the deadline."""
+        if self.seconds_left <= 0:
+            raise TooManyRequests(text=_TOO_LONG)
+
+
+#: Of the request that is being answered; None for the present picture.
+current_turn: ContextVar[Turn | None] = ContextVar("current_turn", default=None)
+
+
+class PictureLimit:
+    """Calculates pictures, a few at once and each for a few seconds."""
+
+    def __init__(self, threads: str, clock: Callable[[], float]) -> None:
+        self._executor, self._clock = ThreadPoolExecutor(MAX_PICTURES, threads), clock
+        self._turns = asyncio.Semaphore(MAX_PICTURES)
+        self._waiting = ConcurrencyLimit(_MAX_WAITING, _BUSY)
+
+    def close(self) -> None:
+        """Stop the threads."""
+        self._executor.shutdown(wait=False, cancel_futures=True)
+
+    async def run(self, answer: Callable[[], Awaitable[T]]) -> T:
+        """Return an answer; raises `TooManyRequests` when it takes too long, or too many are asked for."""
+        with self._waiting:
+            try:
+                async with asyncio.timeout(_MAX_WAIT_SECONDS):
+                    await self._turns.acquire()
+            except TimeoutError:
+                raise TooManyRequests(text=_BUSY) from None
+        # A thread cannot be stopped: the turn ends when its work does, even if nobody waits for the answer any more.
+        task = asyncio.ensure_future(self._take_turn(answer))
+        done, _ = await asyncio.wait([task], timeout=MAX_SECONDS)
+        if not done:
+            task.add_done_callback(_forget_error)
+            raise TooManyRequests(text=_TOO_LONG)
+        return task.result()
+
+    async def _take_turn(self, answer: Callable[[], Awaitable[T]]) -> T:
+        started = self._clock()
+        current_turn.set(Turn(self._executor, started + MAX_SECONDS, self._clock))
+        try:
+            return await answer()
+        finally:
+            asyncio.get_running_loop().call_later(self._clock() - started, self._turns.release)
+
+
+def _forget_error(task: asyncio.Future[T]) -> None:
+    # The client was told already.
+    if not task.cancelled():
+        task.exception()
