@@ -77,9 +77,9 @@ def unauthorized(*, has_credentials: bool) -> RefusalError:
     return RefusalError(Outcome.UNAUTHORIZED, response)
 
 
-def bad_request(detail: str, refused: Sequence[RefusedEvent] = (), *, must_close: bool = False) -> RefusalError:
+def bad_request(detail: str, *, must_close: bool = False) -> RefusalError:
     """Return the refusal of a request that is not as the binding says."""
-    response = problem(HTTPStatus.BAD_REQUEST, detail, refused)
+    response = problem(HTTPStatus.BAD_REQUEST, detail, [])
     if must_close:
         response.force_close()
     return RefusalError(Outcome.REFUSED, response)

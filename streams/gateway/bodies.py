@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Final
 
-from aiohttp import web
+from aiohttp import hdrs, web
+from aiohttp.http import HttpVersion11
 
 from streams.web.connections import Connection
 
@@ -61,6 +62,8 @@ class BodyReader:
         if stream.is_eof():
             self._add(body, stream.read_nowait(), limit)
             return bytes(body.content)
+        if request.version >= HttpVersion11 and request.headers.get(hdrs.EXPECT, "").lower() == "100-continue":
+            await _ask_for_body(request)
         try:
             async with asyncio.timeout(self._seconds) as deadline:
                 self._arriving[body] = deadline
@@ -100,6 +103,12 @@ class BodyReader:
         self._arriving.pop(oldest).reschedule(asyncio.get_running_loop().time())
         self._held_bytes -= len(oldest.content)
         oldest.content.clear()
+
+
+async def _ask_for_body(request: web.Request) -> None:
+    await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+    # As aiohttp's own: this was no part of the answer.
+    request.writer.output_size = 0
 
 
 def _connection(request: web.Request) -> Connection:

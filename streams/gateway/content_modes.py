@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Raw
 
 from models.domain.envelope import STRUCTURED_HEADERS
+from models.domain.events import RejectionReason
 
 STRUCTURED_TYPE: Final = "application/cloudevents+json"
 BATCH_TYPE: Final = "application/cloudevents-batch+json"
@@ -48,8 +49,12 @@ class NotABatchError(Exception):
     """A batch that is no JSON array; the message is one sentence."""
 
 
-class RepeatedAttributeError(Exception):
-    """An attribute that stands in two headers; the message is one sentence."""
+class UnreadableEventError(Exception):
+    """What stands in the place of an event cannot be made a record."""
+
+    def __init__(self, reason: RejectionReason, detail: str) -> None:
+        super().__init__(detail)
+        self.reason, self.detail = reason, detail
 
 
 HttpHeaders = Sequence[tuple[str, str]]
@@ -80,7 +85,11 @@ def content_mode(content_types: Sequence[str], headers: HttpHeaders) -> ContentM
 
 
 def read_structured(body: bytes) -> Record:
-    """Return the record of an event in structured mode."""
+    """Return the record of an event in structured mode; raises `UnreadableEventError`."""
+    if body.lstrip()[:1] == b"[":
+        raise UnreadableEventError(
+            RejectionReason.MALFORMED, f"the value is an array: several events are sent as {BATCH_TYPE}"
+        )
     return Record(STRUCTURED_HEADERS, body)
 
 
@@ -94,7 +103,7 @@ def read_batch(body: bytes) -> list[Record]:
 
 
 def read_binary(content_type: str, headers: HttpHeaders, body: bytes) -> Record:
-    """Return the record of an event in binary mode; raises `RepeatedAttributeError`."""
+    """Return the record of an event in binary mode; raises `UnreadableEventError`."""
     # Without a content type, a value that happens to have `specversion` would be read in structured mode.
     found: dict[str, bytes] = {"content-type": (content_type or "application/json").encode("utf-8", "surrogateescape")}
     for name, text in headers:
@@ -102,7 +111,8 @@ def read_binary(content_type: str, headers: HttpHeaders, body: bytes) -> Record:
         if lower.startswith(_ATTRIBUTE_PREFIX):
             attribute = f"ce_{lower.removeprefix(_ATTRIBUTE_PREFIX)}"
             if attribute in found:
-                raise RepeatedAttributeError(f"The header {lower[:64]} stands there twice.")
+                detail = f"the header {lower[:64]} stands there twice"
+                raise UnreadableEventError(RejectionReason.INVALID_ENVELOPE, detail)
             found[attribute] = _decode_header(text)
     # An event without data, and data that is null, mean no fields; a null value would be a tombstone to Kafka.
     value = b"{}" if body.strip() in {b"", b"null"} else body

@@ -6,19 +6,18 @@ from time import monotonic as _now
 from typing import Final
 
 from aiohttp import hdrs, web
-from aiohttp.http import HttpVersion11
 
-from models.domain.events import MAX_VALUE_BYTES, AllowedSources, RejectionReason
+from models.domain.events import MAX_VALUE_BYTES, AllowedSources
 from streams.clock import Clock
 from streams.gateway import answers
 from streams.gateway.acceptance import CheckedRecord, RefusedEvent, check_records
-from streams.gateway.answers import MAX_BATCH_EVENTS, MAX_REQUEST_BYTES, Answer, RefusalError, problem
+from streams.gateway.answers import MAX_BATCH_EVENTS, MAX_REQUEST_BYTES, Answer, RefusalError
 from streams.gateway.bodies import BodyReader, BodyTooLargeError, BodyTooSlowError, HeldBody, NoRoomError
 from streams.gateway.content_modes import (
     ContentMode,
     NotABatchError,
     Record,
-    RepeatedAttributeError,
+    UnreadableEventError,
     UnsupportedMediaError,
     content_mode,
     read_batch,
@@ -58,8 +57,14 @@ class EventsEndpoint:
 
     def add_routes(self, guarded: GuardedApplication) -> None:
         """Serve the endpoint."""
-        guarded.add_route(hdrs.METH_POST, EVENTS_PATH, self.post, expect_handler=self._expect)
+        guarded.add_route(hdrs.METH_POST, EVENTS_PATH, self.post, expect_handler=_ask_for_nothing)
         guarded.add_route(hdrs.METH_OPTIONS, EVENTS_PATH, self.options)
+
+    def note_tokens(self) -> None:
+        """Count for the tokens that are in force, and forget others."""
+        names = {token.name for token in self._tokens().tokens}
+        self._metrics.expose_tokens(names)
+        self._rates.forget_others(names)
 
     async def post(self, request: web.Request) -> web.Response:
         """Answer a request to publish."""
@@ -90,23 +95,6 @@ class EventsEndpoint:
             self._metrics.count_request(NO_TOKEN if token is None else token.name, Outcome.HANDSHAKE, 0.0)
         return web.Response(headers=headers)
 
-    async def _expect(self, request: web.Request) -> web.Response | None:
-        """Ask for the body of a client that waits to be asked; or return the answer to one that is not."""
-        try:
-            self._authorize(request)
-        except RefusalError as refusal:
-            self._metrics.count_request(NO_TOKEN, refusal.answer.outcome, 0.0)
-            refusal.answer.response.force_close()
-            return refusal.answer.response
-        if request.version < HttpVersion11:
-            return None
-        if request.headers[hdrs.EXPECT].lower() != "100-continue":
-            return problem(HTTPStatus.EXPECTATION_FAILED, "Of expectations, 100-continue alone is met.")
-        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        # As aiohttp's own: this was no part of the answer.
-        request.writer.output_size = 0
-        return None
-
     def _find_token(self, request: web.Request) -> Token | None:
         given = request.headers.getall(hdrs.AUTHORIZATION, [])
         scheme, _, secret = given[0].partition(" ") if len(given) == 1 else ("", "", "")
@@ -122,7 +110,7 @@ class EventsEndpoint:
         with self._bodies.hold() as held:
             try:
                 is_check, mode = _is_check(request), _find_mode(request)
-                records = _read_records(mode, request, await self._read_body(request, mode, held))
+                records = self._read_records(mode, request, await self._read_body(request, mode, held), token)
             except RefusalError:
                 # Of a flood, requests without events take time too.
                 self._rates.charge(token, _now(), 1)
@@ -150,16 +138,35 @@ class EventsEndpoint:
         except web.RequestPayloadError:
             raise answers.bad_request("The body is no valid HTTP.", must_close=True) from None
 
+    def _read_records(self, mode: ContentMode, request: web.Request, body: bytes, token: Token) -> Sequence[Record]:
+        try:
+            if mode is ContentMode.STRUCTURED:
+                return [read_structured(body)]
+            if mode is ContentMode.BINARY:
+                content_type = request.headers.get(hdrs.CONTENT_TYPE, "")
+                return [read_binary(content_type, list(request.headers.items()), body)]
+            if records := read_batch(body):
+                return records
+        except UnreadableEventError as error:
+            raise self._refusal(token, [RefusedEvent(0, None, error.reason, error.detail)], 1) from None
+        except NotABatchError as error:
+            raise answers.bad_request(str(error)) from None
+        raise answers.bad_request("The batch is empty.")
+
     async def _check(self, records: Sequence[Record], token: Token) -> Sequence[CheckedRecord]:
         """Return the records of a request when all of them are accepted."""
         now_ms = round(self._clock.now() * 1000)
         verdict = await check_records(records[:MAX_BATCH_EVENTS], token, now_ms, self._allowed_sources)
         if not verdict.refused and len(records) <= MAX_BATCH_EVENTS:
             return verdict.accepted
-        for event in verdict.refused:
+        raise self._refusal(token, verdict.refused, len(records))
+
+    def _refusal(self, token: Token, refused: Sequence[RefusedEvent], count: int) -> RefusalError:
+        """Return the refusal of a request of so many events, and count those that are refused."""
+        for event in refused:
             self._metrics.count_refused_event(event.reason)
-        self._metrics.count_events(token.name, Outcome.REFUSED, len(verdict.refused))
-        raise answers.events_refused(verdict.refused, len(records))
+        self._metrics.count_events(token.name, Outcome.REFUSED, len(refused))
+        return answers.events_refused(refused, count)
 
     async def _publish_accepted(self, accepted: Sequence[CheckedRecord], token: Token) -> Answer:
         began = _now()
@@ -172,6 +179,10 @@ class EventsEndpoint:
         self._metrics.publish_seconds.observe(_now() - began)
         self._metrics.count_events(token.name, Outcome.ACCEPTED, len(accepted))
         return Answer(Outcome.ACCEPTED, _json_response("accepted", len(accepted), HTTPStatus.ACCEPTED))
+
+
+async def _ask_for_nothing(_request: web.Request) -> None:
+    """Leave a client that waits to be asked for its body until the body is read."""
 
 
 def _respect_rate(token: Token, seconds: int) -> None:
@@ -197,24 +208,9 @@ def _find_mode(request: web.Request) -> ContentMode:
     coding = ",".join(request.headers.getall(hdrs.CONTENT_ENCODING, [])).strip().lower()
     if coding not in {"", "identity"}:
         raise answers.unsupported_media("Bodies are not compressed.")
+    if request.headers.get(hdrs.TRANSFER_ENCODING, "chunked").lower() != "chunked":
+        raise answers.unsupported_media("Of transfer encodings, chunked alone is read.")
     try:
         return content_mode(request.headers.getall(hdrs.CONTENT_TYPE, []), list(request.headers.items()))
     except UnsupportedMediaError as error:
         raise answers.unsupported_media(str(error)) from None
-
-
-def _read_records(mode: ContentMode, request: web.Request, body: bytes) -> list[Record]:
-    try:
-        if mode is ContentMode.STRUCTURED:
-            return [read_structured(body)]
-        if mode is ContentMode.BINARY:
-            content_type = request.headers.get(hdrs.CONTENT_TYPE, "")
-            return [read_binary(content_type, list(request.headers.items()), body)]
-        if records := read_batch(body):
-            return records
-    except RepeatedAttributeError as error:
-        refused = RefusedEvent(0, None, RejectionReason.INVALID_ENVELOPE, str(error))
-        raise answers.bad_request(str(error), [refused]) from None
-    except NotABatchError as error:
-        raise answers.bad_request(str(error)) from None
-    raise answers.bad_request("The batch is empty.")

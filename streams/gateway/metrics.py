@@ -1,7 +1,7 @@
 """The metric families of a gateway: contract, section 9."""
 
 import platform
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from enum import StrEnum
 from importlib.metadata import version
 from typing import Final
@@ -72,14 +72,23 @@ class GatewayMetrics:
             self._refused.labels(reason.value)
         for kind in HTTP_ERRORS:
             self._http_errors.labels(kind)
-        self.init_token(NO_TOKEN)
+        self._token_names: set[str] = set()
+        self.expose_tokens([])
 
-    def init_token(self, name: str) -> None:
-        """Expose the counters of a token from 0 on."""
-        for outcome in Outcome:
-            self._requests.labels(name, outcome.value)
-        for outcome in EVENT_OUTCOMES:
-            self._events.labels(name, outcome.value)
+    def expose_tokens(self, names: Collection[str]) -> None:
+        """Expose the counters of these tokens, new ones from 0 on, and of no others."""
+        wanted = {NO_TOKEN, *names}
+        for name in wanted - self._token_names:
+            for outcome in Outcome:
+                self._requests.labels(name, outcome.value)
+            for outcome in EVENT_OUTCOMES:
+                self._events.labels(name, outcome.value)
+        for name in self._token_names - wanted:
+            for outcome in Outcome:
+                self._requests.remove(name, outcome.value)
+            for outcome in EVENT_OUTCOMES:
+                self._events.remove(name, outcome.value)
+        self._token_names = wanted
 
     def count_request(self, token: str, outcome: Outcome, seconds: float) -> None:
         """Count a request that was answered."""

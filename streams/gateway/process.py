@@ -73,9 +73,8 @@ class Gateway:
         self.producer = EventProducer(aiokafka_options(settings), settings.events_topic)
         self.metrics.kafka_up.set_function(lambda: not self.producer.problem)
         self.metrics.tokens_file_broken.set_function(lambda: bool(tokens.problem))
-        self._init_token_counters()
         probes = Probes(self.metrics.registry, dict, self._readiness_problems, _Warnings(tokens))
-        endpoint = EventsEndpoint(
+        self._endpoint = EventsEndpoint(
             lambda: tokens.table,
             self.producer.publish,
             self.metrics,
@@ -83,10 +82,11 @@ class Gateway:
             settings.allowed_sources,
             bodies or BodyReader(),
         )
+        self._endpoint.note_tokens()
 
         def add_routes(guarded: GuardedApplication, _probes: Probes) -> None:
-            guarded.error_response = problem_response
-            endpoint.add_routes(guarded)
+            guarded.error_response = guarded.protocol_error_response = problem_response
+            self._endpoint.add_routes(guarded)
 
         # Whoever has a token may call the gateway by any name.
         self._servers = create_web_servers(None, sockets, probes, self.metrics.count_http_error, add_routes)
@@ -124,16 +124,12 @@ class Gateway:
                     logger.error("%s; the tokens before it stay in force", self._tokens.problem)
                 else:
                     logger.info("the tokens file has changed: %d tokens", len(self._tokens.table.tokens))
-                    self._init_token_counters()
+                    self._endpoint.note_tokens()
 
     async def _watch_kafka(self) -> None:
         while True:
             await asyncio.sleep(_KAFKA_INTERVAL_SECONDS)
             await self.producer.check(_KAFKA_TIMEOUT_SECONDS)
-
-    def _init_token_counters(self) -> None:
-        for token in self._tokens.table.tokens:
-            self.metrics.init_token(token.name)
 
 
 def run_gateway_process(settings: Settings, tokens: TokensFile, sockets: Sequence[socket.socket]) -> int:

@@ -1,6 +1,7 @@
 """How many events a token may publish in a second."""
 
 import math
+from collections.abc import Collection
 from typing import Final
 
 from streams.gateway.tokens import Token
@@ -25,7 +26,7 @@ class RateLimiter:
         if token.rate is None:
             return 0
         lacking = min(float(events), _burst(token.rate)) - self._refill(token.name, token.rate, now)
-        return 0 if lacking <= 0 else min(math.ceil(lacking / token.rate), _MAX_RETRY_SECONDS)
+        return 0 if lacking <= 0 else math.ceil(min(lacking / token.rate, _MAX_RETRY_SECONDS))
 
     def take(self, token: Token, now: float, events: int) -> int:
         """Count events, unless they have to wait; return for how many whole seconds, 0 for not at all."""
@@ -38,6 +39,10 @@ class RateLimiter:
         """Count events, however many are free."""
         if token.rate is not None:
             self._free[token.name] = self._refill(token.name, token.rate, now) - events, now
+
+    def forget_others(self, names: Collection[str]) -> None:
+        """Forget tokens that have none of these names."""
+        self._free = {name: free for name, free in self._free.items() if name in names}
 
     def _refill(self, name: str, rate: float, now: float) -> float:
         free, before = self._free.get(name, (_burst(rate), now))

@@ -5,9 +5,9 @@ The file has no token, only the SHA-256 of each: contract, section 9.
 
 import re
 import tomllib
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from hashlib import sha256
-from itertools import combinations
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -22,6 +22,10 @@ ANY_PROGRAMME: Final = "*"
 #: The end of a pattern that stands for all sources with the text before its asterisk.
 _PREFIX_END: Final = "/*"
 MAX_NAME_LENGTH: Final = 64
+#: Each has counters of its own.
+MAX_TOKENS: Final = 1000
+#: The file is read every second.
+MAX_FILE_BYTES: Final = 1024 * 1024
 _NAME: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62}[A-Za-z0-9])?")
 _DIGEST: Final = re.compile(r"[0-9a-fA-F]{64}")
 _PROGRAMME: Final = re.compile(SLUG_PATTERN)
@@ -41,6 +45,11 @@ class Token(Struct, frozen=True, forbid_unknown_fields=True):
     programmes: Annotated[tuple[str, ...], Meta(min_length=1)]
     #: Events a second; None for no limit.
     rate: Annotated[float, Meta(gt=0, le=1e9)] | None = None
+
+    @property
+    def programme_set(self) -> frozenset[str]:
+        """The programmes, written in the one way in which two tokens compare."""
+        return frozenset([ANY_PROGRAMME] if ANY_PROGRAMME in self.programmes else self.programmes)
 
     def allows_source(self, source: str) -> bool:
         """Return whether the token may speak for a source."""
@@ -77,17 +86,21 @@ def parse_tokens(text: str) -> TokenTable:
     if not document.token:
         raise TokensFileError("there is no [[token]]; `milepost gateway token NAME` prints one")
     tokens = [_parse_token(number, fields) for number, fields in enumerate(document.token, 1)]
-    for one, other in combinations(tokens, 2):
-        if one.name == other.name:
-            raise TokensFileError(f"two tokens have the name {one.name!r}")
-        if one.sha256.lower() == other.sha256.lower():
-            raise TokensFileError(f"{one.name!r} and {other.name!r} are the same token: give each its own")
-        if set(one.programmes) != set(other.programmes) and (shared := _shared_source(one, other)) is not None:
-            # A retraction's subject is free: one of the two could retract the other's events of any programme.
-            raise TokensFileError(
-                f"{one.name!r} and {other.name!r} may both speak for {printable(shared)}:"
-                " give them the same programmes, or sources of their own"
-            )
+    if len(tokens) > MAX_TOKENS:
+        raise TokensFileError(f"{len(tokens)} tokens, allowed are {MAX_TOKENS}: run another gateway for the others")
+    names, digests = dict[str, Token](), dict[str, Token]()
+    for token in tokens:
+        if token.name in names:
+            raise TokensFileError(f"two tokens have the name {token.name!r}")
+        if (other := digests.setdefault(token.sha256.lower(), token)) is not token:
+            raise TokensFileError(f"{other.name!r} and {token.name!r} are the same token: give each its own")
+        names[token.name] = token
+    for one, other, shared in _find_conflicts(tokens):
+        # A retraction's subject is free: one of the two could retract the other's events of any programme.
+        raise TokensFileError(
+            f"{one.name!r} and {other.name!r} may both speak for {printable(shared)}:"
+            " give them the same programmes, or sources of their own"
+        )
     return TokenTable(tokens)
 
 
@@ -127,14 +140,33 @@ def _matches(pattern: str, source: str) -> bool:
     return source.startswith(pattern[:-1]) if pattern.endswith(_PREFIX_END) else source == pattern
 
 
-def _shared_source(one: Token, other: Token) -> str | None:
-    """Return a source or prefix for which both tokens may speak, if there is any."""
-    for mine in one.sources:
-        for theirs in other.sources:
-            for wide, narrow in ((mine, theirs), (theirs, mine)):
-                if wide == narrow or (wide.endswith(_PREFIX_END) and narrow.startswith(wide[:-1])):
-                    return narrow
-    return None
+def _find_conflicts(tokens: Sequence[Token]) -> Iterator[tuple[Token, Token, str]]:
+    """Yield pairs of tokens that have other programmes and may both speak for a source or prefix, which is the third.
+
+    Each pattern looks up itself and the prefixes that contain it, so that this takes no longer than the file is long.
+    """
+    #: By pattern: of those that have other programmes, one token each.
+    by_pattern: defaultdict[str, dict[frozenset[str], Token]] = defaultdict(dict)
+    for token in tokens:
+        for source in token.sources:
+            by_pattern[source].setdefault(token.programme_set, token)
+    for token in tokens:
+        for source in token.sources:
+            for pattern in _containing_patterns(source):
+                for programmes, other in by_pattern.get(pattern, {}).items():
+                    if programmes != token.programme_set:
+                        yield other, token, source
+
+
+def _containing_patterns(source: str) -> Iterator[str]:
+    """Yield the patterns that contain a source or prefix: itself, and every wider prefix."""
+    yield source
+    end = source.find("/")
+    while end >= 0:
+        wider = f"{source[: end + 1]}*"
+        if wider != source:
+            yield wider
+        end = source.find("/", end + 1)
 
 
 class TokensFile:
@@ -156,11 +188,14 @@ class TokensFile:
     def reload(self) -> bool:
         """Read the file again; return whether that changed anything. What was in force stays when it is broken."""
         try:
-            content = self._path.read_bytes()
+            with self._path.open("rb") as file:
+                content = file.read(MAX_FILE_BYTES + 1)
         except OSError as error:
             return self._note_problem(f"{self._path} cannot be read: {error.strerror}", None)
         if content == self._content:
             return False
+        if len(content) > MAX_FILE_BYTES:
+            return self._note_problem(f"{self._path}: more than {MAX_FILE_BYTES // 1024} KiB", content)
         try:
             self.table = parse_tokens(content.decode("utf-8"))
         except UnicodeDecodeError:

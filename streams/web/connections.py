@@ -17,7 +17,7 @@ from typing import Any, Final, cast
 
 from aiohttp import web
 
-from streams.web.guard import CountHttpError, plain_error_response
+from streams.web.guard import SECURITY_HEADERS, CountHttpError, ErrorResponder
 
 logger = logging.getLogger("milepost.web")
 
@@ -75,8 +75,8 @@ class ConnectionState(Enum):
 class ConnectionTable:
     """The open connections of a listener."""
 
-    def __init__(self, limit: int, count_error: CountHttpError) -> None:
-        self._limit, self.count_error = limit, count_error
+    def __init__(self, limit: int, count_error: CountHttpError, error_response: ErrorResponder) -> None:
+        self._limit, self.count_error, self.error_response = limit, count_error, error_response
         #: By state; what entered the state first stands first.
         self._connections: dict[ConnectionState, dict[Connection, None]] = {state: {} for state in ConnectionState}
 
@@ -272,7 +272,8 @@ class Connection(web.RequestHandler):
         if request.writer.output_size > 0:
             raise ConnectionError("A part of the response is sent already.")
         text = "This page has a bug; the log has the details." if is_bug else "This is no valid HTTP request."
-        response = plain_error_response(request, status, text)
+        response = self._table.error_response(request, status, text)
+        response.headers.update(SECURITY_HEADERS)
         response.force_close()
         return response
 

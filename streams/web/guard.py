@@ -62,8 +62,7 @@ class ConcurrencyLimit:
 
 def plain_error_response(_request: web.BaseRequest, status: int, message: str) -> web.Response:
     """Return an error as a line of text."""
-    headers = {**SECURITY_HEADERS, hdrs.CACHE_CONTROL: "no-store"}
-    return web.Response(text=f"{message}\n", status=status, headers=headers)
+    return web.Response(text=f"{message}\n", status=status, headers={hdrs.CACHE_CONTROL: "no-store"})
 
 
 async def _add_security_headers(_request: web.Request, response: web.StreamResponse) -> None:
@@ -78,6 +77,8 @@ class GuardedApplication:
         self._hosts, self._count_error = hosts, count_error
         #: Those of the board are pages, or JSON.
         self.error_response: ErrorResponder = plain_error_response
+        #: To what is no HTTP.
+        self.protocol_error_response: ErrorResponder = plain_error_response
         self._limit = ConcurrencyLimit(MAX_CONCURRENT_REQUESTS, "Too many are asking at once.")
         #: By the pattern of a path: the names of the query's parameters, and those that may be repeated.
         self._parameters: dict[str, Collection[str]] = {}

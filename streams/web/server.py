@@ -9,7 +9,7 @@ from aiohttp import web
 from mode import Service
 
 from streams.web.connections import Connection, ConnectionTable
-from streams.web.guard import CountHttpError
+from streams.web.guard import CountHttpError, GuardedApplication
 
 #: Connections that wait in the system to be accepted, at most; they take no files.
 _BACKLOG: Final = 4096
@@ -30,14 +30,14 @@ class WebServer(Service):
     def __init__(
         self,
         server_socket: socket.socket,
-        application: web.Application,
+        guarded: GuardedApplication,
         max_connections: int,
         count_error: CountHttpError,
         **options: Any,  # noqa: ANN401 - mode's own
     ) -> None:
         self._server_socket = server_socket
-        self._connections = ConnectionTable(max_connections, count_error)
-        self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=1)
+        self._connections = ConnectionTable(max_connections, count_error, guarded.protocol_error_response)
+        self._runner = web.AppRunner(guarded.application, access_log=None, shutdown_timeout=1)
         self._accepting: set[asyncio.Task[Any]] = set()
         super().__init__(**options)
 

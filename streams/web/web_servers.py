@@ -31,6 +31,6 @@ def create_web_servers(  # noqa: PLR0913 - everything it composes comes in as an
     if add_routes is not None:
         add_routes(board, probes)
     return [
-        WebServer(listener, guarded.application, connection_limit(len(sockets)), count_error)
+        WebServer(listener, guarded, connection_limit(len(sockets)), count_error)
         for listener, guarded in zip(sockets, (board, monitoring), strict=False)
     ]

@@ -3,6 +3,7 @@
 import json
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from http import HTTPStatus
@@ -20,8 +21,6 @@ from tests.helpers.workers import wait_until
 _EVENTS: Final = 20_000
 _CLIENTS: Final = 8
 _BATCH_EVENTS: Final = 50
-#: Shorter and longer than the gateway waits for Kafka.
-_OUTAGES_SECONDS: Final = (1.0, 14.0)
 _REPEATED_AFTER_SECONDS: Final = 0.2
 #: What a client repeats: Kafka did not answer, no room, no answer at all.
 _TO_BE_REPEATED: Final = (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.REQUEST_TIMEOUT, None)
@@ -35,7 +34,8 @@ class _Clients:
         #: With a None for each client at its end.
         self._batches: Queue[Sequence[JsonEvent] | None] = Queue()
         self._failures: list[BaseException] = []
-        self.repeated = 0
+        #: The answers after which clients repeated a batch; None for no answer.
+        self.repeats_by_status: Counter[int | None] = Counter()
         self._threads = [threading.Thread(target=self._run, daemon=True) for _ in range(_CLIENTS)]
         for thread in self._threads:
             thread.start()
@@ -77,7 +77,7 @@ class _Clients:
             if status == HTTPStatus.ACCEPTED:
                 return
             assert status in _TO_BE_REPEATED, f"{status}: {text}"
-            self.repeated += 1
+            self.repeats_by_status[status] += 1
             time.sleep(_REPEATED_AFTER_SECONDS)
 
 
@@ -99,21 +99,30 @@ def restart_broker_behind_gateway(scenario: Scenario) -> float:
         for event in shuffled_events(scenario.rng.randrange(10**6), _EVENTS)
         if "retracts" not in event["data"]
     ]
+    # However fast the clients are, something is left to be sent in each outage: each has a part of its own.
+    size = len(events) // 3 + 1
+    first, second, last = (events[start : start + size] for start in range(0, len(events), size))
     with _running_gateway(scenario, events) as (gateway, token):
         clients = _Clients(gateway.client, token)
-        # However fast they are, something is left to be sent in each outage.
-        size = len(events) // (len(_OUTAGES_SECONDS) + 1) + 1
-        first, *later = (events[start : start + size] for start in range(0, len(events), size))
-        clients.send(first)
-        for seconds, part in zip(_OUTAGES_SECONDS, later, strict=True):
-            wait_until(lambda: clients.waiting < size // _BATCH_EVENTS // 2, "half of a part is begun with", 120)
-            time.sleep(scenario.rng.uniform(0, 0.5))
+
+        def kill_broker_amid(part: Sequence[JsonEvent]) -> None:
+            left = scenario.rng.randrange(_CLIENTS, size // _BATCH_EVENTS)
+            wait_until(lambda: clients.waiting <= left, f"{left} batches of a part are left", 120)
             clients.send(part)
             scenario.kafka.kill()
-            time.sleep(seconds)
-            scenario.kafka.start()
+
+        clients.send(first)
+        # An outage that the gateway notices, and one of which every client is told.
+        kill_broker_amid(second)
+        wait_until(lambda: gateway.get("/ready")[0] == HTTPStatus.SERVICE_UNAVAILABLE, "the gateway is not ready")
+        scenario.kafka.start()
+        kill_broker_amid(last)
+        told = clients.repeats_by_status[HTTPStatus.SERVICE_UNAVAILABLE] + _CLIENTS
+        wait_until(
+            lambda: clients.repeats_by_status[HTTPStatus.SERVICE_UNAVAILABLE] >= told, "clients are told to repeat"
+        )
+        scenario.kafka.start()
         clients.join(180)
-        assert clients.repeated, "an outage was noticed"
         wait_until(lambda: gateway.get("/ready")[0] == HTTPStatus.OK, "the gateway is ready again")
         assert json.loads(gateway.get("/ready")[1])["ok"]
         assert gateway.process.poll() is None, gateway.log_text[-3000:]

@@ -110,7 +110,7 @@ def running_board(
             reader = partial(LocalPipelineReader, read_newest=partial(read_newest_dead_letters, settings))
             create_board(settings, lambda: data_date, reader)(guarded, probes)
             with socket.create_server(("127.0.0.1", 0)) as listening:
-                server = WebServer(listening, guarded.application, max_connections, metrics.count_http_error)
+                server = WebServer(listening, guarded, max_connections, metrics.count_http_error)
                 await server.start()
                 ports.append(listening.getsockname()[1])
                 running.set()

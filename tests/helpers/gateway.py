@@ -183,7 +183,7 @@ def running_endpoint(
 
     async def serve() -> None:
         guarded = GuardedApplication(None, metrics.count_http_error)
-        guarded.error_response = problem_response
+        guarded.error_response = guarded.protocol_error_response = problem_response
         endpoint = EventsEndpoint(
             lambda: table,
             publish,  # type: ignore[arg-type]  # what a test awaits
@@ -194,7 +194,7 @@ def running_endpoint(
         )
         endpoint.add_routes(guarded)
         with socket.create_server(("127.0.0.1", 0)) as listening:
-            server = WebServer(listening, guarded.application, max_connections, metrics.count_http_error)
+            server = WebServer(listening, guarded, max_connections, metrics.count_http_error)
             await server.start()
             ports.append(listening.getsockname()[1])
             running.set()

@@ -79,6 +79,11 @@ def test_the_tokens_file_is_read_again_when_it_changes(settings: Settings, tmp_p
         settings.gateway_tokens.write_text(TOKENS.partition("\n\n")[2])
         wait_until(lambda: gateway.client.post_structured(report()).status == 401, "the first token is gone")
         assert gateway.get("/ready")[1] == '{"ok": true, "reasons": {}}'
+
+        def counted_tokens() -> set[str]:
+            return {labels["token"] for labels in gateway.scrape().labels("milepost_gateway_requests_total")}
+
+        wait_until(lambda: counted_tokens() == {"-", "other"}, "the counters of the first token are gone")
         assert gateway.log_text.count("the tokens before it stay in force") == 1
 
 

@@ -134,6 +134,36 @@ def test_a_file_that_breaks_leaves_the_last_good_one_in_force(tmp_path: Path) ->
     assert file.table.find("second") is not None
 
 
+def test_all_programmes_may_be_said_in_more_than_one_way() -> None:
+    text = block(programmes='["*"]') + block("other", DIGESTS[1], programmes='["*", "north"]')
+    assert len(parse_tokens(text).tokens) == 2
+
+
+def numbered_tokens(count: int) -> str:
+    return "".join(block(f"t{number}", f"{number:064x}", sources=f'["//{number}/*"]') for number in range(count))
+
+
+@pytest.mark.timeout(10)
+def test_a_file_has_at_most_1000_tokens() -> None:
+    assert len(parse_tokens(numbered_tokens(1000)).tokens) == 1000
+    assert "1001 tokens, allowed are 1000" in fault(numbered_tokens(1001))
+
+
+def test_a_file_has_at_most_1_mib(tmp_path: Path) -> None:
+    path = tmp_path / "tokens.toml"
+    path.write_text(block() + "#" * (1024 * 1024 - len(block())))
+    file = TokensFile(path)
+    file.load()
+    path.write_text(path.read_text() + "#")
+    assert file.reload()
+    assert file.problem == f"{path}: more than 1024 KiB"
+
+
+def test_a_path_that_is_no_file_is_a_fault_of_the_file(tmp_path: Path) -> None:
+    with pytest.raises(TokensFileError, match="cannot be read: Is a directory"):
+        TokensFile(tmp_path).load()
+
+
 def test_a_file_that_cannot_be_used_at_the_start_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(TokensFileError, match=r"MILEPOST_GATEWAY_TOKENS: .*none cannot be read: No such file"):
         TokensFile(tmp_path / "none").load()
@@ -173,3 +203,17 @@ def test_tokens_have_rates_of_their_own() -> None:
     other = Token("other", DIGESTS[1], ("//b",), ("*",), 1)
     assert limiter.take(rated(1), 0.0, 5) == 0
     assert limiter.take(other, 0.0, 1) == 0
+
+
+def test_the_slowest_rate_waits_an_hour_at_most() -> None:
+    limiter, token = RateLimiter(), rated(5e-324)
+    assert [limiter.take(token, 0.0, 1) for _ in range(2)] == [0, 3600]
+
+
+def test_a_token_that_is_gone_is_forgotten() -> None:
+    limiter = RateLimiter()
+    assert [limiter.take(rated(1), 0.0, 1) for _ in range(2)] == [0, 1]
+    limiter.forget_others({"office"})
+    assert limiter.take(rated(1), 0.0, 1) == 1
+    limiter.forget_others(())
+    assert limiter.take(rated(1), 0.0, 1) == 0
