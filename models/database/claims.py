@@ -47,7 +47,7 @@ _COLUMNS: Final[Mapping[Table, Sequence[str]]] = {
         *(*MilestoneKey._fields, "revision", "cancelled_stamp", "baseline_stamp", "baseline"),
         *("planned_stamp", "planned", "planned_amount"),
         *("estimated_stamp", "estimated", "estimated_amount"),
-        *("actual_stamp", "actual", "actual_amount"),
+        *("actual_stamp", "actual", "actual_amount", "name_stamp", "name"),
     ),
     tables.dependencies: (*DependencyKey._fields, "revision", "withdrawn_stamp", "declared_stamp", "lag_days"),
 }
@@ -82,6 +82,7 @@ def facts_to_rows(facts: Facts, revisions: Mapping[str, int]) -> dict[Table, Row
                 *(claims.planned or _NULL_CLAIM),
                 *(claims.estimated or _NULL_CLAIM),
                 *(claims.actual or _NULL_CLAIM),
+                *(claims.name or _NULL_REGISTER),
             )
             for key, claims in sorted(facts.milestones.items())
         ],
@@ -219,13 +220,15 @@ def _build_facts(select_rows: Callable[[Table], Iterable[Any]]) -> ChangedFacts:
         facts.sites.add(SiteKey(programme, project, site))
         track_revision(programme, project, revision)
     for programme, project, milestone, revision, cancelled, *columns in select_rows(tables.milestones):
-        b_stamp, baseline, p_stamp, planned, p_amount, e_stamp, estimated, e_amount, a_stamp, actual, a_amount = columns
+        b_stamp, baseline, p_stamp, planned, p_amount, e_stamp, estimated, e_amount, a_stamp, *others = columns
+        actual, a_amount, n_stamp, name = others
         facts.milestones[MilestoneKey(intern(programme), intern(project), intern(milestone))] = MilestoneClaims(
             None if b_stamp is None else Claim(b_stamp, baseline),
             None if p_stamp is None else Claim(p_stamp, planned, _to_money(p_amount)),
             None if e_stamp is None else Claim(e_stamp, estimated, _to_money(e_amount)),
             None if a_stamp is None else Claim(a_stamp, actual, _to_money(a_amount)),
             cancelled,
+            None if n_stamp is None else Register(n_stamp, name),
         )
         track_revision(programme, project, revision)
     for *key, revision, withdrawn, stamp, lag_days in select_rows(tables.dependencies):

@@ -5,10 +5,9 @@ from datetime import date, timedelta
 from itertools import chain
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Select, func, or_, select
-
+from sqlalchemy import Connection, Select, and_, func, or_, select
 from models.database.ledger import decode_rows
-from models.database.tables import checkpoints, forecasts, ledger, programmes, projects
+from models.database.tables import checkpoints, forecasts, ledger, milestones, programmes, projects
 from models.domain.claims import Facts, exclude_retracted, fold
 from models.domain.events import Event
 from models.domain.row_order import NaturalSortKey, natural_sort_key
@@ -120,7 +119,12 @@ def read_open_milestones(connection: Connection, names: Sequence[str]) -> dict[s
     is_relevant = or_(
         forecasts.c.state.in_(_LATE_STATES), forecasts.c.dependents > 0, forecasts.c.driver_project.is_not(None)
     )
-    query = select(forecasts).where(forecasts.c.programme.in_(names), forecasts.c.state != State.CANCELLED, is_relevant)
+    is_same = and_(*(forecasts.c[name] == milestones.c[name] for name in ("programme", "project", "milestone")))
+    query = (
+        select(forecasts, milestones.c.name)
+        .select_from(forecasts.outerjoin(milestones, is_same))
+        .where(forecasts.c.programme.in_(names), forecasts.c.state != State.CANCELLED, is_relevant)
+    )
     statuses: dict[str, list[MilestoneStatus]] = {name: [] for name in names}
     for row in connection.execute(query):
         has_slip = row.slip_days is not None and row.forecast is not None
@@ -128,6 +132,6 @@ def read_open_milestones(connection: Connection, names: Sequence[str]) -> dict[s
         driver = None if row.driver_project is None else MilestoneRef(row.driver_project, row.driver_milestone)
         key, dates = (row.programme, row.project, row.milestone), (baseline, None, None, None, row.forecast)
         numbers = (row.slip_days, row.float_days)
-        status = (*key, *dates, *numbers, State(row.state), driver, row.dependents, None, None)
+        status = (*key, *dates, *numbers, State(row.state), driver, row.dependents, None, None, row.name)
         statuses[row.programme].append(MilestoneStatus._make(status))
     return statuses

@@ -13,7 +13,7 @@ import msgspec
 import sqlalchemy as sa
 
 #: The revision of the migrations that this program works with.
-SCHEMA_REVISION: Final = "0002"
+SCHEMA_REVISION: Final = "0003"
 
 metadata = sa.MetaData(naming_convention={"ix": "ix_%(table_name)s_%(column_0_N_name)s", "pk": "pk_%(table_name)s"})
 
@@ -138,6 +138,7 @@ milestones = sa.Table(
     *_claim_columns("actual", actual=sa.Date, actual_amount=JsonText),
     *_claim_columns("cancelled"),
     _revision_column(),
+    *_claim_columns("name", name=JsonText),
 )
 
 dependencies = sa.Table(

@@ -92,6 +92,7 @@ class MilestoneClaims:
     estimated: Claim | None = None
     actual: Claim | None = None
     cancelled: Stamp | None = None
+    name: Register[str] | None = None
 
     @property
     def last_report_stamp(self) -> Stamp | None:
@@ -297,6 +298,8 @@ def _apply_report(facts: Facts, event: Event, data: events.MilestoneReported) ->
             milestone.estimated = claim
     elif (actual := milestone.actual) is None or stamp > actual.stamp:
         milestone.actual = claim
+    if data.name is not None:
+        milestone.name = _newer_register(milestone.name, Register(stamp, data.name))
 
 
 def _apply_cancellation(facts: Facts, event: Event, data: events.MilestoneCancelled) -> None:

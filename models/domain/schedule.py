@@ -74,6 +74,8 @@ class MilestoneStatus(NamedTuple):
     dependents: int  # how many open milestones wait for it, directly or through other open ones
     last_claim_stamp: Stamp | None
     amount: Money | None
+    #: What people call it.
+    name: str | None
 
     @property
     def key(self) -> MilestoneKey:
@@ -329,5 +331,6 @@ def _build_statuses(
                 dependents[index],
                 claims.last_claim_stamp,
                 claims.amount,
+                claims.name.value if claims.name else None,
             ),
         )

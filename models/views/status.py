@@ -25,6 +25,8 @@ class StatusRow(Struct, frozen=True):
     programme: str
     project: str
     milestone: str
+    #: What people call it.
+    name: str | None
     baseline: date | None
     planned: date | None
     estimated: date | None
@@ -76,9 +78,25 @@ def read_status(engine: Engine, query: MilestoneQuery) -> StatusReport:
 
 
 def status_row(status: MilestoneStatus, revision: int, impact: Impact) -> StatusRow:
-    """Return a milestone's status as a row; the first fields of both are the same."""
-    driver = None if status.driver is None else str(status.driver)
-    return StatusRow(*status[:11], driver, revision, status.dependents, *impact)
+    """Return a milestone's status as a row."""
+    return StatusRow(
+        status.programme,
+        status.project,
+        status.milestone,
+        status.name,
+        status.baseline,
+        status.planned,
+        status.estimated,
+        status.actual,
+        status.forecast,
+        status.slip_days,
+        status.float_days,
+        status.state,
+        None if status.driver is None else str(status.driver),
+        revision,
+        status.dependents,
+        *impact,
+    )
 
 
 def describe_cycle(dependency: DependencyKey) -> str:

@@ -155,7 +155,7 @@ def _data_fields() -> dict[str, tuple[FieldStrategies, FieldStrategies]]:
         PROGRAMME_REGISTERED: ({}, announced),
         PROJECT_REGISTERED: ({}, announced | sited),
         PROJECT_WITHDRAWN: ({}, remark),
-        MILESTONE_REPORTED: (milestone, reason | remark | {"party": texts(), "amount": amounts()}),
+        MILESTONE_REPORTED: (milestone, reason | remark | {"party": texts(), "amount": amounts(), "name": texts()}),
         MILESTONE_CANCELLED: (milestone, reason | remark),
         DEPENDENCY_DECLARED: (milestone | after, lag),
         DEPENDENCY_WITHDRAWN: (milestone | after, {}),
@@ -328,6 +328,7 @@ def _random_data(rng: random.Random, event_type: str, stamp: datetime, context: 
     days = rng.randrange(-400, 2) if classifier == "ACT" else rng.randrange(-100, 900)
     day = (stamp + timedelta(days=days)).date()
     data = {"milestone": MILESTONE_SEQUENCE[place], "classifier": classifier, "date": day.isoformat()}
+    data |= {"name": rng.choice(ODD_TEXTS[:6])} if rng.random() < 0.1 else {}
     return data | ({"remark": rng.choice(ODD_TEXTS[:6])} if rng.random() < 0.2 else {})
 
 

@@ -127,8 +127,9 @@ def newest_value(claims: list[CountedClaim], field: str) -> Any:  # noqa: ANN401
 
 
 def expected_milestones(events: Iterable[JsonEvent], data_date: date, as_of: str | None = None) -> list[JsonRow]:
-    """Give the rows of `milepost status --json`, without `revision`."""
+    """Give the rows of `milepost status --json`, without `revision` and what it holds up."""
     claims = counted_claims(events, as_of)
+    names = _milestone_names(claims)
     milestones = milestone_dates(claims)
     today = data_date.toordinal()
     before: dict[MilestoneId, list[EffectiveDependency]] = {key: [] for key in milestones}
@@ -158,6 +159,7 @@ def expected_milestones(events: Iterable[JsonEvent], data_date: date, as_of: str
     return [
         {
             **dict(zip(("programme", "project", "milestone"), key, strict=True)),
+            "name": names.get(key),
             **{name: _iso_date(getattr(milestone, name)) for name in ("baseline", "planned", "estimated", "actual")},
             "forecast": _iso_date(forecasts[key]),
             "slip_days": _days_between(forecasts[key], milestone.baseline),
@@ -244,6 +246,15 @@ def downstream(start: MilestoneId, successors: dict[MilestoneId, set[MilestoneId
         reached |= new
         to_visit += new
     return reached
+
+
+def _milestone_names(claims: list[CountedClaim]) -> dict[MilestoneId, str]:
+    """Give what people call each milestone, as the newest report has it that says it."""
+    return {
+        (claim.programme, claim.project, claim.data["milestone"]): claim.data["name"]
+        for claim in claims_of_types(claims, MILESTONE_REPORTED)
+        if claim.data.get("name") is not None
+    }
 
 
 def milestone_dates(claims: list[CountedClaim]) -> dict[MilestoneId, MilestoneDates]:

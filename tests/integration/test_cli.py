@@ -27,6 +27,7 @@ from consumers.event_files import EventLine
 from deploy.cli import app
 from deploy.kafka.broker import run_broker
 from deploy.topics import check_topics
+from models.database.tables import SCHEMA_REVISION
 from models.domain.cloudevents import decode
 from models.domain.events import Event
 from models.settings import read_settings
@@ -100,7 +101,7 @@ def test_init_makes_tables_and_topics_and_may_be_repeated(prefix: str, admin: Ka
     topics = [(f"{prefix}.{name}", count) for name, count in (("events", 3), ("programmes", 3), ("changes", 3))]
     for done in ("made", "found"):
         assert lines("init") == [
-            f"database sqlite:///.milepost/milepost.db: schema 0002 {done}",
+            f"database sqlite:///.milepost/milepost.db: schema {SCHEMA_REVISION} {done}",
             *(f"topic {name}: {count} partitions, {done}" for name, count in topics),
             f"topic {prefix}.dead-letters: 1 partition, {done}",
         ]

@@ -9,11 +9,12 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Engine, inspect, select, text
+from sqlalchemy import Engine, inspect, select, text, update
 from sqlalchemy.exc import OperationalError
 
 import models.domain.events
 from models.database import tables
+from models.database.consistency import diff_with_ledger
 from models.database.engine import (
     DatabaseError,
     check_schema,
@@ -32,6 +33,7 @@ from tests.helpers.recorder import (
     order_independent_rows,
     plan_event,
     record_batch,
+    retraction_event,
 )
 
 
@@ -122,6 +124,28 @@ def test_two_processes_that_prepare_the_same_database_at_once_leave_it_ready(dat
     check_schema(engine)
     migrate(engine)
     engine.dispose()
+
+
+def test_names_that_were_in_reports_before_milestones_had_names_count_after_the_migration(engine: Engine) -> None:
+    recorder, log = new_recorder(engine), TopicLog()
+    events = [plan_event(f"{number}", day=number) for number in range(1, 5)]
+    for event, name in zip(events, ("Permit", "Permit \0 of the wharf", "taken back", None), strict=True):
+        event["data"]["name"] = name
+    record_batch(recorder, *[log.append(event) for event in (*events, retraction_event("3", day=5))])
+    before = order_independent_rows(engine)
+    with write_transaction(engine) as connection:
+        # As the release before made it.
+        for column in ("name", "name_stamp"):
+            connection.execute(text(f"ALTER TABLE milestones DROP COLUMN {column}"))
+        connection.execute(
+            update(tables.ledger).where(tables.ledger.c.id.in_(["1", "2", "3"])).values(digest=b"x" * 16)
+        )
+        connection.execute(text("UPDATE alembic_version SET version_num = '0002'"))
+    migrate(engine)
+    assert order_independent_rows(engine) == before
+    assert diff_with_ledger(engine) == []
+    with read_transaction(engine) as connection:
+        assert connection.scalars(select(tables.milestones.c.name)).all() == ["Permit \0 of the wharf"]
 
 
 def engine_of_empty_database(url: str) -> Engine:

@@ -414,7 +414,8 @@ def test_in_a_terminal_milestones_stand_below_their_project_and_a_pipe_has_it_in
     names = (("quay", "opened", driver), ("quay", "built", None), ("dock", "built", None))
     nothing = (None,) * 7
     rows = [
-        StatusRow("north", project, slug, *nothing, State.UNKNOWN, by, 7, 0, *NO_IMPACT) for project, slug, by in names
+        StatusRow("north", project, slug, None, *nothing, State.UNKNOWN, by, 7, 0, *NO_IMPACT)
+        for project, slug, by in names
     ]
     report = StatusReport(date(2026, 3, 10), rows, [])
     monkeypatch.setenv("COLUMNS", "80")

@@ -34,7 +34,22 @@ def row(  # noqa: PLR0913 - the columns of a row that are drawn
 ) -> StatusRow:
     days = [None if day is None else date.fromisoformat(day) for day in (baseline, forecast or actual, actual)]
     return StatusRow(
-        "north", project, milestone, days[0], None, None, days[2], days[1], None, None, state, None, 1, 0, *NO_IMPACT
+        "north",
+        project,
+        milestone,
+        None,
+        days[0],
+        None,
+        None,
+        days[2],
+        days[1],
+        None,
+        None,
+        state,
+        None,
+        1,
+        0,
+        *NO_IMPACT,
     )
 
 
@@ -151,6 +166,7 @@ def test_any_dates_on_any_day_fit_into_any_width_and_every_date_is_there(
             "n",
             project,
             slug,
+            None,
             first,
             None,
             None,
@@ -208,7 +224,7 @@ def test_a_terminal_gets_a_table_and_a_timeline_a_programme_and_the_key_once(mon
     rows = [
         row("opened", "2026-12-01", "2027-01-01", state=State.SLIPPING),
         StatusRow(
-            "south", "a", "x", None, None, None, TODAY, TODAY, None, None, State.ACHIEVED, None, 7, 0, *NO_IMPACT
+            "south", "a", "x", None, None, None, None, TODAY, TODAY, None, None, State.ACHIEVED, None, 7, 0, *NO_IMPACT
         ),
     ]
     text = re.sub(r"\x1b\[[0-9;]*m", "", seen(rows, monkeypatch))
@@ -237,6 +253,7 @@ def test_a_date_stays_on_one_line_and_a_narrow_terminal_says_which_columns_it_le
             "north",
             "quay",
             "production-launched",
+            None,
             baseline,
             planned,
             estimated,

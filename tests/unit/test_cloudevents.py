@@ -917,6 +917,21 @@ def test_a_default_that_is_said_is_the_same_content_as_one_that_is_not() -> None
     assert len({event.digest() for event in events}) == 1
 
 
+def test_a_report_without_a_name_has_the_digest_that_it_had_before_reports_had_names() -> None:
+    """Ledgers hold it: another one would make an accepted event conflict with itself."""
+    said = {"milestone": "permit-approved", "classifier": "PLN", "date": "2026-06-01"}
+    digests = []
+    for more in ({}, {"name": None}, {"name": "Building permit"}, {"remark": ',"name":null}]'}):
+        envelope = {"specversion": "1.0", "id": "1", "source": "office", "type": MILESTONE_REPORTED}
+        envelope |= {"subject": "north/wharf", "time": "2026-01-01T12:00:00Z"}
+        value = json.dumps(envelope | {"data": said | more}).encode()
+        event = decode([("content-type", b"application/cloudevents+json")], value)
+        assert isinstance(event, Event)
+        digests.append(event.digest().hex())
+    assert digests[:2] == ["ec909575951a6b8d90bff69297dd1ca1"] * 2
+    assert len(set(digests)) == 3
+
+
 @pytest.mark.parametrize(
     ("number", "integer"),
     [("1200.0", 1200), ("1.2e3", 1200), ("12e2", 1200), ("1E3", 1000), ("-0.0", 0), ("9e0", 9), ("30.000", 30)],

@@ -352,7 +352,7 @@ def test_lines_stand_in_the_order_of_the_families_with_their_names_and_labels() 
     start = date(2027, 1, 1)
     driver, money = MilestoneRef("plant", "gate"), Money(5, "EUR")
     key, dates = ("north", "plant", "site-leased"), (start, start, start, start, start)
-    status = MilestoneStatus(*key, *dates, 3, 4, State.SLIPPING, driver, 2, stamp(), money)
+    status = MilestoneStatus(*key, *dates, 3, 4, State.SLIPPING, driver, 2, stamp(), money, None)
     impact = Impact(2, HeldUp(1, {"EUR": Decimal("2.5"), "USD": Decimal(1)}, 10))
     rendered = render_milestone(status, SlipCause('//a"b', "late\nagain"), impact)
 

@@ -79,6 +79,7 @@ def test_a_replan_moves_planned_but_never_the_baseline_so_the_slip_stays_visible
         "programme": "north",
         "project": "wharf",
         "milestone": "permit-approved",
+        "name": None,
         "baseline": "2026-06-01",
         "planned": "2026-06-11",
         "estimated": None,

@@ -69,6 +69,7 @@ def test_what_is_planned_stands_as_planned() -> None:
         dependents=0,
         last_claim_stamp=stamp(2),
         amount=None,
+        name=None,
     )
 
 

@@ -55,8 +55,8 @@ def event_json(called: str, subject: str, time: str = "2026-01-01T12:00:00Z", **
     return {**named, "data": data}
 
 
-def report(called: str, subject: str, milestone: str, classifier: str, day: str) -> JsonEvent:
-    return event_json(called, subject, milestone=milestone, classifier=classifier, date=day)
+def report(called: str, subject: str, milestone: str, classifier: str, day: str, **more: str) -> JsonEvent:
+    return event_json(called, subject, milestone=milestone, classifier=classifier, date=day, **more)
 
 
 def rows_of(engine: Engine, question: MilestoneQuery) -> Sequence[StatusRow]:
@@ -68,7 +68,7 @@ def test_json_has_the_contracts_keys_in_the_contracts_order(engine: Engine) -> N
         engine,
         [
             report("1", "north/wharf", "permit-approved", "PLN", "2026-06-01"),
-            report("2", "north/wharf", "permit-approved", "EST", "2026-06-08"),
+            report("2", "north/wharf", "permit-approved", "EST", "2026-06-08", name="Building permit"),
             event_json("3", "north/wharf", milestone="x", after={"project": "wharf", "milestone": "permit-approved"}),
         ],
     )
@@ -77,6 +77,7 @@ def test_json_has_the_contracts_keys_in_the_contracts_order(engine: Engine) -> N
         ("programme", "north"),
         ("project", "wharf"),
         ("milestone", "permit-approved"),
+        ("name", "Building permit"),
         ("baseline", "2026-06-01"),
         ("planned", "2026-06-01"),
         ("estimated", "2026-06-08"),
@@ -331,5 +332,7 @@ def test_a_milestones_name_has_three_parts() -> None:
 
 
 def test_a_row_is_what_the_contract_names() -> None:
-    named = "programme project milestone baseline planned estimated actual forecast slip_days float_days state driver"
+    named = (
+        "programme project milestone name baseline planned estimated actual forecast slip_days float_days state driver"
+    )
     assert StatusRow.__struct_fields__ == (*named.split(), "revision", "dependents", "moved", "held_up")
