@@ -1,14 +1,15 @@
 """`milepost status`: every milestone on a day, and the dependencies that were set aside because they close a cycle."""
 
 import sys
+from collections.abc import Iterator
 from itertools import groupby
 from typing import Annotated, Final
 
 import typer
 
-from deploy.cli.console import STATE_STYLES, ConsoleColumn, print_rows, slip_text
+from deploy.cli.console import STATE_STYLES, ConsoleColumn, ConsoleLine, print_lines, print_rows, slip_text
 from deploy.cli.options import DatabaseOption, JsonOption, print_to_stderr
-from deploy.cli.query import AsOfOption, DataDateOption, parse_query
+from deploy.cli.query import AsOfOption, AssumeOption, DataDateOption, parse_assumptions, parse_query
 from models.database.engine import open_engine
 from models.settings import read_settings
 from models.views.status import StatusReport, StatusRow, describe_cycle, read_status, status_to_json
@@ -27,6 +28,13 @@ _STATUS_COLUMNS: Final = (
 )
 
 
+_MOVE_COLUMNS: Final = (
+    ConsoleColumn("milestone"),
+    *(ConsoleColumn(name, no_wrap=True) for name in ("as said", "assumed")),
+    ConsoleColumn("moves", align_right=True, no_wrap=True),
+)
+
+
 @app.command()
 def status(  # noqa: PLR0913 - each is an option of the command
     programme: Annotated[str | None, typer.Argument(help="Only this programme.")] = None,
@@ -34,11 +42,15 @@ def status(  # noqa: PLR0913 - each is an option of the command
     project: Annotated[str | None, typer.Option(help="Only this project.")] = None,
     data_date: DataDateOption = None,
     as_of: AsOfOption = None,
+    assume: AssumeOption = None,
     database: DatabaseOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show the status of every milestone."""
-    query = parse_query(data_date, as_of, programme, project)
+    """Show the status of every milestone.
+
+    With --assume, as if each day were the newest estimate of its milestone: shows what moves, and writes nothing.
+    """
+    query = parse_query(data_date, as_of, programme, project)._replace(assumptions=parse_assumptions(assume))
     with open_engine(read_settings(database=database).database) as engine:
         report = read_status(engine, query)
     if as_json:
@@ -52,10 +64,19 @@ def status(  # noqa: PLR0913 - each is an option of the command
 
 
 def print_status(report: StatusReport, *, is_terminal: bool) -> None:
-    """Print the rows: in a pipe as one list of columns, in a terminal as a table and a timeline per programme."""
-    if not is_terminal:
+    """Print the rows: in a pipe as one list of columns, in a terminal as a table and a timeline per programme.
+
+    In front of rows with assumed dates stands what is assumed, and behind them what moves with that.
+    """
+    print_lines(_assumption_lines(report))
+    if is_terminal:
+        _print_tables(report)
+    else:
         print_rows(_STATUS_COLUMNS, map(_status_cells, report.rows))
-        return
+    _print_moves(report)
+
+
+def _print_tables(report: StatusReport) -> None:
     from deploy.cli.timeline import print_legend, print_timeline  # noqa: PLC0415 - loads Rich, for a terminal only
 
     has_timeline = False
@@ -69,6 +90,34 @@ def print_status(report: StatusReport, *, is_terminal: bool) -> None:
         has_timeline |= print_timeline(rows, report.data_date)
     if has_timeline:
         print_legend(report.rows)
+
+
+def _assumption_lines(report: StatusReport) -> Iterator[ConsoleLine]:
+    for ref, day in report.assumptions:
+        yield ConsoleLine(
+            f"ASSUMED: {ref} comes on {day}. Nobody said so, and nothing is written.", style="bold reverse"
+        )
+    if report.assumptions:
+        yield ConsoleLine("")
+
+
+def _print_moves(report: StatusReport) -> None:
+    if not report.assumptions:
+        return
+    print_lines([ConsoleLine(""), ConsoleLine(_moves_headline(report), style="bold")])
+    cells = [
+        [str(move.after.ref), str(move.before.forecast or "none"), str(move.after.forecast), slip_text(move.days)]
+        for move in report.moves
+    ]
+    if cells:
+        print_rows(_MOVE_COLUMNS, cells)
+
+
+def _moves_headline(report: StatusReport) -> str:
+    if not report.moves:
+        return "With what is assumed, nothing moves."
+    others = sum(move.after.ref not in {ref for ref, _ in report.assumptions} for move in report.moves)
+    return f"With what is assumed, {others} other milestone{'' if others == 1 else 's'} would move:"
 
 
 def _status_cells(row: StatusRow) -> list[str]:

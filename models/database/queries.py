@@ -6,6 +6,7 @@ from itertools import chain
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Select, and_, func, or_, select
+
 from models.database.ledger import decode_rows
 from models.database.tables import checkpoints, forecasts, ledger, milestones, programmes, projects
 from models.domain.claims import Facts, exclude_retracted, fold

@@ -1,7 +1,7 @@
 """Queries for milestones: their parameters, the facts that they need, and errors for unknown names."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import date
 from typing import Final, NamedTuple
@@ -12,8 +12,10 @@ from sqlalchemy.exc import DBAPIError
 from models.database.claims import load_facts
 from models.database.engine import DatabaseError, check_schema, driver_message, read_transaction, redacted_url
 from models.database.queries import fold_as_of
+from models.domain.assumptions import Assumption
 from models.domain.claims import Facts, MilestoneKey
 from models.domain.events import FIRST_YEAR, LAST_YEAR, SLUG_PATTERN
+from models.domain.schedule import MilestoneRef
 from models.domain.timestamps import Instant, parse_instant
 from models.errors import MilepostError
 
@@ -38,6 +40,8 @@ class MilestoneQuery(NamedTuple):
     project: str | None = None
     #: Only events stamped up to this instant; None for all.
     as_of: Instant | None = None
+    #: Dates of milestones of the programme that are taken as the newest estimates.
+    assumptions: Sequence[Assumption] = ()
 
     @property
     def as_of_suffix(self) -> str:
@@ -79,6 +83,16 @@ def parse_milestone_name(text: str) -> MilestoneKey:
             "north/quay/permit-approved: `milepost status` shows those there are"
         )
     return MilestoneKey(*match.groups())
+
+
+def parse_assumption(text: str, separator: str) -> Assumption:
+    """Parse `project/milestone`, a separator and a day; raises `ValueError` with the reason."""
+    name, _, day = text.partition(separator)
+    project, _, milestone = name.partition("/")
+    if not (_SLUG_PATTERN.fullmatch(project) and _SLUG_PATTERN.fullmatch(milestone)):
+        example = f"quay/permit-approved{separator}2026-12-31"
+        raise ValueError(f"not a milestone and a day like {example}: {text[:_MAX_SHOWN]!r}")
+    return Assumption(MilestoneRef(project, milestone), parse_data_date(day))
 
 
 @contextmanager
