@@ -1,24 +1,21 @@
-"""Kafka clients of kafka-python, and one-line errors when Kafka cannot be reached."""
+"""Kafka clients of kafka-python."""
 
-import errno
 import logging
-import os
-import re
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import closing, contextmanager
 from typing import Any, Final, TypeVar
 
 from kafka import KafkaAdminClient, errors
-from kafka.errors import BrokerResponseError, KafkaError, KafkaTimeoutError
+from kafka.errors import KafkaError, KafkaTimeoutError
 
 from consumers.compat import patch_kafka_python
+from consumers.connect_errors import LastConnectError, describe_error
 from consumers.logins import login_options
 from models.errors import MilepostError
-from models.kafka_login import kafka_login, shown_user
+from models.kafka_login import kafka_login
 from models.settings import Settings
-from models.text import one_line
 from models.tls import create_ssl_context
 
 T = TypeVar("T")
@@ -28,20 +25,6 @@ BOOTSTRAP_TIMEOUT_MS: Final = 3_000
 #: How long one request to a connected broker may take.
 REQUEST_TIMEOUT_MS: Final = 10_000
 
-_LOGIN_ERRORS: Final = (errors.SaslAuthenticationFailedError, errors.UnsupportedSaslMechanismError)
-_UNREADABLE: Final = ("holds what cannot be read", "")
-_OTHER_VERSION: Final = ("is of a version that this client cannot speak with", "")
-#: What is not about reaching a broker, with the words around the reason.
-_ANSWERS_IN_WORDS: Final[Mapping[type[KafkaError], tuple[str, str]]] = {
-    errors.AuthorizationError: ("does not allow this", "; ask whoever runs it for the rights"),
-    errors.UnsupportedCodecError: _UNREADABLE,
-    errors.CorruptRecordError: _UNREADABLE,
-    errors.UnsupportedVersionError: _OTHER_VERSION,
-    errors.UnrecognizedBrokerVersion: _OTHER_VERSION,
-}
-_ANSWERS: Final = tuple(_ANSWERS_IN_WORDS)
-_ERRNO_PATTERN = re.compile(r"(\d+) E[A-Z]+")
-
 
 class KafkaUnreachableError(MilepostError):
     """Kafka does not answer, or refuses to."""
@@ -49,32 +32,6 @@ class KafkaUnreachableError(MilepostError):
 
 class TopicError(MilepostError):
     """A topic is missing or has the wrong shape."""
-
-
-class _LastConnectError(logging.Handler):
-    """Keeps the most specific reason why a connection failed: kafka-python 3 only logs it, and raises a timeout."""
-
-    def __init__(self) -> None:
-        super().__init__(logging.WARNING)
-        self.last_error: Exception | None = None
-
-    def emit(self, record: logging.LogRecord) -> None:
-        for argument in record.args if isinstance(record.args, tuple) else ():
-            # A broker closes the connections that follow a refused login: the first error has the reason.
-            if isinstance(argument, Exception) and _specificity(argument) >= _specificity(self.last_error):
-                self.last_error = argument
-
-
-def _specificity(error: Exception | None) -> int:
-    """Return how much an error says about why a connection failed."""
-    if error is None or isinstance(error, KafkaTimeoutError):
-        return 0
-    if isinstance(error, _LOGIN_ERRORS):
-        return 4
-    if isinstance(error, errors.RequestTimedOutError):
-        # Our own deadline cuts the last attempt short.
-        return 1
-    return 2 if _plain_message(error) == "socket disconnected" else 3
 
 
 def connection_options(settings: Settings) -> dict[str, Any]:
@@ -122,74 +79,15 @@ def create_client(client_class: Callable[..., T], **options: Any) -> T:  # noqa:
 def kafka_errors(settings: Settings) -> Iterator[dict[str, Any]]:
     """Give the keyword arguments for a client; an error of Kafka inside becomes one `KafkaUnreachableError`."""
     options = connection_options(settings)
-    handler, logger = _LastConnectError(), logging.getLogger("kafka")
+    handler, logger = LastConnectError(), logging.getLogger("kafka")
     previous = logger.handlers, logger.propagate
     logger.handlers, logger.propagate = [handler], False
     try:
         yield options
     except KafkaError as error:
-        raise KafkaUnreachableError(_describe_error(settings, error, handler.last_error)) from error
+        raise KafkaUnreachableError(describe_error(settings, error, handler.last_error)) from error
     finally:
         logger.handlers, logger.propagate = previous
-
-
-def _describe_error(settings: Settings, error: KafkaError, logged: Exception | None) -> str:
-    """Return an error as one line, given the reason that kafka-python logged."""
-    where = f"Kafka at {settings.kafka}"
-    error = _name_refused_right(error)
-    is_answer = _is_refusal(error) or isinstance(error, _ANSWERS)
-    if not is_answer and isinstance(logged, KafkaError) and not isinstance(logged, KafkaTimeoutError):
-        error = logged
-    reason = _plain_message(error)
-    for kind, (verb, advice) in _ANSWERS_IN_WORDS.items():
-        if isinstance(error, kind):
-            return f"{where} {verb}: {reason}{advice}"
-    if isinstance(error, _LOGIN_ERRORS):
-        return (
-            f"{where} refuses the login of {shown_user(settings, '')!r}: {reason};"
-            " check the settings kafka_sasl_username, kafka_sasl_password and kafka_sasl_mechanism"
-        )
-    if isinstance(error, errors.IllegalSaslStateError):
-        return f"{where} refuses: {reason}; is its security {settings.kafka_security_protocol}?"
-    if _is_refusal(error):
-        return f"{where} refuses: {reason}"
-    if reason == os.strerror(errno.ECONNREFUSED):
-        return f"{where} does not answer: {reason}; is it running? `milepost kafka` starts one"
-    questions = f"is it running, and is its security {settings.kafka_security_protocol}?"
-    if "SASL" in settings.kafka_security_protocol:
-        # A broker may close the connection before its refusal of a login is read.
-        questions += " Are kafka_sasl_username, kafka_sasl_password and kafka_sasl_mechanism right?"
-    return f"{where} does not answer: {reason}; {questions} `milepost kafka` starts a plain one"
-
-
-def _name_refused_right(error: KafkaError) -> KafkaError:
-    """Return an error of authorisation with a message that names what is refused; any other error as it is."""
-    if isinstance(error, errors.TopicAuthorizationFailedError) and error.args:
-        # kafka-python gives a name, a set of names, or the broker's text.
-        names = [error.args[0]] if isinstance(error.args[0], str) else sorted(map(str, error.args[0]))
-        if not any(" " in name for name in names):
-            return errors.TopicAuthorizationFailedError(f"topic {', '.join(names)}")
-    if "InitProducerId" in str(error) and errors.ClusterAuthorizationFailedError.__name__ in str(error):
-        return errors.ClusterAuthorizationFailedError("this user may write to no topic")
-    return error
-
-
-def _is_refusal(error: KafkaError) -> bool:
-    return isinstance(error, BrokerResponseError) and not error.retriable
-
-
-def _plain_message(error: Exception) -> str:
-    """Return the message of an error on one line, without names of classes."""
-    text = str(error)
-    if isinstance(error, KafkaError):
-        # The library prefixes the broker's message with the name of its own class.
-        text = " ".join(str(part) for part in error.args if part is not None).removeprefix(f"{type(error).__name__}: ")
-        text = text or getattr(error, "description", None) or ""
-    # Some carry a broker's whole answer.
-    text = one_line(text or type(error).__name__).rstrip(".")
-    if isinstance(error, errors.KafkaConnectionError) and (match := _ERRNO_PATTERN.fullmatch(text)):
-        return os.strerror(int(match[1]))
-    return text
 
 
 def count_partitions(admin: KafkaAdminClient, topics: Sequence[str]) -> dict[str, int]:

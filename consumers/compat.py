@@ -6,14 +6,18 @@ It raises at header names that are not UTF-8, which Kafka accepts. Here they are
 
 It decompresses a batch whole. One that inflates to more than can be held is read by `models.record_batch`.
 
+It drops what a broker said before it hung up, if both arrive together: the reason why a login is refused. And it leaves
+the socket of a handshake that failed to the garbage collector.
+
 It can write a header without a value (null, not empty), but refuses to be given one. So headers are given with empty
 values. The serializer of values, a hook that is called between the check and the writing, restores the original ones.
 """
 
-from collections.abc import Iterable, Iterator
-from typing import Any, cast
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Final, cast
 
 from kafka.errors import CorruptRecordError
+from kafka.net.transport import KafkaSSLTransport, KafkaTCPTransport
 from kafka.record import memory_records
 from kafka.record.default_records import DefaultRecord, DefaultRecordBatch
 from kafka.serializer import Serializer
@@ -26,6 +30,31 @@ def patch_kafka_python() -> None:
     """Let every kafka-python consumer of this process read what the worker reads; may be called again."""
     install_codecs()
     memory_records.DefaultRecordBatch = _LenientBatch
+    for transport, receive in _RECEIVE.items():
+        transport._sock_recv = _data_before_error(receive)  # noqa: SLF001 - it has no other way
+    KafkaSSLTransport.handshake = _shake_hands_or_close
+
+
+_RECEIVE: Final = {transport: transport._sock_recv for transport in (KafkaTCPTransport, KafkaSSLTransport)}  # noqa: SLF001 - as below
+_shake_hands: Final = KafkaSSLTransport.handshake
+
+
+def _data_before_error(receive: Callable[[Any], tuple[bytes, Exception | None]]) -> Any:  # noqa: ANN401 - a method
+    """Return a method that receives: an error behind data is left for the next call, which meets it again."""
+
+    def receive_data(transport: Any) -> tuple[bytes, Exception | None]:  # noqa: ANN401 - kafka-python has no types
+        data, error = receive(transport)
+        return data, None if data else error
+
+    return receive_data
+
+
+async def _shake_hands_or_close(transport: Any) -> None:  # noqa: ANN401 - as above
+    try:
+        await _shake_hands(transport)
+    except BaseException:
+        transport._close()  # noqa: SLF001 - as above
+        raise
 
 
 class _LenientBytes(bytearray):

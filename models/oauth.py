@@ -13,6 +13,7 @@ import urllib.error
 import urllib.request
 from functools import lru_cache
 from http.client import HTTPException
+from time import monotonic
 from typing import Any, Final
 from urllib.parse import quote_plus, urlencode, urlsplit
 
@@ -68,16 +69,16 @@ class _CachedToken:
 
     def read(self, settings: Settings) -> str:
         with self._lock:
-            if time.monotonic() >= self._renew_at:
+            if monotonic() >= self._renew_at:
                 try:
                     self._renew(settings)
                 except TokenError:
-                    if time.monotonic() >= self._expires_at:
+                    if monotonic() >= self._expires_at:
                         raise
             return self._token
 
     def _renew(self, settings: Settings) -> None:
-        asked_at = time.monotonic()
+        asked_at = monotonic()
         token, lifetime = _request_token(settings)
         self._token = token
         self._renew_at, self._expires_at = asked_at + lifetime * _RENEWAL_SHARE, asked_at + lifetime

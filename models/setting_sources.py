@@ -90,6 +90,7 @@ def merge_sources(config_file: Mapping[str, Any], fields: Collection[str], flags
 
 def _resolve_aliases(source: Mapping[str, Any], written: Callable[[str], str]) -> dict[str, Any]:
     """Return the settings of one source by their own names; raises `SettingsError` for those that are said twice."""
+    source = {name: value for name, value in source.items() if value is not None}
     settings = {name: value for name, value in source.items() if name not in ALIASES}
     for alias, name in ALIASES.items():
         if alias in source and settings.setdefault(name, source[alias]) != source[alias]:

@@ -14,7 +14,7 @@ from models.database.engine import make_engine
 from models.database.migrate import migrate
 from models.settings import Settings
 
-pytest_plugins = ["tests.helpers.databases", "tests.helpers.parallel"]
+pytest_plugins = ["tests.helpers.databases", "tests.helpers.parallel", "tests.helpers.secure_kafka"]
 
 # Two cores are shared with brokers and databases: how long an example takes says nothing.
 hypothesis_settings.register_profile("milepost", deadline=None)

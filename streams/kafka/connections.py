@@ -25,6 +25,8 @@ from models.text import one_line
 
 #: After which share of a login's lifetime its connection is replaced: not all at the same moment.
 _RENEWAL_SHARES: Final = (0.6, 0.8)
+#: How long the end of a connection that failed may take.
+_CLOSE_SECONDS: Final = 1.0
 
 
 def patch_connections() -> None:
@@ -59,7 +61,11 @@ async def _connect(
             sasl_plain_password = await asyncio.to_thread(sasl_plain_password)
         options |= {"ssl_context": ssl_context, "sasl_plain_password": sasl_plain_password}
         connection = _Connection(host, port, **options)
-        await connection.connect()
+        try:
+            await connection.connect()
+        except BaseException:
+            await connection.wait_until_closed()
+            raise
     except MilepostError as error:
         raise KafkaConnectionError(str(error)) from error
     return connection
@@ -101,6 +107,11 @@ class _Connection(AIOKafkaConnection):  # type: ignore[misc]  # aiokafka has no 
         if self._expiry is not None:
             self._expiry.cancel()
         return super().close(reason, exc)
+
+    async def wait_until_closed(self) -> None:
+        """Wait a moment for the end of a connection that was closed: its socket would outlive a loop that ends now."""
+        if self._protocol is not None:
+            await asyncio.wait([self._closed_fut], timeout=_CLOSE_SECONDS)
 
     def authenticator_oauth(self) -> OAuthAuthenticator:
         """Return what logs in with a token."""
