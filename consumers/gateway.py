@@ -31,7 +31,17 @@ _TIMEOUT_SECONDS: Final = 30.0
 _MAX_WAIT_SECONDS: Final = 600.0
 _LEAST_WAIT_SECONDS: Final = 1.0
 _LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
-_BUSY: Final = frozenset({HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE})
+#: Answers after which the same is sent again: those of a gateway, and those of a proxy whose gateway does not answer.
+_RETRIED: Final = frozenset(
+    {
+        HTTPStatus.REQUEST_TIMEOUT,
+        HTTPStatus.TOO_MANY_REQUESTS,
+        HTTPStatus.INTERNAL_SERVER_ERROR,
+        HTTPStatus.BAD_GATEWAY,
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        HTTPStatus.GATEWAY_TIMEOUT,
+    }
+)
 
 
 class GatewayError(MilepostError):
@@ -133,7 +143,7 @@ class GatewayClient:
             return
         problem = _parse_problem(document)
         detail = printable(one_line(problem.get("detail") or response.reason)).rstrip(".")
-        if response.status in _BUSY:
+        if response.status in _RETRIED:
             raise _BusyError(f"{response.status}: {detail}", _parse_seconds(response.getheader("Retry-After")))
         raise _RefusedError(f"{response.status}: {detail}", problem.get("events") or [])
 

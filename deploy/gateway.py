@@ -14,7 +14,7 @@ from deploy.rights import require_write_right
 from models.errors import MilepostError
 from models.settings import Settings
 from streams.gateway.process import run_gateway_process
-from streams.gateway.tokens import MAX_NAME_LENGTH, TokensFile, is_token_name
+from streams.gateway.tokens import MAX_NAME_LENGTH, TokensFile, is_token_name, parse_tokens
 
 logger = logging.getLogger("milepost.gateway")
 
@@ -49,14 +49,19 @@ def run_gateway(settings: Settings) -> int:
 
 def create_token(
     name: str, sources: Sequence[str], programmes: Sequence[str], rate: float | None
-) -> tuple[str, Iterator[str]]:
-    """Return a new token, and the lines of its block in the file of tokens; raises `MilepostError` for a wrong name."""
+) -> tuple[str, Sequence[str]]:
+    """Return a new token, and the lines of its block in the file of tokens.
+
+    Raises `MilepostError` for what the file would be refused for.
+    """
     if not is_token_name(name):
         raise MilepostError(
             f"{name!r} is no name of a token: at most {MAX_NAME_LENGTH} letters, digits, dots, dashes and underscores"
         )
     token = secrets.token_urlsafe(_TOKEN_BYTES)
-    return token, _block_lines(name, sha256(token.encode()).hexdigest(), sources, programmes, rate)
+    block = list(_block_lines(name, sha256(token.encode()).hexdigest(), sources, programmes, rate))
+    parse_tokens("\n".join(block))
+    return token, block
 
 
 def _block_lines(
@@ -68,7 +73,7 @@ def _block_lines(
     yield f"sources = {dumps(list(sources) or [f'//{name}.example'], ensure_ascii=False)}"
     yield f"programmes = {dumps(list(programmes) or ['*'], ensure_ascii=False)}"
     if rate is not None:
-        yield f"rate = {rate:g}"
+        yield f"rate = {rate:.15g}"
 
 
 def _is_loopback(host: str) -> bool:

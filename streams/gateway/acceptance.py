@@ -57,15 +57,26 @@ async def check_records(
     """Check events as a worker would that reads them at this moment, and against what the token may say."""
     accepted: list[CheckedRecord] = []
     refused: list[RefusedEvent] = []
+    by_id: dict[tuple[str, str], Event] = {}
     for index, record in enumerate(records):
         if index and index % _EVENTS_PER_TURN == 0:
             await asyncio.sleep(0)
         outcome = check_record(record, token, now_ms, allowed_sources)
         if isinstance(outcome, Event):
+            outcome = _check_repetition(outcome, by_id.setdefault((outcome.source, outcome.id), outcome))
+        if isinstance(outcome, Event):
             accepted.append(CheckedRecord(outcome.programme, record))
         else:
             refused.append(RefusedEvent(index, _find_id(record), outcome.reason, outcome.detail))
     return Verdict(accepted, refused)
+
+
+def _check_repetition(event: Event, first: Event) -> Event | Rejection:
+    """Return an event, or why it is not accepted beside the first of its source and id in the same request."""
+    if first is event or first.digest() == event.digest():
+        return event
+    detail = f"an earlier event of this request has id {event.id!r} and other content"
+    return Rejection(RejectionReason.CONFLICTING_DUPLICATE, detail, event.source, event.type)
 
 
 def check_record(record: Record, token: Token, now_ms: int, allowed_sources: AllowedSources) -> Event | Rejection:

@@ -6,6 +6,7 @@ import random
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -155,6 +156,26 @@ def test_a_wrong_name_of_a_token_is_said_in_one_line() -> None:
     assert done.stderr == (
         "milepost: 'a b' is no name of a token: at most 64 letters, digits, dots, dashes and underscores\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        (("--source", "*"), "token 'office': source '*' is no prefix: a prefix ends in /*, as //office.example/*"),
+        (("--source", ""), "token 'office': source '' has no characters"),
+        (("--programme", "North"), "token 'office': programme 'North' is no name of a programme, nor '*'"),
+        (("--rate", "inf"), "token 'office': Expected `float` <= 1000000000.0"),
+    ],
+)
+def test_no_block_is_printed_that_the_file_would_be_refused_for(option: Sequence[str], message: str) -> None:
+    done = command("token", "office", *option)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(f"milepost: {message}")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_large_rate_is_printed_as_it_is() -> None:
+    assert parse_tokens(command("token", "office", "--rate", "1234567").stdout).tokens[0].rate == 1_234_567
 
 
 def test_a_gateway_beyond_loopback_warns_of_tokens_in_clear(settings: Settings, tmp_path: Path) -> None:

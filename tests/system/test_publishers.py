@@ -14,10 +14,12 @@ from typing import Final
 import pytest
 from kafka import KafkaConsumer, TopicPartition
 
+from deploy.gateway import create_token
 from deploy.kafka.jars import class_path
 from models.domain.cloudevents import decode
 from models.domain.events import Event
 from models.settings import Settings
+from tests.helpers.gateway import gateway_process
 from tests.helpers.promtool import skip_without
 
 EXAMPLES: Final = Path(__file__).parents[2] / "docs" / "examples"
@@ -80,7 +82,39 @@ def test_an_event_of_each_publisher_is_accepted(
         said = run(*command, sqlite_settings.kafka, sqlite_settings.events_topic, folder=folder)
         assert said.startswith(f"published to {sqlite_settings.events_topic}, partition ")
 
-    first, second = read_events(sqlite_settings, 2)
+    check_that_both_runs_say_the_same(read_events(sqlite_settings, 2))
+
+
+@pytest.mark.timeout(2 * TIMEOUT_SECONDS)
+@pytest.mark.parametrize("mode", ["structured", "binary"])
+@pytest.mark.parametrize(
+    ("language", "prepare"),
+    [
+        pytest.param("javascript", javascript_command, marks=skip_without("node", "npm")),
+        pytest.param("python", python_command),
+    ],
+)
+def test_an_event_of_each_cloudevents_sdk_is_accepted_through_the_gateway(
+    sqlite_settings: Settings, tmp_path: Path, language: str, prepare: Callable[[Path], list[str]], mode: str
+) -> None:
+    folder = tmp_path / language
+    shutil.copytree(EXAMPLES / "gateway" / language, folder, ignore=shutil.ignore_patterns("node_modules"))
+    token, block = create_token("port-authority", ["//port-authority.example"], ["harbour"], None)
+    (tmp_path / "tokens.toml").write_text("\n".join(block))
+    (folder / "token").write_text(f"{token}\n")
+
+    command = prepare(folder)
+    settings = sqlite_settings.model_copy(update={"gateway_tokens": tmp_path / "tokens.toml"})
+    with gateway_process(settings, tmp_path) as gateway:
+        url = f"{gateway.client.address}/events"
+        for _ in range(2):
+            assert run(*command, url, "token", mode, folder=folder) == f'published through {url}: {{"accepted": 1}}\n'
+
+    check_that_both_runs_say_the_same(read_events(sqlite_settings, 2))
+
+
+def check_that_both_runs_say_the_same(events: list[Event]) -> None:
+    first, second = events
     assert (first.source, first.subject, first.type) == (
         "//port-authority.example",
         "harbour/terminal-2",

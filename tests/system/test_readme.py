@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from deploy.kafka.jars import class_path
-from tests.helpers.workers import wait_until
+from tests.helpers.workers import free_port, wait_until
 
 pytestmark = pytest.mark.timing
 
@@ -22,6 +22,8 @@ CHECKOUT = Path(__file__).parents[2]
 DOCUMENTS = sorted([CHECKOUT / "README.md", *CHECKOUT.glob("docs/**/*.md")])
 #: These two are what the fixture and the run of this very suite are.
 TWO_COMMANDS = {"make demo", "make test"}
+#: Runs until it is stopped.
+GATEWAY_COMMAND = "MILEPOST_GATEWAY_TOKENS=tokens.toml .venv/bin/milepost gateway --listen 127.0.0.1:8092"
 _BLOCK = re.compile(r"```console\n(.*?)```", re.DOTALL)
 
 
@@ -111,15 +113,35 @@ def newcomer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Newcomer]:
 
 
 def test_the_documents_print_commands() -> None:
-    assert set(commands()) > TWO_COMMANDS
+    assert set(commands()) > {*TWO_COMMANDS, GATEWAY_COMMAND}
 
 
-@pytest.mark.parametrize("command", [command for command in commands() if command not in TWO_COMMANDS])
+@pytest.mark.parametrize(
+    "command", [command for command in commands() if command not in {*TWO_COMMANDS, GATEWAY_COMMAND}]
+)
 def test_a_printed_command_works(newcomer: Newcomer, command: str) -> None:
     done = newcomer.run(command)
 
     assert done.returncode == 0, done.stderr
     assert done.stdout
+
+
+def test_a_gateway_runs_with_the_token_that_was_printed(newcomer: Newcomer) -> None:
+    port, log = free_port(), newcomer.folder / "gateway.log"
+    newcomer.run(next(command for command in commands() if "tee tokens.toml" in command))
+    with log.open("wb") as output:
+        gateway = subprocess.Popen(
+            ["bash", "-c", f"exec env {GATEWAY_COMMAND.replace('8092', str(port))}"],  # noqa: S607 - whichever bash there is
+            cwd=newcomer.folder,
+            env=newcomer.environment,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        wait_until(lambda: gateway.poll() is None and "serving on" in log.read_text(), "the gateway serves")
+    finally:
+        gateway.send_signal(signal.SIGINT)
+        assert gateway.wait(30) == 0, log.read_text()
 
 
 def test_the_demo_shows_the_eighteenth_participant(newcomer: Newcomer) -> None:

@@ -202,6 +202,21 @@ def test_of_a_batch_with_a_fault_nothing_is_published_and_every_fault_is_named(
     assert gateway.count("refused_events_total", reason="invalid-envelope") == counted + 2
 
 
+def test_an_id_stands_for_one_event_in_a_batch(gateway: GatewayServer, sent: SentRecords) -> None:
+    sent.clear()
+    response = gateway.post_batch([report("0"), report("1"), report("1"), report("0", subject="north/other")])
+    assert response.status == 400
+    [event] = refused(response)
+    assert (event["index"], event["id"], event["reason"]) == (3, "0", "conflicting-duplicate")
+    assert event["detail"] == "an earlier event of this request has id '0' and other content"
+    assert sent == []
+    assert gateway.post_batch([report("0"), report("1"), report("0")]).json == {"accepted": 3}
+    other = report("0", source="//other.example/a", subject="north/other")
+    response = gateway.post_batch([report("0"), other])
+    assert response.status == 403, "the other source is another's, and its id is no conflict"
+    assert [event["reason"] for event in refused(response)] == ["source-not-allowed"]
+
+
 @pytest.mark.parametrize("body", [b"[]", b" [ ] ", b"{}", b"", b"null", b"[", b"[1,]", b'"x"', b"\xff", b"[" * 100_000])
 def test_a_batch_that_is_empty_or_no_array_is_refused(gateway: GatewayServer, sent: SentRecords, body: bytes) -> None:
     sent.clear()

@@ -2,7 +2,9 @@
 
 import json
 from collections.abc import Iterator, Sequence
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 from typer.testing import CliRunner, Result
@@ -148,6 +150,30 @@ def test_an_outage_of_kafka_is_waited_out() -> None:
     reason = "Kafka did not take events within 10 s: send the same again, it counts once"
     assert warnings == [f"events:1: {here.address}/events: 503: {reason}: waiting"]
     assert len(received) == 1
+
+
+@pytest.mark.parametrize("status", [408, 500, 502, 504])
+def test_what_leaves_open_whether_kafka_has_the_events_is_sent_again(status: int) -> None:
+    statuses, bodies = [status, 202], list[bytes]()
+
+    class Proxy(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            bodies.append(self.rfile.read(int(self.headers["Content-Length"])))
+            self.send_response(statuses.pop(0))
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+    waits: list[float] = []
+    with HTTPServer(("127.0.0.1", 0), Proxy) as server:
+        serving = Thread(target=server.serve_forever)
+        serving.start()
+        try:
+            assert send_all(client_of(GatewayServer(server.server_port), waits, []), [report()], []) == 1
+        finally:
+            server.shutdown()
+            serving.join()
+    assert waits == [1]
+    assert bodies[0] == bodies[1]
 
 
 def test_an_outage_that_does_not_end_ends_the_command() -> None:

@@ -69,9 +69,9 @@ def test_what_debezium_makes_of_the_outbox_table_is_an_event() -> None:
 def test_what_jira_sends_is_an_event() -> None:
     values = {
         "issue.key": "HAR-7",
-        "now.format(\"yyyyMMdd'T'HHmmss\")": "20260210T090000",
-        "now.format(\"yyyy-MM-dd'T'HH:mm:ssXXX\")": "2026-02-10T09:00:00+02:00",
-        'now.format("yyyy-MM-dd")': "2026-02-10",
+        "issue.resolutiondate.format(\"yyyyMMdd'T'HHmmss\")": "20260210T090000",
+        "issue.resolutiondate.format(\"yyyy-MM-dd'T'HH:mm:ssXXX\")": "2026-02-10T09:00:00+02:00",
+        'issue.resolutiondate.format("yyyy-MM-dd")': "2026-02-10",
     }
     body = re.sub(r"{{(.*?)}}", lambda smart_value: values[smart_value[1]], block("json"))
     sent = SentRecords()
