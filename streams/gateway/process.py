@@ -38,6 +38,8 @@ logger = logging.getLogger("milepost.gateway")
 _TOKENS_INTERVAL_SECONDS: Final = 1.0
 _KAFKA_INTERVAL_SECONDS: Final = 3.0
 _KAFKA_TIMEOUT_SECONDS: Final = 5.0
+#: How long a gateway that stops waits for Kafka's acknowledgements, before it tells those who wait to send again.
+_FINISH_SECONDS: Final = 1.0
 #: As a worker's: a request makes hundreds of objects that reference counting frees.
 _GC_THRESHOLDS: Final = (50_000, 20, 50)
 
@@ -104,6 +106,7 @@ class Gateway:
         try:
             yield
         finally:
+            await self.producer.finish(_FINISH_SECONDS)
             for server in self._servers:
                 await server.stop()
             for task in watching:

@@ -32,7 +32,7 @@ _BATCH_BYTES: Final = 256 * 1024
 #: More than the largest event with its headers.
 _MAX_REQUEST_BYTES: Final = 1024 * 1024
 _RESTART_SECONDS: Final = 1.0
-_STOP_SECONDS: Final = 2.0
+_STOP_SECONDS: Final = 1.0
 
 
 class UnavailableError(Exception):
@@ -80,6 +80,7 @@ class EventProducer:
         #: By partition: what Kafka has not been given yet, and the task that gives it.
         self._pending: defaultdict[int, deque[_PendingRecord]] = defaultdict(deque)
         self._sending: dict[int, asyncio.Task[None]] = {}
+        self._deliveries: set[_Delivery] = set()
         #: Why the last attempt to publish, or to reach Kafka, failed; empty when it did not.
         self.problem = ""
 
@@ -93,8 +94,15 @@ class EventProducer:
             raise
         self._starting = asyncio.create_task(_return(producer))
 
+    async def finish(self, seconds: float) -> None:
+        """Wait until what is under way is acknowledged, but only for so long: the rest is to be sent again."""
+        if self._deliveries:
+            await asyncio.wait([delivery.acknowledged for delivery in self._deliveries], timeout=seconds)
+        for delivery in self._deliveries:
+            delivery.fail("the gateway stops")
+
     async def stop(self) -> None:
-        """Disconnect, after a short wait for what is under way."""
+        """Disconnect, after a short wait for Kafka."""
         for task in list(self._sending.values()):
             task.cancel()
         if self._starting is not None:
@@ -108,6 +116,7 @@ class EventProducer:
         """Return when Kafka has acknowledged all records; raises `UnavailableError`."""
         delivery = _Delivery(len(records))
         used: set[int] = set()
+        self._deliveries.add(delivery)
         try:
             async with asyncio.timeout(PUBLISH_SECONDS):
                 partitions = sorted(await (await self._get_producer()).partitions_for(self._topic))
@@ -124,6 +133,7 @@ class EventProducer:
             self.problem = f"Kafka refuses events: {one_line(error)}"
             raise UnavailableError(self.problem) from None
         finally:
+            self._deliveries.discard(delivery)
             if not delivery.is_over:
                 delivery.acknowledged.cancel()
             for partition in used:
