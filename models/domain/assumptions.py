@@ -16,10 +16,10 @@ from models.domain.timestamps import Instant, make_stamp
 
 #: More than a person weighs up at once; a link and a line of a shell hold so many.
 MAX_ASSUMPTIONS: Final = 20
-#: The source of assumed claims; no event has it, since a source is not empty.
+#: The source of assumed claims, whose ids are the names of the milestones; no event has it: a source is not empty.
 ASSUMED_SOURCE: Final = ""
-#: Newer than the stamp of any event: no time of an event lies after the year 9999.
-_NEWEST_STAMP: Final = make_stamp(Instant("9999-12-31T23:59:60"), ASSUMED_SOURCE, "")
+#: Later than any time of an event: those end with the year 9999.
+_AFTER_ALL_EVENTS: Final = Instant("9999-12-31T23:59:60")
 
 
 class Assumption(NamedTuple):
@@ -47,6 +47,18 @@ class AssumedMove(NamedTuple):
         return (self.after.forecast - self.before.forecast).days
 
 
+def find_programme(facts: Facts, assumptions: Collection[Assumption]) -> str:
+    """Return the programme whose milestones are meant; raises `AssumptionError` unless it is one alone."""
+    programmes = facts.existing_programmes()
+    if len(programmes) > 1:
+        existing, refs = facts.existing_milestones(), [ref for ref, _ in assumptions]
+        programmes = {name for name in programmes if any(MilestoneKey(name, *ref) in existing for ref in refs)}
+    if len(programmes) != 1:
+        named = ", ".join(str(ref) for ref, _ in assumptions)
+        raise AssumptionError(f"{len(programmes)} programmes have a milestone of the assumed ones ({named}): name one")
+    return programmes.pop()
+
+
 def assume(facts: Facts, programme: str, assumptions: Collection[Assumption]) -> Facts:
     """Return the facts as if each assumed day were the newest estimate of its milestone.
 
@@ -70,7 +82,8 @@ def assume(facts: Facts, programme: str, assumptions: Collection[Assumption]) ->
             raise AssumptionError(f"two dates are assumed of {ref}")
         assumed.add(ref)
         amount = claims.estimated.amount if claims.estimated else None
-        milestones[key] = replace(claims, estimated=Claim(_NEWEST_STAMP, day, amount))
+        stamp = make_stamp(_AFTER_ALL_EVENTS, ASSUMED_SOURCE, str(ref))
+        milestones[key] = replace(claims, estimated=Claim(stamp, day, amount))
     return replace(facts, milestones=milestones)
 
 

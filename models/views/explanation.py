@@ -3,13 +3,14 @@
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 from sqlalchemy import Engine
 
 from models.database.ledger import EventKey, read_events
+from models.domain.assumptions import ASSUMED_SOURCE
 from models.domain.claims import MilestoneKey
 from models.domain.events import DependencyDeclared, Event, MilestoneReported, ProjectWithdrawn
 from models.domain.explanation import ChainLink, Evidence, ForecastBasis, IgnoredBecause, explain_forecast
@@ -17,6 +18,8 @@ from models.domain.schedule import State, compute_schedule
 from models.domain.timestamps import parse_stamp
 from models.views.queries import MilestoneQuery, load_facts_for, query_transaction, require_milestone
 
+#: Stands in place of the source of a date that is assumed.
+ASSUMED_WORDS: Final = "nobody: this is assumed"
 #: The free-text fields of events, in display order.
 TEXT_FIELDS: Final = ("reason", "remark", "party")
 
@@ -105,6 +108,8 @@ class ExplanationSchema(Struct, frozen=True):
     float_days: int | None
     driver: str | None
     chain: Sequence[ChainLinkSchema]
+    #: Only where the picture assumes dates that nobody said.
+    assumed: Literal[True] | UnsetType = UNSET
 
 
 def explanation_schema(explanation: Explanation) -> ExplanationSchema:
@@ -134,6 +139,8 @@ def _link_schema(link: ChainLink, events: Mapping[EventKey, Event]) -> ChainLink
 
 def _evidence_schema(evidence: Evidence, event: Event | None) -> EvidenceSchema:
     instant, source, event_id = parse_stamp(evidence.stamp)
+    if source == ASSUMED_SOURCE:
+        return EvidenceSchema(evidence.role, None, ASSUMED_WORDS, event_id, f"{instant}Z", None, None, *(None,) * 3)
     day, *fields = (data_field(event, name) for name in ("date", "lag_days", *TEXT_FIELDS))
     return EvidenceSchema(
         evidence.role,

@@ -11,8 +11,8 @@ from sqlalchemy import Connection
 
 from models.database.claims import load_facts
 from models.database.queries import fold_as_of
+from models.domain.assumptions import Assumption
 from models.domain.claims import Facts
-from models.domain.schedule import MilestoneRef
 from models.domain.timestamps import Instant
 
 
@@ -24,7 +24,7 @@ class PictureQuery(NamedTuple):
     #: Only events stamped up to this instant; None for all.
     as_of: Instant | None = None
     #: What is taken as the newest estimate of a milestone, whatever was said.
-    assumptions: tuple[tuple[MilestoneRef, date], ...] = ()
+    assumptions: tuple[Assumption, ...] = ()
 
     @property
     def is_present(self) -> bool:
@@ -41,7 +41,7 @@ PRESENT = PictureQuery()
 
 
 def load_picture_facts(connection: Connection, picture: PictureQuery, programme: str | None = None) -> Facts:
-    """Return the facts of a programme, or of all, from which a picture is calculated."""
+    """Return the facts of a programme, or of all, from which a picture is calculated; without what is assumed."""
     if picture.as_of is not None:
         return fold_as_of(connection, picture.as_of, programme)
     return load_facts(connection, None if programme is None else [programme])

@@ -5,15 +5,15 @@ from datetime import date
 from typing import Final, Literal, NamedTuple
 
 import msgspec
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 from sqlalchemy import Engine
 
 from models.database.claims import read_revisions
-from models.domain.assumptions import AssumedMove, Assumption, AssumptionError, assume, assumed_moves
+from models.domain.assumptions import AssumedMove, Assumption, AssumptionError, assume, assumed_moves, find_programme
 from models.domain.claims import DependencyKey, Facts
 from models.domain.impact import NO_IMPACT, HeldUp, Impact, measure_impacts
 from models.domain.row_order import milestone_sort_key
-from models.domain.schedule import MilestoneStatus, State, compute_schedule
+from models.domain.schedule import MilestoneStatus, Schedule, State, compute_schedule
 from models.views.queries import MilestoneQuery, QueryError, load_facts_for, query_transaction
 
 #: Amounts are numbers in JSON, with all their digits.
@@ -44,14 +44,9 @@ class StatusRow(Struct, frozen=True):
     moved: int
     #: What stands behind the projects of those that it moves.
     held_up: HeldUp
-
-
-class AssumedStatusRow(StatusRow, frozen=True):
-    """A milestone in a picture with assumed dates."""
-
-    #: Its forecast without the assumptions.
-    forecast_as_said: date | None
-    assumed: Literal[True] = True
+    #: Only in a picture with assumed dates: its forecast without them, and that the picture has some.
+    forecast_as_said: date | UnsetType | None = UNSET
+    assumed: Literal[True] | UnsetType = UNSET
 
 
 class StatusReport(NamedTuple):
@@ -84,39 +79,28 @@ def read_status(engine: Engine, query: MilestoneQuery) -> StatusReport:
         (status for status in schedule.statuses if query.project in {None, status.project}),
         key=milestone_sort_key,
     )
+    without = as_said if query.assumptions else None
     rows = [
-        status_row(status, revisions.get(status.programme, 0), impacts.get(status.key, NO_IMPACT))
+        status_row(status, revisions.get(status.programme, 0), impacts.get(status.key, NO_IMPACT), without)
         for status in statuses
     ]
     cyclic = [key for key in schedule.cyclic if query.project in {None, key.project, key.after_project}]
-    if not query.assumptions:
-        return StatusReport(query.data_date, rows, cyclic)
-    forecasts = {status.key: status.forecast for status in as_said.statuses}
-    assumed_rows = [
-        AssumedStatusRow(**msgspec.structs.asdict(row), forecast_as_said=forecasts[status.key])
-        for row, status in zip(rows, statuses, strict=True)
-    ]
-    moves = assumed_moves(as_said, schedule)
-    return StatusReport(query.data_date, assumed_rows, cyclic, query.assumptions, moves)
+    moves = assumed_moves(as_said, schedule) if query.assumptions else ()
+    return StatusReport(query.data_date, rows, cyclic, query.assumptions, moves)
 
 
 def _assume(facts: Facts, query: MilestoneQuery) -> Facts:
     """Return the facts with what is assumed; raises `QueryError`."""
-    programmes = [query.programme] if query.programme is not None else sorted(facts.existing_programmes())
-    if len(programmes) != 1:
-        raise QueryError(
-            f"there are {len(programmes)} programmes: name the one of which dates are assumed, as in"
-            " `milepost status PROGRAMME --assume PROJECT/MILESTONE=DAY`"
-        )
     try:
-        return assume(facts, programmes[0], query.assumptions)
+        programme = query.programme or find_programme(facts, query.assumptions)
+        return assume(facts, programme, query.assumptions)
     except AssumptionError as error:
         raise QueryError(f"{error}{query.as_of_suffix}: no picture is drawn") from None
 
 
-def status_row(status: MilestoneStatus, revision: int, impact: Impact) -> StatusRow:
-    """Return a milestone's status as a row."""
-    return StatusRow(
+def status_row(status: MilestoneStatus, revision: int, impact: Impact, as_said: Schedule | None = None) -> StatusRow:
+    """Return a milestone's status as a row; where dates are assumed, with the schedule without them."""
+    row = StatusRow(
         status.programme,
         status.project,
         status.milestone,
@@ -134,6 +118,10 @@ def status_row(status: MilestoneStatus, revision: int, impact: Impact) -> Status
         status.dependents,
         *impact,
     )
+    if as_said is None:
+        return row
+    forecast = as_said.statuses[as_said.network.index_of[status.key]].forecast
+    return msgspec.structs.replace(row, forecast_as_said=forecast, assumed=True)
 
 
 def describe_cycle(dependency: DependencyKey) -> str:

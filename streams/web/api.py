@@ -89,8 +89,11 @@ class Api:
         )
 
     def _operation(self, path: str, build: Callable[..., Awaitable[Struct]], *parameters: QueryParameter) -> Operation:
-        async def render(*arguments: Any) -> bytes:  # noqa: ANN401 - the arguments of `build`
-            return encode_json(await build(*arguments))
+        async def render(request: Request, view: ProgrammeView | OverviewVersion, *arguments: Any) -> bytes:  # noqa: ANN401 - the arguments of `build`
+            answer = await build(request, view, *arguments)
+            if view.picture.assumptions:
+                answer = msgspec.structs.replace(answer, assumed=True)
+            return encode_json(answer)
 
         of_path = [read_milestone] if "{milestone}" in path else []
         handler = self._cache.handler(JSON, render, [*of_path, *(parameter.read for parameter in parameters)])
@@ -118,7 +121,7 @@ class Api:
         """List a programme's milestones with their status."""
         total, page = len(view.statuses), view.statuses[offset : offset + limit]
         rows = await self._read_model.run_in_executor(
-            lambda: [status_row(status, view.revision, view.impact_of(status)) for status in page]
+            lambda: [status_row(status, view.revision, view.impact_of(status), view.as_said) for status in page]
         )
         next_page = _next_page(request, offset, limit, total, view)
         return schemas.MilestoneListSchema(
@@ -134,10 +137,10 @@ class Api:
     ) -> schemas.SuccessorListSchema:
         """List the milestones that wait for a milestone."""
         successors = await self._read_model.run_in_executor(successors_of, view.schedule, gate.key)
-        total, gate_row = len(successors), status_row(gate, view.revision, view.impact_of(gate))
+        total, gate_row = len(successors), status_row(gate, view.revision, view.impact_of(gate), view.as_said)
         rows = [
             schemas.SuccessorSchema(
-                status_row(row.status, view.revision, view.impact_of(row.status)),
+                status_row(row.status, view.revision, view.impact_of(row.status), view.as_said),
                 str(row.predecessor),
                 row.lag_days,
                 row.slack_days,

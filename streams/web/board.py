@@ -18,6 +18,7 @@ from streams.web.api import Api
 from streams.web.guard import GuardedApplication
 from streams.web.openapi import build_openapi
 from streams.web.pages import HtmlPages
+from streams.web.picture_parameters import REPEATABLE
 from streams.web.pipeline_status import PipelineReader
 from streams.web.probes import AddRoutes, Probes
 from streams.web.read_model import ReadModel
@@ -67,7 +68,7 @@ def create_board(
         guarded.application.cleanup_ctx.append(poll_while_running)
         pages.add_to(guarded)
         for operation in api.operations:
-            guarded.add_get(operation.path, operation.handler, operation.parameter_names)
+            guarded.add_get(operation.path, operation.handler, operation.parameter_names, REPEATABLE)
         guarded.add_get(urls.OPENAPI_PATH, serve_openapi)
         guarded.add_get(urls.STATIC_PATH, static_files.serve, ["v"])
         guarded.add_stream(urls.STREAM_PATH, stream_handler(read_model.change_feed), ["programme"])

@@ -15,12 +15,13 @@ from models.domain.claims import NO_PROJECT_CLAIMS, ProjectClaims, ProjectKey
 from models.domain.impact import milestones_moved_by, successors_of
 from models.domain.schedule import MilestoneStatus, State
 from models.views.explanation import link_sentences
+from models.views.queries import parse_data_date
 from models.views.upcoming import find_upcoming, own_dates
 from streams.web import urls, view_models
 from streams.web.api import BEFORE, OFFSET, read_milestone
 from streams.web.errors import BadQuery, NotFoundError
 from streams.web.guard import GuardedApplication
-from streams.web.picture_parameters import PICTURE_PARAMETERS
+from streams.web.picture_parameters import ASSUME, PICTURE_PARAMETERS, REPEATABLE
 from streams.web.pipeline_status import MAX_DEAD_LETTER_OFFSETS, PipelineReader
 from streams.web.read_model import OverviewVersion, ProgrammeView, ReadModel
 from streams.web.responses import HTML, Parameter, ResponseCache, uncached_response
@@ -31,7 +32,7 @@ from streams.web.unmatched_retractions import MAX_RETRACTIONS
 from streams.web.urls import PageUrls, with_query
 
 PROGRAMMES_PER_PAGE, MILESTONES_PER_PAGE, MOVES_PER_PAGE, SUCCESSORS_PER_PAGE = 50, 1000, 100, 500
-_SHOW, _MILESTONE, _PROJECT = "show", "milestone", "project"
+_SHOW, _MILESTONE, _PROJECT, _ON = "show", "milestone", "project", "on"
 _STATE_FILTERS: Final[Mapping[str, frozenset[State]]] = {
     "all": frozenset(State),
     "late": frozenset({State.OVERDUE, State.BLOCKED, State.SLIPPING}),
@@ -57,15 +58,17 @@ class HtmlPages:
     def add_to(self, guarded: GuardedApplication) -> None:
         """Serve the pages."""
         programme, milestone = "/programmes/{programme}", "{project}/{milestone}"
-        guarded.add_get("/", self._handler(self.overview, OFFSET.read), [OFFSET.name, *PICTURE_PARAMETERS])
+        overview = self._handler(self.overview, OFFSET.read)
+        guarded.add_get("/", overview, [OFFSET.name, *PICTURE_PARAMETERS], REPEATABLE)
         timeline = self._handler(self.timeline, OFFSET.read, _read_filter, _read_project)
-        guarded.add_get(programme, timeline, [OFFSET.name, _SHOW, _PROJECT, *PICTURE_PARAMETERS])
+        guarded.add_get(programme, timeline, [OFFSET.name, _SHOW, _PROJECT, *PICTURE_PARAMETERS], REPEATABLE)
         trend = self._handler(self.trend, BEFORE.read, _read_trend_milestones)
         trend_parameters = [BEFORE.name, _MILESTONE, *PICTURE_PARAMETERS]
-        guarded.add_get(f"{programme}/trend", trend, trend_parameters, repeatable=[_MILESTONE])
-        for view, read in (("milestones", self.milestone), ("gates", self.gate)):
-            page = self._handler(read, read_milestone)
-            guarded.add_get(f"{programme}/{view}/{milestone}", page, [*PICTURE_PARAMETERS])
+        guarded.add_get(f"{programme}/trend", trend, trend_parameters, [_MILESTONE, *REPEATABLE])
+        of_milestone = self._handler(self.milestone, read_milestone)
+        guarded.add_get(f"{programme}/milestones/{milestone}", of_milestone, [*PICTURE_PARAMETERS], REPEATABLE)
+        gate = _redirect_to_assumption(self._handler(self.gate, read_milestone))
+        guarded.add_get(f"{programme}/gates/{milestone}", gate, [_ON, *PICTURE_PARAMETERS], REPEATABLE)
         guarded.add_get(urls.PIPELINE_PATH, self.pipeline)
         guarded.add_get(urls.RUNBOOK_PATH, self.runbook)
 
@@ -89,6 +92,7 @@ class HtmlPages:
             "today": today,
             "path": request.path,
             "other_parameters": others,
+            "without_assumptions": {name: text for name, text in view.parameters if name != ASSUME},
             "here": lambda **parameters: with_query(request.path, [*others, *parameters.items()]),
             "presets": [(name, (today - timedelta(days)).isoformat()) for name, days in _PRESETS.items()],
         }
@@ -162,6 +166,7 @@ class HtmlPages:
             "last_move": last_move,
             "days_by_milestone": days_by_milestone,
             "slip_bars": view_models.slip_bars(successors),
+            "what_if": await self._read_model.run_in_executor(view_models.what_if, view, status),
         }
 
     async def _moved_by(self, view: ProgrammeView, status: MilestoneStatus) -> list[MilestoneStatus]:
@@ -180,6 +185,28 @@ class HtmlPages:
     async def runbook(self, _request: web.Request) -> web.Response:
         """Show what each alert means, and what to do."""
         return uncached_response(await self._read_model.run_in_executor(self._render, "runbook.html", {}), HTML)
+
+
+def _redirect_to_assumption(page: Handler) -> Handler:
+    """Return a handler of a gate's page that turns the day of a form (`on`) into the link that assumes it."""
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        if not (text := request.query.get(_ON)):
+            return await page(request)
+        try:
+            day = parse_data_date(text)
+        except ValueError as error:
+            raise BadQuery(text=f"{_ON} is {error}.") from None
+        name = "{project}/{milestone}".format_map(request.match_info)
+        others = [
+            (parameter, value)
+            for parameter, value in request.query.items()
+            if value and parameter != _ON and not (parameter == ASSUME and value.startswith(f"{name}@"))
+        ]
+        location = with_query(request.rel_url.raw_path, [*others, (ASSUME, f"{name}@{day}")])
+        return web.Response(status=HTTPStatus.SEE_OTHER, headers={"Location": location, "Cache-Control": "no-store"})
+
+    return handle
 
 
 def _read_filter(request: web.Request, _view: object) -> str:

@@ -1,4 +1,4 @@
-"""The query parameters that ask for another picture than the present: `day` and `as_of`.
+"""The query parameters that ask for another picture than the present: `day`, `as_of` and `assume`.
 
 Pages and API read them alike, except that the empty field of a form counts as absent on a page.
 """
@@ -9,10 +9,11 @@ from typing import Any, Final, NamedTuple
 
 from aiohttp.web import Request
 
-from models.domain.events import FIRST_YEAR, LAST_YEAR
+from models.domain.assumptions import MAX_ASSUMPTIONS
+from models.domain.events import FIRST_YEAR, LAST_YEAR, SLUG_PATTERN
 from models.domain.timestamps import day_of
 from models.views.picture import PRESENT, PictureQuery
-from models.views.queries import parse_as_of, parse_data_date
+from models.views.queries import parse_as_of, parse_assumption, parse_data_date
 from streams.web.errors import BadQuery
 
 
@@ -24,6 +25,9 @@ class PictureParameter(NamedTuple):
     schema: Mapping[str, Any]
     #: Raises `ValueError` with the reason.
     parse: Callable[[str], Any]
+    is_repeatable: bool = False
+    #: Longer than any time that a clock gives; links repeat the text.
+    max_length: int = 64
 
 
 def _parse_compared(text: str) -> PictureQuery:
@@ -35,6 +39,7 @@ def _parse_compared(text: str) -> PictureQuery:
 DAY: Final = "day"
 AS_OF: Final = "as_of"
 COMPARE: Final = "compare"
+ASSUME: Final = "assume"
 _TIME_SCHEMA: Final = {"type": "string", "anyOf": [{"format": "date"}, {"format": "date-time"}]}
 _YEARS: Final = rf"^(19[{FIRST_YEAR % 100 // 10}-9]\d|20\d\d|{LAST_YEAR})-"
 #: By name.
@@ -49,9 +54,21 @@ PICTURE_PARAMETERS: Final[Mapping[str, PictureParameter]] = {
         _TIME_SCHEMA,
         parse_as_of,
     ),
+    ASSUME: PictureParameter(
+        f"As if a day were the newest estimate of its milestone: `project/milestone@day`, at most {MAX_ASSUMPTIONS}.",
+        {
+            "type": "array",
+            "items": {"type": "string", "pattern": f"^{SLUG_PATTERN}/{SLUG_PATTERN}@\\d{{4}}-\\d\\d-\\d\\d$"},
+            "maxItems": MAX_ASSUMPTIONS,
+        },
+        lambda text: parse_assumption(text, "@"),
+        is_repeatable=True,
+        # Two slugs and a day.
+        max_length=140,
+    ),
 }
-#: Longer than any time that a clock gives; links repeat the text.
-_MAX_TEXT: Final = 64
+#: Those that may stand in a query more than once.
+REPEATABLE: Final = [name for name, parameter in PICTURE_PARAMETERS.items() if parameter.is_repeatable]
 
 
 class PictureRequest(NamedTuple):
@@ -74,18 +91,18 @@ def read_picture(request: Request, today: date, *, is_form: bool) -> PictureRequ
 
     The data date of today is that of the present picture. With `is_form`, empty values count as absent.
     """
-    given, values = [], dict[str, Any]()
-    for name, parameter in PICTURE_PARAMETERS.items():
-        text = request.query.get(name)
-        if text is None or (is_form and not text):
-            continue
-        given.append((name, text))
-        if len(text) > _MAX_TEXT:
-            raise BadQuery(text=f"{name} is longer than {_MAX_TEXT} characters.")
+    given = [
+        (name, text) for name in PICTURE_PARAMETERS for text in request.query.getall(name, ()) if text or not is_form
+    ]
+    values: dict[str, list[Any]] = {name: [] for name in PICTURE_PARAMETERS}
+    for name, text in given:
+        parameter = PICTURE_PARAMETERS[name]
+        if len(text) > parameter.max_length:
+            raise BadQuery(text=f"{name} is longer than {parameter.max_length} characters.")
         try:
-            values[name] = parameter.parse(text)
+            values[name].append(parameter.parse(text))
         except ValueError as error:
             raise BadQuery(text=f"{name} is {error}.") from None
-    day = values.get(DAY)
-    picture = PictureQuery(None if day == today else day, values.get(AS_OF))
-    return PictureRequest(picture, values.get(COMPARE), tuple(given))
+    [day, as_of, compared] = [next(iter(values.get(name, ())), None) for name in (DAY, AS_OF, COMPARE)]
+    picture = PictureQuery(None if day == today else day, as_of, tuple(values[ASSUME]))
+    return PictureRequest(picture, compared, tuple(given))

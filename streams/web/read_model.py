@@ -23,6 +23,7 @@ from models.database.claims import load_announced_projects, read_revisions
 from models.database.engine import dispose_engine, read_transaction
 from models.database.queries import ForecastVersion, ProgrammeSummary, overview_sort_key
 from models.database.tables import programmes
+from models.domain.assumptions import assume, find_programme
 from models.domain.claims import Facts, MilestoneKey, ProgrammeClaims
 from models.domain.impact import NO_IMPACT, DelayRoot, Impact, delay_roots, measure_impacts
 from models.domain.row_order import milestone_sort_key
@@ -77,6 +78,8 @@ class ProgrammeView(NamedTuple):
     compared: "ProgrammeView | None" = None
     #: The parameters that ask for the picture, for links.
     parameters: tuple[tuple[str, str], ...] = ()
+    #: The schedule without what the picture assumes; None where it assumes nothing.
+    as_said: Schedule | None = None
 
     @property
     def etag(self) -> str:
@@ -337,6 +340,8 @@ def _count_states(statuses: Sequence[MilestoneStatus]) -> Mapping[State, int]:
 def _load_overview(connection: Connection, picture: PictureQuery, data_date: date, offset: int, limit: int) -> Overview:
     revisions = read_revisions(connection)
     facts = load_picture_facts(connection, picture)
+    if picture.assumptions:
+        facts = assume(facts, find_programme(facts, picture.assumptions), picture.assumptions)
     statuses: dict[str, list[MilestoneStatus]] = {slug: [] for slug in facts.existing_programmes()}
     for status in compute_schedule(facts, data_date).statuses:
         statuses[status.programme].append(status)
@@ -365,8 +370,12 @@ def _load_view(
 ) -> ProgrammeView:
     revision = connection.scalar(select(programmes.c.revision).where(programmes.c.programme == programme))
     facts = load_picture_facts(connection, picture, programme)
-    schedule = compute_schedule(facts, data_date)
+    schedule, as_said = compute_schedule(facts, data_date), None
+    if picture.assumptions and programme in facts.existing_programmes():
+        facts, as_said = assume(facts, programme, picture.assumptions), schedule
+        schedule = compute_schedule(facts, data_date, as_said)
     statuses = sorted(schedule.statuses, key=milestone_sort_key)
     impacts = measure_impacts(schedule.statuses, facts.projects)
     roots = delay_roots(schedule.statuses, impacts)
-    return ProgrammeView(programme, revision or 0, version, facts, schedule, statuses, roots, impacts, picture)
+    view = ProgrammeView(programme, revision or 0, version, facts, schedule, statuses, roots, impacts, picture)
+    return view._replace(as_said=as_said)

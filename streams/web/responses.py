@@ -10,9 +10,11 @@ from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
 from cachetools import LRUCache
 
+from models.domain.assumptions import AssumptionError
 from models.domain.schedule import MilestoneStatus
 from streams.web.encoding import compress, prefers_gzip
-from streams.web.picture_parameters import PictureRequest, read_picture
+from streams.web.errors import BadQuery
+from streams.web.picture_parameters import ASSUME, PictureRequest, read_picture
 from streams.web.read_model import OverviewVersion, ProgrammeView, ReadModel
 
 HTML, JSON = "text/html", "application/json"
@@ -75,7 +77,10 @@ class ResponseCache:
             asked = read_picture(request, self._read_model.today(), is_form=is_form)
             if asked.is_present:
                 return await respond(request, asked)
-            return await self._read_model.pictures.run(lambda: respond(request, asked))
+            try:
+                return await self._read_model.pictures.run(lambda: respond(request, asked))
+            except AssumptionError as error:
+                raise BadQuery(text=f"{ASSUME}: {error}.") from None
 
         async def respond(request: web.Request, asked: PictureRequest) -> web.Response:
             view: ProgrammeView | OverviewVersion
@@ -88,7 +93,9 @@ class ResponseCache:
             values = [read(request, view) for read in parameters]
             # The client asks again each time, which costs little with an entity tag.
             headers = {hdrs.CACHE_CONTROL: "no-cache"}
-            if any(client_etag.value in {etag, "*"} for client_etag in request.if_none_match or ()):
+            # What all programmes assume is checked when they are read.
+            is_checked = programme is not None or not asked.picture.assumptions
+            if is_checked and any(client.value in {etag, "*"} for client in request.if_none_match or ()):
                 response = web.Response(status=HTTPStatus.NOT_MODIFIED, headers=headers)
             else:
                 key = (request.path, *map(_cache_key, values)) if asked.is_present else None

@@ -3,9 +3,9 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
-from typing import Final
+from typing import Final, Literal
 
-from msgspec import Struct, field
+from msgspec import UNSET, Struct, UnsetType, field
 
 from models.database.queries import ProgrammeSummary
 from models.domain.events import Money
@@ -18,6 +18,10 @@ from streams.web.read_model import Overview, ProgrammeView
 
 #: Delay roots of one programme, and delayed milestones of one root, in a response; the counts include all of them.
 MAX_DELAY_ITEMS: Final = 50
+
+
+#: Only in the answer to a query that assumes dates which nobody said.
+Assumed = Literal[True] | UnsetType
 
 
 class MilestoneSummarySchema(Struct, frozen=True):
@@ -62,6 +66,7 @@ class ProgrammeListSchema(Struct, frozen=True):
     #: Path of the next page; null on the last.
     next: str | None
     programmes: Sequence[ProgrammeSummarySchema]
+    assumed: Assumed = UNSET
 
 
 class CyclicDependencySchema(Struct, frozen=True):
@@ -85,6 +90,7 @@ class ProgrammeSchema(Struct, frozen=True):
     states: Mapping[State, int]
     hold_ups: Sequence[DelayRootSchema]
     set_aside: Sequence[CyclicDependencySchema]
+    assumed: Assumed = UNSET
 
 
 class ProgrammeUpdateSchema(Struct, frozen=True):
@@ -101,6 +107,7 @@ class MilestoneListSchema(ProgrammeUpdateSchema, frozen=True):
     total: int
     next: str | None
     milestones: Sequence[StatusRow]
+    assumed: Assumed = UNSET
 
 
 class SuccessorSchema(Struct, frozen=True):
@@ -121,6 +128,7 @@ class SuccessorListSchema(ProgrammeUpdateSchema, frozen=True):
     total: int
     next: str | None
     waiting: Sequence[SuccessorSchema]
+    assumed: Assumed = UNSET
 
 
 class MoveSchema(Struct, frozen=True):
@@ -148,6 +156,7 @@ class MoveListSchema(Struct, frozen=True):
     programme: str
     next: str | None
     moves: Sequence[MoveSchema]
+    assumed: Assumed = UNSET
 
 
 class VersionSchema(Struct, frozen=True):

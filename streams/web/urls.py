@@ -16,7 +16,7 @@ RUNBOOK_PATH = "/runbook"
 
 def with_query(path: str, parameters: Iterable[tuple[str, str]]) -> str:
     """Return a path with the parameters of a query."""
-    query = urlencode([*parameters], safe="/:", quote_via=quote)
+    query = urlencode([*parameters], safe="/:@", quote_via=quote)
     return f"{path}?{query}" if query else path
 
 

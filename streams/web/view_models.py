@@ -6,10 +6,11 @@ from itertools import groupby
 from typing import Any, Final, NamedTuple
 
 from models.database.ledger import EventKey, read_events
+from models.domain.assumptions import ASSUMED_SOURCE, AssumedMove, assumed_moves
 from models.domain.claims import MilestoneKey
 from models.domain.explanation import Evidence, explain_forecast
 from models.domain.history import HistoryEntry
-from models.domain.impact import Successor
+from models.domain.impact import NO_IMPACT, HeldUp, Successor, measure_impacts, milestones_moved_by
 from models.domain.schedule import MilestoneStatus, State
 from models.domain.timestamps import day_of, instant_of, parse_stamp
 from models.views.explanation import TEXT_FIELDS, Explanation, data_field, event_key_of, event_summary
@@ -79,6 +80,7 @@ def evidence_rows(explanation: Explanation, evidence: Sequence[Evidence]) -> lis
         event = explanation.events.get(EventKey(source, event_id))
         rows.append(
             {
+                "is_assumed": source == ASSUMED_SOURCE,
                 "time": f"{format_day(day_of(instant))}, {instant[11:16]} UTC",
                 "summary": " and ".join(claim.role for claim in claims) + event_summary(event, format_day),
                 "source": source,
@@ -129,6 +131,29 @@ def select_trend_milestones(view: ProgrammeView) -> list[MilestoneStatus]:
         others = [status for status in view.statuses if status.state is State.ACHIEVED]
         others.sort(key=lambda status: status.actual or date.min, reverse=True)
     return [*gates, *others[: MAX_TREND_LINES - len(gates)]]
+
+
+class WhatIf(NamedTuple):
+    """What moves in a picture with assumed dates, and what a gate then holds up."""
+
+    moves: Sequence[AssumedMove]
+    #: The gate without what is assumed, the milestones that it moves then, and what it holds up.
+    gate_as_said: MilestoneStatus
+    moved_as_said: Sequence[MilestoneStatus]
+    held_up_as_said: HeldUp
+
+
+def what_if(view: ProgrammeView, gate: MilestoneStatus) -> WhatIf | None:
+    """Return what the assumed dates of a picture change; None where nothing is assumed."""
+    if (as_said := view.as_said) is None:
+        return None
+    statuses = as_said.statuses
+    return WhatIf(
+        assumed_moves(as_said, view.schedule),
+        statuses[as_said.network.index_of[gate.key]],
+        milestones_moved_by(statuses, gate.key),
+        measure_impacts(statuses, view.facts.projects).get(gate.key, NO_IMPACT).held_up,
+    )
 
 
 def slip_bars(successors: Sequence[Successor]) -> list[dict[str, Any]]:
