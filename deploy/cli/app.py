@@ -27,6 +27,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "status": ("status", "Show the status of every milestone."),
     "explain": ("explain", "Show why a forecast is what it is."),
     "history": ("history", "Show every forecast a milestone ever had."),
+    "report": ("report", "Report what was said in a span of days, and what comes."),
     "audit": ("audit", "Compare the database with the events topic."),
     "rebuild": ("audit", "Compare the database with its ledger, and repair it."),
     "dead-letters": ("dead_letters", "The rejected events."),

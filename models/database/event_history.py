@@ -25,8 +25,9 @@ from models.domain.events import (
     ProgrammeRegistered,
 )
 from models.domain.history import HistoryEntry, trace_history
+from models.domain.report import ArrivedEvent
 from models.domain.schedule import MilestoneRef
-from models.domain.timestamps import Stamp, make_stamp
+from models.domain.timestamps import Stamp, instant_from_epoch_ms, make_stamp
 
 _DEPENDENCY_TYPES: Final = (DependencyDeclared.TYPE, DependencyWithdrawn.TYPE)
 _MILESTONE_TYPES: Final = frozenset({MilestoneReported.TYPE, MilestoneCancelled.TYPE})
@@ -56,6 +57,20 @@ def read_history_entries(
     others = read_rows(connection, own.where(sa.not_(about_dependencies)))
     events, other_stamps = _decode_relevant(others, upstream_of(milestones, links))
     yield from trace_history(chain(declared, events, foreign), programme, milestones, other_stamps)
+
+
+def read_arrived_events(connection: sa.Connection, programme: str) -> Iterator[ArrivedEvent]:
+    """Yield the events of a programme, and the retractions of them, with their arrival.
+
+    An event arrived when the broker appended it: that is the same in every ledger, however late a worker read it.
+    """
+    own = sa.select(*_COLUMNS, ledger.c.appended_ms).where(
+        ledger.c.programme == programme, ledger.c.digest.is_not(None)
+    )
+    foreign = _select_foreign_retractions(programme).add_columns(ledger.c.appended_ms)
+    for query in (own, foreign):
+        for *row, appended_ms in read_rows(connection, query):
+            yield ArrivedEvent(_decode_row(row), instant_from_epoch_ms(appended_ms))
 
 
 def _select_foreign_retractions(programme: str) -> sa.Select[Any]:

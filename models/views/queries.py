@@ -19,7 +19,7 @@ from models.domain.schedule import MilestoneRef
 from models.domain.timestamps import Instant, parse_instant
 from models.errors import MilepostError
 
-_DAY_PATTERN = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
+DAY_PATTERN = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 #: The end of a day, with more digits than any clock has.
 _END_OF_DAY: Final = f"T23:59:59.{'9' * 30}Z"
 _SLUG_PATTERN = re.compile(SLUG_PATTERN)
@@ -51,7 +51,7 @@ class MilestoneQuery(NamedTuple):
 
 def parse_day(text: str) -> date:
     """Parse `YYYY-MM-DD`; raises `ValueError` with the reason."""
-    if _DAY_PATTERN.fullmatch(text) is None:
+    if DAY_PATTERN.fullmatch(text) is None:
         raise ValueError(f"not a day like 2026-12-31: {text[:64]!r}")
     return date.fromisoformat(text)
 
@@ -66,12 +66,12 @@ def parse_data_date(text: str) -> date:
 
 def parse_as_of(text: str) -> Instant:
     """Parse a timestamp, or a day as its end in UTC; raises `ValueError` with the reason."""
-    return parse_instant(f"{parse_day(text)}{_END_OF_DAY}" if _DAY_PATTERN.fullmatch(text) else text)
+    return parse_instant(f"{parse_day(text)}{_END_OF_DAY}" if DAY_PATTERN.fullmatch(text) else text)
 
 
 def parse_since(text: str) -> Instant:
     """Parse a timestamp, or a day as its beginning in UTC; raises `ValueError` with the reason."""
-    return parse_instant(f"{parse_day(text)}T00:00:00Z" if _DAY_PATTERN.fullmatch(text) else text)
+    return parse_instant(f"{parse_day(text)}T00:00:00Z" if DAY_PATTERN.fullmatch(text) else text)
 
 
 def parse_milestone_name(text: str) -> MilestoneKey:
@@ -123,6 +123,11 @@ def load_facts_for(connection: Connection, query: MilestoneQuery) -> Facts:
         facts = load_facts(connection, None if query.programme is None else [query.programme])
     _require_known(facts, query.programme, query.project, query.as_of_suffix)
     return facts
+
+
+def require_programme(connection: Connection, programme: str) -> None:
+    """Raise `QueryError` for a programme that no event names."""
+    load_facts_for(connection, MilestoneQuery(date.min, programme))
 
 
 def require_milestone(facts: Facts, key: MilestoneKey, as_of_suffix: str = "") -> None:

@@ -17,6 +17,7 @@ from models.domain.schedule import MilestoneStatus, State
 from models.views.explanation import link_sentences
 from models.views.queries import parse_data_date
 from models.views.upcoming import find_upcoming, own_dates
+from models.views.wording import format_day
 from streams.web import urls, view_models
 from streams.web.api import BEFORE, OFFSET, read_milestone
 from streams.web.errors import BadQuery, NotFoundError
@@ -26,7 +27,7 @@ from streams.web.pipeline_status import MAX_DEAD_LETTER_OFFSETS, PipelineReader
 from streams.web.read_model import OverviewVersion, ProgrammeView, ReadModel
 from streams.web.responses import HTML, Parameter, ResponseCache, uncached_response
 from streams.web.schemas import count_states
-from streams.web.templating import create_environment, format_day
+from streams.web.templating import create_environment
 from streams.web.timeline import fit_percent_axis, lay_out_lanes
 from streams.web.unmatched_retractions import MAX_RETRACTIONS
 from streams.web.urls import PageUrls, with_query

@@ -15,15 +15,15 @@ from models.domain.schedule import MilestoneRef, MilestoneStatus, State
 from models.domain.timestamps import Instant, day_of
 from models.domain.unknown_fields import describe_unknown_field
 from models.text import printable
+from models.views.wording import (
+    enumerate_phrases,
+    format_amount,
+    format_count,
+    format_day,
+    format_signed_days,
+    held_up_phrases,
+)
 from streams.web.urls import PageUrls
-
-#: Sums of more currencies than a sentence holds are in the API.
-_MAX_NAMED_AMOUNTS: Final = 3
-
-
-def format_day(day: date) -> str:
-    """Return a day as all pages write it."""
-    return f"{day.day} {day:%b} {day.year}"
 
 
 def day_markup(value: date | None) -> Markup:
@@ -48,19 +48,6 @@ def moment_markup(seconds: float | None) -> Markup:
     return Markup('<time datetime="{}">{}</time>').format(time.isoformat(timespec="seconds"), text)
 
 
-def format_signed_days(days: int | None) -> str:
-    """Return a number of days with its sign; late is positive."""
-    if days is None:
-        return "\N{EN DASH}"
-    sign = "+" if days > 0 else "\N{MINUS SIGN}" if days < 0 else ""
-    return f"{sign}{abs(days):,} d"
-
-
-def format_count(number: int, singular: str, plural: str = "") -> str:
-    """Return a number with its noun."""
-    return f"{number:,} {singular if abs(number) == 1 else plural or singular + 's'}"
-
-
 def untrusted(text: str | None) -> Markup:
     """Return text from outside: escaped, and isolated so that it cannot change the direction of the text around it."""
     return Markup("") if text is None else Markup("<bdi>{}</bdi>").format(printable(text))
@@ -73,27 +60,14 @@ def milestone_markup(milestone: MilestoneRef | MilestoneKey) -> Markup:
 
 def format_money(money: Money) -> str:
     """Return an amount of money."""
-    return _format_amount(money.currency, money.amount)
-
-
-def _format_amount(currency: str, amount: float) -> str:
-    for size, word in ((1e9, "billion"), (1e6, "million")):
-        if amount >= size:
-            return f"{currency} {amount / size:,.4g} {word}"
-    return f"{currency} {amount:,.2f}"
+    return format_amount(money.currency, money.amount)
 
 
 def format_moved(moved: Sequence[MilestoneStatus], held_up: HeldUp) -> str:
     """Return how many milestones a gate moves, and the money and jobs of their projects."""
     is_launches = all(status.milestone == "production-launched" for status in moved)
-    phrases = [format_count(len(moved), "launch", "launches") if is_launches else format_count(len(moved), "milestone")]
-    amounts = [_format_amount(currency, float(amount)) for currency, amount in held_up.investment.items() if amount]
-    phrases += amounts[:_MAX_NAMED_AMOUNTS]
-    if len(amounts) > _MAX_NAMED_AMOUNTS:
-        phrases.append(format_count(len(amounts) - _MAX_NAMED_AMOUNTS, "further currency", "further currencies"))
-    if held_up.jobs:
-        phrases.append(format_count(held_up.jobs, "job"))
-    return " and ".join(filter(None, (", ".join(phrases[:-1]), phrases[-1])))
+    count = format_count(len(moved), "launch", "launches") if is_launches else format_count(len(moved), "milestone")
+    return enumerate_phrases([count, *held_up_phrases(held_up)])
 
 
 def to_json(value: object) -> str:

@@ -15,8 +15,8 @@ from models.domain.schedule import MilestoneStatus, State
 from models.domain.timestamps import day_of, instant_of, parse_stamp
 from models.views.explanation import TEXT_FIELDS, Explanation, data_field, event_key_of, event_summary
 from models.views.queries import MilestoneQuery
+from models.views.wording import format_day
 from streams.web.read_model import ProgrammeView, ReadModel
-from streams.web.templating import format_day
 from streams.web.urls import with_query
 
 #: More lines cannot be told apart.

@@ -40,6 +40,7 @@ COMMANDS = [
     "status",
     "explain",
     "history",
+    "report",
     "audit",
     "rebuild",
     "dead-letters",
