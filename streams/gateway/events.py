@@ -1,5 +1,6 @@
 """`POST /events`: takes CloudEvents over HTTP."""
 
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from http import HTTPStatus
 from time import monotonic as _now
@@ -31,8 +32,10 @@ from streams.gateway.tokens import Token, TokenTable
 from streams.web.guard import GuardedApplication
 
 EVENTS_PATH: Final = "/events"
-#: How long the answer to a client above its rate is held back, so that one that never waits takes little time.
+#: How long the answer to a client above its rate is held back, so that one that never waits takes little time; longer
+#: where a token has so many connections that more such answers a second would be due.
 _HOLD_BACK_SECONDS: Final = 0.5
+_HELD_BACK_PER_SECOND: Final = 200
 
 _JSON_HEADERS: Final = {hdrs.CONTENT_TYPE: "application/json; charset=utf-8"}
 
@@ -54,6 +57,8 @@ class EventsEndpoint:
         self._tokens, self._publish, self._metrics, self._clock = tokens, publish, metrics, clock
         self._allowed_sources, self._bodies = allowed_sources, bodies
         self._rates = RateLimiter()
+        #: By name of a token.
+        self._held_back: Counter[str] = Counter()
 
     def add_routes(self, guarded: GuardedApplication) -> None:
         """Serve the endpoint."""
@@ -78,7 +83,7 @@ class EventsEndpoint:
             answer = refusal.answer
         if answer.outcome is Outcome.RATE_LIMITED:
             # Here, where nothing refers to a body any more.
-            await self._bodies.discard(request, _HOLD_BACK_SECONDS)
+            await self._hold_back(request, name)
         self._metrics.count_request(name, answer.outcome, _now() - began)
         return answer.response
 
@@ -121,6 +126,16 @@ class EventsEndpoint:
                 self._metrics.count_events(token.name, Outcome.CHECKED, len(accepted))
                 return Answer(Outcome.CHECKED, _json_response("valid", len(accepted), HTTPStatus.OK))
             return await self._publish_accepted(accepted, token)
+
+    async def _hold_back(self, request: web.Request, name: str) -> None:
+        self._held_back[name] += 1
+        try:
+            seconds = max(_HOLD_BACK_SECONDS, self._held_back[name] / _HELD_BACK_PER_SECOND)
+            await self._bodies.discard(request, seconds)
+        finally:
+            self._held_back[name] -= 1
+            if not self._held_back[name]:
+                del self._held_back[name]
 
     async def _read_body(self, request: web.Request, mode: ContentMode, held: HeldBody) -> bytes:
         limit = MAX_REQUEST_BYTES if mode is ContentMode.BATCH else MAX_VALUE_BYTES

@@ -50,7 +50,10 @@ def _run(environment: BenchmarkEnvironment, options: RunOptions, number: int) ->
             port, token, source = gateway.client.port, tokens["victim"], _SOURCES["victim"]
             read_result(start_traffic(Traffic(port, token, source, _SINGLE_CONNECTIONS, _WARM_UP_SECONDS)))
             environment.report_progress(f"run {number + 1}: single events")
+            process = psutil.Process(gateway.pid)
+            used_before = _processor_seconds(process)
             single = read_result(start_traffic(Traffic(port, token, source, _SINGLE_CONNECTIONS, seconds)))
+            used = _processor_seconds(process) - used_before
             environment.report_progress(f"run {number + 1}: batches")
             batches = read_result(
                 start_traffic(Traffic(port, token, source, _BATCH_CONNECTIONS, seconds, _BATCH_EVENTS))
@@ -67,13 +70,14 @@ def _run(environment: BenchmarkEnvironment, options: RunOptions, number: int) ->
                 )
                 beside.append(read_result(start_traffic(Traffic(port, token, source, _VICTIM_CONNECTIONS, seconds))))
                 read_result(flood)
-            memory = psutil.Process(gateway.pid).memory_info().rss
+            memory = process.memory_info().rss
         assert not any(result.others for result in (single, batches, calm, *beside))
     batched = batches.requests_per_second * _BATCH_EVENTS
     title = f"single events, {_SINGLE_CONNECTIONS} connections"
     return [
         Figure(f"{title}: requests/s", "number", [single.requests_per_second], [Target("median", 3000, "least")]),
         Figure(f"{title}: until the answer", "s", single.answers, [Target("p99", 0.060)]),
+        Figure(f"{title}: processor time of the gateway for a request", "s", [used / len(single.answers)]),
         Figure(f"batches of {_BATCH_EVENTS}: events/s", "number", [batched]),
         Figure("aiokafka's producer with nothing before it: events/s", "number", [alone]),
         Figure("the gateway's, which collects by partition, with nothing before it: events/s", "number", [collected]),
@@ -91,6 +95,11 @@ def _run(environment: BenchmarkEnvironment, options: RunOptions, number: int) ->
         ),
         Figure("memory of the gateway", "bytes", [memory], [Target("most", 150_000_000)]),
     ]
+
+
+def _processor_seconds(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return float(times.user + times.system)
 
 
 def _write_tokens(path: Path) -> dict[str, str]:
