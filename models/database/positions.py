@@ -6,9 +6,10 @@ behind the worker's offsets, and the worker reads again from there.
 """
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
-from sqlalchemy import Connection, bindparam, select, update
+from sqlalchemy import Connection, bindparam, case, select, update
 
 from models.database.tables import ledger, positions, topics
 from models.database.upsert import insert_into
@@ -61,7 +62,13 @@ _LOCK_POSITIONS: Final = (
 _ADVANCE_POSITION: Final = (
     update(positions)
     .where(positions.c.topic == bindparam("key_topic"), positions.c.partition == bindparam("key_partition"))
-    .values(next_offset=bindparam("end"))
+    .values(
+        next_offset=bindparam("end"),
+        newest_event_ms=case(
+            (positions.c.newest_event_ms < bindparam("appended_ms"), bindparam("appended_ms")),
+            else_=positions.c.newest_event_ms,
+        ),
+    )
 )
 
 
@@ -87,9 +94,17 @@ def lock_positions(
     return unread, stale
 
 
-def advance_positions(connection: Connection, offset_ranges: Sequence[OffsetRange]) -> None:
-    """Move locked positions to the ends of their ranges."""
-    if rows := [{"key_topic": topic, "key_partition": number, "end": end} for topic, number, _, end in offset_ranges]:
+def advance_positions(
+    connection: Connection,
+    offset_ranges: Sequence[OffsetRange],
+    appended_ms: Mapping[tuple[str, int], int] = MappingProxyType({}),
+) -> None:
+    """Move locked positions to the ends of their ranges, given when the newest event of each partition was appended."""
+    rows = [
+        {"key_topic": topic, "key_partition": number, "end": end, "appended_ms": appended_ms.get((topic, number), 0)}
+        for topic, number, _, end in offset_ranges
+    ]
+    if rows:
         connection.execute(_ADVANCE_POSITION, rows)
 
 

@@ -122,7 +122,10 @@ class Recorder:
                 publish_rejected(result.rejected)
             # 5. The positions advance in the same transaction.
             advanced = [offsets for offsets in batch.offset_ranges if offsets[:2] in unread]
-            positions.advance_positions(connection, advanced)
+            newest_ms: dict[tuple[str, int], int] = {}
+            for record in result.accepted:
+                newest_ms[record[:2]] = max(record.appended_ms, newest_ms.get(record[:2], 0))
+            positions.advance_positions(connection, advanced, newest_ms)
             hit_failpoint("before-commit")
         hit_failpoint("after-commit")
         # 6. Only committed changes are reported.

@@ -13,7 +13,7 @@ import msgspec
 import sqlalchemy as sa
 
 #: The revision of the migrations that this program works with.
-SCHEMA_REVISION: Final = "0003"
+SCHEMA_REVISION: Final = "0004"
 
 metadata = sa.MetaData(naming_convention={"ix": "ix_%(table_name)s_%(column_0_N_name)s", "pk": "pk_%(table_name)s"})
 
@@ -87,13 +87,15 @@ ledger = sa.Table(
     _partial_index("ix_ledger_tombstone", "source", "id", condition="digest IS NULL"),
 )
 
-#: The next offset to read of each partition; updated in the transaction that writes the events before it.
+#: The next offset to read of each partition, and when its newest accepted event was appended (0: there is none);
+#: updated in the transaction that writes the events before it.
 positions = sa.Table(
     "positions",
     metadata,
     *_key_columns("topic"),
     sa.Column("partition", sa.Integer, primary_key=True, autoincrement=False),
     sa.Column("next_offset", sa.BigInteger, nullable=False),
+    sa.Column("newest_event_ms", sa.BigInteger, nullable=False, server_default="0"),
 )
 
 #: The id of the topic that the positions belong to: a recreated topic has the same name and another id.

@@ -12,8 +12,10 @@ from models.domain.impact import successors_of
 from models.domain.schedule import MilestoneStatus
 from models.views.explanation import ExplanationSchema, explanation_schema
 from models.views.status import encode_json, status_row
+from streams.monitoring.freshness import FreshnessMonitor
 from streams.web import schemas
 from streams.web.errors import BadQuery
+from streams.web.freshness import FreshnessSchema, freshness_schema
 from streams.web.picture_parameters import PICTURE_PARAMETERS
 from streams.web.pipeline_status import PipelineReader, PipelineSchema
 from streams.web.read_model import OverviewVersion, ProgrammeView, ReadModel
@@ -64,6 +66,8 @@ class Operation(NamedTuple):
     handler: Handler
     query_parameters: Sequence[QueryParameter] = ()
     takes_picture: bool = True
+    #: Whether its responses have entity tags.
+    is_cached: bool = True
 
     @property
     def parameter_names(self) -> list[str]:
@@ -75,8 +79,10 @@ class Operation(NamedTuple):
 class Api:
     """The operations, and the functions that build their responses."""
 
-    def __init__(self, read_model: ReadModel, cache: ResponseCache, pipeline: PipelineReader) -> None:
-        self._read_model, self._cache, self._pipeline = read_model, cache, pipeline
+    def __init__(
+        self, read_model: ReadModel, cache: ResponseCache, pipeline: PipelineReader, freshness: FreshnessMonitor
+    ) -> None:
+        self._read_model, self._cache, self._pipeline, self._freshness = read_model, cache, pipeline, freshness
         programme, milestone = "/api/programmes/{programme}", "{project}/{milestone}"
         self.operations: Final = (
             self._operation("/api/programmes", self.programmes, OFFSET, PROGRAMMES_LIMIT),
@@ -85,7 +91,8 @@ class Api:
             self._operation(f"{programme}/milestones/{milestone}", self.explanation),
             self._operation(f"{programme}/gates/{milestone}", self.successors, OFFSET, LIMIT),
             self._operation(f"{programme}/moves", self.moves, BEFORE, LIMIT),
-            Operation("/api/pipeline", self.pipeline, self._serve_pipeline, takes_picture=False),
+            self._uncached_operation("/api/pipeline", self.pipeline),
+            self._uncached_operation("/api/freshness", self.freshness),
         )
 
     def _operation(self, path: str, build: Callable[..., Awaitable[Struct]], *parameters: QueryParameter) -> Operation:
@@ -99,8 +106,11 @@ class Api:
         handler = self._cache.handler(JSON, render, [*of_path, *(parameter.read for parameter in parameters)])
         return Operation(path, build, handler, parameters)
 
-    async def _serve_pipeline(self, _request: Request) -> Response:
-        return uncached_response(msgspec.json.encode(await self.pipeline()), JSON)
+    def _uncached_operation(self, path: str, build: Callable[[], Awaitable[Struct]]) -> Operation:
+        async def serve(_request: Request) -> Response:
+            return uncached_response(msgspec.json.encode(await build()), JSON)
+
+        return Operation(path, build, serve, takes_picture=False, is_cached=False)
 
     async def programmes(
         self, request: Request, version: OverviewVersion, offset: int, limit: int
@@ -166,6 +176,10 @@ class Api:
     async def pipeline(self) -> PipelineSchema:
         """Show the state of the pipeline."""
         return await self._pipeline.read()
+
+    async def freshness(self) -> FreshnessSchema:
+        """Show how fresh the board is: its newest event, and since when what keeps it from being current."""
+        return freshness_schema(self._freshness.status, self._freshness.now())
 
 
 def _next_page(

@@ -1,9 +1,9 @@
 """Composes the board: its read model, pages, API, static files and change feed."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import date
+from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from typing import Final
@@ -12,7 +12,10 @@ import msgspec
 from aiohttp import web
 
 from models.database.engine import make_engine
+from models.database.freshness import read_freshness
 from models.settings import Settings
+from streams.clock import Clock
+from streams.monitoring.freshness import MAX_LAG_SECONDS, FreshnessMonitor, Problems
 from streams.web import urls
 from streams.web.api import Api
 from streams.web.guard import GuardedApplication
@@ -37,11 +40,18 @@ def create_board(
     """Return a function that adds the board to an application; it opens nothing before that starts."""
 
     def add_board(guarded: GuardedApplication, probes: Probes) -> None:
+        clock = Clock()
         read_model = ReadModel(make_engine(settings.database), today)
         pipeline = PipelineWithRetractions(create_pipeline_reader(probes), read_model)
+        freshness = FreshnessMonitor(
+            partial(find_problems, probes, pipeline, clock.now),
+            partial(read_model.poll, read_freshness),
+            read_model.change_feed.publish_freshness,
+            clock.now,
+        )
         cache, static_files = ResponseCache(read_model), StaticFiles(STATIC_DIR)
-        pages = HtmlPages(read_model, cache, pipeline, static_files.urls)
-        api = Api(read_model, cache, pipeline)
+        pages = HtmlPages(read_model, cache, pipeline, freshness, static_files.urls)
+        api = Api(read_model, cache, pipeline, freshness)
         description = build_openapi(api.operations)
 
         def error_response(request: web.BaseRequest, status: int, message: str) -> web.Response:
@@ -53,11 +63,11 @@ def create_board(
             return uncached_response(description, JSON)
 
         async def poll_while_running(_application: web.Application) -> AsyncIterator[None]:
-            polling = asyncio.create_task(read_model.change_feed.poll())
+            polling = [asyncio.create_task(read_model.change_feed.poll()), asyncio.create_task(freshness.run())]
             yield
-            polling.cancel()
-            with suppress(asyncio.CancelledError):
-                await polling
+            for task in polling:
+                task.cancel()
+            await asyncio.gather(*polling, return_exceptions=True)
             read_model.close()
 
         async def end_subscriptions(_application: web.Application) -> None:
@@ -71,6 +81,22 @@ def create_board(
             guarded.add_get(operation.path, operation.handler, operation.parameter_names, REPEATABLE)
         guarded.add_get(urls.OPENAPI_PATH, serve_openapi)
         guarded.add_get(urls.STATIC_PATH, static_files.serve, ["v"])
-        guarded.add_stream(urls.STREAM_PATH, stream_handler(read_model.change_feed), ["programme"])
+        guarded.add_stream(urls.STREAM_PATH, stream_handler(read_model.change_feed, clock.now), ["programme"])
 
     return add_board
+
+
+async def find_problems(probes: Probes, pipeline: PipelineReader, now: Callable[[], float]) -> Problems:
+    """Return why this process and the workers are not well, by name, and whether records wait to be read."""
+    status = await pipeline.read_status()
+    if status is None:
+        return {"workers": ("MILEPOST_WORKERS names none", None)} | _without_beginning(probes.problems())
+    problems = _without_beginning({**probes.problems(), **status.reasons})
+    if status.lag_seconds > MAX_LAG_SECONDS:
+        waiting = f"{status.offset_lag:,} records are not read yet"
+        problems["lag"] = waiting, round(now() - status.lag_seconds)
+    return problems
+
+
+def _without_beginning(reasons: Mapping[str, str]) -> dict[str, tuple[str, float | None]]:
+    return {name: (reason, None) for name, reason in reasons.items()}

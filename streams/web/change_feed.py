@@ -1,8 +1,9 @@
 """Polls the database once a second while any client is connected, and notifies subscribers of recalculated programmes.
 
 An update contains the revision and the data date of each recalculated programme; the client then requests the page
-again. For a slow subscriber, updates of one programme collapse to the newest, so that none needs more memory than there
-are programmes. The first update has the current state, so that no change is missed between a page and its subscription.
+again. It also says how fresh what is shown is, first and after every change of that. For a slow subscriber, updates of
+one programme collapse to the newest, so that none needs more memory than there are programmes. The first update has the
+current state, so that no change is missed between a page and its subscription.
 """
 
 import asyncio
@@ -16,6 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from models.database.engine import DatabaseError, is_unreachable
 from models.database.queries import ForecastVersion
 from models.text import one_line
+from streams.monitoring.freshness import FreshnessStatus
 from streams.outages import DATABASE, OUTAGES, Subject
 
 POLL_INTERVAL_SECONDS: Final = 1.0
@@ -29,6 +31,7 @@ class FeedUpdate(NamedTuple):
     forecast_versions: Versions
     #: Of all programmes together; empty in an update of one programme.
     version: str = ""
+    freshness: FreshnessStatus | None = None
 
 
 class Subscriber:
@@ -43,11 +46,18 @@ class Subscriber:
         """Add changes to the next update; the initial state of all programmes is only their common version."""
         if self._programme is None:
             added = {} if is_initial else forecast_versions
-            self._pending = FeedUpdate({**self._pending.forecast_versions, **added}, version)
+            versions = {**self._pending.forecast_versions, **added}
+            self._pending = self._pending._replace(forecast_versions=versions, version=version)
         elif self._programme in forecast_versions:
-            self._pending = FeedUpdate({self._programme: forecast_versions[self._programme]})
+            versions = {self._programme: forecast_versions[self._programme]}
+            self._pending = self._pending._replace(forecast_versions=versions)
         else:
             return
+        self.wakeup.set()
+
+    def notify_freshness(self, freshness: FreshnessStatus) -> None:
+        """Have the next update say how fresh what is shown is."""
+        self._pending = self._pending._replace(freshness=freshness)
         self.wakeup.set()
 
     async def updates(self, heartbeat_seconds: float) -> AsyncIterator[FeedUpdate]:
@@ -74,6 +84,7 @@ class ChangeFeed:
         self._read_at = float("-inf")
         #: Of all programmes together; empty before the first query.
         self.version = ""
+        self._freshness: FreshnessStatus | None = None
         self.subscribers: set[Subscriber] = set()
         self._read_lock = asyncio.Lock()
         self._has_subscribers, self._stopping = asyncio.Event(), asyncio.Event()
@@ -96,12 +107,20 @@ class ChangeFeed:
         for subscriber in self.subscribers:
             subscriber.notify(changed, self.version, is_initial=is_initial)
 
+    def publish_freshness(self, freshness: FreshnessStatus) -> None:
+        """Tell all subscribers, those to come included, how fresh what is shown is."""
+        self._freshness = freshness
+        for subscriber in self.subscribers:
+            subscriber.notify_freshness(freshness)
+
     @contextmanager
     def subscribe(self, programme: str | None = None) -> Iterator[Subscriber]:
         """Subscribe to all programmes, or to one, until the block ends."""
         subscriber = Subscriber(self._stopping, programme)
         if self.version:
             subscriber.notify(self._forecast_versions, self.version, is_initial=True)
+        if self._freshness is not None:
+            subscriber.notify_freshness(self._freshness)
         self.subscribers.add(subscriber)
         self._has_subscribers.set()
         try:

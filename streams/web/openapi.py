@@ -11,6 +11,7 @@ from msgspec import Struct
 from models.domain.events import SLUG_PATTERN
 from streams.web import urls
 from streams.web.api import Operation, QueryParameter
+from streams.web.freshness import FreshnessSchema
 from streams.web.picture_parameters import PICTURE_PARAMETERS
 from streams.web.schemas import ErrorSchema, ProgrammeUpdateSchema, VersionSchema
 
@@ -32,7 +33,7 @@ _ERROR_DESCRIPTIONS: Final = {
 def build_openapi(operations: Sequence[Operation]) -> bytes:
     """Return the OpenAPI document, as JSON."""
     types: list[type[Struct]] = [operation.build.__annotations__["return"] for operation in operations]
-    types += [ErrorSchema, ProgrammeUpdateSchema, VersionSchema]
+    types += [ErrorSchema, FreshnessSchema, ProgrammeUpdateSchema, VersionSchema]
     references, components = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
     schemas = dict(zip(types, references, strict=True))
     errors = {
@@ -72,7 +73,7 @@ def _operation_object(operation: Operation, schemas: dict[type[Struct], Any], er
         for name, parameter in PICTURE_PARAMETERS.items()
         if operation.takes_picture
     ]
-    if operation.path != "/api/pipeline":
+    if operation.is_cached:
         ok["headers"] = {"ETag": _ETAG_HEADER}
         responses["304"] = {"description": "The content has not changed."}
     return {
@@ -93,7 +94,8 @@ def _parameter_object(parameter: QueryParameter) -> dict[str, Any]:
 def _stream_operation_object(schemas: dict[type[Struct], Any], errors: dict[str, Any]) -> dict[str, Any]:
     description = (
         "Continues until either side ends it; a comment every few seconds keeps the connection open. For all"
-        " programmes, an event of the type `turn` has their version, first and after every change."
+        " programmes, an event of the type `turn` has their version, first and after every change. One of the type"
+        " `freshness` says how fresh the board is, first and after every change."
     )
     parameter = {
         "name": "programme",
@@ -101,7 +103,7 @@ def _stream_operation_object(schemas: dict[type[Struct], Any], errors: dict[str,
         "description": "Only notices of this programme; the first has its current version.",
         "schema": _SLUG_SCHEMA,
     }
-    notice = {"anyOf": [schemas[ProgrammeUpdateSchema], schemas[VersionSchema]]}
+    notice = {"anyOf": [schemas[kind] for kind in (ProgrammeUpdateSchema, VersionSchema, FreshnessSchema)]}
     ok = {"description": description, "content": {"text/event-stream": {"schema": notice}}}
     return {
         "operationId": "stream",

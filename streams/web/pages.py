@@ -18,9 +18,11 @@ from models.views.explanation import link_sentences
 from models.views.queries import parse_data_date
 from models.views.upcoming import find_upcoming, own_dates
 from models.views.wording import format_day
+from streams.monitoring.freshness import FreshnessMonitor
 from streams.web import urls, view_models
 from streams.web.api import BEFORE, OFFSET, read_milestone
 from streams.web.errors import BadQuery, NotFoundError
+from streams.web.freshness import FreshnessText, freshness_text
 from streams.web.guard import GuardedApplication
 from streams.web.picture_parameters import ASSUME, PICTURE_PARAMETERS, REPEATABLE
 from streams.web.pipeline_status import MAX_DEAD_LETTER_OFFSETS, PipelineReader
@@ -49,12 +51,17 @@ class HtmlPages:
     """The handlers of the pages."""
 
     def __init__(
-        self, read_model: ReadModel, cache: ResponseCache, pipeline: PipelineReader, static_urls: Mapping[str, str]
+        self,
+        read_model: ReadModel,
+        cache: ResponseCache,
+        pipeline: PipelineReader,
+        freshness: FreshnessMonitor,
+        static_urls: Mapping[str, str],
     ) -> None:
-        self._read_model, self._cache, self._pipeline = read_model, cache, pipeline
+        self._read_model, self._cache, self._pipeline, self._freshness = read_model, cache, pipeline, freshness
         self._templates = create_environment(static_urls)
         # A page of another release, with other static files, must have another entity tag.
-        self._release = "-" + blake2b("".join(static_urls.values()).encode(), digest_size=6).hexdigest()
+        self._release = "".join(static_urls.values())
 
     def add_to(self, guarded: GuardedApplication) -> None:
         """Serve the pages."""
@@ -81,7 +88,7 @@ class HtmlPages:
             values |= await read(request, view, *arguments)
             return await self._read_model.run_in_executor(self._render, f"{read.__name__}.html", values)
 
-        return self._cache.handler(HTML, render, parameters, self._release, is_form=True)
+        return self._cache.handler(HTML, render, parameters, self._get_tag, is_form=True)
 
     def _picture_values(self, request: web.Request, view: ProgrammeView | OverviewVersion) -> dict[str, Any]:
         """Return what every page has that shows a picture: links that stay in it, and a form for another."""
@@ -98,8 +105,16 @@ class HtmlPages:
             "presets": [(name, (today - timedelta(days)).isoformat()) for name, days in _PRESETS.items()],
         }
 
+    def _get_tag(self) -> str:
+        """Return what the entity tags of pages end with: a page with another head is another one."""
+        head = f"{self._release} {self._read_freshness()}"
+        return "-" + blake2b(head.encode(), digest_size=6).hexdigest()
+
+    def _read_freshness(self) -> FreshnessText:
+        return freshness_text(self._freshness.status, self._freshness.now())
+
     def _render(self, template: str, values: Mapping[str, Any]) -> bytes:
-        return self._templates.get_template(template).render(values).encode()
+        return self._templates.get_template(template).render(values, freshness=self._read_freshness()).encode()
 
     def error_response(self, status: int, message: str) -> web.Response:
         """Return an error as a page."""

@@ -136,6 +136,10 @@ class PipelineReader(Protocol):
         """Return the status; does not raise because a worker or Kafka is away."""
         ...
 
+    async def read_status(self) -> PipelineStatus | None:
+        """Return what workers say, without dead letters; None where no worker is known."""
+        ...
+
 
 class LocalPipelineReader:
     """Reads the status of the worker that this process is."""
@@ -150,8 +154,11 @@ class LocalPipelineReader:
         async with self._read_lock:
             if (newest := self._cache.get("newest")) is None:
                 newest = self._cache["newest"] = await asyncio.to_thread(self._read_dead_letters)
-        reasons = {**self._worker.liveness(), **self._worker.readiness()}
-        return PipelineSchema(read_pipeline_status(self._worker.registry, reasons), *newest)
+        return PipelineSchema(await self.read_status(), *newest)
+
+    async def read_status(self) -> PipelineStatus | None:
+        """Return what this worker says."""
+        return read_pipeline_status(self._worker.registry, self._worker.problems())
 
     def _read_dead_letters(self) -> tuple[list[DeadLetterSchema], str | None]:
         try:

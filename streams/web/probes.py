@@ -34,6 +34,10 @@ class Probes(NamedTuple):
     #: What does not keep the process from serving, and is to be mended, by name.
     warnings: Mapping[str, str] = MappingProxyType({})
 
+    def problems(self) -> dict[str, str]:
+        """Return why the process is not alive or not ready, by name; empty when it is both."""
+        return {**self.liveness(), **self.readiness()}
+
 
 #: Adds routes to an application before it starts; what they open is closed with it.
 AddRoutes = Callable[[GuardedApplication, Probes], None]

@@ -158,8 +158,7 @@ class ReadModel:
     def __init__(self, engine: Engine, today: Callable[[], date], clock: Callable[[], float] = time.monotonic) -> None:
         self._engine, self.today, self._clock = engine, today, clock
         self._executor = ThreadPoolExecutor(2, READ_MODEL_THREADS)
-        # Polling is cheap, and its rate is limited: no cooldown follows it.
-        self.change_feed = ChangeFeed(lambda: self._submit(lambda: self._query(queries.read_forecast_versions)), clock)
+        self.change_feed = ChangeFeed(lambda: self.poll(queries.read_forecast_versions), clock)
         # With the time of reading. A programme larger than the cache is cached alone; one without milestones counts.
         self._views = LRUCache[str, tuple[ProgrammeView, float]](
             _MAX_CACHED_MILESTONES, getsizeof=lambda cached: min(len(cached[0].statuses) + 1, _MAX_CACHED_MILESTONES)
@@ -171,6 +170,7 @@ class ReadModel:
         self.pictures = PictureLimit(PICTURE_THREADS, clock)
         self.history = HistoryCache(self.run_query)
         self._cooldown = RefreshCooldown(clock)
+        self._is_closed = False
         self._version, self._version_read_at = "", float("-inf")
         self._summaries: tuple[str, list[ProgrammeSummary]] = ("", [])
         self._programme_locks: dict[str, asyncio.Lock] = {}
@@ -178,6 +178,7 @@ class ReadModel:
     def close(self) -> None:
         """Stop the threads and close the connections."""
         self.pictures.close()
+        self._is_closed = True
         self._executor.shutdown(wait=False, cancel_futures=True)
         dispose_engine(self._engine)
 
@@ -206,20 +207,29 @@ class ReadModel:
     async def _submit(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._executor, work)
 
+    async def poll(self, query: Callable[[Connection], T]) -> T:
+        """Call a function with a connection: what is cheap, and asked at a limited rate, extends no cooldown."""
+        return await self._submit(lambda: self._query(query))
+
     async def run_query(self, query: Callable[[Connection, *Ts], T], *args: *Ts) -> T:
         """Call a function with a connection, in one read transaction."""
         turn = current_turn.get()
         return await self.run_in_executor(lambda: self._query(query, *args, turn=turn))
 
     def _query(self, query: Callable[[Connection, *Ts], T], *args: *Ts, turn: Turn | None = None) -> T:
-        with read_transaction(self._engine) as connection:
-            seconds = _MAX_QUERY_SECONDS
-            if turn is not None:
-                seconds = max(_MIN_QUERY_SECONDS, turn.seconds_left)
-                connection.execution_options(every_rows=turn.check)
-            if self._engine.dialect.name == "postgresql":
-                connection.execute(text(f"SET LOCAL statement_timeout = {1000 * seconds:.0f}"))
-            return query(connection, *args)
+        try:
+            with read_transaction(self._engine) as connection:
+                seconds = _MAX_QUERY_SECONDS
+                if turn is not None:
+                    seconds = max(_MIN_QUERY_SECONDS, turn.seconds_left)
+                    connection.execution_options(every_rows=turn.check)
+                if self._engine.dialect.name == "postgresql":
+                    connection.execute(text(f"SET LOCAL statement_timeout = {1000 * seconds:.0f}"))
+                return query(connection, *args)
+        finally:
+            if self._is_closed:
+                # The connection was opened while the others were closed.
+                dispose_engine(self._engine)
 
     async def get_programme(self, programme: str) -> ProgrammeView:
         """Return a programme; raises `NotFoundError`."""

@@ -15,7 +15,7 @@ from msgspec import Struct
 from prometheus_client.parser import text_string_to_metric_families
 
 from models.text import one_line, printable
-from streams.web.pipeline_status import PipelineCounts, PipelineSchema, count_samples
+from streams.web.pipeline_status import PipelineCounts, PipelineSchema, PipelineStatus, count_samples
 
 #: How long all answers of a worker may take together.
 ANSWER_SECONDS: Final = 3.0
@@ -69,6 +69,10 @@ class HttpPipelineReader:
             if (status := self._cache.get("status")) is None:
                 status = self._cache["status"] = await self._ask_all()
             return status
+
+    async def read_status(self) -> PipelineStatus | None:
+        """Return what the workers say, at most ten seconds old."""
+        return (await self.read()).pipeline
 
     async def _ask_all(self) -> PipelineSchema:
         async with ClientSession(

@@ -62,15 +62,15 @@ class ResponseCache:
         content_type: str,
         render: Callable[..., Awaitable[bytes]],
         parameters: Sequence[Parameter],
-        tag: str = "",
+        get_tag: Callable[[], str] = str,
         *,
         is_form: bool = False,
     ) -> Handler:
         """Return a handler that responds with what is rendered, or with 304 when the client has it already.
 
         `render` receives the request, the view of the programme in the path (without one: the version of all
-        programmes), and the value of each parameter. `tag` is appended to the entity tags. With `is_form`, the empty
-        fields of a form count as absent.
+        programmes), and the value of each parameter. The entity tags end with what `get_tag` returns. With `is_form`,
+        the empty fields of a form count as absent.
         """
 
         async def handle(request: web.Request) -> web.Response:
@@ -88,7 +88,7 @@ class ResponseCache:
                 view = await self._read_model.get_version(asked)
             else:
                 view = await self._read_model.get_view(programme, asked)
-            etag = f"{view.etag}{tag}"
+            etag = f"{view.etag}{get_tag()}"
             # Before the entity tag is compared: an invalid request must not get a 304.
             values = [read(request, view) for read in parameters]
             # The client asks again each time, which costs little with an entity tag.

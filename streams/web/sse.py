@@ -2,11 +2,12 @@
 
 With the query parameter `programme`, the stream contains the notices of this programme, first its current version.
 Without it, the stream also contains the version of all programmes, first and after every change: a client that shows
-this version need not request anything.
+this version need not request anything. Both say how fresh what is shown is, first and after every change.
 """
 
 import asyncio
 import re
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
@@ -17,6 +18,7 @@ from aiohttp.typedefs import Handler
 from models.domain.events import SLUG_PATTERN
 from streams.web.change_feed import ChangeFeed, FeedUpdate
 from streams.web.errors import BadQuery
+from streams.web.freshness import freshness_schema
 from streams.web.guard import ConcurrencyLimit
 from streams.web.schemas import ProgrammeUpdateSchema, VersionSchema
 
@@ -27,8 +29,11 @@ SSE_HEARTBEAT_SECONDS: Final = 15.0
 MAX_STREAM_SECONDS: Final = 1800.0
 
 
-def stream_handler(change_feed: ChangeFeed) -> Handler:
-    """Return a handler that sends updates until the client disconnects, the stream is old or the worker stops."""
+def stream_handler(change_feed: ChangeFeed, now: Callable[[], float]) -> Handler:
+    """Return a handler that sends updates until the client disconnects, the stream is old or the worker stops.
+
+    Takes what returns the time in seconds since the epoch.
+    """
     limit = ConcurrencyLimit(MAX_SUBSCRIBERS, "Too many are listening at once.")
 
     async def serve(request: web.Request) -> web.StreamResponse:
@@ -39,27 +44,29 @@ def stream_handler(change_feed: ChangeFeed) -> Handler:
         response = web.StreamResponse(headers=headers)
         if request.method == hdrs.METH_HEAD or request.transport is None:
             return response
-        time = asyncio.get_running_loop().time
-        ends = time() + MAX_STREAM_SECONDS
+        loop_time = asyncio.get_running_loop().time
+        ends = loop_time() + MAX_STREAM_SECONDS
         # A client that does not read is noticed as soon as the system's own buffers are full.
         request.transport.set_write_buffer_limits(0)
         with limit, change_feed.subscribe(programme) as subscriber, suppress(ConnectionError):
             await response.prepare(request)
             await response.write(b"retry: 2000\n\n")
             async for update in subscriber.updates(SSE_HEARTBEAT_SECONDS):
-                await response.write(_encode_sse(update) or b": here\n\n")
-                if time() > ends:
+                await response.write(_encode_sse(update, now()) or b": here\n\n")
+                if loop_time() > ends:
                     break
         return response
 
     return serve
 
 
-def _encode_sse(update: FeedUpdate) -> bytes:
+def _encode_sse(update: FeedUpdate, now: float) -> bytes:
     events = [
         (b"drawn", msgspec.json.encode(ProgrammeUpdateSchema(programme, *version)))
         for programme, version in sorted(update.forecast_versions.items())
     ]
     if update.version:
         events.append((b"turn", msgspec.json.encode(VersionSchema(update.version))))
+    if update.freshness is not None:
+        events.append((b"freshness", msgspec.json.encode(freshness_schema(update.freshness, now))))
     return b"".join(b"event: %b\ndata: %b\n\n" % event for event in events)

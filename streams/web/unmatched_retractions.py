@@ -13,7 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from models.database.engine import DatabaseError
 from models.database.retractions import read_unmatched_retractions
-from streams.web.pipeline_status import PipelineReader, PipelineSchema, UnmatchedRetractionSchema
+from streams.web.pipeline_status import PipelineReader, PipelineSchema, PipelineStatus, UnmatchedRetractionSchema
 from streams.web.read_model import ReadModel
 
 MAX_RETRACTIONS: Final = 50
@@ -38,6 +38,10 @@ class PipelineWithRetractions:
         retractions, error = found
         state = await self._pipeline.read()
         return msgspec.structs.replace(state, retractions=retractions, retractions_error=error)
+
+    async def read_status(self) -> PipelineStatus | None:
+        """Return what workers say."""
+        return await self._pipeline.read_status()
 
     async def _read_retractions(self) -> _Retractions:
         try:

@@ -31,6 +31,7 @@ from models.views.queries import MilestoneQuery
 from models.views.status import read_status
 from models.views.status import status_to_json as status_as_json
 from streams.web import schemas
+from streams.web.freshness import FreshnessSchema
 from streams.web.pipeline_status import LocalPipelineReader, PipelineSchema
 from tests.helpers.board import BoardServer, running_board, send_request
 from tests.helpers.databases import BACKENDS, DatabaseFactory
@@ -50,7 +51,9 @@ OPERATIONS: Final[dict[str, type[msgspec.Struct]]] = {
     f"/api{HERE}/gates/{GATE}": schemas.SuccessorListSchema,
     f"/api{HERE}/moves": schemas.MoveListSchema,
     "/api/pipeline": PipelineSchema,
+    "/api/freshness": FreshnessSchema,
 }
+UNCACHED: Final = ("/pipeline", "/api/pipeline", "/api/freshness")
 
 
 @pytest.fixture(scope="module", params=BACKENDS)
@@ -528,7 +531,7 @@ def assert_described(value: object, schema: dict[str, Any], schemas: dict[str, A
 # How they answer
 
 
-@pytest.mark.parametrize("path", [path for path in (*PAGES, *OPERATIONS) if "pipeline" not in path])
+@pytest.mark.parametrize("path", [path for path in (*PAGES, *OPERATIONS) if path not in UNCACHED])
 def test_what_has_not_changed_is_not_sent_again(board: BoardServer, path: str) -> None:
     first = board.get(path)
 
@@ -729,8 +732,8 @@ def test_the_stream_of_one_programme_begins_with_its_version(board: BoardServer)
 
 
 def next_event(stream: HTTPResponse) -> tuple[bytes, bytes]:
-    """Return the next event of a stream: its type, and what it carries."""
-    while not (line := stream.readline()).startswith(b"event: "):
+    """Return the next event of a stream that tells of programmes: its type, and what it carries."""
+    while not (line := stream.readline()).startswith((b"event: drawn", b"event: turn")):
         assert line, "the stream ended"
     return line.removeprefix(b"event: ").strip(), stream.readline().removeprefix(b"data: ").strip()
 

@@ -137,6 +137,7 @@ def test_names_that_were_in_reports_before_milestones_had_names_count_after_the_
         # As the release before made it.
         for column in ("name", "name_stamp"):
             connection.execute(text(f"ALTER TABLE milestones DROP COLUMN {column}"))
+        connection.execute(text("ALTER TABLE positions DROP COLUMN newest_event_ms"))
         connection.execute(
             update(tables.ledger).where(tables.ledger.c.id.in_(["1", "2", "3"])).values(digest=b"x" * 16)
         )

@@ -71,12 +71,14 @@ def test_an_outage_of_kafka_is_a_line_at_its_beginning_one_a_minute_and_one_at_i
         worker.wait_until_ready()
         publish(settings, [numbered_report(1)])
         environment.kafka.kill()
+        wait_until(lambda: "Kafka does not answer since " in worker.get("/")[1], "pages say since when")
         wait_until(lambda: has_logged(worker, "Kafka has not answered for 1 min"), "a minute is over", 150)
         environment.kafka.start()
         wait_until(lambda: has_logged(worker, "Kafka answers again, after "), "it answers again")
         worker.wait_until_ready()
         publish(settings, [numbered_report(2)])
         wait_until(lambda: worker.scrape().value("milepost_events_total", outcome="accepted") == 2, "it goes on")
+        wait_until(lambda: "all is well" in worker.get("/")[1], "pages say that all is well")
         worker.stop()
 
     assert warnings(worker) == [

@@ -2,15 +2,41 @@
 // arrow connects a milestone with its driver. Every page is readable without this file.
 "use strict";
 (() => {
-  const REFRESH_DELAY_MS = 1000, RETRY_MS = 3000;
-  const live = document.getElementById("live");
-  let latestVersion = null, timer = null, etag = null;
+  const REFRESH_DELAY_MS = 1000, RETRY_MS = 3000, MINUTE_MS = 60000;
+  const live = document.getElementById("live"), newestEvent = document.getElementById("newest-event");
+  // `newestAt`: when the newest event came, by the clock of this browser.
+  let latestVersion = null, timer = null, etag = null, newestAt = null, ageTimer = null;
 
   const main = () => document.getElementById("main");
 
-  function setConnection(state, text) {
-    live.dataset.connection = state;
+  function setState(state, text) {
+    live.dataset.state = state;
     live.textContent = text;
+  }
+
+  // "Live" is said only while the board is there and says that all is well.
+  function showFreshness({ age_seconds: age, newest_event: newest, summary }) {
+    setState(summary ? "trouble" : "well", summary || "live");
+    if (newest === null) return;
+    newestAt = Date.now() - 1000 * age;
+    const time = document.createElement("time");
+    time.dateTime = newest;
+    newestEvent.replaceChildren("Newest event ", time);
+    showAge();
+  }
+
+  function showAge() {
+    clearTimeout(ageTimer);
+    const age = Math.max(0, Date.now() - newestAt);
+    newestEvent.querySelector("time").textContent = ageText(Math.floor(age / 1000));
+    ageTimer = setTimeout(showAge, age < MINUTE_MS ? 1000 : MINUTE_MS - age % MINUTE_MS);
+  }
+
+  function ageText(seconds) {
+    for (const [size, unit] of [[86400, "d"], [3600, "h"], [60, "min"]]) {
+      if (seconds >= size) return `${Math.floor(seconds / size).toLocaleString("en")} ${unit} ago`;
+    }
+    return `${seconds} s ago`;
   }
 
   // The page carries the version it was rendered from; the stream announces the latest one.
@@ -52,6 +78,8 @@
     window.dispatchEvent(new CustomEvent("milepost:dispose-charts"));
     current.replaceWith(replacement);
     document.title = parsed.title;
+    // Without a stream, the head is as fresh as the page.
+    if (newestAt === null) document.querySelector(".freshness").replaceChildren(...parsed.querySelector(".freshness").childNodes);
     replacement.querySelectorAll(".table-scroll").forEach((element, index) => { element.scrollLeft = scrollLefts[index] || 0; });
     if (focused) findLink(focused)?.focus({ preventScroll: true });
     render();
@@ -73,8 +101,12 @@
     if (!programme) return;
     const isOverview = programme === "*";
     const source = new EventSource(live.dataset.stream + (isOverview ? "" : `?programme=${encodeURIComponent(programme)}`));
-    source.addEventListener("open", () => setConnection("live", "live"));
-    source.addEventListener("error", () => setConnection("lost", "the board is away"));
+    source.addEventListener("freshness", (message) => showFreshness(JSON.parse(message.data)));
+    source.addEventListener("open", () => { live.dataset.connection = "live"; });
+    source.addEventListener("error", () => {
+      if (live.dataset.connection !== "lost") setState("trouble", `The board is away since ${new Date().toISOString().slice(11, 16)} UTC`);
+      live.dataset.connection = "lost";
+    });
     // The current version is sent first after every connect.
     source.addEventListener(isOverview ? "turn" : "drawn", (message) => {
       const { turn, revision, data_date: dataDate } = JSON.parse(message.data);
