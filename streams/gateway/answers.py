@@ -10,13 +10,11 @@ from aiohttp import hdrs, web
 
 from models.domain.events import RejectionReason
 from streams.gateway.acceptance import RefusedEvent
+from streams.gateway.content_modes import MAX_BATCH_EVENTS, MAX_REQUEST_BYTES
 from streams.gateway.metrics import Outcome
 from streams.gateway.tokens import Token
 
 PROBLEM_TYPE: Final = "application/problem+json"
-MAX_REQUEST_BYTES: Final = 1024 * 1024
-#: More events than this cannot all be valid: the smallest valid one has 126 bytes.
-MAX_BATCH_EVENTS: Final = MAX_REQUEST_BYTES // 126
 #: When a client may try again that met a Kafka which does not answer, or no room for its body.
 KAFKA_RETRY_SECONDS: Final = 5
 NO_ROOM_RETRY_SECONDS: Final = 1
@@ -77,9 +75,9 @@ def unauthorized(*, has_credentials: bool) -> RefusalError:
     return RefusalError(Outcome.UNAUTHORIZED, response)
 
 
-def bad_request(detail: str, *, must_close: bool = False) -> RefusalError:
+def bad_request(detail: str, refused: Sequence[RefusedEvent] = (), *, must_close: bool = False) -> RefusalError:
     """Return the refusal of a request that is not as the binding says."""
-    response = problem(HTTPStatus.BAD_REQUEST, detail, [])
+    response = problem(HTTPStatus.BAD_REQUEST, detail, refused)
     if must_close:
         response.force_close()
     return RefusalError(Outcome.REFUSED, response)

@@ -9,21 +9,20 @@ from enum import StrEnum
 from typing import Final, NamedTuple
 from urllib.parse import unquote_to_bytes
 
-import msgspec
-from msgspec import Raw
-
 from models.domain.envelope import STRUCTURED_HEADERS
 from models.domain.events import RejectionReason
+from streams.gateway.json_arrays import split_array
 
 STRUCTURED_TYPE: Final = "application/cloudevents+json"
 BATCH_TYPE: Final = "application/cloudevents-batch+json"
+MAX_REQUEST_BYTES: Final = 1024 * 1024
+#: More events than this cannot all be valid: the smallest valid one has 126 bytes.
+MAX_BATCH_EVENTS: Final = MAX_REQUEST_BYTES // 126
 _JSON_TYPE: Final = re.compile(r"application/json|[a-z0-9][a-z0-9!#$&^_.+-]*/[a-z0-9!#$&^_.-]+\+json")
 _CHARSET: Final = re.compile(r";\s*charset\s*=\s*\"?([^\s;\"]*)", re.IGNORECASE)
 _CHARSETS: Final = frozenset({"utf-8", "utf8", "us-ascii"})
 _ATTRIBUTE_PREFIX: Final = "ce-"
 _ESCAPED: Final = re.compile(r"\\(.)")
-
-_decode_array = msgspec.json.Decoder(list[Raw]).decode
 
 
 class ContentMode(StrEnum):
@@ -43,10 +42,6 @@ class Record(NamedTuple):
 
 class UnsupportedMediaError(Exception):
     """A media type that the gateway does not read; the message is one sentence."""
-
-
-class NotABatchError(Exception):
-    """A batch that is no JSON array; the message is one sentence."""
 
 
 class UnreadableEventError(Exception):
@@ -94,12 +89,8 @@ def read_structured(body: bytes) -> Record:
 
 
 def read_batch(body: bytes) -> list[Record]:
-    """Return the records of a batch; raises `NotABatchError`."""
-    try:
-        elements = _decode_array(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise NotABatchError(f"The body is no JSON array: {error}.") from None
-    return [Record(STRUCTURED_HEADERS, bytes(element)) for element in elements]
+    """Return the records of a batch; raises `NotAnArrayError`."""
+    return [Record(STRUCTURED_HEADERS, element) for element in split_array(body, MAX_BATCH_EVENTS)]
 
 
 def read_binary(content_type: str, headers: HttpHeaders, body: bytes) -> Record:

@@ -8,15 +8,16 @@ from typing import Final
 
 from aiohttp import hdrs, web
 
-from models.domain.events import MAX_VALUE_BYTES, AllowedSources
+from models.domain.events import MAX_VALUE_BYTES, AllowedSources, RejectionReason
 from streams.clock import Clock
 from streams.gateway import answers
 from streams.gateway.acceptance import CheckedRecord, RefusedEvent, check_records
-from streams.gateway.answers import MAX_BATCH_EVENTS, MAX_REQUEST_BYTES, Answer, RefusalError
+from streams.gateway.answers import Answer, RefusalError
 from streams.gateway.bodies import BodyReader, BodyTooLargeError, BodyTooSlowError, HeldBody, NoRoomError
 from streams.gateway.content_modes import (
+    MAX_BATCH_EVENTS,
+    MAX_REQUEST_BYTES,
     ContentMode,
-    NotABatchError,
     Record,
     UnreadableEventError,
     UnsupportedMediaError,
@@ -25,6 +26,7 @@ from streams.gateway.content_modes import (
     read_binary,
     read_structured,
 )
+from streams.gateway.json_arrays import NotAnArrayError
 from streams.gateway.metrics import NO_TOKEN, GatewayMetrics, Outcome
 from streams.gateway.producer import UnavailableError
 from streams.gateway.rates import RateLimiter
@@ -164,8 +166,11 @@ class EventsEndpoint:
                 return records
         except UnreadableEventError as error:
             raise self._refusal(token, [RefusedEvent(0, None, error.reason, error.detail)], 1) from None
-        except NotABatchError as error:
-            raise answers.bad_request(str(error)) from None
+        except NotAnArrayError as error:
+            index, detail = error.index, str(error)
+            refused = [] if index is None else [RefusedEvent(index, None, RejectionReason.MALFORMED, detail)]
+            self._count_refused(token, refused)
+            raise answers.bad_request(f"The body is no JSON array: {detail}.", refused) from None
         raise answers.bad_request("The batch is empty.")
 
     async def _check(self, records: Sequence[Record], token: Token) -> Sequence[CheckedRecord]:
@@ -178,10 +183,13 @@ class EventsEndpoint:
 
     def _refusal(self, token: Token, refused: Sequence[RefusedEvent], count: int) -> RefusalError:
         """Return the refusal of a request of so many events, and count those that are refused."""
+        self._count_refused(token, refused)
+        return answers.events_refused(refused, count)
+
+    def _count_refused(self, token: Token, refused: Sequence[RefusedEvent]) -> None:
         for event in refused:
             self._metrics.count_refused_event(event.reason)
         self._metrics.count_events(token.name, Outcome.REFUSED, len(refused))
-        return answers.events_refused(refused, count)
 
     async def _publish_accepted(self, accepted: Sequence[CheckedRecord], token: Token) -> Answer:
         began = _now()

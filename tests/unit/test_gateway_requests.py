@@ -97,13 +97,6 @@ def test_a_check_publishes_nothing(post: Post, sent: SentRecords) -> None:
     assert sent == []
 
 
-def test_a_batch_keeps_its_order(gateway: GatewayServer, sent: SentRecords) -> None:
-    sent.clear()
-    names = [str(number) for number in range(250)]
-    assert gateway.post_batch([report(name) for name in names]).json == {"accepted": 250}
-    assert [event.id for event in events_of(sent)] == names
-
-
 @pytest.mark.parametrize("data", [b"", b"null", b" null\n"])
 def test_no_data_in_binary_mode_means_no_fields(gateway: GatewayServer, sent: SentRecords, data: bytes) -> None:
     sent.clear()
@@ -180,56 +173,6 @@ def test_a_claim_ahead_of_the_clock_is_refused(post: Post, sent: SentRecords) ->
     assert [event["reason"] for event in refused(post(report(time=ahead)))] == ["time-in-future"]
     assert sent == []
     assert post(report(time=near)).status == 202
-
-
-def test_of_a_batch_with_a_fault_nothing_is_published_and_every_fault_is_named(
-    gateway: GatewayServer, sent: SentRecords
-) -> None:
-    sent.clear()
-    counted = gateway.count("refused_events_total", reason="invalid-envelope")
-    events: list[Any] = [report("0"), report("1", time=None), report("2"), 3, report("4", id=None), []]
-    response = gateway.post_batch(events)
-    assert response.status == 400
-    assert response.json["detail"] == "4 of 6 events are refused; none is published."
-    named = [(event["index"], event["id"], event["reason"]) for event in refused(response)]
-    assert named == [
-        (1, "1", "invalid-envelope"),
-        (3, None, "malformed"),
-        (4, None, "invalid-envelope"),
-        (5, None, "malformed"),
-    ]
-    assert sent == []
-    assert gateway.count("refused_events_total", reason="invalid-envelope") == counted + 2
-
-
-def test_an_id_stands_for_one_event_in_a_batch(gateway: GatewayServer, sent: SentRecords) -> None:
-    sent.clear()
-    response = gateway.post_batch([report("0"), report("1"), report("1"), report("0", subject="north/other")])
-    assert response.status == 400
-    [event] = refused(response)
-    assert (event["index"], event["id"], event["reason"]) == (3, "0", "conflicting-duplicate")
-    assert event["detail"] == "an earlier event of this request has id '0' and other content"
-    assert sent == []
-    assert gateway.post_batch([report("0"), report("1"), report("0")]).json == {"accepted": 3}
-    other = report("0", source="//other.example/a", subject="north/other")
-    response = gateway.post_batch([report("0"), other])
-    assert response.status == 403, "the other source is another's, and its id is no conflict"
-    assert [event["reason"] for event in refused(response)] == ["source-not-allowed"]
-
-
-@pytest.mark.parametrize("body", [b"[]", b" [ ] ", b"{}", b"", b"null", b"[", b"[1,]", b'"x"', b"\xff", b"[" * 100_000])
-def test_a_batch_that_is_empty_or_no_array_is_refused(gateway: GatewayServer, sent: SentRecords, body: bytes) -> None:
-    sent.clear()
-    response = gateway.post(body, {"Content-Type": BATCH_TYPE})
-    assert (response.status, refused(response)) == (400, [])
-    assert sent == []
-
-
-def test_a_batch_of_more_than_can_be_valid_is_looked_at_in_part(gateway: GatewayServer) -> None:
-    response = gateway.post(b"[" + b"0," * 300_000 + b"0]", {"Content-Type": BATCH_TYPE})
-    assert response.status == 400
-    assert len(refused(response)) == 8322
-    assert "were not looked at" in response.json["detail"]
 
 
 @pytest.mark.parametrize("query", ["?check", "?check=false", "?check=true&check=true", "?x=1", "?check=true&x=1"])
