@@ -65,14 +65,27 @@ MILESTONE_FAMILIES: Final = (
 )
 
 
-class RenderedMilestone(NamedTuple):
-    """The lines of a milestone, of each family in the order of `MILESTONE_FAMILIES`."""
+class MilestoneMetrics(NamedTuple):
+    """What a milestone's series are calculated from, and how many series there are."""
 
     status: MilestoneStatus
+    #: Of its slip, if it is late by itself.
     cause: SlipCause | None
+    #: What it holds up.
     impact: Impact
     series_count: int
-    family_lines: tuple[bytes, ...]
+
+
+def collect_milestone_metrics(
+    status: MilestoneStatus, cause: SlipCause | None = None, impact: Impact = NO_IMPACT
+) -> MilestoneMetrics:
+    """Return what a milestone's series are calculated from."""
+    optional = (*status[3:8], status.float_days, status.driver, status.last_claim_stamp, status.amount)
+    # All but the states and the dependents may be missing.
+    count = len(State) + 1 + len(optional) - optional.count(None) + (cause is not None)
+    if status.dependents:
+        count += 2 + len(impact.held_up.investment)
+    return MilestoneMetrics(status, cause, impact, count)
 
 
 @lru_cache(maxsize=4096)
@@ -89,10 +102,9 @@ _STATE_LINES: Final[Mapping[State, str]] = {
 }
 
 
-def render_milestone(  # noqa: C901 - a branch for each family that may be absent
-    status: MilestoneStatus, cause: SlipCause | None = None, impact: Impact = NO_IMPACT
-) -> RenderedMilestone:
-    """Return the lines of one milestone: with the cause of its slip if it is late by itself, and what it holds up."""
+def render_milestone(metrics: MilestoneMetrics) -> tuple[bytes, ...]:  # noqa: C901 - a branch for each optional family
+    """Return the lines of one milestone, of each family in the order of `MILESTONE_FAMILIES`."""
+    status, cause, impact, _ = metrics
     # The key consists of slugs: nothing in it needs escaping.
     key = f'{{programme="{status.programme}",project="{status.project}",milestone="{status.milestone}"'
     end = key + "}"
@@ -128,34 +140,20 @@ def render_milestone(  # noqa: C901 - a branch for each family that may be absen
             for currency, investment in impact.held_up.investment.items()
         )
         held_up_jobs = f"{_PREFIX}held_up_jobs{end} {format_value(impact.held_up.jobs)}\n"
-    return RenderedMilestone(
-        status,
-        cause,
-        impact,
-        count_series(status, cause, impact),
-        (
-            baseline.encode(),
-            planned.encode(),
-            estimated.encode(),
-            actual.encode(),
-            forecast.encode(),
-            floats.encode(),
-            states.encode(),
-            last_event.encode(),
-            drivers.encode(),
-            dependents.encode(),
-            amounts.encode(),
-            causes.encode(),
-            moved.encode(),
-            held_up_investment.encode(),
-            held_up_jobs.encode(),
-        ),
+    return (
+        baseline.encode(),
+        planned.encode(),
+        estimated.encode(),
+        actual.encode(),
+        forecast.encode(),
+        floats.encode(),
+        states.encode(),
+        last_event.encode(),
+        drivers.encode(),
+        dependents.encode(),
+        amounts.encode(),
+        causes.encode(),
+        moved.encode(),
+        held_up_investment.encode(),
+        held_up_jobs.encode(),
     )
-
-
-def count_series(status: MilestoneStatus, cause: SlipCause | None = None, impact: Impact = NO_IMPACT) -> int:
-    """Return how many series a milestone has."""
-    optional = (*status[3:8], status.float_days, status.driver, status.last_claim_stamp, status.amount)
-    # All but the states and the dependents may be missing.
-    count = len(State) + 1 + len(optional) - optional.count(None) + (cause is not None)
-    return count + 2 + len(impact.held_up.investment) if status.dependents else count

@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 from models.domain.claims import Facts, ProjectKey
 from models.domain.schedule import MilestoneStatus
 from models.domain.timestamps import Stamp, day_of, parse_stamp
+from streams.metrics.milestones import MilestoneMetrics
 from streams.metrics.programmes import (
     ProgrammeMetrics,
     RegisteredProject,
@@ -24,8 +25,9 @@ from streams.metrics.programmes import (
 _MIN_ROUNDED_SHARE: Final = 1024
 
 
-def series_rank(status: MilestoneStatus) -> int:
+def _series_rank(milestone: MilestoneMetrics) -> int:
     """Return in which order milestones get a programme's share: gates, others, closed ones."""
+    status = milestone.status
     if status.dependents:
         return 0
     return 1 if status.is_open else 2
@@ -69,32 +71,36 @@ def round_share(share: int) -> int:
 class Selection(NamedTuple):
     """What a programme exposes of what it requests."""
 
-    milestones: list[MilestoneStatus]
+    milestones: list[MilestoneMetrics]
     projects: list[RegisteredProject]
     exposed: int
     #: The share at which more would fit; none if nothing is left out.
     next_share: int | None
 
 
-def select_series(
-    metrics: ProgrammeMetrics, milestones: Sequence[tuple[MilestoneStatus, int]], share: int
-) -> Selection:
-    """Return what fits into a share, given the milestones by rank with their numbers of series.
+def select_series(metrics: ProgrammeMetrics, milestones: Sequence[MilestoneMetrics], share: int) -> Selection:
+    """Return what fits into a share, the milestones in the order in which they are given.
 
     Nothing smaller takes the place of the first that does not fit: what is exposed must not depend on sizes.
     """
+    selection = _select_ranked(metrics, sorted(milestones, key=_series_rank), share)
+    selected = set(map(id, selection.milestones))
+    return selection._replace(milestones=[item for item in milestones if id(item) in selected])
+
+
+def _select_ranked(metrics: ProgrammeMetrics, milestones: Sequence[MilestoneMetrics], share: int) -> Selection:
     selection = Selection([], [], 0, None)
     exposed = count_programme_series(metrics)
     if exposed > share:
         return selection._replace(next_share=exposed)
     projects = {key: (key, claims) for key, claims in metrics.projects}
-    for status, series in milestones:
-        project = projects.get(ProjectKey(status.programme, status.project))
-        total = exposed + series + (count_project_series(project[1]) if project else 0)
+    for milestone in milestones:
+        project = projects.get(ProjectKey(*milestone.status[:2]))
+        total = exposed + milestone.series_count + (count_project_series(project[1]) if project else 0)
         if total > share:
             return selection._replace(exposed=exposed, next_share=total)
         exposed = total
-        selection.milestones.append(status)
+        selection.milestones.append(milestone)
         if project:
             selection.projects.append(projects.pop(project[0]))
     for project in projects.values():

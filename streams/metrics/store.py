@@ -17,7 +17,8 @@ from models.database.slip_causes import SlipCause
 from models.domain.claims import MilestoneKey, ProgrammeClaims
 from models.domain.impact import NO_IMPACT, measure_impacts
 from streams.metrics.exposition import Family
-from streams.metrics.milestones import MILESTONE_FAMILIES, RenderedMilestone, count_series, render_milestone
+from streams.metrics.milestone_chunk import MilestoneChunk, render_chunks
+from streams.metrics.milestones import MILESTONE_FAMILIES, MilestoneMetrics, collect_milestone_metrics
 from streams.metrics.programmes import (
     PROGRAMME_FAMILIES,
     ProgrammeMetrics,
@@ -32,7 +33,6 @@ from streams.metrics.series_share import (
     fair_share,
     round_share,
     select_series,
-    series_rank,
     visible_milestones,
 )
 
@@ -53,14 +53,13 @@ class RenderedProgramme(NamedTuple):
     exposed: int
     #: The share at which it would expose more; none if nothing is left out.
     next_share: int | None
-    milestones: Mapping[tuple[str, ...], RenderedMilestone]
+    milestones: Mapping[tuple[str, ...], MilestoneMetrics]
+    chunks: Sequence[MilestoneChunk]
     programme_metrics: ProgrammeMetrics
     #: The programme's own lines, of each family in the order of `PROGRAMME_FAMILIES`.
     programme_lines: tuple[bytes, ...]
     #: The projects that it exposes.
     projects: Sequence[RegisteredProject]
-    #: The milestones' lines of each family, joined when first scraped.
-    family_cache: dict[int, bytes]
     #: Whether it is among the programmes of which there may be series.
     is_admitted: bool = True
 
@@ -71,33 +70,25 @@ class RenderedProgramme(NamedTuple):
 
     def family_bytes(self, family_index: int) -> bytes:
         """Return the milestones' lines of a family, given its index in `MILESTONE_FAMILIES`."""
-        if family_index not in self.family_cache:
-            self.family_cache[family_index] = b"".join(
-                lines.family_lines[family_index] for lines in self.milestones.values()
-            )
-        return self.family_cache[family_index]
+        return b"".join([chunk.family_lines(family_index) for chunk in self.chunks])
 
     def cut(self, share: int) -> "RenderedProgramme":
         """Return no more of the series than a share."""
-        sizes = [(item.status, item.series_count) for item in self.milestones.values()]
-        selection = select_series(self.programme_metrics, sizes, share)
-        milestones: dict[tuple[str, ...], RenderedMilestone] = {
-            status[:3]: self.milestones[status[:3]] for status in selection.milestones
-        }
+        selection = select_series(self.programme_metrics, [*self.milestones.values()], share)
         return self._replace(
             exposed=selection.exposed,
             next_share=selection.next_share,
-            milestones=milestones,
+            milestones={metrics.status[:3]: metrics for metrics in selection.milestones},
+            chunks=render_chunks(selection.milestones, self.chunks),
             programme_lines=_programme_lines(self.programme_metrics, selection),
             projects=selection.projects,
-            family_cache={},
         )
 
     def leave_out(self) -> "RenderedProgramme":
         """Return nothing of it."""
         lines = (b"",) * len(PROGRAMME_FAMILIES)
         return self._replace(
-            exposed=0, next_share=None, milestones={}, programme_lines=lines, projects=(), is_admitted=False
+            exposed=0, next_share=None, milestones={}, chunks=(), programme_lines=lines, projects=(), is_admitted=False
         )
 
 
@@ -108,7 +99,7 @@ def _programme_lines(metrics: ProgrammeMetrics, selection: Selection) -> tuple[b
 
 
 _NOT_RENDERED: Final = RenderedProgramme(
-    -1, date.min, 0, 0, None, {}, ProgrammeMetrics("", ProgrammeClaims(), (), 0), (), (), {}
+    -1, date.min, 0, 0, None, {}, (), ProgrammeMetrics("", ProgrammeClaims(), (), 0), (), ()
 )
 
 
@@ -144,29 +135,21 @@ class MetricsStore:
         """
         previous = self._rendered.get(result.programme, _NOT_RENDERED)
         day = result.schedule.data_date
-        impacts, sizes = measure_impacts(result.schedule.statuses, result.facts.projects), []
+        impacts, candidates = measure_impacts(result.schedule.statuses, result.facts.projects), []
         for status in visible_milestones(result.schedule.statuses, result.facts, day, self.keep_days):
             key = status.key
             cached, cause, impact = previous.milestones.get(key), causes.get(key), impacts.get(key, NO_IMPACT)
-            is_current = cached is not None and cached[:3] == (status, cause, impact)
-            series = cached.series_count if cached and is_current else count_series(status, cause, impact)
-            sizes.append((status, series))
-        sizes.sort(key=lambda item: series_rank(item[0]))
+            if cached is None or cached[:3] != (status, cause, impact):
+                cached = collect_milestone_metrics(status, cause, impact)
+            candidates.append(cached)
         metrics = collect_programme_metrics(result.programme, result.facts, result.schedule)
         free = self.max_series - self._exposed_total
-        selection = select_series(metrics, sizes, max(self._share, previous.exposed + free))
-        milestones: dict[tuple[str, ...], RenderedMilestone] = {}
-        for status in selection.milestones:
-            key = status.key
-            cached, cause, impact = previous.milestones.get(key), causes.get(key), impacts.get(key, NO_IMPACT)
-            if cached is None or cached[:3] != (status, cause, impact):
-                cached = render_milestone(status, cause, impact)
-            milestones[status[:3]] = cached
+        selection = select_series(metrics, candidates, max(self._share, previous.exposed + free))
         is_same = (metrics, selection.projects) == (previous.programme_metrics, previous.projects)
         lines = previous.programme_lines if is_same else _programme_lines(metrics, selection)
         requested = (
             count_programme_series(metrics)
-            + sum(series for _, series in sizes)
+            + sum(item.series_count for item in candidates)
             + sum(count_project_series(claims) for _, claims in metrics.projects)
         )
         return RenderedProgramme(
@@ -175,11 +158,11 @@ class MetricsStore:
             requested,
             selection.exposed,
             selection.next_share,
-            milestones,
+            {item.status[:3]: item for item in selection.milestones},
+            render_chunks(selection.milestones, previous.chunks),
             metrics,
             lines,
             selection.projects,
-            {},
         )
 
     def fit(self, arriving: Sequence[RenderedProgramme]) -> list[RenderedProgramme]:
