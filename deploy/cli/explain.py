@@ -16,6 +16,7 @@ from models.domain.timestamps import parse_stamp
 from models.settings import read_settings
 from models.views import explanation as view
 from models.views.explanation import days_phrase
+from models.views.names import Names
 from models.views.queries import MilestoneQuery, parse_milestone_name
 
 app = typer.Typer(rich_markup_mode=None)
@@ -57,13 +58,16 @@ def event_source_lines(key: EventKey, event: Event | None, indent: int) -> Itera
 
 
 def _explanation_lines(explanation: view.Explanation) -> Iterator[ConsoleLine]:
-    yield ConsoleLine(_headline(explanation.chain[0].status, explanation.query), style="bold")
+    names = explanation.names
+    yield ConsoleLine(_headline(explanation.chain[0].status, explanation.query, names), style="bold")
     for number, link in enumerate(explanation.chain, start=1):
         status = link.status
-        title = f"{number}. {status.project}/{status.milestone}: {status.forecast or 'no forecast'}, {status.state}"
+        title = f"{number}. {names.label(status.ref)}: {status.forecast or 'no forecast'}, {status.state}"
         yield ConsoleLine("")
         yield ConsoleLine(title, style=state_text_style(status.state))
-        yield ConsoleLine(" ".join(view.link_sentences(link)), indent=3)
+        yield ConsoleLine(
+            " ".join(view.link_sentences(link, format_milestone=lambda ref: str(names.label(ref)))), indent=3
+        )
         for _, group in groupby(link.evidence, key=lambda evidence: evidence.stamp):
             # An event may be the evidence of several things.
             evidence = list(group)
@@ -73,7 +77,7 @@ def _explanation_lines(explanation: view.Explanation) -> Iterator[ConsoleLine]:
             yield from event_source_lines(key, event, indent=5)
 
 
-def _headline(status: MilestoneStatus, query: MilestoneQuery) -> str:
+def _headline(status: MilestoneStatus, query: MilestoneQuery, names: Names) -> str:
     if status.state is State.CANCELLED:
         date_phrase = "is cancelled and has no forecast"
     elif status.forecast is None:
@@ -85,9 +89,14 @@ def _headline(status: MilestoneStatus, query: MilestoneQuery) -> str:
     float_days = "none" if status.float_days is None else days_phrase(status.float_days)
     as_of = f",{query.as_of_suffix}" if query.as_of else ""
     return (
-        f"{'/'.join(status.key)} {date_phrase} (data date {query.data_date}{as_of}):"
+        f"{_full_name(status, names)} {date_phrase} (data date {query.data_date}{as_of}):"
         f" state {status.state}, {_slip_phrase(status)}, float {float_days}."
     )
+
+
+def _full_name(status: MilestoneStatus, names: Names) -> str:
+    label, key = names.label(status.ref), "/".join(status.key)
+    return key if label.is_slugs else f"{label.project}: {label.milestone} ({key})"
 
 
 def _slip_phrase(status: MilestoneStatus) -> str:

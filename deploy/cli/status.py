@@ -12,6 +12,7 @@ from deploy.cli.options import DatabaseOption, JsonOption, print_to_stderr
 from deploy.cli.query import AsOfOption, AssumeOption, DataDateOption, parse_assumptions, parse_query
 from models.database.engine import open_engine
 from models.settings import read_settings
+from models.views.names import milestone_name, with_slug
 from models.views.status import StatusReport, StatusRow, describe_cycle, read_status, status_to_json
 
 app = typer.Typer(rich_markup_mode=None)
@@ -25,6 +26,8 @@ _STATUS_COLUMNS: Final = (
     *(ConsoleColumn(name, align_right=True, no_wrap=True) for name in ("slip", "float")),
     ConsoleColumn("state", no_wrap=True, style_by_cell=STATE_STYLES),
     ConsoleColumn("driver"),
+    # In a terminal it stands first.
+    ConsoleColumn("name"),
 )
 
 
@@ -72,7 +75,9 @@ def print_status(report: StatusReport, *, is_terminal: bool) -> None:
     if is_terminal:
         _print_tables(report)
     else:
-        print_rows(_STATUS_COLUMNS, map(_status_cells, report.rows))
+        # Names have spaces: they stand last, and only where somebody gave some.
+        columns = _STATUS_COLUMNS if any(row.name for row in report.rows) else _STATUS_COLUMNS[:-1]
+        print_rows(columns, (_status_cells(row)[: len(columns)] for row in report.rows))
     _print_moves(report)
 
 
@@ -83,10 +88,13 @@ def _print_tables(report: StatusReport) -> None:
     for programme, group in groupby(report.rows, key=lambda row: row.programme):
         rows = list(group)
         cells = []
+        names = report.names_of(programme)
         for project, project_rows in groupby(rows, key=lambda row: row.project):
-            cells.append([project, *[""] * (len(_STATUS_COLUMNS) - 3)])
-            cells.extend([f"  {row.milestone}", *_status_cells(row)[3:]] for row in project_rows)
-        print_rows(_STATUS_COLUMNS[2:], cells, f"{programme}, revision {rows[0].revision}")
+            cells.append([with_slug(names.project(project), project), *[""] * (len(_STATUS_COLUMNS) - 4)])
+            for row in project_rows:
+                milestone = with_slug(milestone_name(row.milestone, row.name), row.milestone)
+                cells.append([f"  {milestone}", *_status_cells(row)[3:-1]])
+        print_rows(_STATUS_COLUMNS[2:-1], cells, f"{programme}, revision {rows[0].revision}")
         has_timeline |= print_timeline(rows, report.data_date)
     if has_timeline:
         print_legend(report.rows)
@@ -123,4 +131,4 @@ def _moves_headline(report: StatusReport) -> str:
 def _status_cells(row: StatusRow) -> list[str]:
     days = (str(day or "") for day in (row.baseline, row.planned, row.estimated, row.actual, row.forecast))
     numbers = (slip_text(row.slip_days), "" if row.float_days is None else str(row.float_days))
-    return [row.programme, row.project, row.milestone, *days, *numbers, row.state, row.driver or ""]
+    return [row.programme, row.project, row.milestone, *days, *numbers, row.state, row.driver or "", row.name or ""]

@@ -112,6 +112,17 @@ def read_programme_names(connection: Connection, names: Sequence[str]) -> dict[s
     return dict(connection.execute(query).all())
 
 
+def read_project_names(connection: Connection, names: Sequence[str]) -> dict[str, dict[str, str]]:
+    """Return the display names of those projects of each of the given programmes that have one."""
+    query = select(projects.c.programme, projects.c.project, projects.c.name).where(
+        projects.c.programme.in_(names), projects.c.name_stamp.is_not(None)
+    )
+    found: dict[str, dict[str, str]] = {name: {} for name in names}
+    for programme, project, name in connection.execute(query):
+        found[programme][project] = name
+    return found
+
+
 def read_open_milestones(connection: Connection, names: Sequence[str]) -> dict[str, list[MilestoneStatus]]:
     """Return the milestones of each programme that are late, have a driver, or have dependents: the delay roots' input.
 

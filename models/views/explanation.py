@@ -14,8 +14,9 @@ from models.domain.assumptions import ASSUMED_SOURCE
 from models.domain.claims import MilestoneKey
 from models.domain.events import DependencyDeclared, Event, MilestoneReported, ProjectWithdrawn
 from models.domain.explanation import ChainLink, Evidence, ForecastBasis, IgnoredBecause, explain_forecast
-from models.domain.schedule import State, compute_schedule
+from models.domain.schedule import MilestoneRef, State, compute_schedule
 from models.domain.timestamps import parse_stamp
+from models.views.names import NO_NAMES, Names, names_of
 from models.views.queries import MilestoneQuery, load_facts_for, query_transaction, require_milestone
 
 #: Stands in place of the source of a date that is assumed.
@@ -36,6 +37,7 @@ class Explanation(NamedTuple):
     #: From the queried milestone to the one that has no driver.
     chain: Sequence[ChainLink]
     events: Mapping[EventKey, Event]
+    names: Names = NO_NAMES
 
 
 def read_explanation(engine: Engine, key: MilestoneKey, query: MilestoneQuery) -> Explanation:
@@ -49,7 +51,7 @@ def read_explanation(engine: Engine, key: MilestoneKey, query: MilestoneQuery) -
         require_milestone(facts, key, query.as_of_suffix)
         chain = explain_forecast(facts, compute_schedule(facts, query.data_date), key)
         keys = {event_key_of(evidence) for link in chain for evidence in link.evidence}
-        return Explanation(query, chain, read_events(connection, sorted(keys)))
+        return Explanation(query, chain, read_events(connection, sorted(keys)), names_of(facts, key.programme))
 
 
 def event_key_of(evidence: Evidence) -> EventKey:
@@ -170,7 +172,11 @@ _IGNORED_BECAUSE_TEXTS: Final = {
 }
 
 
-def link_sentences(link: ChainLink, format_day: Callable[[date], str] = str) -> Iterator[str]:
+def link_sentences(
+    link: ChainLink,
+    format_day: Callable[[date], str] = str,
+    format_milestone: Callable[[MilestoneRef], str] = str,
+) -> Iterator[str]:
     """Yield sentences about what sets the forecast, and which predecessors do not."""
     own = ""
     if link.own_classifier is not None and link.own_date is not None:
@@ -188,13 +194,13 @@ def link_sentences(link: ChainLink, format_day: Callable[[date], str] = str) -> 
             yield "Nobody reported it as done, so it cannot come before the data date."
         case ForecastBasis.DATA_DATE:
             yield "It has no date of its own, and what it waits for comes no later than the data date."
-        case ForecastBasis.DRIVER:
-            yield f"It waits for {link.status.driver}{_lag_phrase(link.lag_days or 0)}."
+        case ForecastBasis.DRIVER if link.status.driver is not None:
+            yield f"It waits for {format_milestone(link.status.driver)}{_lag_phrase(link.lag_days or 0)}."
             yield f"Its own date, {own}, is earlier." if own else "It has no date of its own."
         case ForecastBasis.NOTHING:
             yield "It has no date of its own, and waits for nothing that has one."
     for gate, because in link.ignored:
-        yield f"It does not wait for {gate}: {_IGNORED_BECAUSE_TEXTS[because]}."
+        yield f"It does not wait for {format_milestone(gate)}: {_IGNORED_BECAUSE_TEXTS[because]}."
 
 
 def _lag_phrase(days: int) -> str:

@@ -1,7 +1,8 @@
 """The status of every milestone on a data date, and the dependencies that were set aside because they close a cycle."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date
+from types import MappingProxyType
 from typing import Final, Literal, NamedTuple
 
 import msgspec
@@ -14,6 +15,7 @@ from models.domain.claims import DependencyKey, Facts
 from models.domain.impact import NO_IMPACT, HeldUp, Impact, measure_impacts
 from models.domain.row_order import milestone_sort_key
 from models.domain.schedule import MilestoneStatus, Schedule, State, compute_schedule
+from models.views.names import NO_NAMES, Names, names_of
 from models.views.queries import MilestoneQuery, QueryError, load_facts_for, query_transaction
 
 #: Amounts are numbers in JSON, with all their digits.
@@ -60,6 +62,12 @@ class StatusReport(NamedTuple):
     #: What is assumed, and which of all milestones of the programme move with that.
     assumptions: Sequence[Assumption] = ()
     moves: Sequence[AssumedMove] = ()
+    #: By programme.
+    names: Mapping[str, Names] = MappingProxyType({})
+
+    def names_of(self, programme: str) -> Names:
+        """Return the names in a programme."""
+        return self.names.get(programme, NO_NAMES)
 
 
 def read_status(engine: Engine, query: MilestoneQuery) -> StatusReport:
@@ -86,7 +94,8 @@ def read_status(engine: Engine, query: MilestoneQuery) -> StatusReport:
     ]
     cyclic = [key for key in schedule.cyclic if query.project in {None, key.project, key.after_project}]
     moves = assumed_moves(as_said, schedule) if query.assumptions else ()
-    return StatusReport(query.data_date, rows, cyclic, query.assumptions, moves)
+    names = {programme: names_of(facts, programme) for programme in {row.programme for row in rows}}
+    return StatusReport(query.data_date, rows, cyclic, query.assumptions, moves, names)
 
 
 def _assume(facts: Facts, query: MilestoneQuery) -> Facts:

@@ -25,6 +25,8 @@ class DueMilestone(NamedTuple):
     ref: MilestoneRef
     due: date
     state: State
+    #: What people call it.
+    name: str | None = None
 
 
 class DueList(NamedTuple):
@@ -75,7 +77,9 @@ def find_upcoming(
 
     def as_list(found: list[MilestoneStatus]) -> DueList:
         named = sorted(found, key=order)[:max_named]
-        return DueList(len(found), [DueMilestone(status.ref, due(status), status.state) for status in named])
+        return DueList(
+            len(found), [DueMilestone(status.ref, due(status), status.state, status.name) for status in named]
+        )
 
     soon = within(-timedelta.max.days, SOON_DAYS + 1)
     return Upcoming(as_list(overdue), as_list(soon), as_list(within(SOON_DAYS + 1, LATER_DAYS + 1)))
@@ -98,6 +102,7 @@ def read_upcoming(connection: Connection, programmes: Sequence[str], data_date: 
     rows = (
         select(
             *(forecasts.c[name] for name in (*names, "state")),
+            milestones.c.name,
             due,
             span,
             func.count().over(partition_by=same).label("total"),
@@ -118,7 +123,7 @@ def read_upcoming(connection: Connection, programmes: Sequence[str], data_date: 
     )
     found: dict[str, list[DueList]] = {programme: [DueList(), DueList(), DueList()] for programme in programmes}
     for row in connection.execute(query):
-        item = DueMilestone(MilestoneRef(row.project, row.milestone), row.due, State(row.state))
+        item = DueMilestone(MilestoneRef(row.project, row.milestone), row.due, State(row.state), row.name)
         named = [*found[row.programme][row.span].named, item]
         found[row.programme][row.span] = DueList(row.total, named)
     return {programme: Upcoming(*lists) for programme, lists in found.items()}

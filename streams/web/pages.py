@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
+from functools import partial
 from hashlib import blake2b
 from http import HTTPStatus
 from itertools import groupby
@@ -29,7 +30,7 @@ from streams.web.pipeline_status import MAX_DEAD_LETTER_OFFSETS, PipelineReader
 from streams.web.read_model import OverviewVersion, ProgrammeView, ReadModel
 from streams.web.responses import HTML, Parameter, ResponseCache, uncached_response
 from streams.web.schemas import count_states
-from streams.web.templating import create_environment
+from streams.web.templating import create_environment, isolated_label
 from streams.web.timeline import fit_percent_axis, lay_out_lanes
 from streams.web.unmatched_retractions import MAX_RETRACTIONS
 from streams.web.urls import PageUrls, with_query
@@ -155,12 +156,17 @@ class HtmlPages:
         """Show why a milestone's forecast is what it is."""
         explanation = await view_models.explain_milestone(self._read_model, view, status.key)
         [line] = await view_models.trace_lines(self._read_model, view, [status])
+        format_label = partial(isolated_label, names=view.names)
         return {
             "milestone_status": status,
             "project": _project_claims(view, status.project),
             "moved": await self._moved_by(view, status),
             "chain": [
-                (link, list(link_sentences(link, format_day)), view_models.evidence_rows(explanation, link.evidence))
+                (
+                    link,
+                    list(link_sentences(link, format_day, format_label)),
+                    view_models.evidence_rows(explanation, link.evidence),
+                )
                 for link in explanation.chain
             ],
             "line": line,
@@ -181,7 +187,7 @@ class HtmlPages:
             "successors_per_page": SUCCESSORS_PER_PAGE,
             "last_move": last_move,
             "days_by_milestone": days_by_milestone,
-            "slip_bars": view_models.slip_bars(successors),
+            "slip_bars": view_models.slip_bars(successors, view.names),
             "what_if": await self._read_model.run_in_executor(view_models.what_if, view, status),
         }
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from hashlib import blake2b
+from itertools import chain
 from typing import Final, NamedTuple, TypeVar, TypeVarTuple
 
 from cachetools import LRUCache
@@ -28,6 +29,7 @@ from models.domain.claims import Facts, MilestoneKey, ProgrammeClaims
 from models.domain.impact import NO_IMPACT, DelayRoot, Impact, delay_roots, measure_impacts
 from models.domain.row_order import milestone_sort_key
 from models.domain.schedule import MilestoneStatus, Schedule, State, compute_schedule
+from models.views.names import NO_NAMES, Names, names_of
 from models.views.picture import PRESENT, PictureQuery, load_picture_facts
 from models.views.upcoming import MAX_NAMED_OF_MANY, Upcoming, find_upcoming, own_dates, read_upcoming
 from streams.web.change_feed import ChangeFeed
@@ -80,6 +82,7 @@ class ProgrammeView(NamedTuple):
     parameters: tuple[tuple[str, str], ...] = ()
     #: The schedule without what the picture assumes; None where it assumes nothing.
     as_said: Schedule | None = None
+    names: Names = NO_NAMES
 
     @property
     def etag(self) -> str:
@@ -133,6 +136,8 @@ class Overview(NamedTuple):
     titles: dict[str, str]
     delay_roots: Mapping[str, Sequence[DelayRoot]]
     upcoming: Mapping[str, Upcoming]
+    #: Of what is named on the page, by programme.
+    names: Mapping[str, Names]
 
 
 class RefreshCooldown:
@@ -318,18 +323,20 @@ class ReadModel:
         page = summaries[offset : offset + limit]
         slugs = [summary.programme for summary in page]
 
-        def read_page(
-            connection: Connection,
-        ) -> tuple[dict[str, str], dict[str, list[DelayRoot]], dict[str, Upcoming]]:
+        def read_page(connection: Connection) -> _OverviewDetails:
             milestones = queries.read_open_milestones(connection, slugs)
             titles = queries.read_programme_names(connection, slugs)
             projects = load_announced_projects(connection, slugs)
             roots = {
                 slug: delay_roots(milestones[slug], measure_impacts(milestones[slug], projects[slug])) for slug in slugs
             }
-            return titles, roots, read_upcoming(connection, slugs, self.today())
+            upcoming = read_upcoming(connection, slugs, self.today())
+            project_names = queries.read_project_names(connection, slugs)
+            names = {slug: _names_on_page(project_names[slug], roots[slug], upcoming[slug]) for slug in slugs}
+            return titles, roots, upcoming, names
 
-        return Overview(*_totals_of(summaries), page, *await self.run_query(read_page))
+        titles, roots, upcoming, names = await self.run_query(read_page)
+        return Overview(*_totals_of(summaries), page, titles, roots, upcoming, names)
 
 
 def picture_tag(picture: PictureQuery) -> str:
@@ -363,12 +370,25 @@ def _load_overview(connection: Connection, picture: PictureQuery, data_date: dat
     page = summaries[offset : offset + limit]
     shown = {summary.programme: statuses[summary.programme] for summary in page}
     titles = {slug: claims.name.value for slug, claims in facts.programmes.items() if slug in shown and claims.name}
-    roots, upcoming = {}, {}
+    roots, upcoming, names = {}, {}, {}
     for slug, of_programme in shown.items():
         projects = {key: claims for key, claims in facts.projects.items() if key.programme == slug}
         roots[slug] = delay_roots(of_programme, measure_impacts(of_programme, projects))
         upcoming[slug] = find_upcoming(of_programme, own_dates(facts, of_programme), data_date, MAX_NAMED_OF_MANY)
-    return Overview(*_totals_of(summaries), page, titles, roots, upcoming)
+        names[slug] = names_of(facts, slug)
+    return Overview(*_totals_of(summaries), page, titles, roots, upcoming, names)
+
+
+#: Titles, delay roots, what comes next, and names, by programme.
+_OverviewDetails = tuple[dict[str, str], dict[str, list[DelayRoot]], dict[str, Upcoming], dict[str, Names]]
+
+
+def _names_on_page(projects: Mapping[str, str], roots: Sequence[DelayRoot], upcoming: Upcoming) -> Names:
+    statuses = chain.from_iterable((root.gate, *root.moved) for root in roots)
+    milestones = {status.ref: status.name for status in statuses if status.name is not None}
+    due = chain.from_iterable(each.named for each in upcoming)
+    milestones |= {milestone.ref: milestone.name for milestone in due if milestone.name is not None}
+    return Names(projects, milestones)
 
 
 def _load_view(
@@ -388,4 +408,4 @@ def _load_view(
     impacts = measure_impacts(schedule.statuses, facts.projects)
     roots = delay_roots(schedule.statuses, impacts)
     view = ProgrammeView(programme, revision or 0, version, facts, schedule, statuses, roots, impacts, picture)
-    return view._replace(as_said=as_said)
+    return view._replace(as_said=as_said, names=names_of(facts, programme))

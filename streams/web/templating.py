@@ -15,6 +15,7 @@ from models.domain.schedule import MilestoneRef, MilestoneStatus, State
 from models.domain.timestamps import Instant, day_of
 from models.domain.unknown_fields import describe_unknown_field
 from models.text import printable
+from models.views.names import Names, shortened
 from models.views.wording import (
     enumerate_phrases,
     format_amount,
@@ -56,6 +57,33 @@ def untrusted(text: str | None) -> Markup:
 def milestone_markup(milestone: MilestoneRef | MilestoneKey) -> Markup:
     """Return a milestone's name, which may be broken between its parts."""
     return Markup("{}<wbr>/<wbr>{}").format(milestone.project, milestone.milestone)
+
+
+def label_markup(milestone: MilestoneRef | MilestoneKey, names: Names) -> Markup:
+    """Return what a milestone is called, as lists have it: the names first, the slugs behind."""
+    label = names.label(MilestoneRef(milestone.project, milestone.milestone))
+    slugs = milestone_markup(milestone)
+    if label.is_slugs:
+        return slugs
+    return Markup('<span class="label"><bdi>{}</bdi>: <bdi>{}</bdi></span> <small class="slug">{}</small>').format(
+        shortened(label.project), shortened(label.milestone), slugs
+    )
+
+
+def slug_markup(name: str, slug: str) -> Markup:
+    """Return a name with its slug behind; the slug alone where it is the name."""
+    if name == slug:
+        return Markup("{}").format(slug)
+    return Markup('<bdi>{}</bdi> <small class="slug">{}</small>').format(printable(name), slug)
+
+
+def isolated_label(milestone: MilestoneRef, names: Names) -> str:
+    """Return what a milestone is called, within a sentence: no name changes the direction of the text around it."""
+    label = names.label(milestone)
+    if label.is_slugs:
+        return str(milestone)
+    parts = (f"\N{FIRST STRONG ISOLATE}{shortened(part)}\N{POP DIRECTIONAL ISOLATE}" for part in label[:2])
+    return ": ".join(parts)
 
 
 def format_money(money: Money) -> str:
@@ -104,6 +132,9 @@ def create_environment(static_urls: Mapping[str, str]) -> Environment:
         "untrusted": untrusted,
         "unknown_field": describe_unknown_field,
         "milestone_name": milestone_markup,
+        "label": label_markup,
+        "with_slug": slug_markup,
+        "isolated": isolated_label,
         "money": format_money,
         "moved": format_moved,
         "json": to_json,

@@ -14,9 +14,11 @@ from models.domain.impact import NO_IMPACT, HeldUp, Successor, measure_impacts, 
 from models.domain.schedule import MilestoneStatus, State
 from models.domain.timestamps import day_of, instant_of, parse_stamp
 from models.views.explanation import TEXT_FIELDS, Explanation, data_field, event_key_of, event_summary
+from models.views.names import Names
 from models.views.queries import MilestoneQuery
 from models.views.wording import format_day
 from streams.web.read_model import ProgrammeView, ReadModel
+from streams.web.templating import isolated_label
 from streams.web.urls import with_query
 
 #: More lines cannot be told apart.
@@ -36,11 +38,12 @@ class TrendLine(NamedTuple):
 
     status: MilestoneStatus
     points: Sequence[TrendPoint]
+    name: str
 
     @property
     def chart_series(self) -> dict[str, Any]:
         """The line as the chart reads it."""
-        return {"name": str(self.status.ref), "points": self.points}
+        return {"name": self.name, "points": self.points}
 
 
 class Pager(NamedTuple):
@@ -98,7 +101,10 @@ async def trace_lines(
     """Return the trend lines of some milestones."""
     refs = [status.ref for status in statuses]
     moves = await read_model.history.get_milestone_moves(view.programme, view.revision, refs, view.picture.as_of)
-    return [TrendLine(status, _trend_points(view, status, moves[status.ref])) for status in statuses]
+    return [
+        TrendLine(status, _trend_points(view, status, moves[status.ref]), isolated_label(status.ref, view.names))
+        for status in statuses
+    ]
 
 
 def _trend_points(view: ProgrammeView, status: MilestoneStatus, moves: Sequence[HistoryEntry]) -> list[TrendPoint]:
@@ -156,8 +162,11 @@ def what_if(view: ProgrammeView, gate: MilestoneStatus) -> WhatIf | None:
     )
 
 
-def slip_bars(successors: Sequence[Successor]) -> list[dict[str, Any]]:
+def slip_bars(successors: Sequence[Successor], names: Names) -> list[dict[str, Any]]:
     """Return the bars of a gate's chart: milestones without slack that have moved, by slip."""
     statuses = [row.status for row in successors if row.slack_days == 0 and row.status.slip_days]
     statuses.sort(key=lambda status: -(status.slip_days or 0))
-    return [{"name": str(row.ref), "days": row.slip_days, "state": row.state} for row in statuses[:MAX_SLIP_BARS]]
+    return [
+        {"name": isolated_label(row.ref, names), "days": row.slip_days, "state": row.state}
+        for row in statuses[:MAX_SLIP_BARS]
+    ]

@@ -93,8 +93,8 @@ def test_the_only_programme_need_not_be_named(north_database: EventDatabase) -> 
     north_database.record_and_recalculate([south], TODAY)
     line = the_line(milepost("status", "--assume", "yard/permit-approved=2026-06-01"))
     assert line == (
-        "milepost: there are 2 programmes: name the one of which dates are assumed, as in"
-        " `milepost status PROGRAMME --assume PROJECT/MILESTONE=DAY`"
+        "milepost: 2 programmes have a milestone of the assumed ones (yard/permit-approved): name one:"
+        " no picture is drawn"
     )
 
 

@@ -201,13 +201,14 @@ def test_people_read_it_as_a_sentence_and_numbered_links_and_nothing_said_can_st
     north_database.record_and_recalculate([*PLANS, SLIP], TODAY)
     assert read_out(LAUNCH) == [
         (
-            "north/quay/production-launched is forecast for 2026-07-30 (data date 2026-03-10): state blocked, "
+            "quay: Production launched (north/quay/production-launched) is forecast for 2026-07-30"
+            " (data date 2026-03-10): state blocked, "
             "29 days later than its baseline of 2026-07-01, float -29 days."
         ),
         "",
-        "1. quay/production-launched: 2026-07-30, blocked",
+        "1. quay: Production launched (quay/production-launched): 2026-07-30, blocked",
         (
-            "   It waits for dock/park-commissioned, and comes at least 60 days after it. "
+            "   It waits for dock: Park commissioned (dock/park-commissioned), and comes at least 60 days after it. "
             "Its own date, 2026-07-01 (planned), is earlier."
         ),
         "   2026-01-01T12:00:00Z baseline and planned 2026-07-01",
@@ -218,9 +219,9 @@ def test_people_read_it_as_a_sentence_and_numbered_links_and_nothing_said_can_st
         "     source: office",
         "     id: launch-after",
         "",
-        "2. dock/park-commissioned: 2026-05-31, blocked",
+        "2. dock: Park commissioned (dock/park-commissioned): 2026-05-31, blocked",
         (
-            "   It waits for yard/permit-approved, and comes at least 30 days after it. "
+            "   It waits for yard: Permit approved (yard/permit-approved), and comes at least 30 days after it. "
             "Its own date, 2026-05-01 (planned), is earlier."
         ),
         "   2026-01-01T12:00:00Z baseline and planned 2026-05-01",
@@ -230,7 +231,7 @@ def test_people_read_it_as_a_sentence_and_numbered_links_and_nothing_said_can_st
         "     source: office",
         "     id: park-after",
         "",
-        "3. yard/permit-approved: 2026-05-01, slipping",
+        "3. yard: Permit approved (yard/permit-approved): 2026-05-01, slipping",
         "   This is its estimated date: the newest word on it, and nothing that it waits for comes later.",
         "   2026-01-01T12:00:00Z baseline and planned 2026-04-01",
         "     source: office",
@@ -252,7 +253,8 @@ def test_what_was_believed_before_the_gate_slipped_has_no_driver(north_database:
     assert (found["slip_days"], found["float_days"], found["driver"]) == (0, 0, None)
     headline = read_out(LAUNCH, *before)[0]
     assert headline == (
-        "north/quay/production-launched is forecast for 2026-07-01 (data date 2026-03-10, as of 2026-01-31T23:59:59Z): "
+        "quay: Production launched (north/quay/production-launched) is forecast for 2026-07-01"
+        " (data date 2026-03-10, as of 2026-01-31T23:59:59Z): "
         "state planned, on its baseline of 2026-07-01, float 0 days."
     )
 
@@ -279,13 +281,15 @@ def test_a_cancelled_predecessor_has_no_say_and_is_named(north_database: EventDa
     found = explained(LAUNCH)
     assert links(found) == [("quay/production-launched", "2026-07-01", "planned", "planned", None)]
     assert found["chain"][0]["left_out"] == [{"project": "dock", "milestone": "park-commissioned", "why": "cancelled"}]
-    assert read_out(LAUNCH)[3].endswith(" It does not wait for dock/park-commissioned: that is cancelled.")
+    assert read_out(LAUNCH)[3].endswith(
+        " It does not wait for dock: Park commissioned (dock/park-commissioned): that is cancelled."
+    )
     text = read_out(PARK)
     assert text[0] == (
-        "north/dock/park-commissioned is cancelled and has no forecast (data date 2026-03-10): "
-        "state cancelled, no slip, float none."
+        "dock: Park commissioned (north/dock/park-commissioned) is cancelled and has no forecast"
+        " (data date 2026-03-10): state cancelled, no slip, float none."
     )
-    assert text[2] == "1. dock/park-commissioned: no forecast, cancelled"
+    assert text[2] == "1. dock: Park commissioned (dock/park-commissioned): no forecast, cancelled"
     assert text[3] == "   It is cancelled: it has no forecast, and nothing waits for it."
     assert "   2026-03-01T00:00:00Z cancellation" in text
 
@@ -332,11 +336,12 @@ def test_what_has_happened_and_what_nobody_dated_end_a_chain_in_a_sentence(north
     )
     assert read_out(PERMIT)[:4] == [
         (
-            "north/yard/permit-approved was achieved on 2026-01-31 (data date 2026-03-10): state achieved, "
+            "yard: Permit approved (north/yard/permit-approved) was achieved on 2026-01-31 (data date 2026-03-10): "
+            "state achieved, "
             "60 days earlier than its baseline of 2026-04-01, float none."
         ),
         "",
-        "1. yard/permit-approved: 2026-01-31, achieved",
+        "1. yard: Permit approved (yard/permit-approved): 2026-01-31, achieved",
         "   It has happened: this is its actual date.",
     ]
     assert read_out("north/quay/x") == [
@@ -351,7 +356,9 @@ def test_what_has_happened_and_what_nobody_dated_end_a_chain_in_a_sentence(north
     north_database.record_and_recalculate([date_report("x", "dock/x", "PLN", "2026-06-11")], TODAY)
     no_date = "It has no date of its own."
     assert f"   It waits for dock/x, and comes at most 10 days before it. {no_date}" in read_out("north/quay/x")
-    told_of_z = f"   It waits for dock/park-commissioned, and cannot come before it. {no_date}"
+    told_of_z = (
+        f"   It waits for dock: Park commissioned (dock/park-commissioned), and cannot come before it. {no_date}"
+    )
     assert told_of_z in read_out("north/quay/z")
 
 
@@ -586,7 +593,8 @@ def test_a_terminal_shows_tables_timelines_and_explanations_within_its_width(
     status = in_a_terminal(columns, "status", "north", "--data-date", "2026-03-10")
     assert any("◇━" in line for line in status)
     explanation = in_a_terminal(columns, "explain", LAUNCH, "--data-date", "2026-03-10")
-    assert "3. yard/permit-approved: 2026-05-01, slipping" in [line.rstrip() for line in explanation]
+    said = " ".join(line.strip() for line in explanation)
+    assert "3. yard: Permit approved (yard/permit-approved): 2026-05-01, slipping" in said
     history = in_a_terminal(columns, "history", LAUNCH)
     assert "   source: permit office" in [line.rstrip() for line in history]
     for lines in (status, explanation, history):
