@@ -1,6 +1,6 @@
 """`milepost explain`: why a forecast is what it is: the chain of drivers, and the events behind each link."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 
 import typer
@@ -12,6 +12,7 @@ from models.database.engine import open_engine
 from models.database.ledger import EventKey
 from models.domain.events import Event
 from models.domain.schedule import MilestoneStatus, State
+from models.domain.sources import SourceWords, days_between_sources
 from models.domain.timestamps import parse_stamp
 from models.settings import read_settings
 from models.views import explanation as view
@@ -75,6 +76,26 @@ def _explanation_lines(explanation: view.Explanation) -> Iterator[ConsoleLine]:
             event, instant = explanation.events.get(key), parse_stamp(evidence[0].stamp).instant
             yield ConsoleLine(f"{instant}Z {roles}{view.event_summary(event)}", indent=3)
             yield from event_source_lines(key, event, indent=5)
+    yield from _source_lines(explanation.sources)
+
+
+def _source_lines(sources: Sequence[SourceWords]) -> Iterator[ConsoleLine]:
+    """Say what each of several sources says; of one alone, the events above say it."""
+    if len(sources) < 2:  # noqa: PLR2004 - one alone cannot differ
+        return
+    days = days_between_sources(sources)
+    verdict = "they agree" if days == 0 else "each says another kind of date"
+    if days:
+        verdict = f"they differ by {days_phrase(days)}; of each kind, the date that was said last counts"
+    yield ConsoleLine("")
+    yield ConsoleLine(f"{len(sources)} sources speak of it: {verdict}.", style="bold")
+    for each in view.source_words_schemas(sources):
+        yield ConsoleLine(f"source: {each.source}", 3, "dim")
+        for kind in ("planned", "estimated", "actual"):
+            word: view.WordSchema | None = getattr(each, kind)
+            if word is not None:
+                counts = "counts" if word.counts else f"{word.days_later:+d} d" if word.days_later else "the same"
+                yield ConsoleLine(f"{kind} {word.date}, said {word.said}: {counts}", 5)
 
 
 def _headline(status: MilestoneStatus, query: MilestoneQuery, names: Names) -> str:

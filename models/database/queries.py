@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Select, and_, func, or_, select
 from models.database.ledger import decode_rows
 from models.database.tables import checkpoints, forecasts, ledger, milestones, programmes, projects
 from models.domain.claims import Facts, exclude_retracted, fold
-from models.domain.events import Event
+from models.domain.events import Event, MilestoneReported
 from models.domain.row_order import NaturalSortKey, natural_sort_key
 from models.domain.schedule import MilestoneRef, MilestoneStatus, State
 from models.domain.timestamps import Instant
@@ -52,6 +52,26 @@ def find_newest_instant(connection: Connection, as_of: Instant, programme: str |
     """Return the newest instant, up to a given one, at which something was said of a programme, or of all."""
     statements = _select_as_of([func.max(ledger.c.instant)], as_of, programme)
     return max(filter(None, map(connection.scalar, statements)), default=None)
+
+
+def read_reports(
+    connection: Connection, programme: str, as_of: Instant | None = None, project: str | None = None
+) -> Iterator[Event]:
+    """Yield the unretracted reports of a programme, or of one of its projects, as of an instant or of now."""
+    if as_of is not None:
+        events = exclude_retracted(_read_events_as_of(connection, as_of, programme))
+    else:
+        query = select(ledger.c.headers, ledger.c.payload).where(
+            ledger.c.programme == programme,
+            ledger.c.type == MilestoneReported.TYPE,
+            ledger.c.digest.is_not(None),
+            ledger.c.retracted.is_(False),
+        )
+        events = decode_rows(connection, query if project is None else query.where(ledger.c.project == project))
+    for event in events:
+        is_wanted = event.programme == programme and project in {None, event.project}
+        if is_wanted and isinstance(event.data, MilestoneReported):
+            yield event
 
 
 def _read_events_as_of(connection: Connection, as_of: Instant, programme: str | None) -> Iterator[Event]:

@@ -7,15 +7,17 @@ from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
 from models.database.ledger import EventKey, read_events
+from models.database.queries import read_reports
 from models.domain.assumptions import ASSUMED_SOURCE
-from models.domain.claims import MilestoneKey
-from models.domain.events import DependencyDeclared, Event, MilestoneReported, ProjectWithdrawn
+from models.domain.claims import Claim, MilestoneKey
+from models.domain.events import Classifier, DependencyDeclared, Event, MilestoneReported, ProjectWithdrawn
 from models.domain.explanation import ChainLink, Evidence, ForecastBasis, IgnoredBecause, explain_forecast
 from models.domain.schedule import MilestoneRef, State, compute_schedule
-from models.domain.timestamps import parse_stamp
+from models.domain.sources import SourceWords, counting_claims, days_between_sources, words_of_sources
+from models.domain.timestamps import Instant, parse_stamp
 from models.views.names import NO_NAMES, Names, names_of
 from models.views.queries import MilestoneQuery, load_facts_for, query_transaction, require_milestone
 
@@ -38,6 +40,14 @@ class Explanation(NamedTuple):
     chain: Sequence[ChainLink]
     events: Mapping[EventKey, Event]
     names: Names = NO_NAMES
+    #: What each source says of the queried milestone.
+    sources: Sequence[SourceWords] = ()
+
+
+def read_sources(connection: Connection, key: MilestoneKey, as_of: Instant | None) -> Sequence[SourceWords]:
+    """Return what each source says of a milestone."""
+    reports = read_reports(connection, key.programme, as_of, key.project)
+    return words_of_sources(reports).get(key, ())
 
 
 def read_explanation(engine: Engine, key: MilestoneKey, query: MilestoneQuery) -> Explanation:
@@ -51,7 +61,8 @@ def read_explanation(engine: Engine, key: MilestoneKey, query: MilestoneQuery) -
         require_milestone(facts, key, query.as_of_suffix)
         chain = explain_forecast(facts, compute_schedule(facts, query.data_date), key)
         keys = {event_key_of(evidence) for link in chain for evidence in link.evidence}
-        return Explanation(query, chain, read_events(connection, sorted(keys)), names_of(facts, key.programme))
+        events, sources = read_events(connection, sorted(keys)), read_sources(connection, key, query.as_of)
+        return Explanation(query, chain, events, names_of(facts, key.programme), sources)
 
 
 def event_key_of(evidence: Evidence) -> EventKey:
@@ -97,6 +108,27 @@ class ChainLinkSchema(Struct, frozen=True):
     left_out: Sequence[IgnoredPredecessorSchema]
 
 
+class WordSchema(Struct, frozen=True):
+    """A date that a source said last of its kind."""
+
+    date: date
+    said: str
+    id: str
+    #: Whether it is the one that counts: of all sources, the one said last.
+    counts: bool
+    #: How many days later it is than the one that counts.
+    days_later: int
+
+
+class SourceWordsSchema(Struct, frozen=True):
+    """What a source says of a milestone."""
+
+    source: str
+    planned: WordSchema | None
+    estimated: WordSchema | None
+    actual: WordSchema | None
+
+
 class ExplanationSchema(Struct, frozen=True):
     """Why a forecast is what it is; the same as `milepost explain --json`."""
 
@@ -110,6 +142,10 @@ class ExplanationSchema(Struct, frozen=True):
     float_days: int | None
     driver: str | None
     chain: Sequence[ChainLinkSchema]
+    #: What each source says of the milestone; who spoke last stands first.
+    sources: Sequence[SourceWordsSchema]
+    #: By how many days they differ at most in dates of one kind; null where no two have said the same kind.
+    sources_differ_days: int | None
     #: Only where the picture assumes dates that nobody said.
     assumed: Literal[True] | UnsetType = UNSET
 
@@ -126,7 +162,25 @@ def explanation_schema(explanation: Explanation) -> ExplanationSchema:
         status.float_days,
         None if status.driver is None else str(status.driver),
         [_link_schema(link, explanation.events) for link in explanation.chain],
+        source_words_schemas(explanation.sources),
+        days_between_sources(explanation.sources),
     )
+
+
+def source_words_schemas(sources: Sequence[SourceWords]) -> list[SourceWordsSchema]:
+    """Return what each source says, compared with what counts."""
+    counting = counting_claims(sources)
+
+    def word(claim: Claim | None, kind: Classifier) -> WordSchema | None:
+        if claim is None:
+            return None
+        instant, _, event_id = parse_stamp(claim.stamp)
+        days = (claim.date - counting[kind].date).days
+        return WordSchema(claim.date, f"{instant}Z", event_id, claim == counting[kind], days)
+
+    return [
+        SourceWordsSchema(each.source, *(word(each.claims.get(kind), kind) for kind in Classifier)) for each in sources
+    ]
 
 
 def _link_schema(link: ChainLink, events: Mapping[EventKey, Event]) -> ChainLinkSchema:

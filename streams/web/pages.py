@@ -14,8 +14,9 @@ from aiohttp.typedefs import Handler
 
 from models.domain.claims import NO_PROJECT_CLAIMS, ProjectClaims, ProjectKey
 from models.domain.impact import milestones_moved_by, successors_of
-from models.domain.schedule import MilestoneStatus, State
-from models.views.explanation import link_sentences
+from models.domain.schedule import MilestoneRef, MilestoneStatus, State
+from models.domain.sources import days_between_sources
+from models.views.explanation import link_sentences, source_words_schemas
 from models.views.queries import parse_data_date
 from models.views.upcoming import find_upcoming, own_dates
 from models.views.wording import format_day
@@ -42,6 +43,9 @@ _STATE_FILTERS: Final[Mapping[str, frozenset[State]]] = {
     "late": frozenset({State.OVERDUE, State.BLOCKED, State.SLIPPING}),
     "open": frozenset(State) - {State.ACHIEVED, State.CANCELLED},
 }
+#: Of which sources say different dates: read from the ledger, so it is not counted before somebody asks.
+DISAGREE: Final = "disagree"
+_FILTERS: Final = (*_STATE_FILTERS, DISAGREE)
 #: Another picture begins at its first page.
 _NOT_IN_FORMS: Final = frozenset({OFFSET.name, BEFORE.name, *PICTURE_PARAMETERS})
 #: Days before today that a page offers.
@@ -136,7 +140,10 @@ class HtmlPages:
         self, request: web.Request, view: ProgrammeView, offset: int, show: str, project: str
     ) -> dict[str, Any]:
         """Show the milestones of a programme, or of one of its projects, over time."""
-        return await self._read_model.run_in_executor(_timeline_values, request.path, view, offset, show, project)
+        disagreed = await self._read_model.get_disagreed(view) if show == DISAGREE else frozenset()
+        return await self._read_model.run_in_executor(
+            _timeline_values, request.path, view, offset, show, project, disagreed
+        )
 
     async def trend(
         self, _request: web.Request, view: ProgrammeView, before: int | None, requested: list[MilestoneStatus]
@@ -170,6 +177,8 @@ class HtmlPages:
                 for link in explanation.chain
             ],
             "line": line,
+            "sources": source_words_schemas(explanation.sources),
+            "differ_days": days_between_sources(explanation.sources),
         }
 
     async def gate(self, _request: web.Request, view: ProgrammeView, status: MilestoneStatus) -> dict[str, Any]:
@@ -232,8 +241,8 @@ def _redirect_to_assumption(page: Handler) -> Handler:
 
 
 def _read_filter(request: web.Request, _view: object) -> str:
-    if (show := request.query.get(_SHOW, "all")) not in _STATE_FILTERS:
-        raise BadQuery(text=f"show is one of {', '.join(_STATE_FILTERS)}.")
+    if (show := request.query.get(_SHOW, "all")) not in _FILTERS:
+        raise BadQuery(text=f"show is one of {', '.join(_FILTERS)}.")
     return show
 
 
@@ -254,10 +263,15 @@ def _read_trend_milestones(request: web.Request, view: ProgrammeView) -> list[Mi
     return [view.get_status(*name.split("/", 1)) for name in names]
 
 
-def _timeline_values(path: str, view: ProgrammeView, offset: int, show: str, project: str) -> dict[str, Any]:
+def _timeline_values(  # noqa: PLR0913 - what a query has
+    path: str, view: ProgrammeView, offset: int, show: str, project: str, disagreed: frozenset[MilestoneRef]
+) -> dict[str, Any]:
     statuses = [status for status in view.statuses if not project or status.project == project]
     counts = count_states(statuses)
-    matching = [status for status in statuses if status.state in _STATE_FILTERS[show]]
+    if show == DISAGREE:
+        matching = [status for status in statuses if status.ref in disagreed]
+    else:
+        matching = [status for status in statuses if status.state in _STATE_FILTERS[show]]
     passed = own_dates(view.facts, statuses)
     query = [(_SHOW, show), *([(_PROJECT, project)] if project else []), *view.parameters]
     page = matching[offset : offset + MILESTONES_PER_PAGE]

@@ -28,7 +28,9 @@ from models.domain.assumptions import assume, find_programme
 from models.domain.claims import Facts, MilestoneKey, ProgrammeClaims
 from models.domain.impact import NO_IMPACT, DelayRoot, Impact, delay_roots, measure_impacts
 from models.domain.row_order import milestone_sort_key
-from models.domain.schedule import MilestoneStatus, Schedule, State, compute_schedule
+from models.domain.schedule import MilestoneRef, MilestoneStatus, Schedule, State, compute_schedule
+from models.domain.sources import days_between_sources, words_of_sources
+from models.domain.timestamps import Instant
 from models.views.names import NO_NAMES, Names, names_of
 from models.views.picture import PRESENT, PictureQuery, load_picture_facts
 from models.views.upcoming import MAX_NAMED_OF_MANY, Upcoming, find_upcoming, own_dates, read_upcoming
@@ -46,6 +48,8 @@ PICTURE_THREADS: Final = "board-picture"
 _MAX_CACHED_MILESTONES: Final = 50_000
 _MAX_CACHED_PAST_MILESTONES: Final = 20_000
 _MIN_VIEW_SIZE: Final = 20
+#: Milestones of which sources say different dates.
+_MAX_CACHED_DISAGREED: Final = 20_000
 #: The longest query, and the least time that one gets.
 _MAX_QUERY_SECONDS: Final = 10.0
 _MIN_QUERY_SECONDS: Final = 0.1
@@ -172,6 +176,9 @@ class ReadModel:
             _MAX_CACHED_PAST_MILESTONES,
             getsizeof=lambda view: min(len(view.statuses) + _MIN_VIEW_SIZE, _MAX_CACHED_PAST_MILESTONES),
         )
+        self._disagreed = LRUCache[tuple[str, int, Instant | None], frozenset[MilestoneRef]](
+            _MAX_CACHED_DISAGREED, getsizeof=lambda refs: min(len(refs) + _MIN_VIEW_SIZE, _MAX_CACHED_DISAGREED)
+        )
         self.pictures = PictureLimit(PICTURE_THREADS, clock)
         self.history = HistoryCache(self.run_query)
         self._cooldown = RefreshCooldown(clock)
@@ -266,6 +273,14 @@ class ReadModel:
         if asked.compared is not None:
             compared = await self._get_picture(programme, asked.compared, must_exist=False)
         return view._replace(compared=compared, parameters=asked.parameters)
+
+    async def get_disagreed(self, view: ProgrammeView) -> frozenset[MilestoneRef]:
+        """Return the milestones of which sources say different dates."""
+        key = (view.programme, view.revision, view.picture.as_of)
+        if (found := self._disagreed.get(key)) is None:
+            found = await self.run_query(_read_disagreed, view.programme, view.picture.as_of)
+            self._disagreed[key] = found
+        return found
 
     async def _get_picture(self, programme: str, picture: PictureQuery, *, must_exist: bool = True) -> ProgrammeView:
         # Where two times have the same newest stamp, both have the same view.
@@ -389,6 +404,13 @@ def _names_on_page(projects: Mapping[str, str], roots: Sequence[DelayRoot], upco
     due = chain.from_iterable(each.named for each in upcoming)
     milestones |= {milestone.ref: milestone.name for milestone in due if milestone.name is not None}
     return Names(projects, milestones)
+
+
+def _read_disagreed(connection: Connection, programme: str, as_of: Instant | None) -> frozenset[MilestoneRef]:
+    words = words_of_sources(queries.read_reports(connection, programme, as_of))
+    return frozenset(
+        MilestoneRef(*key[1:]) for key, of_milestone in words.items() if days_between_sources(of_milestone)
+    )
 
 
 def _load_view(

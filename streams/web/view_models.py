@@ -13,7 +13,7 @@ from models.domain.history import HistoryEntry
 from models.domain.impact import NO_IMPACT, HeldUp, Successor, measure_impacts, milestones_moved_by
 from models.domain.schedule import MilestoneStatus, State
 from models.domain.timestamps import day_of, instant_of, parse_stamp
-from models.views.explanation import TEXT_FIELDS, Explanation, data_field, event_key_of, event_summary
+from models.views.explanation import TEXT_FIELDS, Explanation, data_field, event_key_of, event_summary, read_sources
 from models.views.names import Names
 from models.views.queries import MilestoneQuery
 from models.views.wording import format_day
@@ -72,7 +72,8 @@ async def explain_milestone(read_model: ReadModel, view: ProgrammeView, key: Mil
     event_keys = sorted({event_key_of(evidence) for link in chain for evidence in link.evidence})
     events = await read_model.run_query(read_events, event_keys)
     query = MilestoneQuery(view.schedule.data_date, key.programme, key.project, view.picture.as_of)
-    return Explanation(query, chain, events)
+    sources = await read_model.run_query(read_sources, key, view.picture.as_of)
+    return Explanation(query, chain, events, view.names, sources)
 
 
 def evidence_rows(explanation: Explanation, evidence: Sequence[Evidence]) -> list[dict[str, Any]]:
