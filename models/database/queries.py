@@ -5,15 +5,16 @@ from datetime import date, timedelta
 from itertools import chain
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Select, and_, func, or_, select
+from sqlalchemy import Connection, Select, and_, case, func, or_, select, tuple_
 
-from models.database.ledger import decode_rows
+from models.database.ledger import EventKey, decode_rows, read_events
 from models.database.tables import checkpoints, forecasts, ledger, milestones, programmes, projects
-from models.domain.claims import Facts, exclude_retracted, fold
+from models.database.upsert import chunked
+from models.domain.claims import Facts, MilestoneKey, exclude_retracted, fold
 from models.domain.events import Event, MilestoneReported
 from models.domain.row_order import NaturalSortKey, natural_sort_key
 from models.domain.schedule import MilestoneRef, MilestoneStatus, State
-from models.domain.timestamps import Instant
+from models.domain.timestamps import Instant, Stamp, parse_stamp
 
 _LATE_STATES = (State.OVERDUE, State.BLOCKED, State.SLIPPING)
 
@@ -130,6 +131,46 @@ def read_programme_names(connection: Connection, names: Sequence[str]) -> dict[s
         programmes.c.programme.in_(names), programmes.c.name_stamp.is_not(None)
     )
     return dict(connection.execute(query).all())
+
+
+class DateWord(NamedTuple):
+    """Who said the date of a milestone, when and why."""
+
+    source: str
+    said: Instant
+    reason: str | None
+    #: Who is responsible, by the same event.
+    party: str | None
+
+
+def read_date_words(connection: Connection, keys: Sequence[MilestoneKey]) -> dict[MilestoneKey, DateWord]:
+    """Return who said the dates of some milestones: the actual date, else the milestone's own."""
+    own_stamp = case(
+        (milestones.c.planned_stamp.is_(None), milestones.c.estimated_stamp),
+        (milestones.c.estimated_stamp.is_(None), milestones.c.planned_stamp),
+        (milestones.c.estimated_stamp > milestones.c.planned_stamp, milestones.c.estimated_stamp),
+        else_=milestones.c.planned_stamp,
+    )
+    columns = [milestones.c[name] for name in MilestoneKey._fields]
+    query = select(*columns, func.coalesce(milestones.c.actual_stamp, own_stamp))
+    stamps: dict[MilestoneKey, Stamp] = {}
+    for chunk in chunked(keys):
+        for *key, stamp in connection.execute(query.where(tuple_(*columns).in_(chunk))):
+            if stamp is not None:
+                stamps[MilestoneKey(*key)] = stamp
+    return read_words(connection, stamps)
+
+
+def read_words(connection: Connection, stamps: Mapping[MilestoneKey, Stamp]) -> dict[MilestoneKey, DateWord]:
+    """Return who said what has these stamps, when and why."""
+    parts = {key: parse_stamp(stamp) for key, stamp in stamps.items()}
+    events = read_events(connection, [EventKey(source, event_id) for _, source, event_id in parts.values()])
+    words = {}
+    for key, (said, source, event_id) in parts.items():
+        event = events.get(EventKey(source, event_id))
+        data = event.data if event is not None and isinstance(event.data, MilestoneReported) else None
+        words[key] = DateWord(source, said, data.reason if data else None, data.party if data else None)
+    return words
 
 
 def read_project_names(connection: Connection, names: Sequence[str]) -> dict[str, dict[str, str]]:

@@ -12,6 +12,7 @@ import msgspec
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
+from models.database import queries
 from models.domain.claims import NO_PROJECT_CLAIMS, ProjectClaims, ProjectKey
 from models.domain.impact import milestones_moved_by, successors_of
 from models.domain.schedule import MilestoneRef, MilestoneStatus, State
@@ -28,7 +29,7 @@ from streams.web.freshness import FreshnessText, freshness_text
 from streams.web.guard import GuardedApplication
 from streams.web.picture_parameters import ASSUME, PICTURE_PARAMETERS, REPEATABLE
 from streams.web.pipeline_status import MAX_DEAD_LETTER_OFFSETS, PipelineReader
-from streams.web.read_model import OverviewVersion, ProgrammeView, ReadModel
+from streams.web.read_model import SHOWN_GATES, OverviewVersion, ProgrammeView, ReadModel, stamps_of_dates
 from streams.web.responses import HTML, Parameter, ResponseCache, uncached_response
 from streams.web.schemas import count_states
 from streams.web.templating import create_environment, isolated_label
@@ -141,9 +142,12 @@ class HtmlPages:
     ) -> dict[str, Any]:
         """Show the milestones of a programme, or of one of its projects, over time."""
         disagreed = await self._read_model.get_disagreed(view) if show == DISAGREE else frozenset()
-        return await self._read_model.run_in_executor(
+        values = await self._read_model.run_in_executor(
             _timeline_values, request.path, view, offset, show, project, disagreed
         )
+        gates = [root.gate.key for root in view.delay_roots[:SHOWN_GATES]]
+        stamps = stamps_of_dates(view.facts, gates)
+        return values | {"words": await self._read_model.run_query(queries.read_words, stamps)}
 
     async def trend(
         self, _request: web.Request, view: ProgrammeView, before: int | None, requested: list[MilestoneStatus]

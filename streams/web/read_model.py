@@ -9,7 +9,7 @@ limits on the cooldown and on staleness bound how far behind a page can be, howe
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from hashlib import blake2b
@@ -22,15 +22,15 @@ from sqlalchemy import Connection, Engine, select, text
 from models.database import queries
 from models.database.claims import load_announced_projects, read_revisions
 from models.database.engine import dispose_engine, read_transaction
-from models.database.queries import ForecastVersion, ProgrammeSummary, overview_sort_key
+from models.database.queries import DateWord, ForecastVersion, ProgrammeSummary, overview_sort_key
 from models.database.tables import programmes
-from models.domain.assumptions import assume, find_programme
+from models.domain.assumptions import ASSUMED_SOURCE, assume, find_programme
 from models.domain.claims import Facts, MilestoneKey, ProgrammeClaims
 from models.domain.impact import NO_IMPACT, DelayRoot, Impact, delay_roots, measure_impacts
 from models.domain.row_order import milestone_sort_key
 from models.domain.schedule import MilestoneRef, MilestoneStatus, Schedule, State, compute_schedule
 from models.domain.sources import days_between_sources, words_of_sources
-from models.domain.timestamps import Instant
+from models.domain.timestamps import Instant, Stamp, parse_stamp
 from models.views.names import NO_NAMES, Names, names_of
 from models.views.picture import PRESENT, PictureQuery, load_picture_facts
 from models.views.upcoming import MAX_NAMED_OF_MANY, Upcoming, find_upcoming, own_dates, read_upcoming
@@ -50,6 +50,8 @@ _MAX_CACHED_PAST_MILESTONES: Final = 20_000
 _MIN_VIEW_SIZE: Final = 20
 #: Milestones of which sources say different dates.
 _MAX_CACHED_DISAGREED: Final = 20_000
+#: Gates of a programme of which pages say who said their dates.
+SHOWN_GATES: Final = 5
 #: The longest query, and the least time that one gets.
 _MAX_QUERY_SECONDS: Final = 10.0
 _MIN_QUERY_SECONDS: Final = 0.1
@@ -142,6 +144,8 @@ class Overview(NamedTuple):
     upcoming: Mapping[str, Upcoming]
     #: Of what is named on the page, by programme.
     names: Mapping[str, Names]
+    #: Who said the dates of the first gates of each programme.
+    words: Mapping[MilestoneKey, DateWord]
 
 
 class RefreshCooldown:
@@ -348,10 +352,11 @@ class ReadModel:
             upcoming = read_upcoming(connection, slugs, self.today())
             project_names = queries.read_project_names(connection, slugs)
             names = {slug: _names_on_page(project_names[slug], roots[slug], upcoming[slug]) for slug in slugs}
-            return titles, roots, upcoming, names
+            gates = [root.gate.key for slug in slugs for root in roots[slug][:SHOWN_GATES]]
+            return titles, roots, upcoming, names, queries.read_date_words(connection, gates)
 
-        titles, roots, upcoming, names = await self.run_query(read_page)
-        return Overview(*_totals_of(summaries), page, titles, roots, upcoming, names)
+        titles, roots, upcoming, names, words = await self.run_query(read_page)
+        return Overview(*_totals_of(summaries), page, titles, roots, upcoming, names, words)
 
 
 def picture_tag(picture: PictureQuery) -> str:
@@ -391,11 +396,30 @@ def _load_overview(connection: Connection, picture: PictureQuery, data_date: dat
         roots[slug] = delay_roots(of_programme, measure_impacts(of_programme, projects))
         upcoming[slug] = find_upcoming(of_programme, own_dates(facts, of_programme), data_date, MAX_NAMED_OF_MANY)
         names[slug] = names_of(facts, slug)
-    return Overview(*_totals_of(summaries), page, titles, roots, upcoming, names)
+    gates = [root.gate.key for of_programme in roots.values() for root in of_programme[:SHOWN_GATES]]
+    words = queries.read_words(connection, stamps_of_dates(facts, gates))
+    return Overview(*_totals_of(summaries), page, titles, roots, upcoming, names, words)
 
 
-#: Titles, delay roots, what comes next, and names, by programme.
-_OverviewDetails = tuple[dict[str, str], dict[str, list[DelayRoot]], dict[str, Upcoming], dict[str, Names]]
+def stamps_of_dates(facts: Facts, keys: Iterable[MilestoneKey]) -> dict[MilestoneKey, Stamp]:
+    """Return the stamps of the claims that set the dates of some milestones; of assumed dates there is none."""
+    claims = {key: facts.milestone(key) for key in keys}
+    dates = {key: of_milestone.actual or of_milestone.own_claim for key, of_milestone in claims.items()}
+    return {
+        key: claim.stamp
+        for key, claim in dates.items()
+        if claim is not None and parse_stamp(claim.stamp).source != ASSUMED_SOURCE
+    }
+
+
+#: Titles, delay roots, what comes next, and names, by programme; and who said the dates of gates.
+_OverviewDetails = tuple[
+    dict[str, str],
+    dict[str, list[DelayRoot]],
+    dict[str, Upcoming],
+    dict[str, Names],
+    dict[MilestoneKey, DateWord],
+]
 
 
 def _names_on_page(projects: Mapping[str, str], roots: Sequence[DelayRoot], upcoming: Upcoming) -> Names:
