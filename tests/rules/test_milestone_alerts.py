@@ -36,12 +36,16 @@ class Standing(NamedTuple):
     last: int | None = None
     #: Source and reason of a date that is late by itself.
     cause: tuple[str, str] | None = None
+    #: How many milestones it moves, and the money by currency and the jobs that it holds up.
+    moved: int = 0
+    money: tuple[tuple[str, float], ...] = ()
+    jobs: int = 0
 
     def series(self, values: str = "{}x40", **labels: str) -> list[InputSeries]:
         """Give its series; the values are told with a place for each number."""
         named = {"programme": "north", "project": self.project, "milestone": self.milestone, **labels}
 
-        def one(name: str, number: int, **more: str) -> InputSeries:
+        def one(name: str, number: float, **more: str) -> InputSeries:
             return input_series(f"milepost_milestone_{name}", values.format(number), **named, **more)
 
         days = {
@@ -54,6 +58,8 @@ class Standing(NamedTuple):
             *(one(name, number * DAY_SECONDS) for name, number in days.items() if number is not None),
             one("dependents", self.dependents),
             *([one("driver_info", 1, **driven)] if driven else []),
+            *([one("moved", self.moved), one("held_up_jobs", self.jobs)] if self.dependents else []),
+            *(one("held_up_investment", amount, currency=currency) for currency, amount in self.money),
             *([one("slip_info", 1, source=self.cause[0], reason=self.cause[1])] if self.cause else []),
         ]
 
@@ -71,7 +77,9 @@ def labels(project: str, milestone: str, gate: Driver | None = None, driver: Dri
 
 PARK = ("park", "opened")
 ZONE = ("//zone.example", "heating-network-late")
-GATE = Standing(*PARK, "slipping", baseline=45, planned=45, estimated=87, forecast=87, dependents=3, cause=ZONE)
+GATE = Standing(
+    *PARK, "slipping", baseline=45, planned=45, estimated=87, forecast=87, dependents=3, cause=ZONE, moved=3
+)
 INSTALLED, LAUNCHED, BETA = (
     Standing("alpha", "installed", "blocked", 60, 60, None, 90, -30, dependents=1, driver=PARK),
     Standing("alpha", "launched", "blocked", 100, 100, None, 130, -30, driver=("alpha", "installed")),
@@ -117,6 +125,7 @@ CHAIN = [
         baseline=10 + step,
         forecast=30 + step,
         dependents=17 - step,
+        moved=17 - step,
         driver=("plant", f"step-{step - 1:02}") if step else None,
     )
     for step in range(18)
@@ -146,6 +155,18 @@ MILESTONE_RULE_TESTS = [
         expressions=[("sum(milestone:milepost_milestone_held_up:count)", "5m", {"{}": 3})],
     ),
     RuleTest(
+        "a gate holds up money and jobs, in words that a person reads",
+        shown_series(
+            GATE._replace(moved=2, jobs=1240, money=(("USD", 310e6), ("EUR", 1.5e9), ("KZT", 9500))), INSTALLED, BETA
+        ),
+        [slips("5m", "2 milestones, EUR 1.5 billion, KZT 9500, USD 310 million and 1240 jobs")],
+    ),
+    RuleTest(
+        "a gate holds up one job and no money",
+        shown_series(GATE._replace(moved=1, jobs=1), BETA),
+        [slips("5m", "1 milestone and 1 job")],
+    ),
+    RuleTest(
         "a gate slips, and who waits for it has time",
         shown_series(GATE, Standing("beta", "launched", "planned", 200, 200, None, 200)),
         [AlertExpectation("20m", "GateSlipping"), AlertExpectation("20m", "MilestoneBlocked")],
@@ -173,8 +194,8 @@ MILESTONE_RULE_TESTS = [
                         labels("plant", f"step-0{step}", ("plant", "step-00")),
                     )
                     for step, late, moved in (
-                        (0, "11 Jan 1970 has become 31 Jan 1970", "16 milestones"),
-                        (1, "12 Jan 1970 has become 1 Feb 1970", "1 milestone"),
+                        (0, "11 Jan 1970 has become 31 Jan 1970", "17 milestones"),
+                        (1, "12 Jan 1970 has become 1 Feb 1970", "16 milestones"),
                     )
                 ],
             )
@@ -190,7 +211,7 @@ MILESTONE_RULE_TESTS = [
     ),
     RuleTest(
         "a worker restarts: what fires goes on, and ends when it has not come back after its time, the gate last",
-        shown_series(GATE, BETA, values="{}x9 stale _x40"),
+        shown_series(GATE._replace(moved=1), BETA, values="{}x9 stale _x40"),
         [
             slips("9m", "1 milestone"),
             slips("20m", "1 milestone"),
@@ -281,7 +302,7 @@ MILESTONE_RULE_TESTS = [
     RuleTest(
         "a gate moves one milestone, and another one that has a later plan",
         shown_series(
-            GATE,
+            GATE._replace(moved=1),
             BETA,
             Standing("alpha", "launched", "blocked", 200, 100, None, 130, 0, driver=PARK),
         ),
@@ -289,7 +310,9 @@ MILESTONE_RULE_TESTS = [
     ),
     RuleTest(
         "what a gate holds up has a later first plan: it moves nothing past that",
-        shown_series(GATE, Standing("alpha", "launched", "blocked", 200, 100, None, 130, 0, driver=PARK)),
+        shown_series(
+            GATE._replace(moved=0), Standing("alpha", "launched", "blocked", 200, 100, None, 130, 0, driver=PARK)
+        ),
         [slips("2m", "no milestone past its first plan")],
     ),
     RuleTest(
