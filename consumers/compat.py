@@ -20,6 +20,7 @@ from kafka.errors import CorruptRecordError
 from kafka.net.transport import KafkaSSLTransport, KafkaTCPTransport
 from kafka.record import memory_records
 from kafka.record.default_records import DefaultRecord, DefaultRecordBatch
+from kafka.record.legacy_records import LegacyRecord, LegacyRecordBatch
 from kafka.serializer import Serializer
 
 from consumers.codecs import install_codecs
@@ -29,7 +30,7 @@ from models.record_batch import BatchError, exceeds, read_records
 def patch_kafka_python() -> None:
     """Let every kafka-python consumer of this process read what the worker reads; may be called again."""
     install_codecs()
-    memory_records.DefaultRecordBatch = _LenientBatch
+    memory_records.DefaultRecordBatch, memory_records.LegacyRecordBatch = _LenientBatch, _BoundedLegacyBatch
     for transport, receive in _RECEIVE.items():
         transport._sock_recv = _data_before_error(receive)  # noqa: SLF001 - it has no other way
     KafkaSSLTransport.handshake = _shake_hands_or_close
@@ -102,6 +103,21 @@ class _LenientBatch(DefaultRecordBatch):  # type: ignore[misc]  # kafka-python h
             # The batch's position moves only after a record has been read.
             self._buffer = _LenientBytes(self._buffer)
             return super()._read_msg(*args, **options)
+
+
+class _BoundedLegacyBatch(LegacyRecordBatch):  # type: ignore[misc]  # kafka-python has no types
+    """A message set from before Kafka 0.11 that is not decompressed beyond what can be held."""
+
+    __slots__ = ()
+    _buffer: Any
+
+    def __iter__(self) -> Iterator[LegacyRecord]:
+        if exceeds(self._buffer):
+            try:
+                yield from read_records(self._buffer)
+            except BatchError as error:
+                raise CorruptRecordError(str(error)) from error
+        yield from super().__iter__()
 
 
 class NullableHeaders(list[tuple[str, bytes | None]]):

@@ -3,6 +3,9 @@
 A batch of some kilobytes may inflate to gigabytes. Kafka's clients inflate a batch whole; `exceeds` tells which
 batches they must not, and `read_records` reads those a record at a time. It keeps the first 64 KiB of what is too large
 to be accepted. Publishers' batches are far below the limits, and are read by the clients as ever.
+
+Message sets of formats 0 and 1 are from before Kafka 0.11. Kafka 4 takes none from publishers, but still returns those
+that an older Kafka left on its disks (KIP-724). One that inflates beyond the limit is refused, as a corrupt batch is.
 """
 
 import struct
@@ -36,6 +39,9 @@ _HEADER: Final = struct.Struct(">qiibIhiqqqhii")
 #: The base offset of a batch of any format, and the number of bytes that follow.
 LENGTH_STRUCT: Final = struct.Struct(">qi")
 _MAGIC_POSITION: Final = 16
+#: Of a message of format 0 or 1: where its attributes are, how many bytes its timestamp has, and the length of a field.
+_OLD_ATTRIBUTES_POSITION, _OLD_TIMESTAMP_BYTES = 17, (0, 8)
+_OLD_LENGTH: Final = struct.Struct(">i")
 _CODEC_MASK, _LOG_APPEND_TIME_MASK = 0x07, 0x08
 
 
@@ -64,10 +70,12 @@ def exceeds(batch: memoryview | bytes, limit: int = MAX_WHOLE_BYTES) -> bool:
 
     A payload that cannot be inflated does not; whoever reads the batch says what is wrong.
     """
-    if len(batch) < _HEADER.size or batch[_MAGIC_POSITION] < 2:  # noqa: PLR2004 - older formats have no such header
+    if _is_old(batch):
+        codec, payload = _read_old_message(memoryview(batch))
+    elif len(batch) < _HEADER.size:
         return False
-    codec = _HEADER.unpack_from(batch)[5] & _CODEC_MASK
-    payload = memoryview(batch)[_HEADER.size :]
+    else:
+        codec, payload = _HEADER.unpack_from(batch)[5] & _CODEC_MASK, memoryview(batch)[_HEADER.size :]
     if not codec or len(payload) * _MAX_RATIOS.get(codec, limit) <= limit:
         return False
     total = 0
@@ -79,6 +87,11 @@ def exceeds(batch: memoryview | bytes, limit: int = MAX_WHOLE_BYTES) -> bool:
 
 def read_records(batch: memoryview | bytes) -> Iterator[BatchRecord]:
     """Yield the records of a compressed batch; raises `BatchError` for one that cannot be read."""
+    if _is_old(batch):
+        raise BatchError(
+            f"a message set of format {batch[_MAGIC_POSITION]}, from before Kafka 0.11, inflates beyond"
+            f" {MAX_WHOLE_BYTES} bytes, and only the present format is read in parts"
+        )
     (base_offset, _, _, _, _, attributes, _, first_timestamp, max_timestamp, _, _, _, record_count) = (
         _HEADER.unpack_from(batch)
     )
@@ -95,6 +108,21 @@ def read_records(batch: memoryview | bytes) -> Iterator[BatchRecord]:
             raise BatchError(f"a record of {size} bytes ends elsewhere")
         timestamp = max_timestamp if is_appended else first_timestamp + timestamp_delta
         yield BatchRecord(base_offset + offset_delta, timestamp, int(is_appended), key, value, headers)
+
+
+def _is_old(batch: memoryview | bytes) -> bool:
+    return len(batch) > _OLD_ATTRIBUTES_POSITION and batch[_MAGIC_POSITION] < 2  # noqa: PLR2004 - the present format
+
+
+def _read_old_message(message: memoryview) -> tuple[int, memoryview]:
+    """Return the codec of a message of format 0 or 1 and its value, which is a message set where there is a codec."""
+    codec = message[_OLD_ATTRIBUTES_POSITION] & _CODEC_MASK
+    at = _OLD_ATTRIBUTES_POSITION + 1 + _OLD_TIMESTAMP_BYTES[message[_MAGIC_POSITION]]
+    try:
+        [key_size] = _OLD_LENGTH.unpack_from(message, at)
+        return codec, message[at + 2 * _OLD_LENGTH.size + max(0, key_size) :]
+    except struct.error:
+        return 0, message[:0]
 
 
 def _read_value_and_headers(

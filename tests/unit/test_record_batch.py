@@ -12,6 +12,7 @@ import zstandard
 from aiokafka.consumer import fetcher
 from aiokafka.errors import CorruptRecordException
 from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy as BuilderInPython
+from aiokafka.record.legacy_records import _LegacyRecordBatchBuilderPy as LegacyRecordBatchBuilder
 from aiokafka.structs import TopicPartition
 from crc32c import crc32c
 from hypothesis import given
@@ -162,6 +163,36 @@ def test_a_large_batch_that_ends_too_early_is_corrupt(read: Any) -> None:  # noq
     with pytest.raises(Exception, match=r"end too early|cannot be decompressed|corrupt|zstd") as caught:
         list(read(batch))
     assert type(caught.value).__name__ in {CorruptRecordException.__name__, "CorruptRecordError"}
+
+
+def old_message_set(magic: int, value: bytes) -> bytes:
+    """Return a message as a Kafka before 0.11 kept it."""
+    builder = LegacyRecordBatchBuilder(magic=magic, compression_type=1, batch_size=1 << 40)
+    builder.append(0, timestamp=1000 if magic else None, key=b"k", value=value)
+    return bytes(builder.build())
+
+
+@READERS
+@pytest.mark.parametrize("magic", [0, 1])
+def test_a_message_set_from_before_kafka_0_11_is_read_when_it_can_be_held(magic: int, read: Any) -> None:  # noqa: ANN401 - a reader
+    [record] = read(old_message_set(magic, b"{}" * 1000))
+    assert record.value == b"{}" * 1000
+
+
+@READERS
+@pytest.mark.parametrize("magic", [0, 1])
+def test_a_message_set_from_before_kafka_0_11_that_cannot_be_held_is_refused_with_its_reason(
+    magic: int,
+    read: Any,  # noqa: ANN401 - a reader
+) -> None:
+    batch = old_message_set(magic, b" " * (17 * MIB))
+    tracemalloc.start()
+    with pytest.raises(Exception, match=f"format {magic}, from before Kafka 0.11, inflates beyond") as caught:
+        list(read(batch))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert type(caught.value).__name__ in {CorruptRecordException.__name__, "CorruptRecordError"}
+    assert peak < 4 * MIB
 
 
 @pytest.mark.parametrize("codec", CODECS)
