@@ -7,10 +7,10 @@ from sys import intern
 from typing import Any, Final, NamedTuple
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, Select, Table, bindparam, exists, or_, select
+from sqlalchemy import ColumnElement, Connection, Result, Select, Table, bindparam, exists, or_, select
 
 from models.database import tables
-from models.database.upsert import Rows
+from models.database.upsert import Rows, chunked
 from models.domain.claims import (
     Claim,
     DependencyClaims,
@@ -101,7 +101,7 @@ def _register_values(claims: ProgrammeClaims, names: Sequence[str]) -> Iterator[
 def changed_since_condition(
     programme: ColumnElement[str], revision: ColumnElement[int | None], count: int
 ) -> ColumnElement[bool]:
-    """Return a condition for rows of `count` programmes written after a revision of each.
+    """Return a condition for rows of `count` programmes, `MAX_CONDITIONS` at most, written after a revision of each.
 
     Its parameters are those of `changed_since_parameters`, so that a query can be built once and cached: building it
     costs more than executing it for a few rows, and every recalculation needs several.
@@ -121,6 +121,9 @@ def changed_since_parameters(since: Mapping[str, int]) -> dict[str, Any]:
     return parameters
 
 
+#: How many programmes one query takes a revision of each of. Queries of every number of them are cached, compiled too:
+#: without a limit, a crowd of programmes would fill the memory with queries.
+MAX_CONDITIONS: Final = 16
 #: Rows that the driver converts to Python objects at once, holding the GIL: some milliseconds.
 _FETCH_SIZE: Final = 500
 #: The revision before the first.
@@ -158,20 +161,24 @@ def load_changed_since(connection: Connection, since: Mapping[str, int]) -> Chan
     """
     if not since:
         return ChangedFacts(Facts(), {})
-    parameters = changed_since_parameters(since)
-    unchanged = set()
-    if FROM_START not in since.values():
+    new = [name for name, revision in since.items() if revision == FROM_START]
+    #: The parameters of queries, each with the tables that have no changes.
+    known: list[tuple[int, dict[str, Any], set[Table]]] = []
+    for part in chunked([item for item in since.items() if item[1] != FROM_START], MAX_CONDITIONS):
+        parameters = changed_since_parameters(dict(part))
         # Most events report milestones: one query instead of three that usually return no row.
-        [changed] = connection.execute(_select_has_changed_since(len(since)), parameters)
+        [changed] = connection.execute(_select_has_changed_since(len(part)), parameters)
         unchanged = {table for table, has_changed in zip(_RARELY_CHANGED, changed, strict=True) if not has_changed}
+        known.append((len(part), parameters, unchanged))
 
-    def select_rows(table: Table) -> Iterable[Any]:
-        if table is tables.programmes:
-            return connection.execute(_SELECT[table].where(table.c.programme.in_(since)))
-        if table in unchanged:
-            return ()
-        rows = connection.execute(_select_changed_since(table, len(since)), parameters)
-        return chain.from_iterable(rows.partitions(_FETCH_SIZE))
+    def select_rows(table: Table) -> Iterator[Any]:
+        if table is tables.programmes or new:
+            names = since if table is tables.programmes else new
+            yield from _fetch(connection.execute(_SELECT[table].where(table.c.programme.in_(names))))
+        if table is not tables.programmes:
+            for count, parameters, unchanged in known:
+                if table not in unchanged:
+                    yield from _fetch(connection.execute(_select_changed_since(table, count), parameters))
 
     return _build_facts(select_rows)
 
@@ -188,6 +195,10 @@ def load_announced_projects(
         claims = ProjectClaims(registered, withdrawn=withdrawn, **_to_registers(_PROJECT_REGISTERS, registers))
         projects[programme][ProjectKey(programme, project)] = claims
     return projects
+
+
+def _fetch(rows: Result[Any]) -> Iterator[Any]:
+    return chain.from_iterable(rows.partitions(_FETCH_SIZE))
 
 
 @lru_cache(maxsize=64)

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from psycopg.errors import UniqueViolation
 from sqlalchemy.exc import IntegrityError
 
-from models.database.claims import changed_since_condition, changed_since_parameters
+from models.database.claims import MAX_CONDITIONS, changed_since_condition, changed_since_parameters
 from models.database.postgresql import LEDGER_COLUMNS, array_parameter, copy_events, is_postgresql
 from models.database.tables import ledger
 from models.database.upsert import OnConflict, Rows, chunked, upsert_rows
@@ -280,12 +280,12 @@ def read_subject_events(
 
 def read_retractions(connection: sa.Connection, since: Mapping[str, int]) -> list[Retraction]:
     """Return the retractions that took back recorded events after a revision of each programme."""
-    if not since:
-        return []
-    rows = connection.execute(_select_retracted_since(len(since)), changed_since_parameters(since))
     return [
         Retraction(programme, project, make_stamp(instant, source, event_id), make_stamp(at, source, retraction_id))
-        for programme, project, source, event_id, instant, retraction_id, at in rows
+        for part in chunked(list(since.items()), MAX_CONDITIONS)
+        for programme, project, source, event_id, instant, retraction_id, at in connection.execute(
+            _select_retracted_since(len(part)), changed_since_parameters(dict(part))
+        )
     ]
 
 

@@ -178,7 +178,7 @@ class ForecastAgent:
 
     async def sweep(self) -> None:
         """Recalculate every programme of this worker that is out of date, and drop those that no longer exist."""
-        started_at, rendered = self.clock.now(), self.metrics_store.programme_names
+        started_at, rendered = self.clock.now(), frozenset(self.metrics_store.programme_names)
         loop = asyncio.get_running_loop()
         revisions = await loop.run_in_executor(self.executor, self.recorder.read_revisions)
         # A programme that was rendered only since then may be newer than the answer.

@@ -6,7 +6,7 @@ what their shares need.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, KeysView, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from types import MappingProxyType
@@ -41,6 +41,11 @@ from streams.metrics.series_share import (
 SERIES_PER_PROGRAMME: Final = 40
 #: The part of the limit that is freed when something has to be cut, so that not every newcomer needs a cut.
 _HEADROOM_DIVISOR: Final = 64
+
+
+_NO_LINES: Final = (b"",) * len(PROGRAMME_FAMILIES)
+_NO_MILESTONES: Final[Mapping[tuple[str, ...], MilestoneMetrics]] = MappingProxyType({})
+_NO_CLAIMS: Final = ProgrammeClaims()
 
 
 class RenderedProgramme(NamedTuple):
@@ -85,16 +90,26 @@ class RenderedProgramme(NamedTuple):
         )
 
     def leave_out(self) -> "RenderedProgramme":
-        """Return nothing of it."""
-        lines = (b"",) * len(PROGRAMME_FAMILIES)
-        return self._replace(
-            exposed=0, next_share=None, milestones={}, chunks=(), programme_lines=lines, projects=(), is_admitted=False
+        """Return nothing of it but its version and size: there may be very many."""
+        metrics = ProgrammeMetrics(self.name, _NO_CLAIMS, (), 0)
+        return RenderedProgramme(
+            self.revision,
+            self.day,
+            self.requested,
+            0,
+            None,
+            _NO_MILESTONES,
+            (),
+            metrics,
+            _NO_LINES,
+            (),
+            is_admitted=False,
         )
 
 
 def _programme_lines(metrics: ProgrammeMetrics, selection: Selection) -> tuple[bytes, ...]:
     if not selection.exposed:
-        return (b"",) * len(PROGRAMME_FAMILIES)
+        return _NO_LINES
     return render_programme_metrics(metrics, selection.projects)
 
 
@@ -262,9 +277,9 @@ class MetricsStore:
         ]
 
     @property
-    def programme_names(self) -> frozenset[str]:
-        """The programmes that are exposed."""
-        return frozenset(self._rendered)
+    def programme_names(self) -> KeysView[str]:
+        """The programmes that are rendered now: a view, since there may be very many."""
+        return self._rendered.keys()
 
     @property
     def dropped_series(self) -> int:
@@ -277,7 +292,7 @@ class MetricsStore:
         The lines of a programme that changed since the last scrape are joined on iteration, which may be in another
         thread.
         """
-        return _iter_families(list(self._rendered.values()))
+        return _iter_families([programme for programme in self._rendered.values() if programme.exposed])
 
 
 def _iter_families(programmes: list[RenderedProgramme]) -> Iterator[bytes]:

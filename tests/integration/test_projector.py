@@ -1,6 +1,6 @@
 """What drawing a programme promises, on both databases."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import date, timedelta
 from typing import Any
 
@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import Engine, delete, event, select, update
 
 from models.database import tables
+from models.database.claims import MAX_CONDITIONS
 from models.database.engine import read_transaction, write_transaction
 from models.database.forecasts import mark_published, read_history, read_unpublished
 from models.database.projector import ForecastResult, Projector, _calculate
@@ -329,6 +330,37 @@ def test_programmes_are_calculated_together_and_those_nobody_named_are_left_out(
         "south",
     ]
     assert projector.recalculate([], DAY, NOW_MS) == []
+
+
+def test_of_very_many_programmes_each_is_calculated_as_if_alone_and_no_query_grows_with_them(
+    engine: Engine, office: Office
+) -> None:
+    names, warm, queries = [f"p{number}" for number in range(3 * MAX_CONDITIONS)], Projector(engine), list[str]()
+
+    def plan(day: str, programmes: Sequence[str]) -> None:
+        for name in programmes:
+            office.say(MILESTONE_REPORTED, "site", programme=name, milestone=GATE, classifier="PLN", date=day)
+
+    def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        queries.append(statement)
+
+    event.listen(engine, "before_cursor_execute", note)
+    plan("2026-05-01", names)
+    warm.recalculate(names, DAY, NOW_MS)
+    plan("2026-06-01", names[1:])
+    plan("2026-07-01", new := ["q1", "q2"])
+    results = {result.programme: result for result in warm.recalculate([*names, *new], DAY, NOW_MS)}
+    event.remove(engine, "before_cursor_execute", note)
+
+    assert {name: row.current for name, row in ((row.programme, row) for row in history(engine))} == {
+        names[0]: date(2026, 5, 1),
+        **dict.fromkeys(names[1:], date(2026, 6, 1)),
+        **dict.fromkeys(new, date(2026, 7, 1)),
+    }
+    for name in (*names, *new):
+        [alone] = Projector(engine).recalculate([name], DAY, NOW_MS)
+        assert (results[name].facts, results[name].schedule.statuses) == (alone.facts, alone.schedule.statuses)
+    assert 1 < max(statement.count("revision >") for statement in queries) <= 3 * MAX_CONDITIONS  # of three tables
 
 
 def test_of_two_that_calculate_the_same_the_slower_writes_nothing_and_begins_again(

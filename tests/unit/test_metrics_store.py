@@ -195,6 +195,14 @@ class TestShare:
         assert len(counts) == 20_000 // SERIES_PER_PROGRAMME
         assert shelf.dropped_series == 4501 * (OPEN + OWN)
         assert shelf.outdated_programmes({"new-4000": 1, "honest": 1}, DAY) == []
+        # What is left out takes next to nothing, and is shown as soon as there is a place.
+        left_out = shelf._rendered["new-4000"]
+        assert (left_out.milestones, left_out.projects, left_out.chunks) == ({}, (), ())
+        assert left_out.programme_metrics.projects == ()
+        shelf.retain(lambda name: name != "new-7")
+        assert shelf.outdated_programmes({"new-4000": 1}, DAY) == ["new-4000"]
+        show(shelf, crowd("new-4000", 1))
+        assert parsed(shelf)["new-4000"] == OPEN + OWN
         # It goes on to be shown whole when it changes.
         show(shelf, crowd("honest", 101), revision=2)
         assert parsed(shelf)["honest"] == 101 * OPEN + OWN
