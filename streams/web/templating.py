@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime
+from decimal import Decimal
 from typing import Final
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -86,9 +87,15 @@ def isolated_label(milestone: MilestoneRef, names: Names) -> str:
     return ": ".join(parts)
 
 
-def format_money(money: Money) -> str:
-    """Return an amount of money."""
-    return format_amount(money.currency, money.amount)
+def money_markup(money: Money) -> Markup:
+    """Return an amount of money in words, with all its digits under the pointer."""
+    exact = f"{money.currency} {Decimal(repr(float(money.amount)).removesuffix('.0')):,}"
+    return Markup('<span title="{}">{}</span>').format(exact, format_amount(money.currency, money.amount))
+
+
+def exact_amounts(held_up: HeldUp) -> str:
+    """Return the money that a gate holds up with all its digits."""
+    return ", ".join(f"{currency} {amount:,}" for currency, amount in held_up.investment.items())
 
 
 def format_moved(moved: Sequence[MilestoneStatus], held_up: HeldUp) -> str:
@@ -135,7 +142,8 @@ def create_environment(static_urls: Mapping[str, str]) -> Environment:
         "label": label_markup,
         "with_slug": slug_markup,
         "isolated": isolated_label,
-        "money": format_money,
+        "money": money_markup,
+        "exact": exact_amounts,
         "moved": format_moved,
         "json": to_json,
     }

@@ -104,6 +104,12 @@ def test_the_first_page_says_which_gate_slipped_and_whom_it_holds_up(board: Boar
         assert (held in page.text[first:last]) == (tenant.park == SEZ_PARK)
 
 
+def test_money_has_all_its_digits_under_the_pointer(board: BoardServer) -> None:
+    assert '<p class="verdict" title="USD 310,000,000">' in board.get("/").text
+    assert '<p class="verdict" title="USD 310,000,000">' in board.get(f"{HERE}/gates/{GATE}").text
+    assert '<span title="USD 1,500,000,000">USD 1.5 billion</span>' in board.get(HERE).text
+
+
 def test_the_page_of_a_milestone_says_what_it_holds_up(board: BoardServer) -> None:
     held_up = "<dt>Holds up</dt><dd>7 launches, USD 310 million and 1,240 jobs</dd>"
 
