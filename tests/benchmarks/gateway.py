@@ -20,7 +20,7 @@ from streams.gateway.producer import EventProducer
 from streams.kafka.config import aiokafka_options
 from tests.benchmarks.environment import BenchmarkEnvironment
 from tests.benchmarks.figures import Figure, Target, merge_runs
-from tests.benchmarks.gateway_client import Traffic, read_result, start_traffic
+from tests.benchmarks.gateway_client import Traffic, TrafficResult, read_result, start_traffic
 from tests.benchmarks.options import RunOptions
 from tests.helpers.gateway import gateway_process, report
 
@@ -62,16 +62,18 @@ def _run(environment: BenchmarkEnvironment, options: RunOptions, number: int) ->
             alone = uvloop.run(_publish_alone(settings, seconds))
             collected = uvloop.run(_publish_collected(settings, seconds))
             environment.report_progress(f"run {number + 1}: floods")
-            calm = read_result(start_traffic(Traffic(port, token, source, _VICTIM_CONNECTIONS, seconds)))
-            beside = []
+            victim = Traffic(port, token, source, _VICTIM_CONNECTIONS, seconds)
+            calm, beside = list[TrafficResult](), list[TrafficResult]()
             for connections in _FLOODS_CONNECTIONS:
+                # One after the other: what else the machine does changes.
+                calm.append(read_result(start_traffic(victim)))
                 flood = start_traffic(
                     Traffic(port, tokens["flood"], _SOURCES["flood"], connections, seconds + _WARM_UP_SECONDS)
                 )
-                beside.append(read_result(start_traffic(Traffic(port, token, source, _VICTIM_CONNECTIONS, seconds))))
+                beside.append(read_result(start_traffic(victim)))
                 read_result(flood)
             memory = process.memory_info().rss
-        assert not any(result.others for result in (single, batches, calm, *beside))
+        assert not any(result.others for result in (single, batches, *calm, *beside))
     batched = batches.requests_per_second * _BATCH_EVENTS
     title = f"single events, {_SINGLE_CONNECTIONS} connections"
     return [
@@ -88,10 +90,10 @@ def _run(environment: BenchmarkEnvironment, options: RunOptions, number: int) ->
             Figure(
                 f"requests/s of a token while another floods on {connections} connections, of those without",
                 "ratio",
-                [result.requests_per_second / calm.requests_per_second],
+                [flooded.requests_per_second / before.requests_per_second],
                 [Target("median", 2 / 3, "least")],
             )
-            for connections, result in zip(_FLOODS_CONNECTIONS, beside, strict=True)
+            for connections, before, flooded in zip(_FLOODS_CONNECTIONS, calm, beside, strict=True)
         ),
         Figure("memory of the gateway", "bytes", [memory], [Target("most", 150_000_000)]),
     ]
