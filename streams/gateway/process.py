@@ -38,8 +38,9 @@ logger = logging.getLogger("milepost.gateway")
 _TOKENS_INTERVAL_SECONDS: Final = 1.0
 _KAFKA_INTERVAL_SECONDS: Final = 3.0
 _KAFKA_TIMEOUT_SECONDS: Final = 5.0
-#: How long a gateway that stops waits for Kafka's acknowledgements, before it tells those who wait to send again.
-_FINISH_SECONDS: Final = 1.0
+#: How long a gateway that stops waits for Kafka before it tells those who wait to send again: shorter than its server
+#: waits for answers.
+_FINISH_SECONDS: Final = 0.7
 #: As a worker's: a request makes hundreds of objects that reference counting frees.
 _GC_THRESHOLDS: Final = (50_000, 20, 50)
 
@@ -106,9 +107,11 @@ class Gateway:
         try:
             yield
         finally:
-            await self.producer.finish(_FINISH_SECONDS)
+            # Before the servers close the connections of those who still wait.
+            giving_up = asyncio.get_running_loop().call_later(_FINISH_SECONDS, self.producer.give_up)
             for server in self._servers:
                 await server.stop()
+            giving_up.cancel()
             for task in watching:
                 task.cancel()
                 with suppress(asyncio.CancelledError):

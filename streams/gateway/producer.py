@@ -94,10 +94,8 @@ class EventProducer:
             raise
         self._starting = asyncio.create_task(_return(producer))
 
-    async def finish(self, seconds: float) -> None:
-        """Wait until what is under way is acknowledged, but only for so long: the rest is to be sent again."""
-        if self._deliveries:
-            await asyncio.wait([delivery.acknowledged for delivery in self._deliveries], timeout=seconds)
+    def give_up(self) -> None:
+        """Have everyone who waits for Kafka send again."""
         for delivery in self._deliveries:
             delivery.fail("the gateway stops")
 

@@ -119,20 +119,19 @@ def test_what_nobody_waits_for_any_more_is_forgotten(monkeypatch: pytest.MonkeyP
 
 
 def test_who_waits_when_the_gateway_stops_is_told_to_send_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def publish_and_finish() -> None:
+    async def publish_and_give_up() -> None:
         producer = await started()
-        await producer.finish(0.05)
         await producer.publish(records(1, 5))
         monkeypatch.setattr(Library, "answers", False)
         publishing = [asyncio.create_task(producer.publish(records(number, 5))) for number in range(3)]
         await asyncio.sleep(0)
-        await producer.finish(0.05)
+        producer.give_up()
         for task in publishing:
             with pytest.raises(UnavailableError, match="the gateway stops"):
                 await task
         await producer.stop()
 
-    asyncio.run(asyncio.wait_for(publish_and_finish(), 5))
+    asyncio.run(asyncio.wait_for(publish_and_give_up(), 5))
 
 
 def test_a_batch_that_fails_has_its_producer_replaced_and_the_next_one_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
