@@ -2,7 +2,8 @@
 
 from deploy.listeners import bind_listeners
 from deploy.logging_setup import set_up_logging
-from models.database.engine import check_schema, open_engine
+from models.configured_engine import open_configured_engine
+from models.database.engine import check_schema
 from models.database.rights import READER_TABLE_RIGHTS, require_table_rights
 from models.settings import Settings
 
@@ -10,7 +11,7 @@ from models.settings import Settings
 def run_board(settings: Settings) -> None:
     """Serve the board until it is asked to stop. Raises `MilepostError` when a check fails, before anything starts."""
     set_up_logging(settings.log)
-    with open_engine(settings.database) as engine:
+    with open_configured_engine(settings) as engine:
         check_schema(engine)
         require_table_rights(engine, READER_TABLE_RIGHTS)
         with bind_listeners(settings) as sockets:

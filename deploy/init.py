@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 
 from deploy.topics import BROKER_DEFAULT, Replication, ensure_topics, read_offset_ranges, read_topic_id
+from models.configured_engine import make_configured_engine
 from models.data_folder import make_folder
 from models.database.engine import (
     DatabaseError,
     check_schema,
-    make_engine,
     redacted_url,
     sqlite_file,
     write_transaction,
@@ -26,7 +26,7 @@ def create_schema_and_topics(
     Safe to repeat, and waits for nothing. With `enlarge`, topics get as many partitions as the settings say.
     """
     replication.check()
-    engine = make_engine(settings.database)
+    engine = make_configured_engine(settings)
     try:
         if (file := sqlite_file(engine)) is not None and file.exists():
             make_folder(file.parent)  # closes a `.milepost` that an earlier version left open
@@ -56,7 +56,7 @@ def accept_new_topic(settings: Settings) -> Iterator[str]:
     No worker may run meanwhile: it would continue at its old position.
     """
     topic_id, offset_ranges = read_topic_id(settings), read_offset_ranges(settings)
-    engine = make_engine(settings.database)
+    engine = make_configured_engine(settings)
     try:
         with write_transaction(engine) as connection:
             moves = reset_positions(connection, settings.events_topic, topic_id, offset_ranges)

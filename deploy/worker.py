@@ -18,7 +18,8 @@ from deploy.listeners import bind_listeners
 from deploy.logging_setup import set_up_logging
 from deploy.rights import require_worker_rights
 from deploy.topics import UnevenTopicsError, check_topics, read_topic_id
-from models.database.engine import LOCK_TIMEOUT_MS, check_schema, make_engine
+from models.configured_engine import make_configured_engine
+from models.database.engine import LOCK_TIMEOUT_MS, check_schema
 from models.database.recorder import Recorder
 from models.database.rights import require_table_rights
 from models.errors import MilepostError, PartitionsChangedError
@@ -51,7 +52,7 @@ def _run_once(settings: Settings) -> int:
     if settings.failpoint:
         logger.warning("failpoint %s is set: this worker is under test", settings.failpoint)
     arm_failpoint(parse_failpoint(settings.failpoint))
-    engine = make_engine(settings.database, lock_timeout_ms(settings))
+    engine = make_configured_engine(settings, lock_timeout_ms(settings))
     check_schema(engine)
     require_table_rights(engine)
     with lock_sqlite_for_worker(engine), bind_listeners(settings) as sockets:

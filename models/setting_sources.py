@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import suppress
 from difflib import get_close_matches
 from typing import Any, Final
 
@@ -22,8 +23,8 @@ ALIASES: Final[Mapping[str, str]] = {
     "kafka_certificate": "kafka_ssl_certfile",
     "kafka_key": "kafka_ssl_keyfile",
 }
-#: The setting whose value is read from a file once, and not at each login.
-_READ_ONCE: Final = "database"
+#: The setting that is both: what the file held at the start, and the file.
+_READ_AT_THE_START: Final = "database"
 _FILE: Final = "_file"
 #: Names that Kubernetes makes for Services, and those of the tests: contract, section 5.
 _PASSED_OVER: Final = re.compile(
@@ -42,7 +43,7 @@ def variable_of(name: str) -> str:
 
 def check_environment_names(fields: Iterable[str]) -> None:
     """Raise `SettingsError` for a name in the environment that is no setting."""
-    known = {variable_of(name) for name in (*fields, *ALIASES, _READ_ONCE + _FILE)}
+    known = {variable_of(name) for name in (*fields, *ALIASES)}
     for name, value in sorted(environment.items()):
         upper = name.upper()
         if not upper.startswith(ENVIRONMENT_PREFIX) or upper in known:
@@ -58,16 +59,9 @@ def read_environment(fields: Collection[str]) -> dict[str, Any]:
     """Return the settings of the environment. Raises `SettingsError` where two of them contradict each other."""
     # The case of a name does not count, and an empty value is none.
     variables: dict[str, Any] = {name.upper(): value for name, value in environment.items() if value}
-    names = (*fields, *ALIASES, _READ_ONCE + _FILE)
+    names = (*fields, *ALIASES)
     found = {name: variables[variable_of(name)] for name in names if variable_of(name) in variables}
-    settings = _resolve_aliases(found, variable_of)
-    path = settings.pop(_READ_ONCE + _FILE, None)
-    if path is not None:
-        try:
-            settings[_READ_ONCE] = read_secret_file(path)
-        except ValueError as error:
-            raise SettingsError(f"{variable_of(_READ_ONCE + _FILE)}: {error}") from None
-    return settings
+    return _resolve_aliases(found, variable_of)
 
 
 def merge_sources(config_file: Mapping[str, Any], fields: Collection[str], flags: Mapping[str, Any]) -> dict[str, Any]:
@@ -85,6 +79,9 @@ def merge_sources(config_file: Mapping[str, Any], fields: Collection[str], flags
             # A secret and the file that holds it are one setting.
             merged.pop(name.removesuffix(_FILE) if name.endswith(_FILE) else name + _FILE, None)
         merged |= source
+    if (path := merged.get(_READ_AT_THE_START + _FILE)) is not None:
+        with suppress(ValueError):  # The setting of the file reports it.
+            merged[_READ_AT_THE_START] = read_secret_file(path)
     return merged
 
 

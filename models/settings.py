@@ -74,6 +74,8 @@ class Settings(BaseSettings):
     kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
     kafka: str = "127.0.0.1:9092"  # behind `kafka_security_protocol`, with which its schemes have to agree
     database: str = "sqlite:///.milepost/milepost.db"
+    database_file: SecretFile | None = None  # the file that holds `database`; see `models.configured_engine`
+    database_prepared: Truth = True  # whether PostgreSQL, or the pool before it, keeps prepared statements
     web: str = "127.0.0.1:8090"
     metrics: str | None = None  # a listener of its own for metrics and probes; without it they are on `web`
     #: Names to which the board and the API answer, besides addresses, localhost, the host of `web` and of `board_url`.

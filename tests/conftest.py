@@ -65,6 +65,17 @@ def postgresql_settings(kafka: str, postgresql_url: str) -> Settings:
 
 def prepare_settings(bootstrap: str, database_url: str) -> Settings:
     """Return settings of their own name, with topics made and the database migrated."""
+    settings = prepare_topics(bootstrap, database_url)
+    engine = make_engine(database_url)
+    try:
+        migrate(engine)
+    finally:
+        engine.dispose()
+    return settings
+
+
+def prepare_topics(bootstrap: str, database_url: str) -> Settings:
+    """Return settings of their own name, with topics made, for a database that has its tables."""
     name = f"test-{uuid4().hex[:12]}"
     settings = Settings(
         kafka=bootstrap,
@@ -76,9 +87,4 @@ def prepare_settings(bootstrap: str, database_url: str) -> Settings:
         log_end_seconds=0.5,
     )
     ensure_topics(settings)
-    engine = make_engine(database_url)
-    try:
-        migrate(engine)
-    finally:
-        engine.dispose()
     return settings

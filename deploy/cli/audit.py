@@ -11,9 +11,11 @@ from sqlalchemy.exc import DBAPIError
 import consumers.audit
 from deploy.cli.console import print_json_list
 from deploy.cli.options import DatabaseOption, JsonOption, KafkaOption, print_line
+from models.configured_engine import open_configured_engine
 from models.database.consistency import Difference, diff_with_ledger, rebuild_tables
-from models.database.engine import DatabaseError, check_schema, driver_message, open_engine, redacted_url
-from models.settings import read_settings
+from models.database.engine import DatabaseError, check_schema, driver_message, redacted_url
+from models.database.rights import READER_TABLE_RIGHTS, WORKER_TABLE_RIGHTS, require_table_rights
+from models.settings import Settings, read_settings
 from models.text import printable
 
 app = typer.Typer(rich_markup_mode=None)
@@ -28,7 +30,7 @@ def audit(*, kafka: KafkaOption = None, database: DatabaseOption = None, as_json
     Reads the topic from its start and folds the events. Fails when anything differs.
     """
     settings = read_settings(kafka=kafka, database=database)
-    with _open_database(settings.database) as engine:
+    with _open_database(settings) as engine:
         differences, summary = consumers.audit.audit(settings, engine)
     lines = [f"not read yet: {summary.unread}"] if summary.unread else []
     if summary.expired:
@@ -55,7 +57,8 @@ def rebuild(
 
     With --diff nothing is written, and it fails when anything differs.
     """
-    with _open_database(read_settings(database=database).database) as engine:
+    needed = READER_TABLE_RIGHTS if diff else WORKER_TABLE_RIGHTS
+    with _open_database(read_settings(database=database), needed) as engine:
         differences = diff_with_ledger(engine) if diff else rebuild_tables(engine)
     _print_report(differences, [f"{'' if diff else 'repaired '}{len(differences)} differences"], as_json=as_json)
     if diff and differences:
@@ -63,10 +66,11 @@ def rebuild(
 
 
 @contextmanager
-def _open_database(url: str) -> Iterator[Engine]:
-    with open_engine(url) as engine:
+def _open_database(settings: Settings, needed: Sequence[str] = READER_TABLE_RIGHTS) -> Iterator[Engine]:
+    with open_configured_engine(settings) as engine:
         try:
             check_schema(engine)
+            require_table_rights(engine, needed)
             yield engine
         except DBAPIError as error:
             raise DatabaseError(

@@ -12,8 +12,8 @@ import consumers.dead_letters as letters
 from consumers.dead_letters import DeadLetterSummary
 from deploy.cli.console import ConsoleColumn, ConsoleLine, print_json_list, print_lines, print_rows, slip_text
 from deploy.cli.options import DatabaseOption, JsonOption, KafkaOption, print_line, print_to_stderr, utc_now
+from models.configured_engine import open_configured_engine
 from models.database.dry_run import DryRunChange, DryRunVerdict, dry_run_batch
-from models.database.engine import open_engine
 from models.database.ledger import DecodedRecord
 from models.domain.cloudevents import decode
 from models.domain.dead_letters import DeadLetter
@@ -218,7 +218,7 @@ def _dry_run(
     letters.require_replayable(settings, dead_letters)
     now = utc_now()
     records = [_decode_dead_letter(settings, dead_letter, int(now.timestamp() * 1000)) for dead_letter in dead_letters]
-    with open_engine(settings.database) as engine, query_transaction(engine) as connection:
+    with open_configured_engine(settings) as engine, query_transaction(engine) as connection:
         verdicts, changes = dry_run_batch(connection, records, now.date())
     outcomes = []
     for dead_letter, record in zip(dead_letters, records, strict=True):

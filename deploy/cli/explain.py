@@ -8,7 +8,7 @@ import typer
 from deploy.cli.console import ConsoleLine, print_lines, state_text_style
 from deploy.cli.options import DatabaseOption, JsonOption
 from deploy.cli.query import AsOfOption, DataDateOption, MilestoneArgument, parse_query
-from models.database.engine import open_engine
+from models.configured_engine import open_configured_engine
 from models.database.ledger import EventKey
 from models.domain.events import Event
 from models.domain.schedule import MilestoneStatus, State
@@ -38,7 +38,7 @@ def explain(
     """
     query = parse_query(data_date, as_of)
     key = parse_milestone_name(milestone)
-    with open_engine(read_settings(database=database).database) as engine:
+    with open_configured_engine(read_settings(database=database)) as engine:
         explanation = view.read_explanation(engine, key, query)
     if as_json:
         typer.echo(view.explanation_to_json(explanation), nl=False)

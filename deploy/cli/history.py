@@ -13,8 +13,8 @@ from deploy.cli.console import ConsoleColumn, ConsoleLine, slip_text
 from deploy.cli.explain import event_source_lines
 from deploy.cli.options import DatabaseOption, JsonOption, print_to_stderr
 from deploy.cli.query import MilestoneArgument
+from models.configured_engine import open_configured_engine
 from models.database.claims import load_facts
-from models.database.engine import open_engine
 from models.database.event_history import read_history_entries
 from models.database.forecasts import read_history
 from models.database.ledger import EventKey, read_events
@@ -60,7 +60,7 @@ def history(
     And the event that moved it each time, at the time at which it was said. What was said late stands where it belongs.
     """
     key = parse_milestone_name(milestone)
-    with open_engine(read_settings(database=database).database) as engine, query_transaction(engine) as connection:
+    with open_configured_engine(read_settings(database=database)) as engine, query_transaction(engine) as connection:
         rows = _read_recorded(connection, key) if recorded else _read_said(connection, key)
         if not rows:
             require_milestone(load_facts(connection, [key.programme]), key)

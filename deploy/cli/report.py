@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from deploy.cli.options import DatabaseOption, utc_now
-from models.database.engine import open_engine
+from models.configured_engine import open_configured_engine
 from models.settings import read_settings
 from models.views.queries import query_transaction, require_programme
 from models.views.report import parse_span, read_report
@@ -48,7 +48,7 @@ def report(
         span = parse_span(since, until, now.date())
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--since, --until") from None
-    with open_engine(read_settings(database=database).database) as engine, query_transaction(engine) as connection:
+    with open_configured_engine(read_settings(database=database)) as engine, query_transaction(engine) as connection:
         names: Sequence[str] | None = None
         if programme is not None:
             require_programme(connection, programme)

@@ -10,7 +10,7 @@ import typer
 from deploy.cli.console import STATE_STYLES, ConsoleColumn, ConsoleLine, print_lines, print_rows, slip_text
 from deploy.cli.options import DatabaseOption, JsonOption, print_to_stderr
 from deploy.cli.query import AsOfOption, AssumeOption, DataDateOption, parse_assumptions, parse_query
-from models.database.engine import open_engine
+from models.configured_engine import open_configured_engine
 from models.settings import read_settings
 from models.views.names import milestone_name, with_slug
 from models.views.status import StatusReport, StatusRow, describe_cycle, read_status, status_to_json
@@ -54,7 +54,7 @@ def status(  # noqa: PLR0913 - each is an option of the command
     With --assume, as if each day were the newest estimate of its milestone: shows what moves, and writes nothing.
     """
     query = parse_query(data_date, as_of, programme, project)._replace(assumptions=parse_assumptions(assume))
-    with open_engine(read_settings(database=database).database) as engine:
+    with open_configured_engine(read_settings(database=database)) as engine:
         report = read_status(engine, query)
     if as_json:
         typer.echo(status_to_json(report.rows), nl=False)

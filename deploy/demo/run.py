@@ -27,8 +27,8 @@ from deploy.demo.story import PROGRAMME, SOURCES, Story, build_story
 from deploy.file_lock import FileLockedError, lock_file, write_holder
 from deploy.kafka.broker import DEFAULT_KAFKA_PORT, RunningBroker, run_broker
 from deploy.kafka.data_dir import KAFKA_HOST
+from models.configured_engine import make_configured_engine
 from models.data_folder import DATA_FOLDER, make_folder
-from models.database.engine import make_engine
 from models.domain.cloudevents import encode_structured
 from models.errors import MilepostError
 from models.settings import Settings, read_settings
@@ -186,7 +186,7 @@ class _PlayerThread(threading.Thread):
         os.kill(os.getpid(), signal.SIGTERM)
 
     def _play(self) -> None:
-        engine = make_engine(self._settings.database)
+        engine = make_configured_engine(self._settings)
         gateway = GatewayClient(f"http://{self._settings.gateway}", read_token(self._token_file), _print_line)
         player = StoryPlayer(self._settings, engine, _load_story(), gateway, _print_line, self._wait_or_stop)
         opening_lines = player.publish_opening()

@@ -3,19 +3,20 @@
 import os
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import Enum, auto
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import Connection, Engine, create_engine, event, inspect, make_url, text
+from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from models.database import tables
+from models.database.postgresql_engine import Credentials, make_postgresql_engine, parse_postgresql_url
 from models.errors import ConcurrentWriteError, MilepostError
 
 #: How long a statement waits for a lock before it fails as transient, so that a lock never hangs unnoticed.
@@ -95,7 +96,7 @@ _ESCAPING: Final = "write @ : / # ? and % in a password as %40 %3A %2F %23 %3F a
 
 def _parse_url(url: str) -> URL:
     try:
-        parsed = make_url(url)
+        parsed = parse_postgresql_url(url)
     except ArgumentError:
         raise DatabaseError(
             "MILEPOST_DATABASE is no SQLAlchemy URL; use e.g. sqlite:///milepost.db or postgresql://user@host/name"
@@ -130,13 +131,25 @@ def _check_parameters(url: URL) -> None:
         raise DatabaseError(f"MILEPOST_DATABASE: the parameter {unknown[0][:64]!r} cannot stand there, or not twice")
 
 
-def make_engine(url: str, lock_timeout_ms: int = LOCK_TIMEOUT_MS) -> Engine:
-    """Return an engine that has opened nothing yet. Raises `DatabaseError` for a URL that cannot work."""
+def make_engine(
+    url: str,
+    lock_timeout_ms: int = LOCK_TIMEOUT_MS,
+    *,
+    is_prepared: bool = True,
+    read_credentials: Callable[[], Credentials] | None = None,
+) -> Engine:
+    """Return an engine that has opened nothing yet. Raises `DatabaseError` for a URL that cannot work.
+
+    The keywords are for PostgreSQL: whether the server keeps prepared statements, and user and password of each new
+    connection.
+    """
     parsed = _parse_url(url)
     try:
         if parsed.get_backend_name() == "sqlite":
             return _make_sqlite_engine(parsed, lock_timeout_ms)
-        return _make_postgresql_engine(parsed, lock_timeout_ms)
+        return make_postgresql_engine(
+            parsed, lock_timeout_ms, is_prepared=is_prepared, read_credentials=read_credentials
+        )
     except (ArgumentError, ValueError):
         # Not told as it stands: the library's text holds the URL.
         raise DatabaseError("MILEPOST_DATABASE: host, port or a parameter is not as the database takes it") from None
@@ -150,37 +163,6 @@ def dispose_engine(engine: Engine) -> None:
 
 def _close_returned(_connection: object, record: ConnectionPoolEntry) -> None:
     record.invalidate()
-
-
-def _make_postgresql_engine(url: URL, lock_timeout_ms: int) -> Engine:
-    return create_engine(
-        url,
-        pool_size=5,
-        pool_pre_ping=True,
-        # The locks of `recorder` keep workers apart: a stricter default of the database would only make them roll back
-        # each other's batches.
-        isolation_level="READ COMMITTED",
-        connect_args={
-            "connect_timeout": 5,
-            "application_name": "milepost",
-            "options": f"-c lock_timeout={lock_timeout_ms} -c timezone=UTC",
-            # A server that vanished silently is detected in 10 + 3 x 3 s, not after hours.
-            "keepalives_idle": 10,
-            "keepalives_interval": 3,
-            "keepalives_count": 3,
-            "tcp_user_timeout": 20_000,
-        },
-    )
-
-
-@contextmanager
-def open_engine(url: str) -> Iterator[Engine]:
-    """Yield the engine of `make_engine`, and dispose of it at the end."""
-    engine = make_engine(url)
-    try:
-        yield engine
-    finally:
-        engine.dispose()
 
 
 def _enable_wal(cursor: sqlite3.Cursor) -> None:
@@ -346,5 +328,7 @@ def check_schema(engine: Engine) -> None:
 
 
 def driver_message(error: DBAPIError) -> str:
-    """Return the first line of the driver's message."""
-    return next((line.strip() for line in str(error.orig).splitlines() if line.strip()), type(error).__name__)
+    """Return the first line of the driver's message; where several hosts were tried, what each of them said."""
+    lines = [line.strip() for line in str(error.orig).splitlines() if line.strip()]
+    attempts = [line.partition(": connection failed: ")[2] for line in lines if line.startswith("- host: ")]
+    return "; ".join(attempts) or next(iter(lines), type(error).__name__)

@@ -21,15 +21,20 @@ _LACKING: Final = text(
 
 
 def require_table_rights(engine: Engine, needed: Sequence[str] = WORKER_TABLE_RIGHTS) -> None:
-    """Raise `DatabaseError` that names every right that the role lacks, before anything needs one."""
+    """Raise `DatabaseError` that names every right that the role lacks, before anything needs one.
+
+    Who needs to write is told, too, when the server is a standby.
+    """
     if engine.dialect.name != "postgresql":
         return
+    is_writer = set(needed) > set(READER_TABLE_RIGHTS)
     lacking: dict[str, list[str]] = defaultdict(list)
     with engine.connect() as connection:
         role = connection.scalar(text("SELECT current_user"))
         parameters = {"tables": list(tables.metadata.tables), "rights": list(needed)}
         for table, right in connection.execute(_LACKING, parameters):
             lacking[table].append(right)
+        is_read_only = connection.scalar(text("SHOW transaction_read_only")) == "on"
     # Most often the same rights are missing on every table, and are named once.
     tables_by_rights: dict[str, list[str]] = defaultdict(list)
     for table, rights in lacking.items():
@@ -37,3 +42,8 @@ def require_table_rights(engine: Engine, needed: Sequence[str] = WORKER_TABLE_RI
     if tables_by_rights:
         grants = "; ".join(f"{rights} on {', '.join(sorted(names))}" for rights, names in tables_by_rights.items())
         raise DatabaseError(f"database {redacted_url(engine)}: role {role} lacks {grants}: grant them to it")
+    if is_writer and is_read_only:
+        raise DatabaseError(
+            f"database {redacted_url(engine)} takes no writes, as a standby: name the primary, or with several hosts"
+            " target_session_attrs=read-write"
+        )

@@ -12,6 +12,7 @@ from sqlalchemy.exc import DBAPIError
 from models.database.claims import load_facts
 from models.database.engine import DatabaseError, check_schema, driver_message, read_transaction, redacted_url
 from models.database.queries import fold_as_of
+from models.database.rights import READER_TABLE_RIGHTS, require_table_rights
 from models.domain.assumptions import Assumption
 from models.domain.claims import Facts, MilestoneKey
 from models.domain.events import FIRST_YEAR, LAST_YEAR, SLUG_PATTERN
@@ -99,10 +100,11 @@ def parse_assumption(text: str, separator: str) -> Assumption:
 def query_transaction(engine: Engine) -> Iterator[Connection]:
     """Open a read-only transaction in which all queries see one snapshot.
 
-    Raises `DatabaseError` when the database cannot be read or has another schema.
+    Raises `DatabaseError` when the database may not or cannot be read, or has another schema.
     """
     check_schema(engine)
     try:
+        require_table_rights(engine, READER_TABLE_RIGHTS)
         with read_transaction(engine) as connection:
             yield connection
     except DBAPIError as error:

@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 from aiohttp import web
 
-from models.database.engine import make_engine
+from models.configured_engine import make_configured_engine
 from models.database.freshness import read_freshness
 from models.settings import Settings
 from streams.clock import Clock
@@ -41,7 +41,7 @@ def create_board(
 
     def add_board(guarded: GuardedApplication, probes: Probes) -> None:
         clock = Clock()
-        read_model = ReadModel(make_engine(settings.database), today)
+        read_model = ReadModel(make_configured_engine(settings), today)
         pipeline = PipelineWithRetractions(create_pipeline_reader(probes), read_model)
         freshness = FreshnessMonitor(
             partial(find_problems, probes, pipeline, clock.now),

@@ -11,8 +11,9 @@ import pytest
 from faust.exceptions import ProducerSendError
 from sqlalchemy import select, update
 
+from models.configured_engine import open_configured_engine
 from models.database import tables
-from models.database.engine import open_engine, read_transaction, write_transaction
+from models.database.engine import read_transaction, write_transaction
 from models.database.projector import Projector
 from models.database.recorder import Recorder
 from models.domain.forecast_changes import FORECAST_CHANGED, GATE_OPENED, MILEPOST_SOURCE, MILESTONE_ACHIEVED
@@ -73,7 +74,7 @@ def by(cause: str, records: Iterable[Any]) -> list[tuple[str, str, dict[str, Any
 
 
 def is_all_published(settings: Settings) -> bool:
-    with open_engine(settings.database) as engine, read_transaction(engine) as connection:
+    with open_configured_engine(settings) as engine, read_transaction(engine) as connection:
         marks = connection.execute(
             select(tables.checkpoints.c.history_count, tables.checkpoints.c.published_number)
         ).all()
@@ -82,13 +83,13 @@ def is_all_published(settings: Settings) -> bool:
 
 def revision(settings: Settings) -> int | None:
     """Give up to which revision of the programme its forecasts are."""
-    with open_engine(settings.database) as engine, read_transaction(engine) as connection:
+    with open_configured_engine(settings) as engine, read_transaction(engine) as connection:
         return connection.scalar(select(tables.checkpoints.c.revision))
 
 
 async def calculated_and_published(settings: Settings) -> None:
     """Wait until everything that was recorded is drawn and published."""
-    with open_engine(settings.database) as engine:
+    with open_configured_engine(settings) as engine:
         recorder = Recorder(engine)
         await wait_until_async(
             lambda: recorder.read_revisions().get("north") == revision(settings), "the programme is calculated"
@@ -186,7 +187,7 @@ def test_what_was_committed_and_not_published_is_published_by_the_next_worker(fr
 
     async def die_between() -> None:
         """Record a slip and calculate it, as a worker does that is killed before it publishes."""
-        with open_engine(settings.database) as engine:
+        with open_configured_engine(settings) as engine:
             recorder = Recorder(engine)
             async with running_app(settings) as milepost:
                 # Nothing gets through to the broker from here on.
@@ -226,7 +227,7 @@ def test_a_change_published_twice_is_twice_the_same_event(sqlite_settings: Setti
 
     asyncio.run(run())
     once = [record.value for record, _ in published_changes(settings)]
-    with open_engine(settings.database) as engine, write_transaction(engine) as connection:
+    with open_configured_engine(settings) as engine, write_transaction(engine) as connection:
         # As if the worker had died after the broker took them and before it noted that.
         connection.execute(update(tables.checkpoints).values(published_number=0))
     asyncio.run(run())
@@ -250,7 +251,7 @@ def test_a_new_day_recalculates_every_programme_and_publishes_nothing(
             days[0] = TODAY + timedelta(days=55)
 
             def is_of_that_day() -> bool:
-                with open_engine(settings.database) as engine, read_transaction(engine) as connection:
+                with open_configured_engine(settings) as engine, read_transaction(engine) as connection:
                     return connection.scalar(select(tables.checkpoints.c.data_date)) == days[0]
 
             await wait_until_async(is_of_that_day, "the programme is drawn for the new day")
@@ -285,7 +286,7 @@ def test_what_is_shown_is_what_the_database_holds(fresh_settings: Settings) -> N
                 lambda: not milepost.metrics_store.outdated_programmes({"north": revision(settings) or 0}, TODAY),
                 "it is shown",
             )
-            with open_engine(settings.database) as engine:
+            with open_configured_engine(settings) as engine:
                 [drawn] = Projector(engine).recalculate(["north"], TODAY, 0)
             return MetricsPage(b"".join(milepost.metrics_store.iter_families()).decode()), drawn.schedule
 

@@ -16,7 +16,7 @@ from deploy.cli import app
 from deploy.kafka.broker import run_broker
 from deploy.rights import RightsError, require_worker_rights
 from deploy.topics import check_topics, ensure_topics
-from models.database.engine import make_engine, write_transaction
+from models.database.engine import make_engine
 from models.database.rights import require_table_rights
 from models.settings import Settings, read_settings
 from tests.helpers.databases import grant
@@ -211,23 +211,3 @@ def test_a_role_that_may_not_create_tables_is_told_so_by_init(postgresql_url: st
     assert f"has no schema that role {role} may use" in line
     with make_engine(postgresql_url).begin() as connection:
         connection.execute(text(f"DROP ROLE {role}"))
-
-
-def test_the_grants_of_the_documentation_are_what_a_worker_and_a_reader_need(postgresql_url: str) -> None:
-    page = (Path(__file__).parents[2] / "docs" / "operations.md").read_text()
-    grants = page.partition("```sql\n")[2].partition("```")[0]
-    roles = ("milepost_worker", "milepost_reader")
-    worker_url, reader_url = (make_url(postgresql_url).set(username=role) for role in roles)
-    with migrated_engine(postgresql_url) as engine:
-        with write_transaction(engine) as connection:
-            connection.execute(text("REVOKE ALL ON SCHEMA public FROM PUBLIC"))
-            for role in roles:
-                connection.execute(text(f"CREATE ROLE {role} LOGIN"))
-            connection.exec_driver_sql(grants)
-        require_table_rights(worker := make_engine(worker_url.render_as_string(hide_password=False)))
-        worker.dispose()
-        url = reader_url.render_as_string(hide_password=False)
-        assert milepost("status", "--database", url).stderr == "milepost: no milestones yet\n"
-        with write_transaction(engine) as connection:
-            connection.execute(text(f"DROP OWNED BY {', '.join(roles)}"))
-            connection.execute(text(f"DROP ROLE {', '.join(roles)}"))

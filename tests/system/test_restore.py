@@ -42,7 +42,7 @@ def run_postgresql_program(name: str, database_url: str, *arguments: str) -> Non
 
 
 def restore(database_url: str, dump: str) -> None:
-    """Restore a dump into a new database and put that in the place of the old one, as docs/installation.md says."""
+    """Restore a dump into a new database and put that in the place of the old one, as docs/database.md says."""
     url = make_url(database_url)
     name = url.database
     administrator = create_engine(

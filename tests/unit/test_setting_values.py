@@ -280,8 +280,8 @@ def test_a_secret_file_that_cannot_be_read_is_one_line(
         (folder / "secret").write_bytes(content)
     monkeypatch.setenv("MILEPOST_DATABASE_FILE", "secret" if content else str(folder))
     line = complaint()
-    assert line.startswith("MILEPOST_DATABASE_FILE: ")
-    assert line.endswith(f" cannot be read: {said}")
+    assert line.startswith("setting database_file: ")
+    assert f" cannot be read: {said} (MILEPOST_DATABASE_FILE, or database_file in " in line
 
 
 # Allowed sources
