@@ -42,3 +42,27 @@ def test_a_url_that_cannot_be_read_is_one_line_without_what_may_be_a_password(ur
         assert text.startswith("MILEPOST_DATABASE")
     assert "\n" not in text
     assert SECRET not in text
+
+
+@pytest.mark.parametrize(
+    ("hosts", "host", "port"),
+    [
+        ("one:5432,two:5433", "one,two", "5432,5433"),
+        ("one,two", "one,two", ","),
+        ("one:1,two", "one,two", "1,"),
+        ("[::1]:5432,two:5433", "::1,two", "5432,5433"),
+    ],
+)
+def test_several_hosts_stand_in_a_url_as_libpq_has_them(hosts: str, host: str, port: str) -> None:
+    engine = make_engine(f"postgresql://app:x%2Fy@{hosts}/mp?target_session_attrs=read-write")
+
+    _, options = engine.dialect.create_connect_args(engine.url)
+
+    assert {name: options[name] for name in ("host", "port", "user", "password", "dbname", "target_session_attrs")} == {
+        "host": host,
+        "port": port,
+        "user": "app",
+        "password": "x/y",
+        "dbname": "mp",
+        "target_session_attrs": "read-write",
+    }
