@@ -70,6 +70,12 @@ shared_buffers = 256MB
 """
 
 
+def documented_scripts() -> list[str]:
+    """Return the SQL of docs/database.md, in its order."""
+    page = (Path(__file__).parents[2] / "docs" / "database.md").read_text()
+    return [block.partition("```")[0] for block in page.split("```sql\n")[1:]]
+
+
 def _require(found: str | None, name: str, package: str) -> str:
     if found is None:
         end_test = pytest.fail if os.environ.get("CI") == "true" else pytest.skip
@@ -164,16 +170,26 @@ class PostgresqlServer:
 
     def make_installation(self) -> None:
         """Make roles, database and tables as docs/database.md says, with the passwords of the tests."""
-        page = (Path(__file__).parents[2] / "docs" / "database.md").read_text()
-        script = page.partition("```sql\n")[2].partition("```")[0]
+        script = documented_scripts()[0]
         for role, password in PASSWORDS.items():
             script = script.replace(f"{role} LOGIN PASSWORD '…'", f"{role} LOGIN PASSWORD '{password}'")
         assert "…" not in script
-        options = ("--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", f"--host={self.folder}", f"--port={self.port}")
-        command = [postgresql_program("psql"), *options, "--username=postgres"]
-        subprocess.run(command, input=script, check=True, text=True, stdout=subprocess.DEVNULL)
+        self.paste(script)
         with migrated_engine(self.url(OWNER)):
             pass
+
+    def paste(self, script: str) -> None:
+        """Let psql execute a script as the administrator."""
+        # What the script itself calls finds the same server, and programs of its version.
+        environment = {
+            **os.environ,
+            "PGHOST": str(self.folder),
+            "PGPORT": str(self.port),
+            "PGUSER": "postgres",
+            "PATH": f"{Path(postgresql_program('psql')).parent}:{os.environ['PATH']}",
+        }
+        command = ["psql", "--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--dbname=postgres"]
+        subprocess.run(command, input=script, env=environment, check=True, text=True, stdout=subprocess.DEVNULL)
 
     @contextmanager
     def copy_of_installation(self) -> Iterator[str]:

@@ -1,6 +1,7 @@
 """The roles of docs/database.md: each does its whole work with its rights, and a right that is missing is named."""
 
 import re
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +19,16 @@ from models.database.tables import metadata
 from models.views.queries import query_transaction
 from tests.conftest import prepare_topics
 from tests.helpers.event_generators import random_events
-from tests.helpers.postgresql_servers import OWNER, PASSWORDS, READER, WORKER, PostgresqlServer, running_server
+from tests.helpers.postgresql_servers import (
+    OWNER,
+    PASSWORDS,
+    READER,
+    WORKER,
+    PostgresqlServer,
+    documented_scripts,
+    postgresql_program,
+    running_server,
+)
 from tests.helpers.workers import board_process, publish, wait_until, worker_process
 
 TABLES = sorted(metadata.tables)
@@ -167,3 +177,21 @@ def test_neither_worker_nor_reader_makes_tables(server: PostgresqlServer, databa
         assert result.exit_code == 1
         assert f"role {role} may not create the tables: " in line
         assert line.endswith("run `milepost init` as the schema's owner, or grant USAGE, CREATE on it")
+
+
+def test_a_dump_that_is_restored_as_documented_has_the_rows_and_the_rights(
+    server: PostgresqlServer, database: str, tmp_path: Path
+) -> None:
+    server.administrate("INSERT INTO positions VALUES ('milepost.events', 0, 42)", database=database)
+    dump = tmp_path / "dump"
+    connection_options = [f"--host={server.folder}", f"--port={server.port}", "--username=postgres"]
+    options = [*connection_options, "--format=custom", f"--file={dump}"]
+    subprocess.run([postgresql_program("pg_dump"), *options, database], check=True)
+    script = documented_scripts()[1].replace("milepost.dump", str(dump))
+    names = {"milepost": database, "milepost_before": f"{database}_before", "milepost_restored": f"{database}_restored"}
+    server.paste(re.sub(r"\bmilepost(?:_before|_restored)?\b", lambda match: names[match[0]], script))
+    with make_engine(server.url(READER, database)).connect() as connection:
+        assert connection.exec_driver_sql("SELECT next_offset FROM positions").scalar_one() == 42
+    assert refusal(server.url(WORKER, database), WORKER_TABLE_RIGHTS) == ""
+    assert refusal(server.url(READER, database), READER_TABLE_RIGHTS) == ""
+    server.administrate(f"DROP DATABASE {database}_before WITH (FORCE)")
