@@ -71,7 +71,7 @@ generated: setup ## docs/events.md, docs/metrics.md, the page of the runbook and
 	$(BIN)/python -m deploy.grafana deploy/grafana/dashboards
 
 lock: setup ## resolve pyproject.toml anew into requirements.lock
-	$(BIN)/uv pip compile --quiet --universal --generate-hashes --group dev --extra demo --upgrade --no-header --output-file requirements.lock pyproject.toml
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --group dev --extra demo --extra notify --upgrade --no-header --output-file requirements.lock pyproject.toml
 
 clean: ## everything that make and the demo made
 	rm -rf .venv .milepost .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info

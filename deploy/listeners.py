@@ -29,14 +29,26 @@ def bind_gateway_listeners(settings: Settings) -> Iterator[list[socket.socket]]:
 
 
 @contextmanager
+def bind_metrics_listener(settings: Settings) -> Iterator[list[socket.socket]]:
+    """Bind the port of metrics and probes, if there is one.
+
+    Raises `MilepostError` for a port that cannot be bound.
+    """
+    with ExitStack() as closing:
+        yield [*_bind_metrics(settings, closing)]
+
+
+@contextmanager
 def _bind_with_metrics(
     settings: Settings, address: tuple[str, int], text: str, setting: str
 ) -> Iterator[list[socket.socket]]:
     with ExitStack() as closing:
-        sockets = [closing.enter_context(_bind(address, text, setting))]
-        if settings.metrics_address is not None and settings.metrics is not None:
-            sockets.append(closing.enter_context(_bind(settings.metrics_address, settings.metrics, "MILEPOST_METRICS")))
-        yield sockets
+        yield [closing.enter_context(_bind(address, text, setting)), *_bind_metrics(settings, closing)]
+
+
+def _bind_metrics(settings: Settings, closing: ExitStack) -> Iterator[socket.socket]:
+    if settings.metrics_address is not None and settings.metrics is not None:
+        yield closing.enter_context(_bind(settings.metrics_address, settings.metrics, "MILEPOST_METRICS"))
 
 
 def _bind(address: tuple[str, int], text: str, setting: str) -> socket.socket:

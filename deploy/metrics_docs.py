@@ -13,20 +13,23 @@ from streams.metrics.exposition import Family
 from streams.metrics.milestones import MILESTONE_FAMILIES
 from streams.metrics.pipeline import Metrics, PipelineFamily
 from streams.metrics.programmes import PROGRAMME_FAMILIES
+from streams.notify.metrics import NOTIFY_FAMILIES
 
 PIPELINE_METRICS_PATH, MILESTONES_METRICS_PATH = "/metrics", "/metrics/milestones"
 GATEWAY_PAGE: Final = "/metrics of a gateway"
+NOTIFY_PAGE: Final = "/metrics of `milepost notify`"
 
 _PAGE_HEADER: Final = """\
 # Metrics
 
 Written by `make generated` from the families in the code; a test fails when this page says anything else.
 
-Every worker serves both pages; a gateway serves its own. On `/metrics`, counters and histograms are of that worker,
-while `milepost_position`, `milepost_log_end` and `milepost_lag_seconds` are of the whole log on every worker: take
-their maximum, never their sum. `/metrics/milestones` holds the programmes whose partition of the programmes' topic the
-worker owns, so each programme stands on one worker's page; `max by (programme, project, milestone)` keeps one that has
-just changed hands in one piece. What does not apply is absent, never 0: a milestone without a plan has no planned date.
+Every worker serves both pages; a gateway and `milepost notify` serve their own. On `/metrics`, counters and
+histograms are of that worker, while `milepost_position`, `milepost_log_end` and `milepost_lag_seconds` are of the
+whole log on every worker: take their maximum, never their sum. `/metrics/milestones` holds the programmes whose
+partition of the programmes' topic the worker owns, so each programme stands on one worker's page; `max by (programme,
+project, milestone)` keeps one that has just changed hands in one piece. What does not apply is absent, never 0: a
+milestone without a plan has no planned date.
 
 *Contract* names the section that promises a family; a dash means that it may change with any version. A histogram
 stands on the page as `_bucket` (with the label `le`), `_sum` and `_count`.
@@ -37,11 +40,12 @@ AnyFamily = PipelineFamily | Family
 
 
 def families_by_path() -> dict[str, list[AnyFamily]]:
-    """Return the families of both pages of a worker and of a gateway's, sorted by name."""
+    """Return the families of both pages of a worker, of a gateway's and of `milepost notify`'s, sorted by name."""
     pages: dict[str, list[AnyFamily]] = {
         PIPELINE_METRICS_PATH: [*Metrics("0").families],
         MILESTONES_METRICS_PATH: [*MILESTONE_FAMILIES, *PROGRAMME_FAMILIES],
         GATEWAY_PAGE: [*GATEWAY_FAMILIES],
+        NOTIFY_PAGE: [*NOTIFY_FAMILIES],
     }
     return {path: sorted(families, key=lambda family: family.name) for path, families in pages.items()}
 

@@ -51,6 +51,23 @@ def require_worker_rights(settings: Settings) -> None:
         raise RightsError("\nmilepost: ".join(lines))
 
 
+def require_notify_rights(settings: Settings, groups: Sequence[str]) -> None:
+    """Raise `TopicError` when `changes` is missing, and `RightsError` for each right on it or a group that is."""
+    topic = settings.changes_topic
+    with admin_client(settings) as admin:
+        missing = [] if "READ" in _topic_operations(admin, [topic]).get(topic, ("READ",)) else [f"topic {topic}"]
+        if not missing:
+            require_topics(settings, admin, [topic])
+        for group in groups:
+            operations = _group_operations(admin, group)
+            if operations is not None and "READ" not in operations:
+                missing.append(f"group {group}")
+    if missing:
+        user = shown_user(settings, "the user of this process")
+        lines = (f"Kafka at {settings.kafka} does not allow Read on {name}: grant it to {user}" for name in missing)
+        raise RightsError("\nmilepost: ".join(lines))
+
+
 def require_write_right(settings: Settings, topic: str) -> None:
     """Raise `TopicError` when a topic is missing, and `RightsError` when it may not be written to."""
     with admin_client(settings) as admin:

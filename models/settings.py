@@ -83,9 +83,10 @@ class Settings(BaseSettings):
     board_url: str | None = None  # where people reach the board
     #: Where a board without a worker asks for the state of the pipeline: the listeners of the workers' metrics.
     workers: Annotated[tuple[str, ...], NoDecode] = ()
-    log: LogFormat = "text"  # how a worker, a board and a gateway log
+    log: LogFormat = "text"  # how a worker, a board, a gateway and a notifier log
     gateway: str = "127.0.0.1:8091"  # where the gateway takes events over HTTP
     gateway_tokens: FilePath | None = None  # the file of the gateway's tokens
+    notify: FilePath | None = None  # the file of the targets of `milepost notify`
     group: Annotated[str, Field(min_length=1, max_length=249)] = "milepost"
     partitions: Annotated[WholeNumber, Field(ge=1, le=10_000)] = 12
     prefix: str = "milepost"

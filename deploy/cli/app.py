@@ -21,6 +21,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "worker": ("run", "Run a worker."),
     "board": ("run", "Serve the board alone, from the database."),
     "gateway": ("gateway", "Take CloudEvents over HTTP and publish them to Kafka."),
+    "notify": ("notify", "Tell people and systems what changed."),
     "publish": ("publish", "Check events, then send them to Kafka."),
     "check": ("publish", "Check events without sending them."),
     "schema": ("schema", "Print the JSON Schema of an event type's data."),

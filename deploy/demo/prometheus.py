@@ -24,7 +24,7 @@ def run_demo_prometheus(data_dir: Path, settings: Settings) -> Iterator[Sequence
         yield ["alerts    not shown: there is no `prometheus` on the PATH"]
         return
     board = settings.board_url or f"http://{settings.web}"
-    addresses = Addresses([settings.web], alertmanagers=(), board=board, gateways=[settings.gateway])
+    addresses = Addresses([settings.web], alertmanagers=(), board=board, gateways=[settings.gateway], notifiers=())
     with ExitStack() as stack:
         try:
             address = stack.enter_context(run_prometheus(program, data_dir, addresses, speedup=_SPEEDUP))

@@ -189,6 +189,63 @@ _SECTIONS: Final[Sections] = {
             "Slow clients, and connections that gave way.", "milepost_gateway_http_errors_total", "kind", 6
         ),
     },
+    "Notify": {
+        "Notifiers": stat_panel(
+            "Scraped at this moment, by version.",
+            {"{{version}}": "count by (version) (milepost_notify_build_info)"},
+            steps=GREEN_FROM_ONE,
+            no_value="none",
+        ),
+        "Notify and Kafka": stat_panel(
+            "Whether Kafka answers every notifier, and whether a file of targets is broken.",
+            {"Kafka": "min(milepost_notify_kafka_up)", "targets": "1 - max(milepost_notify_targets_file_broken)"},
+            steps=GREEN_FROM_ONE,
+            width=5,
+            no_value="no notifier",
+        ).mappings(value_mappings({"1": ("ok", "green"), "0": ("not ok", "red")})),
+        "Delivered by target": time_series_panel(
+            "Webhooks, messages and digests.",
+            {"{{target}}": "sum by (target) (rate(milepost_notify_delivered_total[$__rate_interval])) > 0"},
+            RATE_UNIT,
+            no_value="No deliveries",
+        ),
+        "Waiting by target": time_series_panel(
+            "Read from Kafka and not delivered yet.",
+            {"{{target}}": "sum by (target) (milepost_notify_waiting) > 0"},
+            no_value="Nothing waits",
+        ),
+        "Failed attempts": _increase_panel("Each is made again.", "milepost_notify_failed_total", "target", 6),
+        "Passed over": _increase_panel("Refused for good.", "milepost_notify_passed_over_total", "target", 6),
+        "Given up": _increase_panel("After a day of failures.", "milepost_notify_given_up_total", "target", 6),
+        "Unreadable": _increase_panel(
+            "Records of the changes that hold none.", "milepost_notify_unreadable_total", "target", 6
+        ),
+        "Failing for": time_series_panel(
+            "For how long the oldest failure of each target has lasted.",
+            {"{{target}}": "time() - min by (target) (milepost_notify_failing_since_timestamp_seconds)"},
+            "s",
+            no_value="Nothing fails",
+        ),
+        "Targets off, unusable, and digests overdue": time_series_panel(
+            "Off since an answer of 410; entries that cannot be used; seconds since a digest was due.",
+            {
+                "{{target}}: off": "max by (target) (milepost_notify_off) > 0",
+                "{{target}}: unusable": "max by (target) (milepost_notify_unusable) > 0",
+                "{{target}}: digest": "time() - min by (target) (milepost_notify_digest_due_timestamp_seconds)",
+            },
+            no_value="None",
+        ),
+        "Partitions by target": time_series_panel(
+            "Of the topic of changes; all of them are to be read.",
+            {"{{target}}": "sum by (target) (milepost_notify_assigned_partitions)"},
+        ),
+        "Delay of deliveries": _quantiles_panel(
+            "From a change's record in Kafka to its target.", "milepost_notify_delivery_delay_seconds"
+        ),
+        "Errors of notify's clients": _increase_panel(
+            "Slow clients, and connections that gave way.", "milepost_notify_http_errors_total", "kind", 6
+        ),
+    },
     "Workers": {
         "Uptime": time_series_panel(
             "Since each worker started.", {"{{instance}}": "time() - milepost_started_timestamp_seconds"}, "s", 8, 6

@@ -22,6 +22,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("folder", type=Path, help="where to")
     parser.add_argument("--worker", action="append", metavar="HOST:PORT", help="every worker")
     parser.add_argument("--gateway", action="append", metavar="HOST:PORT", help="every gateway's metrics")
+    parser.add_argument("--notify", action="append", metavar="HOST:PORT", help="every `milepost notify`'s metrics")
     parser.add_argument("--alertmanager", action="append", metavar="HOST:PORT", help="every Alertmanager")
     parser.add_argument("--board", metavar="URL", default=board, help="of the board, for the links in alerts")
     parser.add_argument("--grafana", metavar="URL", default=defaults.grafana, help="of Grafana, for the same")
@@ -37,8 +38,9 @@ def main(arguments: list[str]) -> int:
         options.grafana.rstrip("/"),
         options.runbook,
         options.receiver.rstrip("/"),
-        # Whoever names workers and no gateway has none.
+        # Whoever names workers and no gateway has none; `milepost notify` likewise.
         options.gateway or (() if options.worker else defaults.gateways),
+        options.notify or (() if options.worker else defaults.notifiers),
     )
     try:
         write_prometheus_config(options.folder, addresses)

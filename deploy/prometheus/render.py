@@ -50,6 +50,7 @@ class Addresses:
     #: Alertmanager sends to /operators, /projects and /watchdog below it.
     receiver: str = "http://127.0.0.1:9095"
     gateways: Sequence[str] = ("127.0.0.1:8091",)
+    notifiers: Sequence[str] = ("127.0.0.1:8092",)
 
 
 def render_config(addresses: Addresses, speedup: int = 1) -> Mapping[str, str]:

@@ -208,3 +208,11 @@ def read_open_milestones(connection: Connection, names: Sequence[str]) -> dict[s
         status = (*key, *dates, *numbers, State(row.state), driver, row.dependents, None, None, row.name)
         statuses[row.programme].append(MilestoneStatus._make(status))
     return statuses
+
+
+def read_gates(connection: Connection, programme: str) -> set[MilestoneKey]:
+    """Return the milestones of a programme that others wait for."""
+    query = select(forecasts.c.programme, forecasts.c.project, forecasts.c.milestone).where(
+        forecasts.c.programme == programme, forecasts.c.dependents > 0
+    )
+    return {MilestoneKey(*row) for row in connection.execute(query)}

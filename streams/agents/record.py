@@ -41,6 +41,7 @@ from streams.clock import Clock
 from streams.kafka.consumer_thread import KafkaRecord, is_appended_by_broker
 from streams.kafka.producer import Produce
 from streams.kafka.transport import BatchSource, FetchedBatch
+from streams.limited_log import LimitedLog
 from streams.metrics.pipeline import Metrics
 from streams.monitoring.health import Health
 from streams.monitoring.watchdog import Watchdog
@@ -48,9 +49,6 @@ from streams.retry import RevokedError, is_transient, retry_until_done
 
 logger = logging.getLogger("milepost.record")
 
-#: How many rejections are logged one by one within so many seconds.
-MAX_LOGGED_REJECTIONS: Final = 20
-REJECTION_WINDOW_SECONDS: Final = 60.0
 #: How long the dead-letters topic may take to acknowledge while a transaction waits for it.
 DEAD_LETTER_TIMEOUT_SECONDS: Final = 10.0
 #: How long after a batch of a backlog there still is one: some of its batches are too small to show it.
@@ -58,35 +56,16 @@ _BACKLOG_GRACE_SECONDS: Final = 1.0
 
 
 class RejectionLog:
-    """Logs the first rejections of a minute one by one and then how many more there were, so as not to fill a disk."""
+    """Logs rejections, as many as a log should have."""
 
     def __init__(self, call_later: Callable[[float, Callable[[], None]], object]) -> None:
         """Take what calls a function after so many seconds."""
-        self._call_later = call_later
-        self._logged = 0
-        self._suppressed: Counter[str] = Counter()
+        summary = "rejected %d more events within %.0f s: %s; `milepost dead-letters list` shows them"
+        self._log = LimitedLog(logger, call_later, summary)
 
     def log(self, key: str, reason: str, detail: str) -> None:
         """Log a rejection, or count it for the summary."""
-        if not self._logged:
-            self._call_later(REJECTION_WINDOW_SECONDS, self._log_summary)
-        if self._logged < MAX_LOGGED_REJECTIONS:
-            self._logged += 1
-            logger.warning("rejected %s: %s: %s", key, reason, detail)
-        else:
-            self._suppressed[reason] += 1
-
-    def _log_summary(self) -> None:
-        if self._suppressed:
-            reasons = ", ".join(f"{count} {reason}" for reason, count in self._suppressed.most_common())
-            logger.warning(
-                "rejected %d more events within %.0f s: %s; `milepost dead-letters list` shows them",
-                self._suppressed.total(),
-                REJECTION_WINDOW_SECONDS,
-                reasons,
-            )
-        self._logged = 0
-        self._suppressed.clear()
+        self._log.warn(reason, "rejected %s: %s: %s", key, reason, detail)
 
 
 class Signal(msgspec.Struct, frozen=True):

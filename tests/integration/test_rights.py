@@ -14,7 +14,7 @@ from typer.testing import CliRunner, Result
 
 from deploy.cli import app
 from deploy.kafka.broker import run_broker
-from deploy.rights import RightsError, require_worker_rights
+from deploy.rights import RightsError, require_notify_rights, require_worker_rights
 from deploy.topics import check_topics, ensure_topics
 from models.database.engine import make_engine
 from models.database.rights import require_table_rights
@@ -44,6 +44,7 @@ USERS: Mapping[str, list[tuple[str, str, str]]] = {
     "worker": [GROUP_READ, *TOPIC_RIGHTS, *CONFIGS],
     "noletters": [GROUP_READ, *CONFIGS, *(right for right in TOPIC_RIGHTS if right != LETTERS_WRITE)],
     "noconfigs": [GROUP_READ, *TOPIC_RIGHTS],
+    "notifier": [("TOPIC", "milepost.changes", "READ"), ("GROUP", "milepost-notify-one", "READ")],
     "looker": [DESCRIBE_EVENTS],
     "nobody": [],
 }
@@ -151,6 +152,15 @@ def test_a_worker_that_may_not_write_dead_letters_ends_before_the_first_of_them(
         pass
     refused = "does not allow Write on topic milepost.dead-letters: grant it to noletters"
     assert error_lines("worker", "--web", "127.0.0.1:0") == [f"milepost: Kafka at {settings.kafka} {refused}"]
+
+
+def test_what_tells_targets_needs_its_topic_and_the_group_of_each_and_nothing_else(login: Login) -> None:
+    settings = login("notifier")
+    require_notify_rights(settings, ["milepost-notify-one"])
+    with pytest.raises(RightsError, match=r"does not allow Read on group milepost-notify-two: grant it to notifier$"):
+        require_notify_rights(settings, ["milepost-notify-one", "milepost-notify-two"])
+    with pytest.raises(RightsError, match=r"does not allow Read on topic milepost.changes: grant it to nobody"):
+        require_notify_rights(login("nobody"), [])
 
 
 def test_settings_that_may_not_be_read_are_a_warning(login: Login) -> None:

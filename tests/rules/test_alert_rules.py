@@ -13,9 +13,11 @@ from streams.gateway.metrics import GATEWAY_FAMILIES
 from streams.metrics.milestones import MILESTONE_FAMILIES
 from streams.metrics.pipeline import Metrics
 from streams.metrics.programmes import PROGRAMME_FAMILIES
+from streams.notify.metrics import NOTIFY_FAMILIES
 from tests.helpers.promtool import PROMETHEUS_DIR, RULES_DIR, alert_rules, load_rules, skip_without
 from tests.rules.test_gateway_alerts import GATEWAY_RULE_TESTS
 from tests.rules.test_milestone_alerts import MILESTONE_RULE_TESTS as MILESTONE_STORIES
+from tests.rules.test_notify_alerts import NOTIFY_RULE_TESTS
 from tests.rules.test_pipeline_alerts import PIPELINE_RULE_TESTS as PIPELINE_STORIES
 from tests.rules.test_pipeline_alerts import SOURCE_RULE_TESTS
 
@@ -23,7 +25,7 @@ ALERTS = alert_rules()
 ROUTING = PROMETHEUS_DIR / "alertmanager.yml"
 MOMENTS = [
     moment
-    for story in (*PIPELINE_STORIES, *SOURCE_RULE_TESTS, *GATEWAY_RULE_TESTS, *MILESTONE_STORIES)
+    for story in (*PIPELINE_STORIES, *SOURCE_RULE_TESTS, *GATEWAY_RULE_TESTS, *NOTIFY_RULE_TESTS, *MILESTONE_STORIES)
     for moment in story.expectations
 ]
 #: Who is told of it, as Alertmanager's receivers are called.
@@ -104,7 +106,7 @@ def test_every_metric_that_a_rule_reads_is_exported_or_recorded() -> None:
     page = generate_latest(metrics.registry).decode()
     exported = {re.split(r"[{ ]", line)[0] for line in page.splitlines() if not line.startswith("#")}
     exported |= {family.name for family in MILESTONE_FAMILIES} | {family.name for family in PROGRAMME_FAMILIES}
-    exported |= {family.name for family in GATEWAY_FAMILIES}
+    exported |= {family.name for family in (*GATEWAY_FAMILIES, *NOTIFY_FAMILIES)}
     rules = load_rules(path.name for path in RULES_DIR.iterdir())
     recorded = {rule["record"] for rule in rules if "record" in rule}
     read = {

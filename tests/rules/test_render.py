@@ -19,6 +19,7 @@ ELSEWHERE = Addresses(
     runbook="https://wiki.example/runbook",
     receiver="https://receiver.example/x",
     gateways=["gateway-1:8091"],
+    notifiers=["notify-1:8092"],
 )
 WAITS = {"for", "keep_firing_for", "interval", "scrape_timeout", "group_wait"}
 
@@ -50,6 +51,7 @@ def test_every_address_is_exchanged() -> None:
     assert everything.count('targets: ["worker-1:8090", "worker-2:8090"]') == 2
     assert everything.count('targets: ["alerts-1:9093"]') == 1
     assert everything.count('targets: ["gateway-1:8091"]') == 1
+    assert everything.count('targets: ["notify-1:8092"]') == 1
     assert "runbook_url: https://wiki.example/runbook#milepoststale" in everything
     assert "https://grafana.example/g/d/milepost-pipeline" in everything
     for audience in ("operators", "projects", "watchdog"):

@@ -34,6 +34,7 @@ COMMANDS = [
     "worker",
     "board",
     "gateway",
+    "notify",
     "publish",
     "check",
     "schema",

@@ -1,6 +1,7 @@
 """docs/metrics.md is what the code says, and the code has what the contract promises."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -8,8 +9,9 @@ import pytest
 from deploy.metrics_docs import AnyFamily, families_by_path, main, render_metrics_docs
 from streams.gateway.metrics import GATEWAY_FAMILIES, GatewayMetrics
 from streams.metrics.milestones import MILESTONE_FAMILIES
-from streams.metrics.pipeline import Metrics
+from streams.metrics.pipeline import Metrics, PipelineFamily
 from streams.metrics.programmes import PROGRAMME_FAMILIES
+from streams.notify.metrics import NOTIFY_FAMILIES, NotifyMetrics
 
 CHECKOUT = Path(__file__).parents[2]
 FAMILIES = [family for families in families_by_path().values() for family in families]
@@ -64,16 +66,19 @@ def test_every_family_of_the_code_is_there_once() -> None:
     collected = {family.name for family in Metrics("0").registry.collect()}
 
     assert len(names) == len(set(names))
-    rows = (*MILESTONE_FAMILIES, *PROGRAMME_FAMILIES, *GATEWAY_FAMILIES)
+    rows = (*MILESTONE_FAMILIES, *PROGRAMME_FAMILIES, *GATEWAY_FAMILIES, *NOTIFY_FAMILIES)
     assert len(names) == len(collected) + len(rows)
 
 
-def test_a_gateway_exposes_its_families_and_no_others() -> None:
-    collected = {
-        f"{family.name}{'_total' * (family.type == 'counter')}" for family in GatewayMetrics().registry.collect()
-    }
+@pytest.mark.parametrize(
+    ("metrics", "families"), [(GatewayMetrics, GATEWAY_FAMILIES), (NotifyMetrics, NOTIFY_FAMILIES)]
+)
+def test_a_process_of_its_own_exposes_its_families_and_no_others(
+    metrics: type[GatewayMetrics | NotifyMetrics], families: Sequence[PipelineFamily]
+) -> None:
+    collected = {f"{family.name}{'_total' * (family.type == 'counter')}" for family in metrics().registry.collect()}
 
-    assert {name.replace("_build", "_build_info") for name in collected} == {family.name for family in GATEWAY_FAMILIES}
+    assert {name.replace("_build", "_build_info") for name in collected} == {family.name for family in families}
 
 
 def test_what_the_contract_promises_is_there_and_marked_and_nothing_else_is() -> None:

@@ -95,7 +95,7 @@ def test_every_other_command_asks_a_page_that_there_is(command: str) -> None:
 
     assert (curl, silent) == ("curl", "--silent")
     place, path = re.fullmatch(r"http://([A-Z]+)(/.*)", url).groups()  # type: ignore[union-attr]  # the match is the test
-    assert path in (PAGES if place in {"WORKER", "GATEWAY"} else {"/-/ready"})
+    assert path in (PAGES if place in {"WORKER", "GATEWAY", "NOTIFY"} else {"/-/ready"})
 
 
 def test_there_are_commands_of_both_kinds() -> None:

@@ -1,0 +1,210 @@
+"""Runs `milepost notify` in this process until it is asked to stop."""
+
+import asyncio
+import gc
+import logging
+import signal
+import socket
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from typing import Final
+
+import uvloop
+from aiokafka.client import AIOKafkaClient
+from aiokafka.errors import KafkaError
+from prometheus_client import disable_created_metrics
+
+from models.errors import MilepostError
+from models.settings import Settings
+from models.text import one_line
+from streams.clock import Clock
+from streams.kafka.config import aiokafka_options
+from streams.notify.deliveries import DEFAULT_RETRY_POLICY, RetryPolicy, cancel
+from streams.notify.digests import DigestSender
+from streams.notify.metrics import NotifyMetrics
+from streams.notify.run import TargetRun
+from streams.notify.targets import Target, TargetsFile
+from streams.notify.tellers import Teller
+from streams.stop_deadline import create_stop_deadline
+from streams.web.connections import raise_file_limit
+from streams.web.probes import Probes
+from streams.web.server import listener_url
+from streams.web.web_servers import create_web_servers
+
+logger = logging.getLogger("milepost.notify")
+
+#: How often the file of targets is read, and how often Kafka is asked whether it answers.
+_FILE_INTERVAL_SECONDS: Final = 2.0
+_KAFKA_INTERVAL_SECONDS: Final = 3.0
+_KAFKA_TIMEOUT_SECONDS: Final = 5.0
+
+CreateTeller = Callable[[Target], Teller | DigestSender]
+#: Returns why a target cannot be used; empty when it can.
+FindProblem = Callable[[Target], Awaitable[str]]
+
+
+class _Warnings(Mapping[str, str]):
+    """What is to be mended and keeps no other target from being told."""
+
+    def __init__(self, find: Callable[[], Iterator[tuple[str, str]]]) -> None:
+        self._find = find
+
+    def __getitem__(self, name: str) -> str:
+        return dict(self._find())[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return (name for name, _ in self._find())
+
+    def __len__(self) -> int:
+        return len([*self._find()])
+
+
+class Notifier:
+    """Tells every target, within a running event loop."""
+
+    def __init__(  # noqa: PLR0913 - everything it composes comes in as an argument
+        self,
+        settings: Settings,
+        file: TargetsFile,
+        create_teller: CreateTeller,
+        find_problem: FindProblem,
+        clock: Clock,
+        policy: RetryPolicy = DEFAULT_RETRY_POLICY,
+    ) -> None:
+        self._settings, self._file = settings, file
+        self._create_teller, self._find_problem = create_teller, find_problem
+        self._clock, self._policy = clock, policy
+        self.metrics = NotifyMetrics()
+        self._runs: dict[str, tuple[TargetRun, asyncio.Task[None]]] = {}
+        #: Why targets of the file are not told, by name.
+        self._unusable: Mapping[str, str] = {}
+        self._problem = ""
+        self.metrics.kafka_up.set_function(lambda: not self._problem)
+        self.metrics.targets_file_broken.set_function(lambda: bool(file.problem))
+        self.probes = Probes(self.metrics.registry, dict, self._readiness_problems, _Warnings(self._find_warnings))
+
+    @asynccontextmanager
+    async def running(self, sockets: Sequence[socket.socket]) -> AsyncIterator[asyncio.Task[None]]:
+        """Tell targets until the block ends, and give a task that ends by a bug alone.
+
+        Raises `MilepostError` when Kafka does not answer.
+        """
+        client = AIOKafkaClient(**aiokafka_options(self._settings))
+        servers = create_web_servers(None, sockets, self.probes, self.metrics.count_http_error)
+        try:
+            try:
+                await client.bootstrap()
+            except KafkaError as error:
+                raise MilepostError(f"Kafka does not answer: {one_line(error)}") from error
+            for server in servers:
+                await server.start()
+            watching = asyncio.create_task(self._watch(client))
+            try:
+                yield watching
+            finally:
+                await cancel(watching)
+        finally:
+            for server in servers:
+                await server.stop()
+            await client.close()
+
+    async def _watch(self, client: AIOKafkaClient) -> None:
+        """Keep the targets of the file running."""
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._watch_kafka(client))
+                await self._apply(tasks)
+                while True:
+                    await asyncio.sleep(_FILE_INTERVAL_SECONDS)
+                    # In a thread: the files may be on a network.
+                    if await asyncio.to_thread(self._file.reload):
+                        await self._apply(tasks)
+        finally:
+            self._runs.clear()
+
+    async def _apply(self, tasks: asyncio.TaskGroup) -> None:
+        """Start the targets that are new or changed, and stop those that are changed or gone."""
+        if self._file.problem:
+            logger.error("%s; the targets before it stay", self._file.problem)
+            return
+        table = self._file.table
+        refused = {target.name: problem for target in table.targets if (problem := await self._find_problem(target))}
+        self._unusable = {**table.unusable, **refused}
+        for name, problem in self._unusable.items():
+            logger.error("target %s cannot be used: %s", name, problem)
+        self.metrics.set_unusable(self._unusable)
+        wanted = {target.name: target for target in table.targets if target.name not in refused}
+        for name, (run, task) in [*self._runs.items()]:
+            if wanted.get(name) != run.target:
+                logger.info("target %s has changed or is gone", name)
+                await cancel(task)
+                del self._runs[name]
+        for name, target in wanted.items():
+            if name not in self._runs:
+                run = TargetRun(target, self._settings, self._create_teller, self.metrics, self._clock, self._policy)
+                self._runs[name] = run, tasks.create_task(run.run())
+
+    async def _watch_kafka(self, client: AIOKafkaClient) -> None:
+        while True:
+            try:
+                async with asyncio.timeout(_KAFKA_TIMEOUT_SECONDS):
+                    is_reached = await client.force_metadata_update()
+            except (TimeoutError, KafkaError):
+                is_reached = False
+            self._problem = "" if is_reached else f"Kafka at {self._settings.kafka} does not answer"
+            await asyncio.sleep(_KAFKA_INTERVAL_SECONDS)
+
+    def _readiness_problems(self) -> Mapping[str, str]:
+        return {"kafka": self._problem} if self._problem else {}
+
+    def _find_warnings(self) -> Iterator[tuple[str, str]]:
+        if self._file.problem:
+            yield "targets", f"{self._file.problem}; the targets before it stay"
+        for name, problem in self._unusable.items():
+            yield f"target {name}", f"cannot be used: {problem}"
+        for name, (run, _) in self._runs.items():
+            if run.is_off:
+                yield f"target {name}", "is switched off since it answered 410, until its entry changes"
+
+
+def run_notify_process(
+    settings: Settings,
+    file: TargetsFile,
+    create_teller: CreateTeller,
+    find_problem: FindProblem,
+    sockets: Sequence[socket.socket],
+) -> int:
+    """Tell targets until SIGINT or SIGTERM; return the exit status. Raises `MilepostError` when it cannot start."""
+    raise_file_limit()
+    disable_created_metrics()  # type: ignore[no-untyped-call]  # the library forgot
+    deadline = create_stop_deadline(settings.stop_seconds)
+    try:
+        notifier = Notifier(settings, file, create_teller, find_problem, Clock())
+        return uvloop.run(_run_until_stopped(notifier, sockets, deadline))
+    finally:
+        deadline.cancel()
+
+
+async def _run_until_stopped(notifier: Notifier, sockets: Sequence[socket.socket], deadline: threading.Timer) -> int:
+    stopping = asyncio.Event()
+
+    def request_stop() -> None:
+        if not stopping.is_set():
+            deadline.start()
+        stopping.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, request_stop)
+    async with notifier.running(sockets) as watching:
+        # What is loaded by now stays in memory: the collector need not look at it again.
+        gc.freeze()
+        if sockets:
+            logger.info("serving on %s", " and ".join(map(listener_url, sockets)))
+        waiting = asyncio.create_task(stopping.wait())
+        with suppress(asyncio.CancelledError):
+            await asyncio.wait([waiting, watching], return_when=asyncio.FIRST_COMPLETED)
+        waiting.cancel()
+        if watching.done():
+            watching.result()  # raises: it ends by a bug alone
+    return 0
