@@ -37,6 +37,14 @@ MILESTONES_METRICS_PATH: Final = "/metrics/milestones"
 _VISIBLE_TIMEOUT_S: Final = 60.0
 #: Between two scenes, for the user; nothing depends on it.
 _SCENE_PAUSE_S: Final = 2.0
+_MESSAGE_TIMEOUT_S: Final = 20.0
+
+
+class DemoMessage(NamedTuple):
+    """What people are told."""
+
+    title: str
+    lines: Sequence[str]
 
 
 class _ScrapedMilestones(NamedTuple):
@@ -82,8 +90,8 @@ class StoryPlayer:
             f"{participants} participants and {parks} parks stand in {PROGRAMME}; milestones: {states}",
         ]
 
-    def play_scenes(self) -> None:
-        """Publish what happens today, without the scenes that were played before."""
+    def play_scenes(self, wait_for_message: Callable[[str, float], DemoMessage | None]) -> None:
+        """Publish what happens today, without the scenes that were played before; then print what people are told."""
         scenes = (
             (self._play_slip, self.story.slip_event),
             (self._play_mistake, self.story.mistaken_event),
@@ -102,6 +110,11 @@ class StoryPlayer:
                 self.print_line(f"an event that lost its end became a dead letter: {letter.key}, {letter.reason}")
         elif len(recorded) == len(scenes):
             self.print_line("the rest of the story was played before, and is kept")
+        slip = self.story.slip_event
+        if (slip.source, slip.id) not in recorded and (message := wait_for_message("later", _MESSAGE_TIMEOUT_S)):
+            self.print_line("people are told of the slip in one message, by mail or chat (`milepost notify`):")
+            for line in ("", message.title, "", *message.lines, ""):
+                self.print_line(f"| {line}".rstrip())
 
     def _play_slip(self, event: Event) -> None:
         gate, before = _milestone_of(event), self._scrape_milestones()

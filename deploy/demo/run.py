@@ -96,7 +96,8 @@ def _run_everything(*, was_killed: bool) -> int:
     # Loading the worker takes a second or two, as long as Java needs to start.
     threading.Thread(
         target=lambda: [
-            importlib.import_module(name) for name in ("streams.worker", "deploy.init", "deploy.demo.gateway")
+            importlib.import_module(name)
+            for name in ("streams.worker", "deploy.init", "deploy.demo.gateway", "deploy.demo.notify")
         ],
         daemon=True,
     ).start()
@@ -192,7 +193,10 @@ class _PlayerThread(threading.Thread):
         opening_lines = player.publish_opening()
         for line in (*self._introduction, *opening_lines):
             _print_line(line)
-        player.play_scenes()
+        from deploy.demo.notify import run_demo_notify  # noqa: PLC0415 - loads aiokafka
+
+        with run_demo_notify(self._settings, engine) as messages:
+            player.play_scenes(messages.wait_for)
         _print_line("That is the story. Everything keeps running; Ctrl-C ends it")
 
     def _wait_or_stop(self, seconds: float) -> None:

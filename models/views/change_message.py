@@ -43,6 +43,8 @@ class Message(NamedTuple):
     lines: Sequence[str]
     #: What the lines leave out; empty when nothing.
     rest: str
+    #: Of which programme it is.
+    programme: str
     #: The milestone to look at; None where several programmes changed.
     about: MilestoneKey | None
     is_about_gate: bool
@@ -89,22 +91,23 @@ def compose_message(
         programme = f"{format_count(len(programmes), 'programme')}"
     others = rows[1:]
     if event_count == 1:
-        title = f"{programme}: {first.name} {_title_words(first)}"
-        lines = [f"{_capital(first.name)} {_sentence(first)}", *_held_up(first), *_why(pictures[programmes[0]].cause)]
+        title = f"{first.name} {_title_words(first)}"
+        lines = [f"{first.name} {_sentence(first)}", *_held_up(first), *_why(pictures[programmes[0]].cause)]
         heading = f"With it {'moves' if len(others) == 1 else 'move'}:"
     else:
-        title = f"{programme}: {format_count(event_count, 'event')} changed {format_count(len(rows), 'milestone')}"
-        lines, others = ["These are too many for a message each. The most important:"], rows
+        title = f"{format_count(event_count, 'event')} changed {format_count(len(rows), 'milestone')}"
+        lines, others = ["Too many for a message each. The most important:"], rows
         heading = ""
-    # One line for each kind of what follows: the heading, the count, the link.
-    room = MAX_LINES - len(lines) - 3
+    # One line for each of what follows: the heading, the count, the programme, the link.
+    room = MAX_LINES - len(lines) - 4
     if others:
-        lines += [heading] * bool(heading) + [f"- {row.name} {_sentence(row)}" for row in others[:room]]
+        lines += [heading] * bool(heading) + [f"- {row.name} {_row_words(row)}" for row in others[:room]]
     left_out = len(others) - room
     return Message(
         one_line(title, 200),
         lines,
         f"and {format_count(left_out, 'other milestone')}" if left_out > 0 else "",
+        f"Programme: {programme}",
         first.change.key if len(programmes) == 1 else None,
         first.status is not None and first.status.dependents > 0,
     )
@@ -116,7 +119,7 @@ def _row(change: MilestoneChange, picture: ProgrammePicture) -> _Row:
     name = change.key.milestone.replace("-", " ") if status is None or status.name is None else status.name
     project = picture.facts.projects.get(ProjectKey(change.key.programme, change.key.project))
     of_project = change.key.project if project is None or project.name is None else project.name.value
-    return _Row(change, status, impact, f"{_name(name)} of {_name(of_project)}")
+    return _Row(change, status, impact, f"{_name(of_project)}: {_name(name)}")
 
 
 def _most_important_first(row: _Row) -> tuple[object, ...]:
@@ -146,19 +149,27 @@ def _title_words(row: _Row) -> str:
 
 def _sentence(row: _Row) -> str:
     change, status, days = row.change, row.status, _moved_days(row.change)
+    slip = None if status is None else status.slip_days
     if change.is_achieved and change.current is not None:
-        slip = None if status is None else status.slip_days
         beside = "" if slip is None else ", as first planned" if slip == 0 else f", {_later(slip)} than first planned"
         return f"was achieved on {format_day(change.current)}{beside}."
-    before = "" if change.previous is None else f" It was expected on {format_day(change.previous)}."
     if change.current is None:
+        before = "" if change.previous is None else f" It was expected on {format_day(change.previous)}."
         return f"{_title_words(row)}.{before}"
-    slip = None if status is None else status.slip_days
-    beside = f", {format_count(slip, 'day')} after its first plan" if slip is not None and slip > 0 else ""
-    expected = f"is now expected on {format_day(change.current)}"
+    late = f" That is {format_count(slip, 'day')} after its first plan." if slip and slip > 0 and slip != days else ""
+    expected = f"is expected on {format_day(change.current)}"
     if days is None or change.previous is None:
-        return f"{expected}{beside}."
-    return f"{expected} instead of {format_day(change.previous)}: {_later(days)}{beside}."
+        return f"{expected}.{late}"
+    return f"{expected}, {_later(days)} than before ({format_day(change.previous)}).{late}"
+
+
+def _row_words(row: _Row) -> str:
+    change, days = row.change, _moved_days(row.change)
+    if change.is_achieved and change.current is not None:
+        return f"was achieved on {format_day(change.current)}"
+    if days is None or change.current is None:
+        return _title_words(row)
+    return f"{format_day(change.current)}, {_later(days)}"
 
 
 def _later(days: int) -> str:
@@ -175,21 +186,21 @@ def _held_up(row: _Row) -> list[str]:
         return []
     projects = f" of {format_count(impact.held_up.projects, 'other project')}" if impact.held_up.projects else ""
     stakes = held_up_phrases(impact.held_up)
-    behind = f" Behind them stand {enumerate_phrases(stakes)}." if stakes else ""
-    return [f"It holds up {format_count(impact.moved, 'milestone')}{projects}.{behind}"]
+    behind = f", and with them {enumerate_phrases(stakes)}" if stakes else ""
+    return [f"It holds up {format_count(impact.moved, 'milestone')}{projects}{behind}."]
 
 
 def _why(cause: Event | None) -> list[str]:
     if cause is None:
         return []
-    phrases = [f"{cause.source} said so"]
-    if isinstance(cause.data, EventRetracted):
-        phrases = [f"{cause.source} took back what it had said"]
     reason, remark = data_field(cause, "reason"), data_field(cause, "remark")
-    if reason:
-        phrases.append(f"the reason is {str(reason).replace('-', ' ').replace('_', ' ')}")
-    said = f" ({one_line(remark, _MAX_REMARK_LENGTH)})" if remark else ""
-    return [f"Why: {enumerate_phrases(phrases)}{said}."]
+    phrases = [str(reason).replace("-", " ").replace("_", " ")] if reason else []
+    if remark:
+        phrases.append(one_line(remark, _MAX_REMARK_LENGTH).rstrip("."))
+    if isinstance(cause.data, EventRetracted):
+        phrases = [f"taken back ({': '.join(phrases)})" if phrases else "taken back"]
+    said = ": ".join(phrases)
+    return [f"Why: {said}, says {cause.source}." if said else f"Why: {cause.source} says so."]
 
 
 def _programme_name(programme: str, picture: ProgrammePicture) -> str:
@@ -200,7 +211,3 @@ def _programme_name(programme: str, picture: ProgrammePicture) -> str:
 def _name(text: str) -> str:
     line = one_line(text, _MAX_NAME_LENGTH + 1)
     return line if len(line) <= _MAX_NAME_LENGTH else f"{line[: _MAX_NAME_LENGTH - 1]}…"
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]

@@ -8,6 +8,7 @@ import asyncio
 import random
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Final
 
@@ -22,7 +23,7 @@ from models.views.report import read_report
 from models.views.report_lines import span_text
 from models.views.report_text import report_to_text
 from streams.clock import Clock
-from streams.notify.deliveries import DEFAULT_RETRY_POLICY, Answer, Outcome, RetryPolicy
+from streams.notify.deliveries import DEFAULT_RETRY_POLICY, GRACE_SECONDS, Answer, Outcome, RetryPolicy, cancel
 from streams.notify.digest_filter import narrow_report
 from streams.notify.digest_times import DigestTimes
 from streams.notify.metrics import NotifyMetrics
@@ -95,6 +96,17 @@ class DigestSchedule:
     ) -> None:
         self._target, self._times, self._sender = target, times, sender
         self._metrics, self._clock, self._policy = metrics, clock, policy
+        #: Set while nothing is being sent.
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    async def stop(self, running: asyncio.Task[None]) -> None:
+        """End a run, and close the sender; what is being sent gets a little time, not to be sent again."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(GRACE_SECONDS):
+                await self._idle.wait()
+        await cancel(running)
+        await self._sender.close()
 
     async def run(self, last: int, note_sent: Callable[[int], None]) -> None:
         """Send what is due after the last digest, and tell when each was due that is sent."""
@@ -108,13 +120,16 @@ class DigestSchedule:
                     await asyncio.sleep(min(max(left, 0.0), _MAX_SLEEP_SECONDS))
                     continue
                 self._metrics.set_digest_due(name, first_due_after(self._times, last))
+                self._idle.clear()
                 answer = await self._sender.send(last, due)
                 self._metrics.count(name, answer.outcome)
                 if answer.outcome is Outcome.DELIVERED:
                     OUTAGES.end(self)
                     last, waits = due, self._policy.waits(random.Random())  # noqa: S311 - as above
                     note_sent(due)
+                    self._idle.set()
                 else:
+                    self._idle.set()
                     OUTAGES.fail(self, Subject(f"the digest for {name}"), answer.detail)
                     await asyncio.sleep(next(waits))
         finally:

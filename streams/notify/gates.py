@@ -19,9 +19,9 @@ _MAX_PROGRAMMES: Final = 100
 
 
 class GateReader:
-    """Knows the gates of the programmes that were asked for last."""
+    """Knows the gates of the programmes that were asked for last; without an executor, it reads in the loop's own."""
 
-    def __init__(self, engine: Engine, executor: Executor) -> None:
+    def __init__(self, engine: Engine, executor: Executor | None) -> None:
         self._engine, self._executor = engine, executor
         self._gates = TTLCache[str, AbstractSet[MilestoneKey]](_MAX_PROGRAMMES, _CACHE_SECONDS)
 

@@ -62,14 +62,21 @@ async def begin_group(settings: Settings, target: str, notes: GroupNotes) -> Non
 async def read_trackers(
     consumer: AIOKafkaConsumer, partitions: Iterable[TopicPartition]
 ) -> dict[TopicPartition, tuple[OffsetTracker, GroupNotes]]:
-    """Return where a group stands at some partitions; at the start of those that have no offset."""
+    """Return where a group stands at some partitions.
+
+    At their start where it has no offset, or one after the end of the log, which was truncated. (With a topic that is
+    removed Kafka forgets the offsets of groups: its targets are new then.)
+    """
     partitions = [*partitions]
     committed = await _fetch_committed(consumer, partitions)
-    starts = await consumer.beginning_offsets(partitions)
-    return {
-        partition: decode_offsets(offset, metadata) if offset >= 0 else (OffsetTracker(starts[partition]), GroupNotes())
-        for partition, (offset, metadata) in committed.items()
-    }
+    starts, ends = await consumer.beginning_offsets(partitions), await consumer.end_offsets(partitions)
+    trackers = {}
+    for partition, (offset, metadata) in committed.items():
+        tracker, notes = decode_offsets(max(offset, 0), metadata)
+        if not 0 <= offset <= ends[partition]:
+            tracker = OffsetTracker(starts[partition])
+        trackers[partition] = tracker, notes
+    return trackers
 
 
 async def commit(

@@ -199,7 +199,7 @@ class PeopleTeller:
             message = await self._loop.run_in_executor(self._executor, self._compose, combined, causes)
         except (SQLAlchemyError, MilepostError) as error:
             return failed_by_database(error)
-        lines = [*message.lines, *([message.rest] if message.rest else [])]
+        lines = [*message.lines, *([message.rest] if message.rest else []), message.programme]
         return await self._loop.run_in_executor(
             self._executor, self._sender.send, message.title, lines, self._link_to(message)
         )

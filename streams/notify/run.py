@@ -15,7 +15,7 @@ from models.text import one_line
 from streams.clock import Clock
 from streams.limited_log import LimitedLog
 from streams.notify.changes import is_wanted, parse_change
-from streams.notify.deliveries import Answer, DeliveryQueue, Outcome, RetryPolicy, cancel
+from streams.notify.deliveries import Answer, DeliveryQueue, Outcome, RetryPolicy
 from streams.notify.digests import DigestSchedule, DigestSender, newest_due
 from streams.notify.group import begin_group, commit, create_consumer, read_trackers
 from streams.notify.metrics import NotifyMetrics
@@ -59,7 +59,7 @@ class TargetRun(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ha
         self._trackers: dict[TopicPartition, OffsetTracker] = {}
         self._teller: Teller | None = None
         #: In the process that has the first partition, where the target gets digests.
-        self._digests: tuple[DigestSender, asyncio.Task[None]] | None = None
+        self._digests: tuple[DigestSchedule, asyncio.Task[None]] | None = None
         self._queue: DeliveryQueue[tuple[PendingChange, ...]] | None = None
         self._consumer: AIOKafkaConsumer | None = None
         self._assignment_error: KafkaError | None = None
@@ -241,7 +241,7 @@ class TargetRun(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ha
             if self._notes.digest is None:
                 self._note_digest(newest_due(times, self._clock.now()))
             task = asyncio.create_task(schedule.run(self._notes.digest or 0, self._note_digest))
-            self._digests = teller, task
+            self._digests = schedule, task
             return
         self._teller = teller
         self._queue = DeliveryQueue(
@@ -267,9 +267,8 @@ class TargetRun(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ha
 
     async def _end_queue(self) -> None:
         if self._digests is not None:
-            (sender, task), self._digests = self._digests, None
-            await cancel(task)
-            await sender.close()
+            (schedule, running), self._digests = self._digests, None
+            await schedule.stop(running)
         queue, teller, self._queue, self._teller = self._queue, self._teller, None, None
         if teller is not None and queue is not None:
             await queue.stop()

@@ -9,6 +9,7 @@ from tests.faults import (
     database_faults,
     gateway_faults,
     network_faults,
+    notify_faults,
     publisher_faults,
     storage_faults,
     topic_faults,
@@ -26,4 +27,5 @@ SCENARIOS: Final[Mapping[str, Fault]] = {
     **publisher_faults.FAULTS,
     **client_faults.FAULTS,
     **gateway_faults.FAULTS,
+    **notify_faults.FAULTS,
 }

@@ -167,14 +167,14 @@ class Scenario:
 
         return wait_until(has_passed, f"all is recorded up to {dict(ends)}", timeout)
 
-    def log_offsets(self) -> tuple[dict[int, int], dict[int, int]]:
-        """Return where each partition of the log starts and ends, as soon as the broker tells."""
+    def log_offsets(self, topic: str | None = None) -> tuple[dict[int, int], dict[int, int]]:
+        """Return where each partition of a topic, by default the log, starts and ends, as soon as the broker tells."""
+        topic = topic or self.settings.events_topic
         told: list[tuple[dict[int, int], dict[int, int]]] = []
 
         def has_offsets() -> bool:
             # A broker that stood still for long is one again only when its controller has heard of it.
             with suppress(RetriableError), closing(KafkaConsumer(bootstrap_servers=self.settings.kafka)) as consumer:
-                topic = self.settings.events_topic
                 partitions = [TopicPartition(topic, number) for number in consumer.partitions_for_topic(topic) or ()]
                 if partitions:
                     starts, ends = consumer.beginning_offsets(partitions), consumer.end_offsets(partitions)

@@ -14,7 +14,7 @@ from models.domain.envelope import STRUCTURED_HEADERS
 from models.domain.forecast_changes import HistoryRow, encode_changes
 from models.settings import Settings
 from streams.notify.group import group_name
-from streams.notify.offsets import decode_offsets
+from streams.notify.offsets import OffsetTracker, decode_offsets
 from streams.notify.targets import Target, parse_targets
 from tests.helpers.webhooks import SECRET
 from tests.helpers.workers import WorkerProcess, free_port, process_environment
@@ -106,10 +106,19 @@ def notify_process(settings: Settings, folder: Path, targets: Path) -> Iterator[
                 process.wait()
 
 
-def open_milestones(settings: Settings, target: str) -> int:
-    """Return how many changes a target's group remembers as read and not delivered."""
+def read_group(settings: Settings, target: str) -> list[OffsetTracker]:
+    """Return where a target's group stands, in each partition."""
     with admin_client(settings) as admin:
         group = group_name(settings, target)
         found = admin.list_group_offsets({group: None})[group]
-    trackers = [decode_offsets(each.offset, each.metadata)[0] for each in found.values()]
-    return sum(len(tracker.pending()) for tracker in trackers)
+    return [decode_offsets(each.offset, each.metadata)[0] for each in found.values()]
+
+
+def open_milestones(settings: Settings, target: str) -> int:
+    """Return how many changes a target's group remembers as read and not delivered."""
+    return sum(len(tracker.pending()) for tracker in read_group(settings, target))
+
+
+def told_changes(settings: Settings, target: str) -> int:
+    """Return up to how many changes, the first of all, a target's group remembers each as delivered."""
+    return sum(min(tracker.pending(), default=tracker.next_offset) for tracker in read_group(settings, target))
