@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection, select
 
-from models.database.ledger import DecodedRecord, classify_events, decode_rows
+from models.database.ledger import EVENT_COLUMNS, DecodedRecord, classify_events, decode_event_row
 from models.database.tables import ledger
 from models.domain.claims import MilestoneKey, exclude_retracted, fold
 from models.domain.events import Event, Rejection
@@ -69,10 +69,10 @@ def dry_run_batch(connection: Connection, records: Sequence[DecodedRecord], data
     new = [record.outcome for record in classified.accepted if isinstance(record.outcome, Event)]
     # A retraction may belong to another programme than the retracted event.
     programmes = {event.programme for event in new} | {event.programme for event in classified.retracted}
-    unretracted = select(ledger.c.headers, ledger.c.payload).where(
+    unretracted = select(*EVENT_COLUMNS).where(
         ledger.c.programme.in_(programmes), ledger.c.digest.is_not(None), ledger.c.retracted.is_(False)
     )
-    existing = list(decode_rows(connection, unretracted))
+    existing = list(map(decode_event_row, connection.execute(unretracted)))
     previous, current = (
         {status.key: status for status in compute_schedule(fold(events), data_date).statuses}
         for events in (existing, exclude_retracted([*existing, *new]))

@@ -11,10 +11,9 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from models.database.ledger import read_rows, unpack_headers
+from models.database.ledger import EVENT_COLUMNS, decode_event_row, read_rows
 from models.database.tables import ledger
 from models.domain.claim_steps import Name, link_of, upstream_of
-from models.domain.cloudevents import decode_data
 from models.domain.events import (
     DependencyDeclared,
     DependencyWithdrawn,
@@ -33,9 +32,6 @@ _DEPENDENCY_TYPES: Final = (DependencyDeclared.TYPE, DependencyWithdrawn.TYPE)
 _MILESTONE_TYPES: Final = frozenset({MilestoneReported.TYPE, MilestoneCancelled.TYPE})
 #: Of more milestones in one project, every event about the project is decoded.
 _MAX_SEARCHED_SLUGS: Final = 3
-_COLUMNS: Final = tuple(
-    ledger.c[name] for name in ("type", "source", "id", "programme", "project", "instant", "headers", "payload")
-)
 #: The values of the columns.
 _Row = Any
 
@@ -45,13 +41,13 @@ def read_history_entries(
 ) -> Iterator[HistoryEntry]:
     """Yield the history of a programme, or of some of its milestones, the oldest first."""
     # A row without a digest is a tombstone.
-    own = sa.select(*_COLUMNS).where(ledger.c.programme == programme, ledger.c.digest.is_not(None))
-    foreign = map(_decode_row, read_rows(connection, _select_foreign_retractions(programme)))
+    own = sa.select(*EVENT_COLUMNS).where(ledger.c.programme == programme, ledger.c.digest.is_not(None))
+    foreign = map(decode_event_row, read_rows(connection, _select_foreign_retractions(programme)))
     if milestones is None:
-        yield from trace_history(chain(map(_decode_row, read_rows(connection, own)), foreign), programme)
+        yield from trace_history(chain(map(decode_event_row, read_rows(connection, own)), foreign), programme)
         return
     about_dependencies = ledger.c.type.in_(_DEPENDENCY_TYPES)
-    declared = [_decode_row(row) for row in read_rows(connection, own.where(about_dependencies))]
+    declared = [decode_event_row(row) for row in read_rows(connection, own.where(about_dependencies))]
     links = {link for event in declared if (link := link_of(event)) is not None}
     # A type is never null here: the row is no tombstone.
     others = read_rows(connection, own.where(sa.not_(about_dependencies)))
@@ -64,13 +60,13 @@ def read_arrived_events(connection: sa.Connection, programme: str) -> Iterator[A
 
     An event arrived when the broker appended it: that is the same in every ledger, however late a worker read it.
     """
-    own = sa.select(*_COLUMNS, ledger.c.appended_ms).where(
+    own = sa.select(*EVENT_COLUMNS, ledger.c.appended_ms).where(
         ledger.c.programme == programme, ledger.c.digest.is_not(None)
     )
     foreign = _select_foreign_retractions(programme).add_columns(ledger.c.appended_ms)
     for query in (own, foreign):
         for *row, appended_ms in read_rows(connection, query):
-            yield ArrivedEvent(_decode_row(row), instant_from_epoch_ms(appended_ms))
+            yield ArrivedEvent(decode_event_row(row), instant_from_epoch_ms(appended_ms))
 
 
 def _select_foreign_retractions(programme: str) -> sa.Select[Any]:
@@ -78,18 +74,11 @@ def _select_foreign_retractions(programme: str) -> sa.Select[Any]:
     retracted = ledger.alias("retracted")
     is_retraction = (retracted.c.source == ledger.c.source) & (retracted.c.id == ledger.c.retracts)
     return (
-        sa.select(*_COLUMNS)
+        sa.select(*EVENT_COLUMNS)
         .join(retracted, is_retraction)
         .where(ledger.c.retracts.is_not(None), ledger.c.programme != programme)
         .where(retracted.c.programme == programme)
     )
-
-
-def _decode_row(row: _Row) -> Event:
-    """Return the event of a row with what a fold needs; it was accepted, and is not validated again."""
-    event_type, source, event_id, programme, project, instant, headers, payload = row
-    data = decode_data(event_type, unpack_headers(headers), payload)
-    return Event(source=source, id=event_id, programme=programme, project=project, time=instant, data=data)
 
 
 def _decode_relevant(rows: Iterable[_Row], names: Iterable[Name]) -> tuple[list[Event], list[Stamp]]:
@@ -112,7 +101,7 @@ def _decode_relevant(rows: Iterable[_Row], names: Iterable[Name]) -> tuple[list[
             # JSON may write any character of a slug as an escape sequence.
             is_relevant = b"\\" in payload or any(slug in payload for slug in slugs)
         if is_relevant:
-            events.append(_decode_row(row))
+            events.append(decode_event_row(row))
         else:
             other_stamps.append(make_stamp(instant, source, event_id))
     return events, other_stamps

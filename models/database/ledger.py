@@ -309,10 +309,17 @@ def read_retracted_keys(connection: sa.Connection) -> set[EventKey]:
     return {EventKey(source, event_id) for source, event_id in connection.execute(query)}
 
 
-def decode_rows(connection: sa.Connection, query: sa.Select[bytes | None, bytes]) -> Iterator[Event]:
-    """Return the events of a query for `headers` and `payload` of the ledger."""
-    for headers, payload in read_rows(connection, query):
-        yield decode_stored_event(headers, payload)
+#: What a fold needs of an event.
+EVENT_COLUMNS: Final = tuple(
+    ledger.c[name] for name in ("type", "source", "id", "programme", "project", "instant", "headers", "payload")
+)
+
+
+def decode_event_row(row: Any) -> Event:  # noqa: ANN401 - the values of the columns
+    """Return the event of a row of `EVENT_COLUMNS`; it was accepted, and is not validated again."""
+    event_type, source, event_id, programme, project, instant, headers, payload = row
+    data = decode_data(event_type, unpack_headers(headers), payload)
+    return Event(source=source, id=event_id, programme=programme, project=project, time=instant, data=data)
 
 
 def read_rows(connection: sa.Connection, query: sa.Select[*tuple[Any, ...]]) -> Iterator[Any]:

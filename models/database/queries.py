@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Select, and_, case, func, or_, select, tuple_
 
-from models.database.ledger import EventKey, decode_rows, read_events
+from models.database.ledger import EVENT_COLUMNS, EventKey, decode_event_row, read_events, read_rows
 from models.database.tables import checkpoints, forecasts, ledger, milestones, programmes, projects
 from models.database.upsert import chunked
 from models.domain.claims import Facts, MilestoneKey, exclude_retracted, fold
@@ -62,13 +62,14 @@ def read_reports(
     if as_of is not None:
         events = exclude_retracted(_read_events_as_of(connection, as_of, programme))
     else:
-        query = select(ledger.c.headers, ledger.c.payload).where(
+        query = select(*EVENT_COLUMNS).where(
             ledger.c.programme == programme,
             ledger.c.type == MilestoneReported.TYPE,
             ledger.c.digest.is_not(None),
             ledger.c.retracted.is_(False),
         )
-        events = decode_rows(connection, query if project is None else query.where(ledger.c.project == project))
+        wanted = query if project is None else query.where(ledger.c.project == project)
+        events = map(decode_event_row, read_rows(connection, wanted))
     for event in events:
         is_wanted = event.programme == programme and project in {None, event.project}
         if is_wanted and isinstance(event.data, MilestoneReported):
@@ -76,8 +77,8 @@ def read_reports(
 
 
 def _read_events_as_of(connection: Connection, as_of: Instant, programme: str | None) -> Iterator[Event]:
-    statements = _select_as_of([ledger.c.headers, ledger.c.payload], as_of, programme)
-    return chain.from_iterable(decode_rows(connection, statement) for statement in statements)
+    statements = _select_as_of(EVENT_COLUMNS, as_of, programme)
+    return map(decode_event_row, chain.from_iterable(read_rows(connection, each) for each in statements))
 
 
 def _select_as_of(columns: Sequence[Any], as_of: Instant, programme: str | None) -> Sequence[Select[*tuple[Any, ...]]]:

@@ -11,11 +11,12 @@ from msgspec import Struct
 from models.domain.impact import successors_of
 from models.domain.schedule import MilestoneStatus
 from models.views.explanation import ExplanationSchema, explanation_schema
-from models.views.status import encode_json, status_row
+from models.views.status import encode_json
 from streams.monitoring.freshness import FreshnessMonitor
 from streams.web import schemas
 from streams.web.errors import BadQuery
 from streams.web.freshness import FreshnessSchema, freshness_schema
+from streams.web.history_cache import MoveFilter
 from streams.web.picture_parameters import PICTURE_PARAMETERS
 from streams.web.pipeline_status import PipelineReader, PipelineSchema
 from streams.web.read_model import OverviewVersion, ProgrammeView, ReadModel
@@ -129,14 +130,9 @@ class Api:
         self, request: Request, view: ProgrammeView, offset: int, limit: int
     ) -> schemas.MilestoneListSchema:
         """List a programme's milestones with their status."""
-        total, page = len(view.statuses), view.statuses[offset : offset + limit]
-        rows = await self._read_model.run_in_executor(
-            lambda: [status_row(status, view.revision, view.impact_of(status), view.as_said) for status in page]
-        )
-        next_page = _next_page(request, offset, limit, total, view)
-        return schemas.MilestoneListSchema(
-            view.programme, view.revision, view.schedule.data_date, total, next_page, rows
-        )
+        page = view.statuses[offset : offset + limit]
+        next_page = _next_page(request, offset, limit, len(view.statuses), view)
+        return await self._read_model.run_in_executor(schemas.milestone_list_schema, view, page, next_page)
 
     async def explanation(self, _request: Request, view: ProgrammeView, status: MilestoneStatus) -> ExplanationSchema:
         """Explain a forecast: its chain of drivers, and the events behind them."""
@@ -147,10 +143,10 @@ class Api:
     ) -> schemas.SuccessorListSchema:
         """List the milestones that wait for a milestone."""
         successors = await self._read_model.run_in_executor(successors_of, view.schedule, gate.key)
-        total, gate_row = len(successors), status_row(gate, view.revision, view.impact_of(gate), view.as_said)
+        total, gate_row = len(successors), schemas.milestone_row(view, gate)
         rows = [
             schemas.SuccessorSchema(
-                status_row(row.status, view.revision, view.impact_of(row.status), view.as_said),
+                schemas.milestone_row(view, row.status),
                 str(row.predecessor),
                 row.lag_days,
                 row.slack_days,
@@ -166,8 +162,8 @@ class Api:
         self, request: Request, view: ProgrammeView, before: int | None, limit: int
     ) -> schemas.MoveListSchema:
         """List the forecasts that moved, and what was said to move them; the newest first."""
-        as_of = view.picture.as_of
-        moves = await self._read_model.history.get_moves(view.programme, view.revision, before, limit, as_of)
+        among = MoveFilter(view.picture.as_of)
+        moves = await self._read_model.history.get_moves(view.programme, view.revision, before, limit, among)
         has_more = bool(moves) and moves[-1].number > 1
         earlier = [("before", str(moves[-1].number)), ("limit", str(limit))] if has_more else []
         next_page = with_query(request.path, [*earlier, *view.parameters]) if has_more else None

@@ -12,4 +12,11 @@ class BadQuery(web.HTTPBadRequest):
 
 
 class TooManyRequests(web.HTTPServiceUnavailable):
-    """No more of this kind are answered at once; the text is one sentence."""
+    """No more of this kind are answered at once; the text is one sentence.
+
+    The client is told after a pause: who asks again at once, whatever the answer, costs little.
+    """
+
+    def __init__(self, *, text: str, pause_seconds: float = 1.0) -> None:
+        super().__init__(text=text)
+        self.pause_seconds = pause_seconds

@@ -1,5 +1,6 @@
 """Checks a request before its handler runs, limits how many run at once, and turns exceptions into error responses."""
 
+import asyncio
 import logging
 import re
 from collections import Counter
@@ -129,6 +130,8 @@ class GuardedApplication:
             with self._limit:
                 return await handler(request)
         except Exception as error:  # noqa: BLE001 - Recording must go on whatever a page does.
+            if isinstance(error, TooManyRequests):
+                await asyncio.sleep(error.pause_seconds)
             return self._respond_to(error, request)
 
     @staticmethod

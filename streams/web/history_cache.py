@@ -6,7 +6,7 @@ stay, and older pages are calculated each time.
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from itertools import chain, groupby
 from operator import attrgetter
 from typing import Any, Final, NamedTuple
@@ -37,6 +37,20 @@ class Move(NamedTuple):
     entry: HistoryEntry
 
 
+class MoveFilter(NamedTuple):
+    """Which moves are wanted: those up to an instant, and of some milestones; None for all."""
+
+    as_of: Instant | None = None
+    milestones: Collection[MilestoneRef] | None = None
+
+    def has_milestone(self, move: Move) -> bool:
+        """Return whether a move is of a wanted milestone."""
+        return self.milestones is None or MilestoneRef(*move.entry.milestone[1:]) in self.milestones
+
+
+ALL_MOVES: Final = MoveFilter()
+
+
 class _Cached(NamedTuple):
     revision: int
     rows: Sequence[Any]
@@ -54,16 +68,16 @@ class HistoryCache:
         self._locks: dict[str, asyncio.Lock] = {}
 
     async def get_moves(
-        self, programme: str, revision: int, before: int | None, limit: int, as_of: Instant | None = None
+        self, programme: str, revision: int, before: int | None, limit: int, among: MoveFilter = ALL_MOVES
     ) -> Sequence[Move]:
-        """Return the newest moves of a programme, optionally those before a number or up to an instant; newest first.
+        """Return the newest moves of a programme, optionally those before a number, or some; the newest first.
 
         What was said later changes nothing of an earlier history.
         """
         moves = await self._programme_moves(programme, revision)
-        page = [move for move in moves if _is_before(move, before, as_of)][-limit:]
+        page = [move for move in moves if _is_before(move, before, among.as_of) and among.has_milestone(move)][-limit:]
         if len(page) < limit and not _is_complete(moves):
-            page = list(await self._run_query(_read_moves, programme, limit, before, as_of))
+            page = list(await self._run_query(_read_moves, programme, limit, before, among))
         return page[::-1]
 
     async def get_milestone_moves(
@@ -130,17 +144,18 @@ def _is_before(move: Move, number: int | None, as_of: Instant | None) -> bool:
 
 
 def _read_moves(
-    connection: Connection, programme: str, limit: int, before: int | None, as_of: Instant | None = None
+    connection: Connection, programme: str, limit: int, before: int | None, among: MoveFilter = ALL_MOVES
 ) -> Sequence[Move]:
-    """Return the newest moves of a programme before a number and up to an instant, the oldest first."""
+    """Return the newest moves of a programme before a number, the oldest first."""
     moved = (entry for entry in read_history_entries(connection, programme) if entry.previous != entry.current)
     # The pages go backwards. There, what was said at one instant is to be in the order of rows.
     instants = (list(entries)[::-1] for _, entries in groupby(moved, key=attrgetter("said")))
     newest = deque[Move](maxlen=limit)
     for move in map(Move._make, enumerate(chain.from_iterable(instants), start=1)):
-        if not _is_before(move, before, as_of):
+        if not _is_before(move, before, among.as_of):
             break
-        newest.append(move)
+        if among.has_milestone(move):
+            newest.append(move)
     return list(newest)
 
 

@@ -5,7 +5,6 @@ from datetime import timedelta
 from functools import partial
 from hashlib import blake2b
 from http import HTTPStatus
-from itertools import groupby
 from typing import Any, Final
 
 import msgspec
@@ -13,13 +12,12 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from models.database import queries
-from models.domain.claims import NO_PROJECT_CLAIMS, ProjectClaims, ProjectKey
 from models.domain.impact import milestones_moved_by, successors_of
-from models.domain.schedule import MilestoneRef, MilestoneStatus, State
+from models.domain.schedule import MilestoneStatus
 from models.domain.sources import days_between_sources
 from models.views.explanation import link_sentences, source_words_schemas
 from models.views.queries import parse_data_date
-from models.views.upcoming import find_upcoming, own_dates
+from models.views.upcoming import own_dates
 from models.views.wording import format_day
 from streams.monitoring.freshness import FreshnessMonitor
 from streams.web import urls, view_models
@@ -27,26 +25,19 @@ from streams.web.api import BEFORE, OFFSET, read_milestone
 from streams.web.errors import BadQuery, NotFoundError
 from streams.web.freshness import FreshnessText, freshness_text
 from streams.web.guard import GuardedApplication
-from streams.web.picture_parameters import ASSUME, PICTURE_PARAMETERS, REPEATABLE
+from streams.web.history_cache import MoveFilter
+from streams.web.milestone_filters import DISAGREE, FILTERS, SORT, MilestoneSelection, read_selection
+from streams.web.picture_parameters import ASSUME, COMPARE, PICTURE_PARAMETERS, REPEATABLE
 from streams.web.pipeline_status import MAX_DEAD_LETTER_OFFSETS, PipelineReader
 from streams.web.read_model import SHOWN_GATES, OverviewVersion, ProgrammeView, ReadModel, stamps_of_dates
 from streams.web.responses import HTML, Parameter, ResponseCache, uncached_response
-from streams.web.schemas import count_states
 from streams.web.templating import create_environment, isolated_label
-from streams.web.timeline import fit_percent_axis, lay_out_lanes
+from streams.web.timeline_page import filter_options, project_claims, timeline_values
 from streams.web.unmatched_retractions import MAX_RETRACTIONS
 from streams.web.urls import PageUrls, with_query
 
-PROGRAMMES_PER_PAGE, MILESTONES_PER_PAGE, MOVES_PER_PAGE, SUCCESSORS_PER_PAGE = 50, 1000, 100, 500
-_SHOW, _MILESTONE, _PROJECT, _ON = "show", "milestone", "project", "on"
-_STATE_FILTERS: Final[Mapping[str, frozenset[State]]] = {
-    "all": frozenset(State),
-    "late": frozenset({State.OVERDUE, State.BLOCKED, State.SLIPPING}),
-    "open": frozenset(State) - {State.ACHIEVED, State.CANCELLED},
-}
-#: Of which sources say different dates: read from the ledger, so it is not counted before somebody asks.
-DISAGREE: Final = "disagree"
-_FILTERS: Final = (*_STATE_FILTERS, DISAGREE)
+PROGRAMMES_PER_PAGE, MOVES_PER_PAGE, SUCCESSORS_PER_PAGE = 50, 100, 500
+_MILESTONE, _ON = "milestone", "on"
 #: Another picture begins at its first page.
 _NOT_IN_FORMS: Final = frozenset({OFFSET.name, BEFORE.name, *PICTURE_PARAMETERS})
 #: Days before today that a page offers.
@@ -74,10 +65,11 @@ class HtmlPages:
         programme, milestone = "/programmes/{programme}", "{project}/{milestone}"
         overview = self._handler(self.overview, OFFSET.read)
         guarded.add_get("/", overview, [OFFSET.name, *PICTURE_PARAMETERS], REPEATABLE)
-        timeline = self._handler(self.timeline, OFFSET.read, _read_filter, _read_project)
-        guarded.add_get(programme, timeline, [OFFSET.name, _SHOW, _PROJECT, *PICTURE_PARAMETERS], REPEATABLE)
-        trend = self._handler(self.trend, BEFORE.read, _read_trend_milestones)
-        trend_parameters = [BEFORE.name, _MILESTONE, *PICTURE_PARAMETERS]
+        filters = [*FILTERS, SORT, *PICTURE_PARAMETERS]
+        timeline = self._handler(self.timeline, OFFSET.read, read_selection)
+        guarded.add_get(programme, timeline, [OFFSET.name, *filters], REPEATABLE)
+        trend = self._handler(self.trend, BEFORE.read, _read_trend_milestones, read_selection)
+        trend_parameters = [BEFORE.name, _MILESTONE, *filters]
         guarded.add_get(f"{programme}/trend", trend, trend_parameters, [_MILESTONE, *REPEATABLE])
         of_milestone = self._handler(self.milestone, read_milestone)
         guarded.add_get(f"{programme}/milestones/{milestone}", of_milestone, [*PICTURE_PARAMETERS], REPEATABLE)
@@ -99,11 +91,15 @@ class HtmlPages:
     def _picture_values(self, request: web.Request, view: ProgrammeView | OverviewVersion) -> dict[str, Any]:
         """Return what every page has that shows a picture: links that stay in it, and a form for another."""
         today = self._read_model.today()
+        compared = view.compared.picture if isinstance(view.compared, ProgrammeView) else view.compared
+        kept = [(name, text) for name, text in view.parameters if name != COMPARE]
         others = [(name, text) for name, text in request.query.items() if name not in _NOT_IN_FORMS]
         return {
             "view": view,
             "urls": PageUrls(view.parameters),
             "today": today,
+            "compared_picture": compared,
+            "without_comparison": with_query(request.path, [*others, *kept]),
             "path": request.path,
             "other_parameters": others,
             "without_assumptions": {name: text for name, text in view.parameters if name != ASSUME},
@@ -138,29 +134,42 @@ class HtmlPages:
         }
 
     async def timeline(
-        self, request: web.Request, view: ProgrammeView, offset: int, show: str, project: str
+        self, request: web.Request, view: ProgrammeView, offset: int, selection: MilestoneSelection
     ) -> dict[str, Any]:
         """Show the milestones of a programme, or of one of its projects, over time."""
-        disagreed = await self._read_model.get_disagreed(view) if show == DISAGREE else frozenset()
-        values = await self._read_model.run_in_executor(
-            _timeline_values, request.path, view, offset, show, project, disagreed
-        )
+        if selection.show == DISAGREE:
+            selection = selection._replace(disagreed=await self._read_model.get_disagreed(view))
+        values = await self._read_model.run_in_executor(timeline_values, request.path, view, offset, selection)
         gates = [root.gate.key for root in view.delay_roots[:SHOWN_GATES]]
         stamps = stamps_of_dates(view.facts, gates)
         return values | {"words": await self._read_model.run_query(queries.read_words, stamps)}
 
     async def trend(
-        self, _request: web.Request, view: ProgrammeView, before: int | None, requested: list[MilestoneStatus]
+        self,
+        _request: web.Request,
+        view: ProgrammeView,
+        before: int | None,
+        requested: list[MilestoneStatus],
+        selection: MilestoneSelection,
     ) -> dict[str, Any]:
         """Show the forecasts of milestones against the days on which they were said."""
+        history, only = self._read_model.history, None
         statuses = requested or view_models.select_trend_milestones(view)
-        history = self._read_model.history
-        moves = await history.get_moves(view.programme, view.revision, before, MOVES_PER_PAGE, view.picture.as_of)
+        if selection.show == DISAGREE:
+            selection = selection._replace(disagreed=await self._read_model.get_disagreed(view))
+        if selection.is_narrowed and not requested:
+            matching = await self._read_model.run_in_executor(selection.matching, view)
+            statuses = view_models.with_largest_slip(matching)
+            only = frozenset(status.ref for status in matching)
+        among = MoveFilter(view.picture.as_of, only)
+        moves = await history.get_moves(view.programme, view.revision, before, MOVES_PER_PAGE, among)
         return {
             "lines": await view_models.trace_lines(self._read_model, view, statuses),
             "moves": [move.entry for move in moves],
             "older_than": moves[-1].number if moves and moves[-1].number > 1 else None,
             "requested": requested,
+            "selection": selection,
+            "options": await self._read_model.run_in_executor(filter_options, view),
         }
 
     async def milestone(self, _request: web.Request, view: ProgrammeView, status: MilestoneStatus) -> dict[str, Any]:
@@ -170,7 +179,7 @@ class HtmlPages:
         format_label = partial(isolated_label, names=view.names)
         return {
             "milestone_status": status,
-            "project": _project_claims(view, status.project),
+            "project": project_claims(view, status.project),
             "moved": await self._moved_by(view, status),
             "chain": [
                 (
@@ -193,7 +202,7 @@ class HtmlPages:
         )
         return {
             "milestone_status": status,
-            "project": _project_claims(view, status.project),
+            "project": project_claims(view, status.project),
             "successors": successors,
             "moved": await self._moved_by(view, status),
             "passed": own_dates(view.facts, [status, *(successor.status for successor in successors)]),
@@ -244,20 +253,6 @@ def _redirect_to_assumption(page: Handler) -> Handler:
     return handle
 
 
-def _read_filter(request: web.Request, _view: object) -> str:
-    if (show := request.query.get(_SHOW, "all")) not in _FILTERS:
-        raise BadQuery(text=f"show is one of {', '.join(_FILTERS)}.")
-    return show
-
-
-def _read_project(request: web.Request, view: ProgrammeView) -> str:
-    """Return the project that is asked for; empty for all."""
-    project = request.query.get(_PROJECT, "")
-    if project and ProjectKey(view.programme, project) not in view.facts.existing_projects():
-        raise NotFoundError(f"There is no project {project} in programme {view.programme}.")
-    return project
-
-
 def _read_trend_milestones(request: web.Request, view: ProgrammeView) -> list[MilestoneStatus]:
     names = request.query.getall(_MILESTONE, [])
     if len(names) > view_models.MAX_TREND_LINES:
@@ -265,35 +260,3 @@ def _read_trend_milestones(request: web.Request, view: ProgrammeView) -> list[Mi
     if any("/" not in name for name in names):
         raise NotFoundError("A milestone is named project/milestone.")
     return [view.get_status(*name.split("/", 1)) for name in names]
-
-
-def _timeline_values(  # noqa: PLR0913 - what a query has
-    path: str, view: ProgrammeView, offset: int, show: str, project: str, disagreed: frozenset[MilestoneRef]
-) -> dict[str, Any]:
-    statuses = [status for status in view.statuses if not project or status.project == project]
-    counts = count_states(statuses)
-    if show == DISAGREE:
-        matching = [status for status in statuses if status.ref in disagreed]
-    else:
-        matching = [status for status in statuses if status.state in _STATE_FILTERS[show]]
-    passed = own_dates(view.facts, statuses)
-    query = [(_SHOW, show), *([(_PROJECT, project)] if project else []), *view.parameters]
-    page = matching[offset : offset + MILESTONES_PER_PAGE]
-    axis = fit_percent_axis(page, view.schedule.data_date)
-    lanes_by_project = groupby(lay_out_lanes(page, axis), key=lambda lane: lane.status.project)
-    return {
-        "counts": counts,
-        "project_slug": project,
-        "project": _project_claims(view, project),
-        "passed": passed,
-        "upcoming": find_upcoming(statuses, passed, view.schedule.data_date),
-        "axis": axis,
-        "projects": [(name, _project_claims(view, name), list(lanes)) for name, lanes in lanes_by_project],
-        "show": show,
-        "filters": {name: sum(counts.get(state, 0) for state in states) for name, states in _STATE_FILTERS.items()},
-        "pager": view_models.Pager.for_list(path, offset, MILESTONES_PER_PAGE, len(matching), query),
-    }
-
-
-def _project_claims(view: ProgrammeView, project: str) -> ProjectClaims:
-    return view.facts.projects.get(ProjectKey(view.programme, project), NO_PROJECT_CLAIMS)

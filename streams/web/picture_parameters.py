@@ -1,4 +1,4 @@
-"""The query parameters that ask for another picture than the present: `day`, `as_of` and `assume`.
+"""The query parameters that ask for another picture than the present: `day`, `as_of`, `compare` and `assume`.
 
 Pages and API read them alike, except that the empty field of a form counts as absent on a page.
 """
@@ -53,6 +53,11 @@ PICTURE_PARAMETERS: Final[Mapping[str, PictureParameter]] = {
         "Count only what was said up to then: a time, or a day as its end in UTC. The newest stamp up to then counts.",
         _TIME_SCHEMA,
         parse_as_of,
+    ),
+    COMPARE: PictureParameter(
+        "Say what moved since another day or time: what was known then is compared, on the day of it.",
+        _TIME_SCHEMA | {"pattern": _YEARS},
+        _parse_compared,
     ),
     ASSUME: PictureParameter(
         f"As if a day were the newest estimate of its milestone: `project/milestone@day`, at most {MAX_ASSUMPTIONS}.",

@@ -31,6 +31,7 @@ from models.domain.row_order import milestone_sort_key
 from models.domain.schedule import MilestoneRef, MilestoneStatus, Schedule, State, compute_schedule
 from models.domain.sources import days_between_sources, words_of_sources
 from models.domain.timestamps import Instant, Stamp, parse_stamp
+from models.views.comparison import Comparison
 from models.views.names import NO_NAMES, Names, names_of
 from models.views.picture import PRESENT, PictureQuery, load_picture_facts
 from models.views.upcoming import MAX_NAMED_OF_MANY, Upcoming, find_upcoming, own_dates, read_upcoming
@@ -107,6 +108,19 @@ class ProgrammeView(NamedTuple):
         """Return what a milestone holds up."""
         return self.impacts.get(status.key, NO_IMPACT)
 
+    def compare(self, status: MilestoneStatus) -> Comparison | None:
+        """Return a milestone beside what it was in the compared picture; None without one."""
+        if self.compared is None:
+            return None
+        index = self.compared.schedule.network.index_of.get(status.key)
+        return Comparison(status, None if index is None else self.compared.schedule.statuses[index])
+
+    @property
+    def gone(self) -> list[MilestoneStatus]:
+        """The milestones that only the compared picture has, in the order of rows."""
+        known = self.schedule.network.index_of
+        return [] if self.compared is None else [each for each in self.compared.statuses if each.key not in known]
+
     def get_status(self, project: str, milestone: str) -> MilestoneStatus:
         """Return a milestone's status; raises `NotFoundError`."""
         index = self.schedule.network.index_of.get((self.programme, project, milestone))
@@ -146,6 +160,8 @@ class Overview(NamedTuple):
     names: Mapping[str, Names]
     #: Who said the dates of the first gates of each programme.
     words: Mapping[MilestoneKey, DateWord]
+    #: Of the compared picture: the number of milestones by state of each programme that it has.
+    compared: Mapping[str, Mapping[State, int]] | None = None
 
 
 class RefreshCooldown:
@@ -333,6 +349,12 @@ class ReadModel:
 
     async def get_overview(self, asked: OverviewVersion, offset: int, limit: int) -> Overview:
         """Return a page of all programmes, of a version or a newer one."""
+        if asked.compared is not None:
+            data_date = asked.compared.data_date or self.today()
+            former = await self.run_query(_load_statuses, asked.compared, data_date)
+            counts = {slug: _count_states(statuses) for slug, statuses in former.statuses.items()}
+            overview = await self.get_overview(asked._replace(compared=None), offset, limit)
+            return overview._replace(compared=counts)
         if not asked.picture.is_present:
             data_date = asked.picture.data_date or self.today()
             return await self.run_query(_load_overview, asked.picture, data_date, offset, limit)
@@ -374,14 +396,25 @@ def _count_states(statuses: Sequence[MilestoneStatus]) -> Mapping[State, int]:
     return Counter(status.state for status in statuses)
 
 
-def _load_overview(connection: Connection, picture: PictureQuery, data_date: date, offset: int, limit: int) -> Overview:
-    revisions = read_revisions(connection)
+class _Statuses(NamedTuple):
+    # Of every programme that a picture has.
+    facts: Facts
+    statuses: Mapping[str, list[MilestoneStatus]]
+
+
+def _load_statuses(connection: Connection, picture: PictureQuery, data_date: date) -> _Statuses:
     facts = load_picture_facts(connection, picture)
     if picture.assumptions:
         facts = assume(facts, find_programme(facts, picture.assumptions), picture.assumptions)
     statuses: dict[str, list[MilestoneStatus]] = {slug: [] for slug in facts.existing_programmes()}
     for status in compute_schedule(facts, data_date).statuses:
         statuses[status.programme].append(status)
+    return _Statuses(facts, statuses)
+
+
+def _load_overview(connection: Connection, picture: PictureQuery, data_date: date, offset: int, limit: int) -> Overview:
+    revisions = read_revisions(connection)
+    facts, statuses = _load_statuses(connection, picture, data_date)
     summaries = [
         ProgrammeSummary(slug, ForecastVersion(revisions.get(slug, 0), data_date), _count_states(of_programme))
         for slug, of_programme in statuses.items()

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from typing import Final, Literal
 
+import msgspec
 from msgspec import UNSET, Struct, UnsetType, field
 
 from models.database.queries import ProgrammeSummary
@@ -12,7 +13,7 @@ from models.domain.events import Money
 from models.domain.impact import DelayRoot, HeldUp
 from models.domain.schedule import MilestoneStatus, State
 from models.domain.timestamps import parse_stamp
-from models.views.status import StatusRow
+from models.views.status import StatusRow, status_row
 from streams.web.history_cache import Move
 from streams.web.read_model import Overview, ProgrammeView
 
@@ -57,6 +58,25 @@ class ProgrammeSummarySchema(Struct, frozen=True):
     #: Number of milestones by state.
     states: Mapping[State, int]
     hold_ups: Sequence[DelayRootSchema]
+    #: With `compare`: the same number then; empty for a programme that did not exist.
+    states_compared: Mapping[State, int] | UnsetType = UNSET
+
+
+class ComparedSchema(Struct, frozen=True):
+    """A milestone in the picture with which another is compared; all is null if no event had named it."""
+
+    forecast: date | None
+    slip_days: int | None
+    state: State | None
+    #: The days by which the forecast moved since, later is positive.
+    moved_days: int | None
+
+
+class MilestoneRow(StatusRow, frozen=True):
+    """A milestone in the API."""
+
+    #: With `compare`: what it was then.
+    compared: ComparedSchema | UnsetType = UNSET
 
 
 class ProgrammeListSchema(Struct, frozen=True):
@@ -91,6 +111,10 @@ class ProgrammeSchema(Struct, frozen=True):
     hold_ups: Sequence[DelayRootSchema]
     set_aside: Sequence[CyclicDependencySchema]
     assumed: Assumed = UNSET
+    #: With `as_of`: the newest stamp up to then.
+    as_of: str | UnsetType = UNSET
+    #: With `compare`: the number of milestones by state then.
+    states_compared: Mapping[State, int] | UnsetType = UNSET
 
 
 class ProgrammeUpdateSchema(Struct, frozen=True):
@@ -106,14 +130,18 @@ class MilestoneListSchema(ProgrammeUpdateSchema, frozen=True):
 
     total: int
     next: str | None
-    milestones: Sequence[StatusRow]
+    milestones: Sequence[MilestoneRow]
     assumed: Assumed = UNSET
+    #: With `as_of`: the newest stamp up to then.
+    as_of: str | UnsetType = UNSET
+    #: With `compare`: the first of the milestones that no event names any more.
+    gone: Sequence[MilestoneSummarySchema] | UnsetType = UNSET
 
 
 class SuccessorSchema(Struct, frozen=True):
     """A milestone that waits for a gate."""
 
-    milestone: StatusRow
+    milestone: MilestoneRow
     #: Its predecessor on the way from the gate, and the lag between the two.
     after: str
     lag_days: int
@@ -124,7 +152,7 @@ class SuccessorSchema(Struct, frozen=True):
 class SuccessorListSchema(ProgrammeUpdateSchema, frozen=True):
     """A gate, and a page of the milestones that wait for it, ordered by slack."""
 
-    gate: StatusRow
+    gate: MilestoneRow
     total: int
     next: str | None
     waiting: Sequence[SuccessorSchema]
@@ -197,7 +225,43 @@ def _milestone_summary_schema(status: MilestoneStatus) -> MilestoneSummarySchema
 def programme_summary_schema(summary: ProgrammeSummary, overview: Overview) -> ProgrammeSummarySchema:
     """Return a programme of the overview."""
     slug, roots = summary.programme, delay_root_schemas(overview.delay_roots[summary.programme])
-    return ProgrammeSummarySchema(slug, overview.titles.get(slug), *summary.forecast_version, summary.counts, roots)
+    compared = UNSET if overview.compared is None else overview.compared.get(slug, {})
+    title = overview.titles.get(slug)
+    return ProgrammeSummarySchema(
+        slug, title, *summary.forecast_version, summary.counts, roots, states_compared=compared
+    )
+
+
+def milestone_row(view: ProgrammeView, status: MilestoneStatus) -> MilestoneRow:
+    """Return a milestone, beside what it was in the compared picture."""
+    compared: ComparedSchema | UnsetType = UNSET
+    if (comparison := view.compare(status)) is not None:
+        former = comparison.former
+        compared = ComparedSchema(None, None, None, None)
+        if former is not None:
+            compared = ComparedSchema(former.forecast, former.slip_days, former.state, comparison.moved_days)
+    row = status_row(status, view.revision, view.impact_of(status), view.as_said)
+    return MilestoneRow(**msgspec.structs.asdict(row), compared=compared)
+
+
+def milestone_list_schema(
+    view: ProgrammeView, statuses: Sequence[MilestoneStatus], next_page: str | None
+) -> MilestoneListSchema:
+    """Return a page of a programme's milestones."""
+    return MilestoneListSchema(
+        view.programme,
+        view.revision,
+        view.schedule.data_date,
+        len(view.statuses),
+        next_page,
+        [milestone_row(view, status) for status in statuses],
+        as_of=_as_of(view),
+        gone=UNSET if view.compared is None else list(map(_milestone_summary_schema, view.gone[:MAX_DELAY_ITEMS])),
+    )
+
+
+def _as_of(view: ProgrammeView) -> str | UnsetType:
+    return UNSET if view.picture.as_of is None else f"{view.picture.as_of}Z"
 
 
 def programme_schema(view: ProgrammeView) -> ProgrammeSchema:
@@ -213,6 +277,8 @@ def programme_schema(view: ProgrammeView) -> ProgrammeSchema:
         count_states(view.statuses),
         delay_root_schemas(view.delay_roots),
         [CyclicDependencySchema(*key[1:]) for key in view.schedule.cyclic[:MAX_DELAY_ITEMS]],
+        as_of=_as_of(view),
+        states_compared=UNSET if view.compared is None else count_states(view.compared.statuses),
     )
 
 

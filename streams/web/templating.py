@@ -132,6 +132,7 @@ def create_environment(static_urls: Mapping[str, str]) -> Environment:
     )
     environment.filters |= {
         "day": day_markup,
+        "day_text": format_day,
         "instant": instant_markup,
         "moment": moment_markup,
         "signed": format_signed_days,

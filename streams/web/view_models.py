@@ -7,12 +7,12 @@ from typing import Any, Final, NamedTuple
 
 from models.database.ledger import EventKey, read_events
 from models.domain.assumptions import ASSUMED_SOURCE, AssumedMove, assumed_moves
-from models.domain.claims import MilestoneKey
+from models.domain.claims import Claim, MilestoneKey
 from models.domain.explanation import Evidence, explain_forecast
 from models.domain.history import HistoryEntry
 from models.domain.impact import NO_IMPACT, HeldUp, Successor, measure_impacts, milestones_moved_by
 from models.domain.schedule import MilestoneStatus, State
-from models.domain.timestamps import day_of, instant_of, parse_stamp
+from models.domain.timestamps import day_of, parse_stamp
 from models.views.explanation import TEXT_FIELDS, Explanation, data_field, event_key_of, event_summary, read_sources
 from models.views.names import Names
 from models.views.queries import MilestoneQuery
@@ -31,6 +31,8 @@ class TrendPoint(NamedTuple):
 
     day: date
     forecast: date | None
+    #: Who said what moved it; None for the present.
+    source: str | None = None
 
 
 class TrendLine(NamedTuple):
@@ -43,7 +45,11 @@ class TrendLine(NamedTuple):
     @property
     def chart_series(self) -> dict[str, Any]:
         """The line as the chart reads it."""
-        return {"name": self.name, "points": self.points}
+        return {
+            "name": self.name,
+            "points": [point[:2] for point in self.points],
+            "sources": [point.source for point in self.points],
+        }
 
 
 class Pager(NamedTuple):
@@ -108,19 +114,26 @@ async def trace_lines(
     ]
 
 
+def _said_first(baseline: Claim) -> TrendPoint:
+    instant, source, _ = parse_stamp(baseline.stamp)
+    return TrendPoint(day_of(instant), baseline.date, source)
+
+
 def _trend_points(view: ProgrammeView, status: MilestoneStatus, moves: Sequence[HistoryEntry]) -> list[TrendPoint]:
     """Return the trend of a milestone: from its baseline through what was forecast to the present."""
     baseline = view.facts.milestone(status.key).baseline
-    points = [] if baseline is None else [TrendPoint(day_of(instant_of(baseline.stamp)), baseline.date)]
-    said = [TrendPoint(move.said_on, move.current) for move in moves]
+    points = [] if baseline is None else [_said_first(baseline)]
+    said = [TrendPoint(move.said_on, move.current, move.source) for move in moves]
     # The line of an achieved milestone ends on its actual date, or when that was reported.
     last_day = status.actual if status.state is State.ACHIEVED else None
     for point in (*said, TrendPoint(last_day or view.schedule.data_date, status.forecast)):
         day = max(point.day, points[-1].day) if points else point.day
-        current = TrendPoint(day, point.forecast)
+        current = point._replace(day=day)
         # The last of a day replaces the others; the first point stays.
-        if points and points[-1].day == day and (len(points) > 1 or points[-1] == current):
-            points.pop()
+        if points and points[-1].day == day and (len(points) > 1 or points[-1][:2] == current[:2]):
+            replaced = points.pop()
+            if current.forecast == replaced.forecast:
+                current = current._replace(source=current.source or replaced.source)
         points.append(current)
     return points
 
@@ -131,13 +144,19 @@ def select_trend_milestones(view: ProgrammeView) -> list[MilestoneStatus]:
     Where nothing is open, those that were achieved last.
     """
     gates = [view.get_status(*root.gate.ref) for root in view.delay_roots[: MAX_TREND_LINES // 2]]
-    others = [status for status in view.statuses if status.is_open and status.forecast and status not in gates]
-    # The statuses are in the order of rows, which sorting keeps among equals.
-    others.sort(key=lambda status: (-(status.slip_days or 0), -status.dependents))
-    if not gates and not others:
-        others = [status for status in view.statuses if status.state is State.ACHIEVED]
-        others.sort(key=lambda status: status.actual or date.min, reverse=True)
+    others = with_largest_slip([status for status in view.statuses if status not in gates], is_open_only=bool(gates))
     return [*gates, *others[: MAX_TREND_LINES - len(gates)]]
+
+
+def with_largest_slip(statuses: Sequence[MilestoneStatus], *, is_open_only: bool = False) -> list[MilestoneStatus]:
+    """Return the open ones of some milestones with the largest slip; where none is open, of those achieved."""
+    found = [status for status in statuses if status.is_open and status.forecast]
+    # The statuses are in the order of rows, which sorting keeps among equals.
+    found.sort(key=lambda status: (-(status.slip_days or 0), -status.dependents))
+    if not found and not is_open_only:
+        found = [status for status in statuses if status.state is State.ACHIEVED]
+        found.sort(key=lambda status: (status.slip_days or 0, status.actual or date.min), reverse=True)
+    return found[:MAX_TREND_LINES]
 
 
 class WhatIf(NamedTuple):

@@ -129,7 +129,7 @@ def test_a_page_says_which_past_it_shows_and_its_links_stay_there(board: BoardSe
         assert staying
         others = [link for link in links if link not in staying]
         # To the present, and to the days that the page offers.
-        assert len(others) == 4, others
+        assert len(others) == 7, others
         for link in staying:
             assert board.get(link.replace("&amp;", "&")).status == 200, link
         assert "Not the present" not in board.get(path).text
@@ -191,6 +191,56 @@ def test_before_its_first_event_there_is_no_programme(board: BoardServer) -> Non
         assert "no programme north as of 2025-01-10T08:59:59Z" in response.text
 
 
+def test_rows_say_what_moved_between_two_pictures(board: BoardServer) -> None:
+    rows = {row["project"]: row for row in milestones(board, "day=2025-04-01&as_of=2025-04-01&compare=2025-01-20")}
+    assert rows["lot-1"]["forecast"] == "2026-06-15"
+    assert rows["lot-1"]["compared"] == {
+        "forecast": "2026-03-01",
+        "slip_days": 0,
+        "state": "planned",
+        "moved_days": 106,
+    }
+    assert rows["lot-2"]["compared"]["moved_days"] == 55
+    assert all("compared" not in row for row in milestones(board, "day=2025-04-01"))
+
+
+def test_what_was_not_named_then_is_new_and_what_is_named_no_more_is_gone(board: BoardServer) -> None:
+    rows = {row["project"]: row for row in milestones(board, "compare=2025-01-10T09:30:00Z")}
+    assert rows["lot-1"]["compared"] == {
+        "forecast": "2026-03-01",
+        "slip_days": 0,
+        "state": "planned",
+        "moved_days": 109,
+    }
+    assert rows["lot-2"]["compared"] == {"forecast": None, "slip_days": None, "state": None, "moved_days": None}
+    past = board.get(f"/api{HERE}/milestones?as_of=2025-01-10T09:30:00Z&compare=2026-01-01").json
+    assert [(gone["project"], gone["milestone"]) for gone in past["gone"]] == [("lot-2", "built")]
+    assert past["as_of"] == "2025-01-10T09:00:00Z"
+    # Before its first event, there was no programme: all is new.
+    first = milestones(board, "compare=2024-12-31")
+    assert {row["compared"]["state"] for row in first} == {None}
+
+
+def test_pages_show_what_moved(board: BoardServer) -> None:
+    query = "day=2025-04-01&as_of=2025-04-01&compare=2025-01-20"
+    text = board.get(f"{HERE}?{query}").text
+    assert "Compared</strong> with <time" in text
+    assert "+106 d" in text
+    assert "was planned" in text
+    assert f"{HERE}?day=2025-04-01&amp;as_of=2025-04-01" in text, "a link ends the comparison"
+    assert "2 milestones achieved, 2 planned" in text
+    for path in PAGES:
+        page = board.get(f"{path}?{query}")
+        assert page.status == 200, (path, page.text)
+        assert page.headers["Etag"] != board.get(f"{path}?day=2025-04-01&as_of=2025-04-01").headers["Etag"]
+    assert "+106 d" in board.get(f"{HERE}/milestones/lot-1/built?{query}").text
+    states = board.get("/api/programmes?compare=2025-04-01").json["programmes"]
+    assert [(row["programme"], row["states_compared"]) for row in states] == [
+        ("north", {"blocked": 1, "slipping": 1}),
+        ("south", {}),
+    ]
+
+
 def test_today_is_the_present(board: BoardServer) -> None:
     assert board.get(f"/api{HERE}?day={TODAY}").headers["Etag"] == board.get(f"/api{HERE}").headers["Etag"]
 
@@ -201,6 +251,7 @@ def test_today_is_the_present(board: BoardServer) -> None:
         *("day=1989-12-31", "day=2101-01-01", "day=2025-02-30", "day=x", "day=20250101", "day=2025-01-01T00:00:00Z"),
         *("as_of=x", "as_of=2025-01-01T00:00:00", "as_of=2025-13-01", "as_of=2025-01-01T00:00:00.%s1Z" % ("0" * 60)),
         *("day=2025-01-01&day=2025-01-01", "as_of=%00", "day=%F0%9F%98%80"),
+        *("compare=x", "compare=1989-12-31", "compare=2101-01-01T00:00:00Z", "compare=2025-01-01T00:00:00"),
     ],
 )
 def test_what_is_no_day_or_time_is_refused(board: BoardServer, query: str) -> None:

@@ -70,8 +70,10 @@
     if (!replacement) return;
     const current = main();
     const focused = current.contains(document.activeElement) ? linkPosition(document.activeElement) : null;
+    const others = [...replacement.querySelectorAll("details")];
     current.querySelectorAll("details").forEach((details, index) => {
-      const counterpart = replacement.querySelectorAll("details")[index];
+      // Projects come and go, and have names; all else keeps its place among what has none.
+      const counterpart = details.id ? others.find(({ id }) => id === details.id) : others[index];
       if (counterpart) counterpart.open = details.open;
     });
     const scrollLefts = [...current.querySelectorAll(".table-scroll")].map((element) => element.scrollLeft);
@@ -125,8 +127,8 @@
   }
 
   function fitGrid(chart) {
-    const column = chart.querySelector("th.lane").getBoundingClientRect(), whole = chart.getBoundingClientRect();
-    const head = chart.querySelector("thead").getBoundingClientRect();
+    const column = chart.querySelector(".lane-head .lane").getBoundingClientRect(), whole = chart.getBoundingClientRect();
+    const head = chart.querySelector(".lane-head").getBoundingClientRect();
     const grid = chart.querySelector(".grid");
     grid.style.left = `${column.left - whole.left - 1}px`;
     grid.style.top = `${head.bottom - whole.top - 1}px`;
@@ -158,8 +160,10 @@
 
   function markCentre(row, chart) {
     const mark = row.querySelector(".mark");
-    if (!mark) return null;
-    const box = mark.getBoundingClientRect(), whole = chart.getBoundingClientRect();
+    const box = mark?.getBoundingClientRect();
+    // A folded project shows no marks.
+    if (!box?.width) return null;
+    const whole = chart.getBoundingClientRect();
     return { x: box.left + box.width / 2 - whole.left, y: box.top + box.height / 2 - whole.top };
   }
 
@@ -173,6 +177,8 @@
     return [line, head];
   }
 
+  // A folded project changes the height of the timeline; the event does not bubble.
+  document.addEventListener("toggle", () => { const chart = document.getElementById("timeline"); if (chart) fitGrid(chart); }, true);
   window.addEventListener("resize", () => { const chart = document.getElementById("timeline"); if (chart) fitGrid(chart); });
   render();
   subscribe();

@@ -45,8 +45,12 @@
   function trendOptions(box) {
     const lines = JSON.parse(box.dataset.trend), today = parseDay(box.dataset.today);
     const colours = themeColour("lines").split(" ");
+    const saidBy = (line, number) => (line.sources[number] ? `\nsaid by ${line.sources[number]}` : "");
     const points = lines.flatMap((line) => line.points).filter(([, forecast]) => forecast);
-    const days = points.map(([day]) => parseDay(day)).concat(today), dates = points.map(([, forecast]) => parseDay(forecast));
+    const said = points.map(([day]) => parseDay(day)), ended = Math.max(...said), begun = Math.min(...said);
+    // What ended long ago is not pressed together for the sake of today.
+    const hasToday = today - ended <= 0.5 * (ended - begun);
+    const days = hasToday ? said.concat(today) : said, dates = points.map(([, forecast]) => parseDay(forecast));
     const first = Math.min(...days), last = Math.max(...days);
     const margin = Math.max(7 * DAY_MS, (last - first) * 0.05);
     const low = Math.min(...dates), high = Math.max(...dates), above = Math.max(14 * DAY_MS, (high - low) * 0.08);
@@ -62,15 +66,15 @@
     }));
     const diagonal = [Math.max(x.min, y.min), Math.min(x.max, y.max)];
     if (diagonal[1] - diagonal[0] > 0.05 * (x.max - x.min)) series.push(guideLine(diagonal.map((ms) => [ms, ms]), themeColour("baseline"), "dotted"));
-    series.push(guideLine([[today, y.min], [today, y.max]], themeColour("today"), "dashed"));
+    if (hasToday) series.push(guideLine([[today, y.min], [today, y.max]], themeColour("today"), "dashed"));
     renderLegend(box, lines, colours);
     return {
       animation: false, textStyle: { fontFamily: themeFont() }, xAxis: x, yAxis: y, series,
       grid: { left: 12, right: 24, top: 34, bottom: 38, containLabel: true },
-      tooltips: lines.flatMap((line, number) => line.points.filter(([, forecast]) => forecast).map(([day, forecast]) => ({
-        seriesIndex: number, value: [parseDay(day), parseDay(forecast)],
-        name: line.name, text: `reported ${formatDay(parseDay(day))}\nforecast ${formatDay(parseDay(forecast))}`,
-      }))),
+      tooltips: lines.flatMap((line, number) => line.points.map(([day, forecast], point) => forecast && ({
+        seriesIndex: number, value: [parseDay(day), parseDay(forecast)], name: line.name,
+        text: `reported ${formatDay(parseDay(day))}\nforecast ${formatDay(parseDay(forecast))}${saidBy(line, point)}`,
+      })).filter(Boolean)),
     };
   }
 
