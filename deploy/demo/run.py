@@ -37,6 +37,8 @@ _DEMO_DIR: Final = Path(DATA_FOLDER)
 _WORKER_LOG_FILE: Final = _DEMO_DIR / "worker.log"
 #: The story's day: the first on which it was played in this folder.
 _STORY_DAY_FILE: Final = _DEMO_DIR / "sample-day"
+#: A part of the source code; an installed package is without it.
+_RELEASES_FILE: Final = Path(__file__).parents[2] / "docs" / "examples" / "python-releases.jsonl"
 _EXAMPLE_FILE: Final = _DEMO_DIR / "example.jsonl"
 #: A launch that waits for the park that slips
 _TENANT_LAUNCH: Final = f"{PROGRAMME}/tomographic-scanners/production-launched"
@@ -236,6 +238,12 @@ def _introduction_lines(
     inspect = (f"status {PROGRAMME}", f"explain {_TENANT_LAUNCH}", f"history {_TENANT_LAUNCH}", "dead-letters list")
     for command in (*inspect, f"publish {_EXAMPLE_FILE}"):
         yield f"  {milepost} {command}"
+    if _RELEASES_FILE.exists():
+        releases = (
+            _RELEASES_FILE.relative_to(Path.cwd()) if _RELEASES_FILE.is_relative_to(Path.cwd()) else _RELEASES_FILE
+        )
+        yield "A real past beside it, ten years of releases of Python:"
+        yield f"  {milepost} publish {shlex.quote(str(releases))}"
     yield ""
 
 

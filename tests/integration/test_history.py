@@ -13,6 +13,7 @@ from sqlalchemy import Engine
 from typer.testing import CliRunner
 
 from deploy.cli import app
+from models.database.consistency import rebuild_tables
 from models.database.engine import make_engine, read_transaction
 from models.database.event_history import read_history_entries
 from models.database.migrate import migrate
@@ -135,6 +136,8 @@ def test_the_past_of_python_is_the_same_shuffled_repeated_in_other_batches_and_r
     assert len(known) > 300
     with migrated_engine(f"sqlite:///{tmp_path / 'again.db'}") as again:
         record(Recorder(again), shuffled_with_duplicates(releases(), 1), 37)
+        assert entries_in(again, "python") == known
+        assert rebuild_tables(again) == []
         assert entries_in(again, "python") == known
         # Deleted, and read again from the log's start.
         record(emptied_recorder(again), releases(), 5)

@@ -267,7 +267,7 @@ def test_its_alerts_lead_from_the_gate_that_slips_to_the_board_and_the_runbook(d
 
 def test_every_command_it_shows_works(demo: Demo, place: Place) -> None:
     shown = [line.split() for line in demo.lines if line.startswith("  ") and "curl" not in line]
-    assert [command[1] for command in shown] == ["status", "explain", "history", "dead-letters", "publish"]
+    assert [command[1] for command in shown] == ["status", "explain", "history", "dead-letters", "publish", "publish"]
     for command in shown:
         assert Path(command[0]).name == "milepost"
         done = place.run(*command[1:])
