@@ -244,7 +244,7 @@ def test_the_board_can_be_walked_by_keyboard(browser: Browser, worker: WorkerPro
         page.keyboard.press("Tab")
         assert page.locator(":focus").inner_text() == "Skip to the content"
         page.keyboard.press("Enter")
-        for _ in range(2):  # the programme, then the gate at the head of what is late
+        for _ in range(3):  # another day, the programme, then the gate at the head of what is late
             page.keyboard.press("Tab")
         assert page.locator(":focus").get_attribute("href") == f"{HERE}/gates/{GATE}"
         assert page.locator(":focus").evaluate("(one) => getComputedStyle(one).outlineStyle") == "solid"
