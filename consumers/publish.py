@@ -15,9 +15,10 @@ from kafka.errors import KafkaError
 from kafka.producer.future import FutureRecordMetadata
 from msgspec import Raw, Struct
 
-from consumers.client import REQUEST_TIMEOUT_MS, KafkaUnreachableError, create_client, kafka_errors, require_topic
+from consumers.client import REQUEST_TIMEOUT_MS, KafkaUnreachableError, create_client, kafka_errors
 from consumers.event_files import EventLine
 from consumers.repeated_ids import MAX_REMEMBERED, RepeatedIds
+from consumers.rights import Role, require_rights
 from models.domain.cloudevents import decode
 from models.domain.envelope import STRUCTURED_HEADERS
 from models.domain.events import AllowedSources, Event, Rejection, RejectionReason, check_acceptable
@@ -153,7 +154,7 @@ def publish_validated(
 
 def publish_events(settings: Settings, event_lines: Iterable[EventLine], mode: ContentMode) -> int:
     """Send events and wait until the broker has acknowledged all; return how many. Raises `PublishError`."""
-    require_topic(settings, settings.events_topic)
+    require_rights(settings, Role.PUBLISHER)
     with open_producer(settings) as producer:
         sender = _BoundedSender(producer, settings.events_topic)
         try:

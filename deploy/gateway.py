@@ -8,9 +8,9 @@ from ipaddress import ip_address
 from json import dumps
 from typing import Final
 
+from consumers.rights import Role, require_rights
 from deploy.listeners import bind_gateway_listeners
 from deploy.logging_setup import set_up_logging
-from deploy.rights import require_write_right
 from models.errors import MilepostError
 from models.settings import Settings
 from streams.gateway.process import run_gateway_process
@@ -36,7 +36,7 @@ def run_gateway(settings: Settings) -> int:
     tokens = TokensFile(settings.gateway_tokens)
     tokens.load()
     with bind_gateway_listeners(settings) as sockets:
-        require_write_right(settings, settings.events_topic)
+        require_rights(settings, Role.GATEWAY)
         if not _is_loopback(settings.gateway_address[0]):
             logger.warning(
                 "the gateway listens on %s without TLS: tokens are in clear unless something in front of it ends TLS",

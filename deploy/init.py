@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from consumers.rights import Role, require_rights
 from deploy.topics import BROKER_DEFAULT, Replication, ensure_topics, read_offset_ranges, read_topic_id
 from models.configured_engine import make_configured_engine
 from models.data_folder import make_folder
@@ -26,6 +27,7 @@ def create_schema_and_topics(
     Safe to repeat, and waits for nothing. With `enlarge`, topics get as many partitions as the settings say.
     """
     replication.check()
+    require_rights(settings, Role.INIT)
     engine = make_configured_engine(settings)
     try:
         if (file := sqlite_file(engine)) is not None and file.exists():

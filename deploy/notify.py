@@ -10,9 +10,9 @@ from typing import Final
 
 from sqlalchemy import Engine
 
+from consumers.rights import Role, require_rights
 from deploy.listeners import bind_metrics_listener
 from deploy.logging_setup import set_up_logging
-from deploy.rights import require_notify_rights
 from models.database.engine import check_schema, open_engine
 from models.database.rights import READER_TABLE_RIGHTS, require_table_rights
 from models.errors import MilepostError
@@ -46,7 +46,8 @@ def run_notify(settings: Settings) -> int:
     with open_engine(settings.database) as engine, bind_metrics_listener(settings) as sockets:
         check_schema(engine)
         require_table_rights(engine, READER_TABLE_RIGHTS)
-        require_notify_rights(settings, [group_name(settings, target.name) for target in file.table.targets])
+        groups = [group_name(settings, target.name) for target in file.table.targets]
+        require_rights(settings, Role.NOTIFY, groups=groups)
         if not sockets:
             logger.warning("there is no /metrics and no /ready: MILEPOST_METRICS says where to serve them")
         with teller_factory(settings, engine, Clock()) as create_teller:

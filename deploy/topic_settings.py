@@ -40,22 +40,29 @@ class BrokenPromise(NamedTuple):
         return f"topic {self.topic}: {self.problem}"
 
 
+def describe_settings(admin: KafkaAdminClient, topics: Sequence[TopicSpec]) -> Mapping[str, Mapping[str, str | None]]:
+    """Return the values of the promised settings by topic, of topics that exist; none of a topic where nobody says."""
+    # The broker says nothing about a topic whose configuration this client may not describe.
+    resources = [ConfigResource(ConfigResourceType.TOPIC, topic.name, dict.fromkeys(topic.config)) for topic in topics]
+    described = admin.describe_configs(resources, config_filter="all")["topic"]
+    return {
+        topic.name: {name: setting.get("value") for name, setting in described.get(topic.name, {}).items()}
+        for topic in topics
+    }
+
+
 def find_broken_promises(admin: KafkaAdminClient, topics: Sequence[TopicSpec]) -> list[BrokenPromise]:
     """Return what breaks a promise, of topics that exist."""
-    # The broker says nothing about a topic whose configuration this client may not describe.
-    described = admin.describe_configs(
-        [ConfigResource(ConfigResourceType.TOPIC, topic.name, dict.fromkeys(topic.config)) for topic in topics],
-        config_filter="all",
-    )["topic"]
-    return [broken for topic in topics for broken in _compare(topic, described.get(topic.name, {}))]
+    described = describe_settings(admin, topics)
+    return [broken for topic in topics for broken in _compare(topic, described[topic.name])]
 
 
-def _compare(topic: TopicSpec, described: Mapping[str, Mapping[str, str | None]]) -> Iterator[BrokenPromise]:
+def _compare(topic: TopicSpec, described: Mapping[str, str | None]) -> Iterator[BrokenPromise]:
     if not described:
         problem = "its settings could not be checked: that takes the right DescribeConfigs on it"
         yield BrokenPromise(topic.name, "settings", problem)
     for setting, required in topic.config.items():
-        value = described.get(setting, {}).get("value")
+        value = described.get(setting)
         if value is None or _is_kept(setting, value, required):
             continue
         is_fatal = topic.is_log and setting == "cleanup.policy" and "compact" in value

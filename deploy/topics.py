@@ -146,7 +146,7 @@ def check_topics(settings: Settings) -> CheckedTopics:
         existing = [topic for topic in topics if topic.name in partitions]
         broken = find_broken_promises(admin, existing) if existing else []
         missing = [missing_topic(settings, topic.name) for topic in topics if topic not in existing]
-        uneven = [*_uneven(settings, partitions)]
+        uneven = [*describe_uneven_topics(settings, partitions)]
         if faults := [*missing, *(str(promise) for promise in broken if promise.is_fatal)]:
             raise TopicError("\n".join([*faults, *uneven]))
         if uneven:
@@ -155,7 +155,7 @@ def check_topics(settings: Settings) -> CheckedTopics:
     return CheckedTopics(partitions, broken)
 
 
-def _uneven(settings: Settings, partitions: Mapping[str, int]) -> Iterator[str]:
+def describe_uneven_topics(settings: Settings, partitions: Mapping[str, int]) -> Iterator[str]:
     """Return a line for each topic with another number of partitions than its sisters."""
     events = settings.events_topic
     sisters = [name for name in (events, settings.programmes_topic, settings.changes_topic) if name in partitions]

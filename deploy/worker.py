@@ -13,10 +13,10 @@ from pathlib import Path
 from sqlalchemy import Engine
 
 from consumers.client import KafkaUnreachableError
+from consumers.rights import Role, require_rights
 from deploy.file_lock import FileLockedError, lock_file, write_holder
 from deploy.listeners import bind_listeners
 from deploy.logging_setup import set_up_logging
-from deploy.rights import require_worker_rights
 from deploy.topics import UnevenTopicsError, check_topics, read_topic_id
 from models.configured_engine import make_configured_engine
 from models.database.engine import LOCK_TIMEOUT_MS, check_schema
@@ -56,7 +56,7 @@ def _run_once(settings: Settings) -> int:
     check_schema(engine)
     require_table_rights(engine)
     with lock_sqlite_for_worker(engine), bind_listeners(settings) as sockets:
-        require_worker_rights(settings)
+        require_rights(settings, Role.WORKER)
         # The topics decide how many partitions there are; the setting only says how many to create.
         partitions, warnings = check_topics(settings)
         for promise in warnings:

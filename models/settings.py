@@ -90,6 +90,7 @@ class Settings(BaseSettings):
     group: Annotated[str, Field(min_length=1, max_length=249)] = "milepost"
     partitions: Annotated[WholeNumber, Field(ge=1, le=10_000)] = 12
     prefix: str = "milepost"
+    topics: Literal["own", "managed"] = "own"  # whether `milepost init` makes the topics, or only checks them
 
     kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"] = "SCRAM-SHA-512"
     kafka_sasl_username: str | None = None

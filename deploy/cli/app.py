@@ -30,6 +30,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "history": ("history", "Show every forecast a milestone ever had."),
     "report": ("report", "Report what was said in a span of days, and what comes."),
     "audit": ("audit", "Compare the database with the events topic."),
+    "doctor": ("doctor", "Look at each thing that must be right for a role."),
     "rebuild": ("audit", "Compare the database with its ledger, and repair it."),
     "dead-letters": ("dead_letters", "The rejected events."),
 }

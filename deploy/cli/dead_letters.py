@@ -10,6 +10,7 @@ import typer
 
 import consumers.dead_letters as letters
 from consumers.dead_letters import DeadLetterSummary
+from consumers.rights import Role, require_rights
 from deploy.cli.console import ConsoleColumn, ConsoleLine, print_json_list, print_lines, print_rows, slip_text
 from deploy.cli.options import DatabaseOption, JsonOption, KafkaOption, print_line, print_to_stderr, utc_now
 from models.configured_engine import open_configured_engine
@@ -102,6 +103,8 @@ def replay_dead_letters(  # noqa: PLR0913 - each is an option of the command
     """
     _require_selection(keys, reason, select_all=select_all)
     settings = read_settings(kafka=kafka, database=database)
+    if not dry_run:
+        require_rights(settings, Role.OPERATOR)
     dead_letters = letters.select_dead_letters(settings, keys or (), reason)
     skipped: list[tuple[DeadLetter, str]] = []
     if not keys:
@@ -132,6 +135,7 @@ def discard_dead_letters(
     """
     _require_selection(keys, reason, select_all=select_all)
     settings = read_settings(kafka=kafka)
+    require_rights(settings, Role.OPERATOR, [settings.dead_letters_topic])
     dead_letters = letters.select_dead_letters(settings, keys or (), reason)
     _print_resolved(letters.discard(settings, dead_letters), "discarded", as_json=as_json)
 

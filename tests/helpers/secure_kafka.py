@@ -31,7 +31,7 @@ from deploy.kafka.broker import run_broker
 from models.settings import Settings
 from tests.helpers.certificates import Authority
 from tests.helpers.token_server import AUDIENCE, Issuer, TokenServer, running_token_server
-from tests.helpers.workers import wait_until
+from tests.helpers.workers import settings_environment, wait_until
 
 PASSWORD: Final = "corre ct,hor=se"  # noqa: S105 - of the tests
 CLIENT_SECRET: Final = "batte:ry+sta ple"  # noqa: S105 - of the tests
@@ -199,19 +199,10 @@ def secure_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecureKaf
             yield kafka
 
 
-def environment_of(settings: Settings) -> dict[str, str]:
-    """Return the variables of a process that logs in like this, secrets included."""
-    values = settings.model_dump(exclude_defaults=True)
-    return {
-        f"MILEPOST_{name.upper()}": value.get_secret_value() if isinstance(value, SecretStr) else str(value)
-        for name, value in values.items()
-    }
-
-
 def set_environment(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> None:
     """Let the commands of a test run with these settings."""
     for name in list(os.environ):
         if name.startswith("MILEPOST_KAFKA"):
             monkeypatch.delenv(name)
-    for name, value in environment_of(settings).items():
+    for name, value in settings_environment(settings).items():
         monkeypatch.setenv(name, value)

@@ -17,6 +17,7 @@ from typing import Any
 
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from prometheus_client.parser import text_string_to_metric_families
+from pydantic import SecretStr
 
 from deploy import child_process
 from models.database.engine import dispose_engine, make_engine
@@ -208,8 +209,15 @@ def _serving_process(
 
 def process_environment(settings: Settings) -> dict[str, str]:
     """Return the environment of a process with these settings, and no others."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("MILEPOST_")}
+    return inherited | settings_environment(settings)
+
+
+def settings_environment(settings: Settings) -> dict[str, str]:
+    """Return the variables that say these settings, secrets included."""
     fields = settings.model_dump(mode="json", exclude_defaults=True)
-    return {name: value for name, value in os.environ.items() if not name.startswith("MILEPOST_")} | {
+    fields |= {name: value.get_secret_value() for name, value in settings if isinstance(value, SecretStr)}
+    return {
         f"MILEPOST_{name.upper()}": value if isinstance(value, str) else json.dumps(value)
         for name, value in fields.items()
     }

@@ -21,7 +21,7 @@ from deploy.topics import ensure_topics
 from models.settings import Settings
 from streams.kafka.config import aiokafka_options
 from tests.conftest import prepare_settings
-from tests.helpers.secure_kafka import CLIENT_SECRET, EXPIRY_MS, PASSWORD, Right, SecureKafka, environment_of
+from tests.helpers.secure_kafka import CLIENT_SECRET, EXPIRY_MS, PASSWORD, Right, SecureKafka
 from tests.helpers.token_server import Issuer
 from tests.helpers.workers import WorkerProcess, publish, wait_until, worker_process
 from tests.integration.test_streams import numbered_report
@@ -268,7 +268,7 @@ def test_logins_that_expire_cost_no_event_two_seconds_and_no_line_of_the_log(
         login = secure_kafka.token_settings(listener="expiring", **overrides)
     else:
         login = secure_kafka.settings(listener="expiring", kafka_sasl_mechanism=mechanism, **overrides)
-    with worker_process(login, tmp_path, **environment_of(login)) as worker:
+    with worker_process(login, tmp_path) as worker:
         worker.wait_until_ready()
         ends_at, count = time.monotonic() + 5 * EXPIRY_MS / 1000, 0
         while time.monotonic() < ends_at:

@@ -43,6 +43,7 @@ COMMANDS = [
     "history",
     "report",
     "audit",
+    "doctor",
     "rebuild",
     "dead-letters",
 ]

@@ -261,6 +261,8 @@ def test_a_kafka_that_cannot_be_is_one_line(kafka: str) -> None:
 )
 def test_a_key_of_no_dead_letter_is_one_line(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("consumers.dead_letters.read_dead_letters", lambda _settings: [])
+    # Which Kafka is asked for first
+    monkeypatch.setattr("deploy.cli.dead_letters.require_rights", lambda *_arguments: None)
     assert "there is no dead letter" in the_line("dead-letters", "show", "--", key)
     assert "there is no dead letter" in the_line("dead-letters", "replay", "--", key)
     assert "there is no reason" in the_line("dead-letters", "discard", f"--reason={key}")

@@ -1,0 +1,299 @@
+"""Rights on Kafka: each role does its whole work with exactly its own, and with one less says which right on what.
+
+The contract's table, section 12, is written down here a second time.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+from kafka import KafkaAdminClient
+from typer.testing import CliRunner, Result
+
+from consumers.rights import RightsError, Role, require_rights
+from deploy.cli import app
+from deploy.cli.options import utc_now
+from deploy.doctor import Finding, examine
+from deploy.topics import check_topics, ensure_topics
+from models.settings import Settings
+from tests.helpers.event_generators import random_events, structured_record
+from tests.helpers.gateway import TOKENS, gateway_process, report
+from tests.helpers.recorder import migrated_engine
+from tests.helpers.secure_kafka import Right, SecureKafka, set_environment
+from tests.helpers.workers import publish_records, read_topic, wait_until, worker_process
+
+TOPICS: Final = ("events", "programmes", "changes", "dead-letters")
+
+
+def on(topic: str, *operations: str) -> list[Right]:
+    return [Right("TOPIC", f"milepost.{topic}", operation) for operation in operations]
+
+
+GROUP: Final = Right("GROUP", "milepost", "READ")
+WORKER: Final = [
+    *on("events", "READ"),
+    *on("programmes", "READ", "WRITE"),
+    *on("changes", "WRITE"),
+    *on("dead-letters", "WRITE", "READ"),
+    GROUP,
+]
+CONFIGS: Final = [right for topic in TOPICS for right in on(topic, "DESCRIBE_CONFIGS")]
+ROLES: Final[Mapping[str, list[Right]]] = {
+    "worker": [*WORKER, *CONFIGS],
+    "publisher": on("events", "WRITE"),
+    "gateway": on("events", "WRITE"),
+    "operator": [*on("dead-letters", "READ", "WRITE"), *on("events", "READ", "WRITE")],
+    "auditor": [*on("events", "READ"), *on("dead-letters", "READ")],
+    "notify": [*on("changes", "READ"), Right("GROUP", "milepost-notify-*", "READ")],
+    "init": [Right("TOPIC", "*", operation) for operation in ("CREATE", "DESCRIBE", "DESCRIBE_CONFIGS")],
+}
+#: Each role with each of its rights taken away.
+CASES: Final = [(role, right) for role, rights in ROLES.items() for right in rights]
+SPELLINGS: Final = {"DESCRIBE_CONFIGS": "DescribeConfigs"}
+
+
+def user_without(role: str, right: Right) -> str:
+    return f"{role}-without-{right.operation}-{right.kind}-{right.name}".replace("*", "x")
+
+
+def words(right: Right) -> str:
+    """Return a right as the product names it."""
+    return f"{SPELLINGS.get(right.operation, right.operation.capitalize())} on {right.kind.lower()} "
+
+
+@pytest.fixture(scope="module")
+def kafka_with_users(secure_kafka: SecureKafka) -> SecureKafka:
+    """Give the broker with the topics, and with a user for each role and for each right less."""
+    ensure_topics(Settings(kafka=secure_kafka.address("admin"), partitions=2))
+    less = {user_without(role, right): [each for each in ROLES[role] if each != right] for role, right in CASES}
+    secure_kafka.add_users({**ROLES, **less, "nobody": [], "looker": on("events", "DESCRIBE")})
+    return secure_kafka
+
+
+@pytest.fixture
+def database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Give a migrated database in the folder in which the test stands."""
+    monkeypatch.chdir(tmp_path)
+    url = f"sqlite:///{tmp_path}/milepost.db"
+    with migrated_engine(url):
+        yield url
+
+
+def milepost(*arguments: str) -> Result:
+    return CliRunner().invoke(app.app, arguments, prog_name="milepost")
+
+
+def wrong(findings: list[Finding]) -> list[str]:
+    return [f"{finding.check}: {finding.detail}" for finding in findings if not finding.is_ok]
+
+
+def run_doctor(settings: Settings, role: str, monkeypatch: pytest.MonkeyPatch) -> tuple[int, list[dict[str, Any]]]:
+    set_environment(monkeypatch, settings)
+    result = milepost("doctor", "--role", role, "--json")
+    assert result.stderr == ""
+    return result.exit_code, json.loads(result.stdout)
+
+
+# The doctor
+
+
+@pytest.mark.parametrize("role", [*ROLES, "board"])
+def test_the_doctor_finds_nothing_wrong_with_exactly_the_rights_of_a_role(
+    role: str, kafka_with_users: SecureKafka, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = kafka_with_users.settings(role, database=database, partitions=2)
+    status, found = run_doctor(settings, role, monkeypatch)
+    assert [each for each in found if not each["ok"]] == []
+    assert status == 0
+    checks = {each["check"].partition(" ")[0] for each in found}
+    assert {"clock", "versions"} <= checks
+    assert ("login" in checks) == (role != "board")
+    assert ("schema" in checks) == (role in {"worker", "auditor", "notify", "init", "board"})
+
+
+@pytest.mark.parametrize(("role", "right"), CASES, ids=lambda value: str(value).replace(" ", ""))
+def test_the_doctor_names_the_right_that_a_role_lacks_and_nothing_else(
+    role: str, right: Right, kafka_with_users: SecureKafka, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    user = user_without(role, right)
+    settings = kafka_with_users.settings(user, database=database, partitions=2)
+    status, found = run_doctor(settings, role, monkeypatch)
+    lines = [each for each in found if not each["ok"]]
+    assert status == 1
+    assert lines
+    for line in lines:
+        assert (
+            words(right) in f"{line['check']} {line['detail']}" or "takes the right DescribeConfigs" in line["detail"]
+        )
+    named = [line for line in lines if line["check"].startswith("right ")]
+    assert len(named) == (4 if role == "init" else 1)
+    for line in named:
+        assert f"does not allow {words(right)}" in line["detail"]
+        assert f"--allow-principal 'User:{user}'" in line["detail"]
+
+
+def test_the_doctor_says_only_that_the_login_is_refused_and_goes_on_with_the_database(
+    kafka_with_users: SecureKafka, database: str
+) -> None:
+    nobody = kafka_with_users.settings("nobody-at-all", database=database)
+    found = list(examine(nobody, Role.WORKER, utc_now))
+    assert [finding.check for finding in found] == [
+        "login",
+        "database",
+        "schema",
+        "rights on tables",
+        "clock",
+        "versions",
+    ]
+    assert [finding.is_ok for finding in found] == [False, True, True, True, True, True]
+    assert "refuses the login of 'nobody-at-all'" in found[0].detail
+
+
+# The whole work of each role
+
+
+def test_a_worker_with_its_rights_records_rejects_forecasts_and_tells_changes(
+    kafka_with_users: SecureKafka, database: str, tmp_path: Path
+) -> None:
+    admin = Settings(kafka=kafka_with_users.address("admin"))
+    settings = kafka_with_users.settings("worker", database=database, log_end_seconds=0.5)
+    with worker_process(settings, tmp_path) as worker:
+        worker.wait_until_ready()
+        publish_records(admin, [(b"north", *structured_record(report("a"))), (b"north", [], b"no event")])
+        wait_until(
+            lambda: worker.scrape().value("milepost_dead_letters_waiting", reason="malformed") == 1, "it is rejected"
+        )
+        wait_until(lambda: "plant" in worker.get("/metrics/milestones")[1], "it is forecast")
+        wait_until(lambda: bool(read_topic(admin, "milepost.changes")), "the change is told")
+        lines = [line for line in worker.log_text.splitlines() if " INFO " not in line]
+        assert [line for line in lines if "rejected milepost.events" not in line] == []
+        worker.stop()
+
+
+def test_publisher_gateway_operator_and_auditor_do_their_work_with_their_rights(
+    kafka_with_users: SecureKafka, database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def act_as(role: str) -> Settings:
+        settings = kafka_with_users.settings(role, database=database, partitions=2)
+        set_environment(monkeypatch, settings)
+        return settings
+
+    act_as("publisher")
+    Path("events.jsonl").write_text("\n".join(map(json.dumps, random_events(1, 3))))
+    assert milepost("publish", "events.jsonl").stdout.startswith("published 3 events")
+
+    (tmp_path / "tokens.toml").write_text(TOKENS)
+    gateway = act_as("gateway").model_copy(update={"gateway_tokens": tmp_path / "tokens.toml"})
+    with gateway_process(gateway, tmp_path) as running:
+        assert running.client.post_structured(report("b")).status == 202
+
+    worker = kafka_with_users.settings("worker", database=database, log_end_seconds=0.5)
+    publish_records(Settings(kafka=kafka_with_users.address("admin")), [(None, [], b"again no event")] * 2)
+    with worker_process(worker, tmp_path) as process:
+        process.wait_until_ready()
+        wait_until(lambda: (process.scrape().value("milepost_dead_letters_waiting") or 0) >= 2, "both are rejected")
+        process.stop()
+
+    act_as("operator")
+    keys = [letter["key"] for letter in json.loads(milepost("dead-letters", "list", "--json").stdout)]
+    assert milepost("dead-letters", "show", keys[0]).exit_code == 0
+    assert milepost("dead-letters", "discard", keys[0]).exit_code == 0
+    assert milepost("dead-letters", "replay", keys[1]).exit_code == 0
+
+    act_as("auditor")
+    assert milepost("audit").exit_code == 0
+
+
+def test_init_makes_topics_with_its_rights_and_names_what_it_lacks(
+    kafka_with_users: SecureKafka, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create = ROLES["init"][0]
+    for user in (user_without("init", create), "init"):
+        set_environment(monkeypatch, kafka_with_users.settings(user, database=database, prefix="fresh", partitions=1))
+        result = milepost("init")
+        lines = result.stderr.splitlines()
+        assert [line.partition("does not allow ")[2].partition(":")[0] for line in lines] == (
+            [] if user == "init" else [f"Create on topic fresh.{topic}" for topic in TOPICS]
+        )
+        assert result.exit_code == bool(lines)
+    with closing(KafkaAdminClient(bootstrap_servers=kafka_with_users.address("admin"))) as admin:
+        assert {f"fresh.{topic}" for topic in TOPICS} <= set(admin.list_topics())
+
+
+# The start of each role's program
+
+
+def arguments_of(role: str) -> tuple[str, ...]:
+    """Return the command that starts the program of a role."""
+    commands = {
+        "worker": ("worker", "--web", "127.0.0.1:0"),
+        "publisher": ("publish", "event.jsonl"),
+        "gateway": ("gateway",),
+        "operator": ("dead-letters", "replay", "--all"),
+        "auditor": ("audit",),
+    }
+    return commands[role]
+
+
+@pytest.mark.parametrize(
+    ("role", "right"),
+    [case for case in CASES if case[0] not in {"init", "notify"} and case[1] not in CONFIGS],
+    ids=lambda value: str(value).replace(" ", ""),
+)
+def test_a_program_that_lacks_a_right_ends_at_its_start_with_one_line_that_names_it(
+    role: str, right: Right, kafka_with_users: SecureKafka, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    user = user_without(role, right)
+    settings = kafka_with_users.settings(user, database=database, gateway="127.0.0.1:0")
+    set_environment(monkeypatch, settings)
+    Path("event.jsonl").write_text(json.dumps(report("c")))
+    Path("tokens.toml").write_text(TOKENS)
+    monkeypatch.setenv("MILEPOST_GATEWAY_TOKENS", "tokens.toml")
+    result = milepost(*arguments_of(role))
+    assert (result.exit_code, result.stdout) == (1, "")
+    name = right.name
+    assert result.stderr == (
+        f"milepost: Kafka at {settings.kafka} does not allow {words(right)}{name}: grant it to {user}\n"
+    )
+
+
+def test_every_missing_right_is_named_with_its_resource(kafka_with_users: SecureKafka) -> None:
+    with pytest.raises(RightsError) as error:
+        require_rights(kafka_with_users.settings("nobody"), Role.WORKER)
+    named = [line.partition(" does not allow ")[2].partition(":")[0] for line in str(error.value).splitlines()]
+    assert named == [f"{words(right)}{right.name}" for right in WORKER]
+
+
+def test_what_tells_targets_needs_the_group_of_each(kafka_with_users: SecureKafka) -> None:
+    settings = kafka_with_users.settings("notify")
+    require_rights(settings, Role.NOTIFY, groups=["milepost-notify-one", "milepost-notify-two"])
+    with pytest.raises(RightsError, match=r"does not allow Read on group other-notify-two: grant it to notify$"):
+        require_rights(settings, Role.NOTIFY, groups=["milepost-notify-one", "other-notify-two"])
+
+
+def test_settings_that_may_not_be_read_are_a_warning_of_the_worker(kafka_with_users: SecureKafka) -> None:
+    for right in CONFIGS:
+        settings = kafka_with_users.settings(user_without("worker", right))
+        require_rights(settings, Role.WORKER)
+        [warning] = map(str, check_topics(settings)[1])
+        problem = "its settings could not be checked: that takes the right DescribeConfigs on it"
+        assert warning == f"topic {right.name}: {problem}"
+
+
+def test_a_broker_without_an_authorizer_refuses_nothing(kafka: str) -> None:
+    ensure_topics(settings := Settings(kafka=kafka, prefix="unguarded", partitions=1))
+    for role in Role:
+        require_rights(settings, role)
+
+
+def test_a_command_that_kafka_refuses_later_names_the_topic_and_does_not_ask_whether_kafka_runs(
+    kafka_with_users: SecureKafka, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = kafka_with_users.settings("looker", database=database)
+    set_environment(monkeypatch, settings)
+    result = milepost("dead-letters", "list")
+    [line] = result.stderr.splitlines()
+    assert line.startswith(f"milepost: Kafka at {settings.kafka} does not allow this: topic milepost.dead-letters")
