@@ -120,7 +120,8 @@ def require_topics(settings: Settings, admin: KafkaAdminClient, topics: Sequence
 
 def missing_topic(settings: Settings, topic: str) -> str:
     """Return the line that says that a topic is missing."""
-    return f"topic {topic} is missing on {settings.kafka}: run `milepost init`"
+    remedy = "have it made (MILEPOST_TOPICS is managed)" if settings.topics == "managed" else "run `milepost init`"
+    return f"topic {topic} is missing on {settings.kafka}: {remedy}"
 
 
 def require_topic(settings: Settings, topic: str) -> None:

@@ -126,7 +126,8 @@ def require_rights(
 ) -> None:
     """Raise `RightsError` that names every right that a role lacks, and `TopicError` when one of its topics is missing.
 
-    With `topics`, only those count; `groups` take the place of the role's own. Without DescribeConfigs a worker works, and `init` finishes: they warn.
+    With `topics`, only those count; `groups` take the place of the role's own. Without DescribeConfigs a worker works,
+    and `init` finishes: they warn.
     """
     needed = [
         right

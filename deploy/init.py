@@ -2,8 +2,16 @@
 
 from collections.abc import Iterator
 
+from consumers.client import TopicError
 from consumers.rights import Role, require_rights
-from deploy.topics import BROKER_DEFAULT, Replication, ensure_topics, read_offset_ranges, read_topic_id
+from deploy.topics import (
+    BROKER_DEFAULT,
+    Replication,
+    check_managed_topics,
+    ensure_topics,
+    read_offset_ranges,
+    read_topic_id,
+)
 from models.configured_engine import make_configured_engine
 from models.data_folder import make_folder
 from models.database.engine import (
@@ -27,6 +35,8 @@ def create_schema_and_topics(
     Safe to repeat, and waits for nothing. With `enlarge`, topics get as many partitions as the settings say.
     """
     replication.check()
+    if settings.topics == "managed" and (enlarge or replication != BROKER_DEFAULT):
+        raise TopicError("MILEPOST_TOPICS is managed: whoever manages the topics decides on partitions and replicas")
     require_rights(settings, Role.INIT)
     engine = make_configured_engine(settings)
     try:
@@ -44,10 +54,14 @@ def create_schema_and_topics(
         yield f"database {redacted_url(engine)}: schema {SCHEMA_REVISION} {outcome}"
     finally:
         engine.dispose()
-    topics, broken_promises = ensure_topics(settings, enlarge=enlarge, replication=replication)
-    for topic, existed in topics:
-        partitions = "1 partition" if topic.partitions == 1 else f"{topic.partitions} partitions"
-        yield f"topic {topic.name}: {partitions}, {'found' if existed else 'made'}"
+    if settings.topics == "managed":
+        partitions, broken_promises = check_managed_topics(settings)
+        outcomes = [(name, count, "found") for name, count in partitions.items()]
+    else:
+        topics, broken_promises = ensure_topics(settings, enlarge=enlarge, replication=replication)
+        outcomes = [(topic.name, topic.partitions, "found" if existed else "made") for topic, existed in topics]
+    for name, count, outcome in outcomes:
+        yield f"topic {name}: {'1 partition' if count == 1 else f'{count} partitions'}, {outcome}"
     for promise in broken_promises:
         yield f"warning: {promise}" + ("; no worker starts before" if promise.is_fatal else "")
 

@@ -8,12 +8,15 @@ from kafka.admin import ConfigResource, ConfigResourceType
 
 #: Settings for which more is as good; -1 is without a limit.
 _MINIMA: Final = {"retention.ms", "retention.bytes", "delete.retention.ms", "max.message.bytes"}
+#: With so much of a setting nobody need be warned: what Confluent Cloud allows.
+_ENOUGH: Final = {"delete.retention.ms": str(701 * 24 * 60 * 60 * 1000)}
 _CONSEQUENCES: Final = {
     "message.timestamp.type": "publishers' clocks stand for the broker's, and no claim is rejected as time-in-future",
     "retention.ms": "Kafka deletes records that are to be kept longer",
     "retention.bytes": "Kafka deletes records that are to be kept longer",
     "delete.retention.ms": "a discarded dead letter cannot be told from a lost one after that",
     "max.message.bytes": "the largest rejected records do not fit in",
+    "min.insync.replicas": "a record counts as written as soon as the brokers' default says",
 }
 
 
@@ -67,17 +70,19 @@ def _compare(topic: TopicSpec, described: Mapping[str, str | None]) -> Iterator[
             continue
         is_fatal = topic.is_log and setting == "cleanup.policy" and "compact" in value
         change = f"kafka-configs.sh --alter --topic {topic.name} --add-config {setting}={required}"
-        problem = f"{setting} is {value}, not {required}: {_consequence(setting, value)}; `{change}` sets it"
+        problem = f"{setting} is {value}, not {required}: {describe_consequence(setting, value)}; `{change}` sets it"
         yield BrokenPromise(topic.name, setting, problem, is_fatal)
 
 
 def _is_kept(setting: str, value: str, required: str) -> bool:
     if value == required or setting not in _MINIMA:
         return value == required
+    required = _ENOUGH.get(setting, required)
     return value == "-1" or (required != "-1" and int(value) >= int(required))
 
 
-def _consequence(setting: str, value: str) -> str:
+def describe_consequence(setting: str, value: str) -> str:
+    """Return what it means that a setting is not as promised."""
     if setting == "cleanup.policy":
         if "compact" in value:
             return "compaction deletes all but the newest record of each key"

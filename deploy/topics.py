@@ -1,14 +1,15 @@
-"""The topics of Milepost: their specification, creating and enlarging them, checking them."""
+"""The topics of Milepost: their specification, making sure of them, enlarging and checking them."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from kafka import KafkaAdminClient
-from kafka.errors import CoordinatorNotAvailableError, NoError, TopicAlreadyExistsError, for_code
+from kafka.errors import CoordinatorNotAvailableError
 
 from consumers.client import TopicError, admin_client, count_partitions, missing_topic
 from consumers.topic_reader import OffsetRanges, open_topic
 from deploy.child_process import poll_until
+from deploy.topic_creation import NewTopic, create_topics
 from deploy.topic_settings import BrokenPromise, TopicSpec, find_broken_promises
 from models.settings import Settings
 
@@ -98,9 +99,16 @@ def ensure_topics(
             raise TopicError("\n".join(wrong))
         if small:
             admin.create_partitions({topic.name: topic.partitions for topic in small})
-        if missing := [topic for topic in topics if topic.name not in existing]:
-            _create_topics(settings, admin, missing, replication)
-        broken = find_broken_promises(admin, topics)
+        replicas = replication.replicas or _DEFAULT_REPLICAS
+        new = [
+            NewTopic(topic, replicas, {**topic.config, **replication.config})
+            for topic in topics
+            if topic.name not in existing
+        ]
+        refused = create_topics(settings, admin, new)
+        told = {(promise.topic, promise.setting) for promise in refused}
+        broken = [each for each in find_broken_promises(admin, topics) if (each.topic, each.setting) not in told]
+        broken = [*refused, *broken]
     return [(topic, topic.name in existing) for topic in topics], broken
 
 
@@ -114,24 +122,25 @@ def _wrong_count(settings: Settings, topic: TopicSpec, actual: int) -> str:
     return f"{mismatch}, {topic.partitions} are asked for: {remedy}"
 
 
-def _create_topics(
-    settings: Settings, admin: KafkaAdminClient, topics: list[TopicSpec], replication: Replication
-) -> None:
-    request = {
-        topic.name: {
-            "num_partitions": topic.partitions,
-            "replication_factor": replication.replicas or _DEFAULT_REPLICAS,
-            "configs": {**topic.config, **replication.config},
-        }
-        for topic in topics
-    }
-    for topic in admin.create_topics(request, raise_errors=False)["topics"]:
-        error = for_code(topic["error_code"])
-        # Another `milepost init` may have been quicker.
-        if error not in {NoError, TopicAlreadyExistsError}:
-            reason = topic.get("error_message") or error.message
-            raise TopicError(f"topic {topic['name']} cannot be made on {settings.kafka}: {reason}")
-    admin.wait_for_topics(list(request))
+def check_managed_topics(settings: Settings) -> tuple[Mapping[str, int], list[BrokenPromise]]:
+    """Return the partitions of the topics that others manage, and what breaks a promise.
+
+    Raises `TopicError`, with a line for each that is missing, and for each with another number of partitions than its
+    sisters.
+    """
+    topics = required_topics(settings)
+    with admin_client(settings) as admin:
+        partitions = count_partitions(admin, [topic.name for topic in topics])
+        missing = [_describe_missing(settings, topic) for topic in topics if topic.name not in partitions]
+        if faults := [*missing, *describe_uneven_topics(settings, partitions)]:
+            raise TopicError("\n".join(faults))
+        return partitions, find_broken_promises(admin, topics)
+
+
+def _describe_missing(settings: Settings, topic: TopicSpec) -> str:
+    config = ", ".join(f"{setting}={value}" for setting, value in topic.config.items())
+    count = "1 partition" if topic.partitions == 1 else f"{topic.partitions} partitions"
+    return f"{missing_topic(settings, topic.name)}, with {count} and {config}"
 
 
 def check_topics(settings: Settings) -> CheckedTopics:

@@ -58,13 +58,18 @@ class OutageLog:
         """Note what a library said of a subject: its errors often lack the cause."""
         self._details[subject] = self._clock(), detail
 
+    def detail(self, subject: Subject) -> str:
+        """Return what a library said of a subject lately; empty when it said nothing."""
+        noted_at, detail = self._details.get(subject, (-_DETAIL_SECONDS, ""))
+        return detail if self._clock() - noted_at < _DETAIL_SECONDS else ""
+
     def fail(self, failing: object, subject: Subject, problem: str) -> None:
         """Note that something failed, as others may have, because its subject is away."""
         self._leave_all(failing, but=subject)
         now = self._clock()
         outage = self._outages.get(subject)
-        noted_at, detail = self._details.get(subject, (-_DETAIL_SECONDS, ""))
-        if now - noted_at < _DETAIL_SECONDS and detail not in problem:
+        detail = self.detail(subject)
+        if detail not in problem:
             problem = f"{problem} ({detail})"
         if outage is None:
             outage = self._outages[subject] = _Outage(now, now)

@@ -18,6 +18,7 @@ from types import MappingProxyType
 from typing import Final
 
 import uvloop
+from aiokafka.errors import KafkaConnectionError
 from mode import Service, ServiceT
 from prometheus_client import disable_created_metrics
 
@@ -25,7 +26,9 @@ from models.database.engine import DatabaseError, dispose_engine
 from models.database.recorder import Recorder
 from models.errors import MilepostError
 from models.settings import Settings
+from models.text import one_line
 from streams.app import create_app
+from streams.outages import KAFKA, OUTAGES
 from streams.stop_deadline import create_stop_deadline
 from streams.web.connections import raise_file_limit
 from streams.web.probes import AddRoutes
@@ -136,8 +139,8 @@ async def _run_until_stopped(  # noqa: PLR0913 - as `create_app`, and the deadli
         for task in (starting, *waiting):
             task.cancel()
     request_stop()
-    if isinstance(reason, DatabaseError):
-        errors.append(reason)
+    if (error := _error_of_crash(settings, reason)) is not None:
+        errors.append(error)
     elif reason is not None:
         logger.critical(
             "the worker stops because of a bug; the positions in the database say where to go on", exc_info=reason
@@ -147,3 +150,12 @@ async def _run_until_stopped(  # noqa: PLR0913 - as `create_app`, and the deadli
     if errors:
         raise errors[0]
     return 0 if reason is None else 1
+
+
+def _error_of_crash(settings: Settings, reason: BaseException | None) -> MilepostError | None:
+    """Return the error on which an operator can act; None for a bug, and without a crash."""
+    if isinstance(reason, KafkaConnectionError):
+        # A client finds no broker at its start, although the checks before did.
+        detail = OUTAGES.detail(KAFKA) or one_line(reason)
+        return MilepostError(f"Kafka at {settings.kafka} cannot be reached: {detail}")
+    return reason if isinstance(reason, DatabaseError) else None

@@ -6,6 +6,8 @@ wants a certificate of the client.
 """
 
 import os
+import shutil
+import subprocess
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
@@ -28,6 +30,7 @@ from pydantic import SecretStr
 
 from deploy.child_process import free_port
 from deploy.kafka.broker import run_broker
+from deploy.kafka.jars import class_path
 from models.settings import Settings
 from tests.helpers.certificates import Authority
 from tests.helpers.token_server import AUDIENCE, Issuer, TokenServer, running_token_server
@@ -37,6 +40,9 @@ PASSWORD: Final = "corre ct,hor=se"  # noqa: S105 - of the tests
 CLIENT_SECRET: Final = "batte:ry+sta ple"  # noqa: S105 - of the tests
 #: The user with all rights who logs in with any mechanism; by certificate and token too.
 OWNER: Final = "owner"
+_JAVAC: Final = shutil.which("javac")
+#: For tests of what a managed Kafka refuses: see tests/data/topic_policy.
+needs_topic_policy: Final = pytest.mark.skipif(_JAVAC is None, reason="takes a JDK")
 EXPIRY_MS: Final = 2_000
 _LISTENERS: Final = {
     "admin": "PLAINTEXT",
@@ -180,6 +186,19 @@ def _properties(folder: Path, ports: Mapping[str, int], kafka: SecureKafka) -> d
     return properties
 
 
+def _install_topic_policy(folder: Path, properties: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the broker refuse settings of topics, where there is a compiler for the class that does so."""
+    if _JAVAC is None:
+        return
+    jars = class_path(lambda _: None)
+    source = Path(__file__).parents[1] / "data" / "topic_policy" / "ManagedTopicRules.java"
+    clients = next(jar for jar in jars if jar.name.startswith("kafka-clients"))
+    command = [_JAVAC, "-cp", str(clients), "-d", str(folder), str(source)]
+    subprocess.run(command, check=True, capture_output=True)
+    monkeypatch.setattr("deploy.kafka.broker.class_path", lambda _: [*jars, folder])
+    properties["create.topic.policy.class.name"] = source.stem
+
+
 @pytest.fixture(scope="session")
 def secure_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecureKafka]:
     """Give a Kafka that lives as long as the session."""
@@ -192,6 +211,7 @@ def secure_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecureKaf
         overrides = _properties(folder, ports, kafka)
         allowed = "-Dorg.apache.kafka.sasl.oauthbearer.allowed.urls"
         monkeypatch.setenv("JAVA_TOOL_OPTIONS", f"{allowed}={overrides['sasl.oauthbearer.jwks.endpoint.url']}")
+        _install_topic_policy(folder, overrides, monkeypatch)
         with run_broker(
             folder / "kafka", port=ports["admin"], report_progress=lambda _: None, property_overrides=overrides
         ):

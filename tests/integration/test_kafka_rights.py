@@ -3,7 +3,11 @@
 The contract's table, section 12, is written down here a second time.
 """
 
+import argparse
 import json
+import re
+import shlex
+import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
@@ -22,7 +26,7 @@ from models.settings import Settings
 from tests.helpers.event_generators import random_events, structured_record
 from tests.helpers.gateway import TOKENS, gateway_process, report
 from tests.helpers.recorder import migrated_engine
-from tests.helpers.secure_kafka import Right, SecureKafka, set_environment
+from tests.helpers.secure_kafka import PASSWORD, Right, SecureKafka, set_environment
 from tests.helpers.workers import publish_records, read_topic, wait_until, worker_process
 
 TOPICS: Final = ("events", "programmes", "changes", "dead-letters")
@@ -94,6 +98,7 @@ def run_doctor(settings: Settings, role: str, monkeypatch: pytest.MonkeyPatch) -
     set_environment(monkeypatch, settings)
     result = milepost("doctor", "--role", role, "--json")
     assert result.stderr == ""
+    assert PASSWORD not in result.stdout
     return result.exit_code, json.loads(result.stdout)
 
 
@@ -150,6 +155,45 @@ def test_the_doctor_says_only_that_the_login_is_refused_and_goes_on_with_the_dat
     ]
     assert [finding.is_ok for finding in found] == [False, True, True, True, True, True]
     assert "refuses the login of 'nobody-at-all'" in found[0].detail
+
+
+def test_the_commands_of_the_documentation_grant_what_each_role_needs_and_nothing_else() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "kafka.md").read_text()
+    granted: dict[str, list[Right]] = {}
+    pasted = f"grant() {page.partition('grant()')[2].partition('```')[0]}"
+    # What Kafka's tool is called with
+    script = f"kafka-acls.sh() {{ printf '%q ' \"$@\"; echo; }}\n{pasted}"
+    lines = subprocess.run(
+        ["/bin/bash", "-euc", script], check=True, capture_output=True, text=True
+    ).stdout.splitlines()
+    for user, right in (found for line in lines for found in parse_grant(line)):
+        granted.setdefault(user, []).append(right)
+    needed = {role: set(rights) for role, rights in ROLES.items()}
+    needed["init"] = {right._replace(name="milepost.*") for right in needed["init"]}
+    assert {user: set(rights) for user, rights in granted.items()} == needed
+    assert all(len(rights) == len(set(rights)) for rights in granted.values())
+
+
+def parse_grant(line: str) -> list[tuple[str, Right]]:
+    """Return the rights of a command of `kafka-acls.sh`, each with its user; any other option is an error."""
+    parser = argparse.ArgumentParser(prog="grant", exit_on_error=False, allow_abbrev=False)
+    for option in ("--allow-principal", "--operation", "--topic", "--group"):
+        parser.add_argument(option, action="append", default=[])
+    parser.add_argument("--resource-pattern-type", choices=("literal", "prefixed"), default="literal")
+    parser.add_argument("--add", action="store_true", required=True)
+    parser.add_argument("--bootstrap-server", required=True)
+    parser.add_argument("--command-config", required=True)
+    options = parser.parse_args(shlex.split(line))
+    ending = "*" if options.resource_pattern_type == "prefixed" else ""
+    resources = [("TOPIC", name) for name in options.topic] + [("GROUP", name) for name in options.group]
+    # As Kafka's own tool reads them: upper case, words apart.
+    operations = [re.sub(r"(?<=[a-z])(?=[A-Z])", "_", operation).upper() for operation in options.operation]
+    return [
+        (principal.removeprefix("User:"), Right(kind, f"{name}{ending}", operation))
+        for principal in options.allow_principal
+        for kind, name in resources
+        for operation in operations
+    ]
 
 
 # The whole work of each role

@@ -3,6 +3,8 @@
 import asyncio
 import logging
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from functools import partial
@@ -23,7 +25,7 @@ from streams.kafka.config import aiokafka_options
 from tests.conftest import prepare_settings
 from tests.helpers.secure_kafka import CLIENT_SECRET, EXPIRY_MS, PASSWORD, Right, SecureKafka
 from tests.helpers.token_server import Issuer
-from tests.helpers.workers import WorkerProcess, publish, wait_until, worker_process
+from tests.helpers.workers import WorkerProcess, process_environment, publish, wait_until, worker_process
 from tests.integration.test_streams import numbered_report
 
 WRONG: Final = SecretStr("wr0ng")
@@ -240,6 +242,39 @@ def test_a_password_that_was_changed_counts_from_the_next_login_on(secure_kafka:
 
 
 # A worker
+
+_PROGRAM = """
+import socket
+from deploy.logging_setup import set_up_logging
+from models.database.engine import make_engine
+from models.database.recorder import Recorder
+from models.errors import MilepostError
+from models.settings import read_settings
+from streams.worker import run_worker_process
+set_up_logging("text")
+settings = read_settings()
+try:
+    run_worker_process(settings, Recorder(make_engine(settings.database)), [socket.create_server(("127.0.0.1", 0))])
+except MilepostError as error:
+    print(error)
+"""
+
+
+def test_a_worker_that_is_refused_after_its_checks_ends_with_one_line(
+    secure_kafka: SecureKafka, sqlite_url: str, tmp_path: Path
+) -> None:
+    prepared = prepare_settings(secure_kafka.address("admin"), sqlite_url)
+    refused = secure_kafka.settings(
+        prefix=prepared.prefix, database=prepared.database, kafka_ssl_cafile=secure_kafka.stranger.certificate
+    )
+    environment = process_environment(refused)
+    process = subprocess.run(
+        [sys.executable, "-c", _PROGRAM], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    [line] = process.stdout.splitlines()
+    assert line.startswith(f"Kafka at {refused.kafka} cannot be reached: Unable connect to ")
+    assert "certificate verify failed: unable to get local issuer certificate" in line
+    assert not [line for line in process.stderr.splitlines() if " INFO " not in line and " WARNING " not in line]
 
 
 def without_secrets(worker: WorkerProcess, *more: str) -> None:
