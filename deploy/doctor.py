@@ -16,7 +16,8 @@ from consumers.client import KafkaUnreachableError, admin_client, count_partitio
 from consumers.rights import Right, Role, describe_missing_right, find_missing_rights, needed_rights
 from deploy.topic_settings import TopicSpec, describe_settings, find_broken_promises
 from deploy.topics import describe_uneven_topics, required_topics
-from models.database.engine import DatabaseError, check_schema, driver_message, open_engine, redacted_url
+from models.configured_engine import open_configured_engine
+from models.database.engine import DatabaseError, check_schema, driver_message, redacted_url
 from models.database.rights import READER_TABLE_RIGHTS, WORKER_TABLE_RIGHTS, require_table_rights
 from models.database.tables import SCHEMA_REVISION
 from models.kafka_login import shown_user
@@ -191,7 +192,7 @@ def _examine_database(
     settings: Settings, role: Role, now: Clock, versions: _Versions, clocks: list[Finding]
 ) -> Iterator[Finding]:
     try:
-        with open_engine(settings.database) as engine:
+        with open_configured_engine(settings) as engine:
             yield from _examine_server(engine, now, versions, clocks)
             yield from _examine_schema(engine, role)
     except (DatabaseError, SettingsError) as error:

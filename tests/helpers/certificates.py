@@ -49,11 +49,13 @@ class Authority:
         self.certificate = folder / f"{name}.ca.pem"
         self.certificate.write_bytes(builder.sign(self._key, SHA256()).public_bytes(Encoding.PEM))
 
-    def issue(self, name: str, *, password: str | None = None, days: int = 1) -> tuple[Path, Path]:
-        """Return the files of a certificate for a name and 127.0.0.1, and of its key; less than 0 days: expired."""
+    def issue(
+        self, name: str, *, password: str | None = None, days: int = 1, host: str = "localhost"
+    ) -> tuple[Path, Path]:
+        """Return the files of a certificate for a host and 127.0.0.1, and of its key; less than 0 days: expired."""
         key = ec.generate_private_key(ec.SECP256R1())
         builder = _builder(_name(name), self._name, key.public_key(), days)
-        addresses = [x509.DNSName("localhost"), x509.IPAddress(IPv4Address("127.0.0.1"))]
+        addresses = [x509.DNSName(host), x509.IPAddress(IPv4Address("127.0.0.1"))]
         builder = builder.add_extension(x509.SubjectAlternativeName(addresses), critical=False)
         if self._has_key_identifiers:
             identifier = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
@@ -66,9 +68,9 @@ class Authority:
         key_file.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption))
         return certificate_file, key_file
 
-    def issue_keystore(self, name: str, **options: int) -> Path:
+    def issue_keystore(self, name: str, host: str = "localhost") -> Path:
         """Return the file of a certificate with its key, as Java reads them."""
-        certificate, key = self.issue(name, password=None, **options)
+        certificate, key = self.issue(name, host=host)
         keystore = self._folder / f"{name}.keystore.pem"
         keystore.write_bytes(key.read_bytes() + certificate.read_bytes())
         return keystore

@@ -1,6 +1,7 @@
 """A real Kafka with TLS, logins and an authorizer, for the session; users and their rights come from the tests.
 
 A pytest plugin. The listener `admin` is for everything without a login. `login` takes passwords and tokens over TLS;
+`clear` takes PLAIN alone and has no TLS;
 `bare` does so with a certificate that has no key identifiers; a login at `expiring` ends after two seconds; `mutual`
 wants a certificate of the client.
 """
@@ -46,6 +47,7 @@ needs_topic_policy: Final = pytest.mark.skipif(_JAVAC is None, reason="takes a J
 EXPIRY_MS: Final = 2_000
 _LISTENERS: Final = {
     "admin": "PLAINTEXT",
+    "clear": "SASL_PLAINTEXT",
     "login": "SASL_SSL",
     "bare": "SASL_SSL",
     "expiring": "SASL_SSL",
@@ -148,7 +150,7 @@ def _properties(folder: Path, ports: Mapping[str, int], kafka: SecureKafka) -> d
         "login": kafka.authority.issue_keystore("broker"),
         "expiring": kafka.authority.issue_keystore("broker"),
         "mutual": kafka.authority.issue_keystore("broker"),
-        "bare": kafka.bare_authority.issue_keystore("bare-broker"),
+        "bare": kafka.bare_authority.issue_keystore("bare-broker", "broker.example"),
     }
     security = "org.apache.kafka.common.security"
     properties = {
@@ -173,7 +175,8 @@ def _properties(folder: Path, ports: Mapping[str, int], kafka: SecureKafka) -> d
         properties[f"listener.name.{listener}.ssl.keystore.type"] = "PEM"
         properties[f"listener.name.{listener}.ssl.keystore.location"] = str(keystore)
     plain = f'{security}.plain.PlainLoginModule required user_{OWNER}="{PASSWORD}";'
-    for listener in ("login", "bare", "expiring"):
+    properties["listener.name.clear.sasl.enabled.mechanisms"] = "PLAIN"
+    for listener in ("clear", "login", "bare", "expiring"):
         prefix = f"listener.name.{listener}"
         properties[f"{prefix}.plain.sasl.jaas.config"] = plain
         for mechanism in ("scram-sha-256", "scram-sha-512"):

@@ -1,6 +1,5 @@
 """The command line against a real Kafka."""
 
-import asyncio
 import json
 import os
 import signal
@@ -33,7 +32,7 @@ from models.domain.events import Event
 from models.settings import read_settings
 from tests.helpers.event_generators import random_events
 from tests.helpers.oracle import JsonEvent as Json
-from tests.helpers.workers import free_port, running_app, wait_until, wait_until_async
+from tests.helpers.workers import free_port, wait_until
 
 
 @pytest.fixture(autouse=True)
@@ -450,49 +449,6 @@ def test_kafka_serves_in_the_foreground_until_it_is_asked_to_stop(number: int, s
         command.send_signal(number)
         assert command.wait(15) == status
         assert command.stdout.read() == ""
-
-
-def test_a_kafka_that_wants_a_login_gets_one_and_says_when_it_is_wrong(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    port, secure, controller = free_port(), free_port(), free_port()
-    listeners = f"PLAINTEXT://127.0.0.1:{port},LOGIN://127.0.0.1:{secure}"
-    overrides = {
-        "listeners": f"{listeners},CONTROLLER://127.0.0.1:{controller}",
-        "advertised.listeners": listeners,
-        "controller.quorum.voters": f"1@127.0.0.1:{controller}",
-        "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,LOGIN:SASL_PLAINTEXT",
-        "sasl.enabled.mechanisms": "PLAIN",
-        "listener.name.login.plain.sasl.jaas.config": (
-            'org.apache.kafka.common.security.plain.PlainLoginModule required user_ann="secret";'
-        ),
-    }
-    with run_broker(tmp_path / "kafka", port=port, property_overrides=overrides):
-        for name, value in {"KAFKA": f"127.0.0.1:{secure}", "KAFKA_SECURITY_PROTOCOL": "SASL_PLAINTEXT"}.items():
-            monkeypatch.setenv(f"MILEPOST_{name}", value)
-        monkeypatch.setenv("MILEPOST_KAFKA_SASL_USERNAME", "ann")
-        monkeypatch.setenv("MILEPOST_KAFKA_SASL_PASSWORD", "secret")
-        monkeypatch.setenv("MILEPOST_KAFKA_SASL_MECHANISM", "PLAIN")
-        lines("init")
-        assert lines("publish", file_of(random_events(1, 3)))[0].startswith("published 3 events")
-
-        async def work() -> None:
-            async with running_app(read_settings()) as worker:
-                total = worker.metrics.event_delay
-                await wait_until_async(lambda: sum(total._counts) == 3, "a worker logs in and records")
-
-        asyncio.run(work())
-        monkeypatch.setenv("MILEPOST_KAFKA_SASL_MECHANISM", "SCRAM-SHA-512")
-        # A broker hangs up on who it refuses; whether what it said first is read is a race, the hint is there anyway.
-        monkeypatch.setattr(kafka_client, "BOOTSTRAP_TIMEOUT_MS", 1_500)
-        assert "kafka_sasl_mechanism" in the_line(milepost("dead-letters", "list"))
-        monkeypatch.setenv("MILEPOST_KAFKA_SASL_MECHANISM", "PLAIN")
-        monkeypatch.setenv("MILEPOST_KAFKA_SASL_PASSWORD", "wrong")
-        line = the_line(milepost("publish", "events.jsonl"))
-        assert "kafka_sasl_password" in line
-        assert "wrong" not in line
-        monkeypatch.setenv("MILEPOST_KAFKA_SECURITY_PROTOCOL", "PLAINTEXT")
-        assert "is its security PLAINTEXT?" in the_line(milepost("dead-letters", "list"))
 
 
 def test_a_broker_that_dies_while_events_are_sent_is_one_line_with_what_was_acknowledged(

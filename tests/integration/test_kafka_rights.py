@@ -10,6 +10,7 @@ import shlex
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import closing
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,6 +24,7 @@ from deploy.cli.options import utc_now
 from deploy.doctor import Finding, examine
 from deploy.topics import check_topics, ensure_topics
 from models.settings import Settings
+from tests.helpers.databases import grant
 from tests.helpers.event_generators import random_events, structured_record
 from tests.helpers.gateway import TOKENS, gateway_process, report
 from tests.helpers.recorder import migrated_engine
@@ -194,6 +196,33 @@ def parse_grant(line: str) -> list[tuple[str, Right]]:
         for kind, name in resources
         for operation in operations
     ]
+
+
+def test_the_doctor_says_what_is_wrong_with_a_database_and_makes_none(
+    secure_kafka: SecureKafka, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    settings = secure_kafka.settings(database="sqlite:///nowhere/milepost.db")
+    [_, schema, *_] = list(examine(settings, Role.BOARD, utc_now))
+    assert (schema.check, schema.is_ok) == ("schema", False)
+    assert "run `milepost init`" in schema.detail
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_doctor_compares_with_postgresql_and_names_the_rights_on_tables(postgresql_url: str, role_url: str) -> None:
+    settings = Settings(database=role_url)
+    with migrated_engine(postgresql_url):
+        grant(postgresql_url, role_url, "SELECT")
+        found = {finding.check: finding for finding in examine(settings, Role.BOARD, utc_now)}
+        assert all(finding.is_ok for finding in found.values()), found
+        assert found["clock"].detail == "within 30 s of that of PostgreSQL"
+        assert "PostgreSQL 1" in found["versions"].detail
+        [wrong] = [
+            each for each in examine(settings, Role.BOARD, lambda: utc_now() - timedelta(minutes=2)) if not each.is_ok
+        ]
+        assert wrong.detail.startswith("it is 120 s behind that of PostgreSQL")
+        lacking = [each for each in examine(settings, Role.WORKER, utc_now) if each.check == "rights on tables"]
+        assert "lacks INSERT, UPDATE, DELETE on" in lacking[0].detail
 
 
 # The whole work of each role

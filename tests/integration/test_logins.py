@@ -1,7 +1,7 @@
 """Logins to a real Kafka with TLS: every way in, for both clients; and every way to be refused, in one line."""
 
 import asyncio
-import logging
+import json
 import os
 import subprocess
 import sys
@@ -12,20 +12,31 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.errors import KafkaConnectionError
 from pydantic import SecretStr
+from typer.testing import CliRunner
 
 from consumers import client
 from consumers.client import KafkaUnreachableError, admin_client, count_partitions
 from consumers.topic_reader import open_topic, read_ranges
+from deploy.cli import app
 from deploy.topics import ensure_topics
-from models.settings import Settings
+from models.settings import Settings, read_settings
 from streams.kafka.config import aiokafka_options
 from tests.conftest import prepare_settings
-from tests.helpers.secure_kafka import CLIENT_SECRET, EXPIRY_MS, PASSWORD, Right, SecureKafka
+from tests.helpers.event_generators import random_events
+from tests.helpers.secure_kafka import CLIENT_SECRET, EXPIRY_MS, PASSWORD, Right, SecureKafka, set_environment
 from tests.helpers.token_server import Issuer
-from tests.helpers.workers import WorkerProcess, process_environment, publish, wait_until, worker_process
+from tests.helpers.workers import (
+    WorkerProcess,
+    process_environment,
+    publish,
+    running_app,
+    wait_until,
+    wait_until_async,
+    worker_process,
+)
 from tests.integration.test_streams import numbered_report
 
 WRONG: Final = SecretStr("wr0ng")
@@ -109,6 +120,8 @@ def expired_certificate(kafka: SecureKafka, _folder: Path) -> Settings:
 
 MISSING = "Missing Authority Key Identifier"
 INVALID = "Authentication failed during authentication due to invalid credentials"
+IS_IT_PLAINTEXT = "is it running, and is its security PLAINTEXT? `milepost kafka` starts a plain one"
+MECHANISM = "The broker does not support the requested SASL mechanism"
 CERTIFICATE = "cannot be reached over TLS: it does not take the certificate in kafka_ssl_certfile"
 LOGIN_ADVICE = "check the settings kafka_sasl_username, kafka_sasl_password and kafka_sasl_mechanism"
 CLIENT_REFUSED = (
@@ -140,6 +153,24 @@ REFUSED: dict[str, tuple[MakeSettings, str, str]] = {
         lambda kafka, _: kafka.settings(listener="bare", kafka_ssl_strict=True),
         f"cannot be reached over TLS: its certificate is not good: {MISSING} (kafka_ssl_strict is true)",
         f"certificate verify failed: {MISSING}",
+    ),
+    "a certificate of another host": (
+        lambda kafka, _: kafka.settings(
+            kafka=kafka.address("bare").replace("127.0.0.1", "localhost"),
+            kafka_ssl_cafile=kafka.bare_authority.certificate,
+        ),
+        "cannot be reached over TLS: its certificate is for other names: use one of them",
+        "certificate verify failed: Hostname mismatch, certificate is not valid for 'localhost'",
+    ),
+    "a mechanism that is not enabled": (
+        lambda kafka, _: kafka.settings(listener="clear"),
+        f"refuses the login of 'owner': {MECHANISM}; {LOGIN_ADVICE}",
+        "UnsupportedSaslMechanismError",
+    ),
+    "no login where there has to be one": (
+        lambda kafka, _: kafka.settings(listener="clear", kafka_security_protocol="PLAINTEXT"),
+        f"does not answer: socket disconnected; {IS_IT_PLAINTEXT}",
+        "Unable to request metadata",
     ),
     "TLS where there is none": (
         lambda kafka, _: kafka.settings(kafka=kafka.address("admin")),
@@ -214,7 +245,7 @@ def test_what_is_refused_is_one_line_that_says_which(
     assert str(error.value) == f"Kafka at {settings.kafka} {line}"
     with pytest.raises(KafkaConnectionError, match="Unable to bootstrap"):
         asyncio.run(send(settings, "x", b""))
-    logged = [record for record in caplog.records if record.levelno >= logging.ERROR]
+    logged = [record for record in caplog.records if record.getMessage().startswith("Unable ")]
     assert [record.exc_info for record in logged] == [None]
     assert said_by_aiokafka in logged[0].getMessage()
     assert not any(secret in f"{error.value}{caplog.text}" for secret in SECRETS)
@@ -241,7 +272,55 @@ def test_a_password_that_was_changed_counts_from_the_next_login_on(secure_kafka:
         assert count_partitions(admin, ["logins.events"]) == {"logins.events": 1}
 
 
-# A worker
+def test_no_request_meets_a_login_that_has_ended(
+    secure_kafka: SecureKafka, topic: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    options = aiokafka_options(secure_kafka.settings(listener="expiring"))
+
+    async def work() -> int:
+        producer = AIOKafkaProducer(**options)
+        consumer = AIOKafkaConsumer(topic.events_topic, group_id="logins", auto_offset_reset="latest", **options)
+        await producer.start()
+        await consumer.start()
+        try:
+            for partition in consumer.assignment():
+                await consumer.position(partition)  # before anything is sent that it should read
+            ends_at, count = time.monotonic() + 2.5 * EXPIRY_MS / 1000, 0
+            while time.monotonic() < ends_at:
+                await producer.send_and_wait(topic.events_topic, b"again")
+                await consumer.getone()
+                count += 1
+            return count
+        finally:
+            await consumer.stop()
+            await producer.stop()
+
+    assert asyncio.run(work()) > 10
+    # Without this, a worker's log would have nothing of it either: it keeps back what is tried again.
+    assert [record.getMessage() for record in caplog.records if "closed" in record.getMessage()] == []
+
+
+# Commands and a worker
+
+
+def test_commands_and_a_worker_log_in_without_tls_too(
+    secure_kafka: SecureKafka, sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    login = secure_kafka.settings(listener="clear", kafka_sasl_mechanism="PLAIN", prefix="clear", database=sqlite_url)
+    set_environment(monkeypatch, login)
+    Path("events.jsonl").write_text("\n".join(map(json.dumps, random_events(1, 3))))
+    run = CliRunner()
+    assert run.invoke(app.app, ["init"]).exit_code == 0
+    assert run.invoke(app.app, ["publish", "events.jsonl"]).stdout.startswith("published 3 events")
+
+    async def work() -> None:
+        async with running_app(read_settings()) as worker:
+            total = worker.metrics.event_delay
+            await wait_until_async(lambda: sum(total._counts) == 3, "a worker logs in and records")
+
+    asyncio.run(work())
+
 
 _PROGRAM = """
 import socket
