@@ -63,7 +63,7 @@ _FAULTS: Final[Mapping[str, str]] = {
 }
 _MAX_NAME_LENGTH: Final = 64
 #: What may hold any character, blanks too.
-_SECRETS: Final = frozenset({"kafka_sasl_password", "kafka_ssl_key_password", "kafka_oauth_client_secret"})
+_SECRETS: Final = frozenset({"feed_key", "kafka_sasl_password", "kafka_ssl_key_password", "kafka_oauth_client_secret"})
 
 
 class Settings(BaseSettings):
@@ -81,6 +81,9 @@ class Settings(BaseSettings):
     #: Names to which the board and the API answer, besides addresses, localhost, the host of `web` and of `board_url`.
     web_hosts: Annotated[tuple[str, ...], NoDecode] = ()
     board_url: str | None = None  # where people reach the board
+    #: What calendar.ics and status.csv demand as `?key=`; without one they are as open as the board.
+    feed_key: Annotated[SecretStr, Field(min_length=16)] | None = None
+    feed_key_file: SecretFile | None = None
     #: Where a board without a worker asks for the state of the pipeline: the listeners of the workers' metrics.
     workers: Annotated[tuple[str, ...], NoDecode] = ()
     log: LogFormat = "text"  # how a worker, a board, a gateway and a notifier log

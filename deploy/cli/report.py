@@ -23,6 +23,7 @@ class ReportFormat(StrEnum):
 
     TEXT = "text"
     MARKDOWN = "markdown"
+    HTML = "html"
     JSON = "json"
 
 
@@ -48,15 +49,20 @@ def report(
         span = parse_span(since, until, now.date())
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--since, --until") from None
-    with open_configured_engine(read_settings(database=database)) as engine, query_transaction(engine) as connection:
+    settings = read_settings(database=database)
+    with open_configured_engine(settings) as engine, query_transaction(engine) as connection:
         names: Sequence[str] | None = None
         if programme is not None:
             require_programme(connection, programme)
             names = [programme]
-        found = read_report(connection, names, span, now)
+        found = read_report(connection, names, span, now.date(), now.timestamp())
     match report_format:
         case ReportFormat.JSON:
             sys.stdout.write(report_to_json(found) + "\n")
+        case ReportFormat.HTML:
+            from streams.web.report_file import render_report_file  # noqa: PLC0415 - loads Jinja, for this form only
+
+            sys.stdout.write(render_report_file(found, settings.board_url))
         case ReportFormat.MARKDOWN:
             sys.stdout.writelines(f"{line}\n" for line in report_to_markdown(found))
         case ReportFormat.TEXT:

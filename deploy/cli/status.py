@@ -14,6 +14,7 @@ from models.configured_engine import open_configured_engine
 from models.settings import read_settings
 from models.views.names import milestone_name, with_slug
 from models.views.status import StatusReport, StatusRow, describe_cycle, read_status, status_to_json
+from models.views.status_csv import status_to_csv
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -48,16 +49,21 @@ def status(  # noqa: PLR0913 - each is an option of the command
     assume: AssumeOption = None,
     database: DatabaseOption = None,
     as_json: JsonOption = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV, for spreadsheets.")] = False,
 ) -> None:
     """Show the status of every milestone.
 
     With --assume, as if each day were the newest estimate of its milestone: shows what moves, and writes nothing.
     """
+    if as_json and as_csv:
+        raise typer.BadParameter("say one of them", param_hint="--json, --csv")
     query = parse_query(data_date, as_of, programme, project)._replace(assumptions=parse_assumptions(assume))
     with open_configured_engine(read_settings(database=database)) as engine:
         report = read_status(engine, query)
     if as_json:
         typer.echo(status_to_json(report.rows), nl=False)
+    elif as_csv:
+        typer.echo(status_to_csv(report.rows), nl=False)
     elif report.rows:
         print_status(report, is_terminal=sys.stdout.isatty())
     else:

@@ -25,6 +25,7 @@ from models.domain.timestamps import Instant, Stamp, day_of
 
 #: What comes is what is forecast within so many days of the data date.
 COMING_DAYS: Final = 30
+_MIDNIGHT: Final = "T00:00:00"
 
 
 class Span(NamedTuple):
@@ -47,11 +48,22 @@ class Span(NamedTuple):
         """The UTC day on which the span ends: that of the last moment in it."""
         return _day_before(self.end)
 
+    @property
+    def has_whole_days(self) -> bool:
+        """Whether it begins and ends with days."""
+        return self.start.endswith(_MIDNIGHT) and self.end.endswith(_MIDNIGHT)
+
+    def as_parameters(self) -> tuple[str, str]:
+        """Return what `since` and `until` ask for the span: days where it has whole ones, else times."""
+        if self.has_whole_days:
+            return self.start[:10], self.last_day.isoformat()
+        return f"{self.start}Z", f"{self.end}Z"
+
 
 def _day_before(instant: Instant) -> date:
     """Return the day of the last moment before an instant."""
     day = day_of(instant)
-    return day - timedelta(days=1) if instant[10:] == "T00:00:00" and day > date.min else day
+    return day - timedelta(days=1) if instant.endswith(_MIDNIGHT) and day > date.min else day
 
 
 class ArrivedEvent(NamedTuple):

@@ -4,7 +4,7 @@ What was said late is known from the ledger: it has the broker's append time of 
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from typing import Final, NamedTuple
 
 from sqlalchemy import Connection, select
@@ -59,22 +59,19 @@ def _parse_end(text: str) -> Instant:
     return end
 
 
-def read_report(connection: Connection, names: Sequence[str] | None, span: Span, now: datetime) -> Report:
+def read_report(
+    connection: Connection, names: Sequence[str] | None, span: Span, today: date, now_seconds: float
+) -> Report:
     """Return the report of some programmes, or of all: then those of which there is nothing to say are only counted.
 
     What has not been recorded yet when the database is read is in no report: whoever reports span after span must leave
     the workers time to record what arrived until the end of one.
     """
     found = names if names is not None else list(connection.scalars(select(programmes_table.c.programme)))
-    until_ms = round(min(now.timestamp(), epoch_seconds(span.end)) * _MS_PER_SECOND)
+    until_ms = round(min(now_seconds, epoch_seconds(span.end)) * _MS_PER_SECOND)
     last_heard = _LastHeard(instant_from_epoch_ms(until_ms))
     reports = [
-        build_report(
-            last_heard.watch(read_arrived_events(connection, programme)),
-            programme,
-            span,
-            now.astimezone(UTC).date(),
-        )
+        build_report(last_heard.watch(read_arrived_events(connection, programme)), programme, span, today)
         for programme in sorted(found, key=natural_sort_key)
     ]
     loud = [report for report in reports if names is not None or not report.is_quiet]

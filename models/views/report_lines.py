@@ -19,16 +19,17 @@ from models.domain.report import (
     RowKind,
     Span,
 )
-from models.domain.schedule import MilestoneStatus, State
+from models.domain.schedule import MilestoneRef, MilestoneStatus, State
 from models.domain.silence import SilentSource
 from models.domain.timestamps import Instant, day_of, instant_from_epoch_ms
 from models.views.explanation import data_field, days_phrase
+from models.views.names import Names, names_of, shortened
+from models.views.report import Report
 from models.views.wording import enumerate_phrases, format_count, format_day, format_duration, held_up_phrases
 
 #: How many lines of a section are written, and how many milestones a line names that moved with another.
 MAX_LINES: Final = 50
 MAX_FOLLOWERS: Final = 10
-_MIDNIGHT: Final = "T00:00:00"
 
 T = TypeVar("T")
 
@@ -37,7 +38,7 @@ class Words(NamedTuple):
     """A part of a sentence."""
 
     text: str
-    #: `name`, `late`, `early` or `source`; empty for plain words.
+    #: `name`, `slug`, `late`, `early` or `source`; empty for plain words.
     style: str = ""
     #: The milestone that the words name.
     milestone: MilestoneKey | None = None
@@ -69,7 +70,7 @@ class Section(NamedTuple):
 def span_text(span: Span) -> str:
     """Return a span in words: of whole days those, else with the times."""
     first, last = span.first_day, span.last_day
-    if span.start.endswith(_MIDNIGHT) and span.end.endswith(_MIDNIGHT):
+    if span.has_whole_days:
         return format_day(first) if first == last else f"{format_day(first)} to {format_day(last)}"
     return f"{time_text(span.start)} to {time_text(span.end)}"
 
@@ -126,15 +127,45 @@ def programme_sections(report: ProgrammeReport) -> Iterator[Section]:
         _section("coming", f"Coming in the next {COMING_DAYS} days", report.coming, _coming_line),
         _section("gates", "Gates that hold others up", late_gates, _gate_line),
     )
-    yield from (section for section in sections if section.total)
+    names = names_of(report.facts, report.programme)
+    yield from (_with_names(section, names) for section in sections if section.total)
     if others:
         rest = format_count(others, "gate" if not late_gates else "other gate")
         yield Section("gates-on-time", "Gates that hold nobody up", others, [], f"{rest}: what waits comes on time.")
 
 
-def silence_section(sources: Sequence[SilentSource]) -> Section:
-    """Return the section of the silent sources."""
-    return _section("silent", "Silent sources", sources, _silence_line)
+def _with_names(section: Section, names: Names) -> Section:
+    """Return a section in which milestones are called by their names, with the slugs behind them."""
+
+    def named(sentence: Sentence) -> Sentence:
+        return [part for words in sentence for part in _named(words, names)]
+
+    lines = [Line(line.day, named(line.sentence), list(map(named, line.details))) for line in section.lines]
+    return section._replace(lines=lines)
+
+
+def _named(words: Words, names: Names) -> list[Words]:
+    if words.milestone is None:
+        return [words]
+    label = names.label(MilestoneRef(*words.milestone[1:]))
+    if label.is_slugs:
+        return [words]
+    name = words._replace(text=f"{shortened(label.project)}: {shortened(label.milestone)}")
+    return [name, Words(f" ({label.ref})", "slug")]
+
+
+def further_sections(report: Report) -> list[Section]:
+    """Return the sections that belong to no programme alone."""
+    silent = _section("silent", "Silent sources", report.silent_sources, _silence_line)
+    return [silent] if silent.total else []
+
+
+def quiet_text(report: Report) -> str:
+    """Return the sentence about programmes of which there is nothing to say; empty without any."""
+    if not report.quiet_programmes:
+        return ""
+    others = "other programme" if report.programmes else "programme"
+    return f"Of {format_count(report.quiet_programmes, others)} there is nothing to say: {span_text(report.span)}."
 
 
 def _section(key: str, title: str, items: Sequence[T], line_of: Callable[[T], Line]) -> Section:

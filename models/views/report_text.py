@@ -15,13 +15,14 @@ from models.views.report_lines import (
     Section,
     Sentence,
     Words,
+    further_sections,
     programme_sections,
     programme_title,
-    silence_section,
+    quiet_text,
     span_text,
     summary_text,
 )
-from models.views.wording import format_count, format_day
+from models.views.wording import format_day
 
 #: What could be emphasis, code, a link or an address, a heading, a table, a formula or an emoji.
 _MARKUP: Final = re.compile(r"[\\`*_{}\[\]<>#|~$&@!]|:(?=\S)")
@@ -104,10 +105,8 @@ def _mark_up(words: Words) -> str:
 
 
 def _rest(report: Report, section_lines: Callable[[Section], Iterator[str]]) -> Iterator[str]:
-    if report.silent_sources:
-        yield from section_lines(silence_section(report.silent_sources))
-    if report.quiet_programmes:
+    for section in further_sections(report):
+        yield from section_lines(section)
+    if quiet := quiet_text(report):
         yield ""
-        others = "other programme" if report.programmes else "programme"
-        quiet = format_count(report.quiet_programmes, others)
-        yield f"Of {quiet} there is nothing to say: {span_text(report.span)}."
+        yield quiet

@@ -58,7 +58,9 @@ class DigestSender:
         now = datetime.fromtimestamp(self._clock.now(), UTC)
         try:
             with read_transaction(self._engine) as connection:
-                report = read_report(connection, None if names is None else sorted(names), span, now)
+                report = read_report(
+                    connection, None if names is None else sorted(names), span, now.date(), now.timestamp()
+                )
         except (SQLAlchemyError, MilepostError) as error:
             return failed_by_database(error)
         narrowed = [narrow_report(programme, self._target.filters) for programme in report.programmes]

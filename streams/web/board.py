@@ -13,11 +13,13 @@ from aiohttp import web
 
 from models.configured_engine import make_configured_engine
 from models.database.freshness import read_freshness
+from models.secrets import read_secret
 from models.settings import Settings
 from streams.clock import Clock
 from streams.monitoring.freshness import MAX_LAG_SECONDS, FreshnessMonitor, Problems
 from streams.web import urls
 from streams.web.api import Api
+from streams.web.feeds import Feeds
 from streams.web.guard import GuardedApplication
 from streams.web.openapi import build_openapi
 from streams.web.pages import HtmlPages
@@ -30,6 +32,7 @@ from streams.web.schemas import ErrorSchema
 from streams.web.sse import stream_handler
 from streams.web.static_files import StaticFiles
 from streams.web.unmatched_retractions import PipelineWithRetractions
+from streams.web.urls import FeedLinks
 
 STATIC_DIR: Final = Path(__file__).parent / "static"
 
@@ -38,6 +41,7 @@ def create_board(
     settings: Settings, today: Callable[[], date], create_pipeline_reader: Callable[[Probes], PipelineReader]
 ) -> AddRoutes:
     """Return a function that adds the board to an application; it opens nothing before that starts."""
+    feed_key = read_secret(settings, "feed_key")
 
     def add_board(guarded: GuardedApplication, probes: Probes) -> None:
         clock = Clock()
@@ -50,7 +54,9 @@ def create_board(
             clock.now,
         )
         cache, static_files = ResponseCache(read_model), StaticFiles(STATIC_DIR)
-        pages = HtmlPages(read_model, cache, pipeline, freshness, static_files.urls)
+        feed_links = FeedLinks(settings.board_url, feed_key)
+        pages = HtmlPages(read_model, cache, pipeline, freshness, static_files.urls, feed_links)
+        feeds = Feeds(read_model, cache, feed_key, settings.board_url)
         api = Api(read_model, cache, pipeline, freshness)
         description = build_openapi(api.operations)
 
@@ -77,6 +83,7 @@ def create_board(
         guarded.application.on_shutdown.append(end_subscriptions)
         guarded.application.cleanup_ctx.append(poll_while_running)
         pages.add_to(guarded)
+        feeds.add_to(guarded)
         for operation in api.operations:
             guarded.add_get(operation.path, operation.handler, operation.parameter_names, REPEATABLE)
         guarded.add_get(urls.OPENAPI_PATH, serve_openapi)

@@ -180,6 +180,7 @@ class GuardedApplication:
 
 _ERROR_KINDS: Final = {
     HTTPStatus.NOT_FOUND: "not-found",
+    HTTPStatus.FORBIDDEN: "key",
     HTTPStatus.METHOD_NOT_ALLOWED: "method",
     HTTPStatus.MISDIRECTED_REQUEST: "host",
     HTTPStatus.SERVICE_UNAVAILABLE: "too-many",
@@ -188,6 +189,7 @@ _ERROR_KINDS: Final = {
 
 _SENTENCES: Final = {
     HTTPStatus.NOT_FOUND: "There is no such page.",
+    HTTPStatus.FORBIDDEN: "This address needs its key: the page of the programme has it.",
     HTTPStatus.METHOD_NOT_ALLOWED: "Everything here only reads: use GET.",
     HTTPStatus.MISDIRECTED_REQUEST: "This server does not answer to this name; MILEPOST_WEB_HOSTS adds names.",
 }

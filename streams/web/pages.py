@@ -13,6 +13,7 @@ from aiohttp.typedefs import Handler
 
 from models.database import queries
 from models.domain.impact import milestones_moved_by, successors_of
+from models.domain.report import Span
 from models.domain.schedule import MilestoneStatus
 from models.domain.sources import days_between_sources
 from models.views.explanation import link_sentences, source_words_schemas
@@ -20,7 +21,7 @@ from models.views.queries import parse_data_date
 from models.views.upcoming import own_dates
 from models.views.wording import format_day
 from streams.monitoring.freshness import FreshnessMonitor
-from streams.web import urls, view_models
+from streams.web import report_page, urls, view_models
 from streams.web.api import BEFORE, OFFSET, read_milestone
 from streams.web.errors import BadQuery, NotFoundError
 from streams.web.freshness import FreshnessText, freshness_text
@@ -34,7 +35,7 @@ from streams.web.responses import HTML, Parameter, ResponseCache, uncached_respo
 from streams.web.templating import create_environment, isolated_label
 from streams.web.timeline_page import filter_options, project_claims, timeline_values
 from streams.web.unmatched_retractions import MAX_RETRACTIONS
-from streams.web.urls import PageUrls, with_query
+from streams.web.urls import FeedLinks, PageUrls, with_query
 
 PROGRAMMES_PER_PAGE, MOVES_PER_PAGE, SUCCESSORS_PER_PAGE = 50, 100, 500
 _MILESTONE, _ON = "milestone", "on"
@@ -47,16 +48,17 @@ _PRESETS: Final = {"a week ago": 7, "a month ago": 30, "a year ago": 365}
 class HtmlPages:
     """The handlers of the pages."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each is something that the pages show
         self,
         read_model: ReadModel,
         cache: ResponseCache,
         pipeline: PipelineReader,
         freshness: FreshnessMonitor,
         static_urls: Mapping[str, str],
+        feeds: FeedLinks,
     ) -> None:
         self._read_model, self._cache, self._pipeline, self._freshness = read_model, cache, pipeline, freshness
-        self._templates = create_environment(static_urls)
+        self._templates, self._feeds = create_environment(static_urls), feeds
         # A page of another release, with other static files, must have another entity tag.
         self._release = "".join(static_urls.values())
 
@@ -75,10 +77,14 @@ class HtmlPages:
         guarded.add_get(f"{programme}/milestones/{milestone}", of_milestone, [*PICTURE_PARAMETERS], REPEATABLE)
         gate = _redirect_to_assumption(self._handler(self.gate, read_milestone))
         guarded.add_get(f"{programme}/gates/{milestone}", gate, [_ON, *PICTURE_PARAMETERS], REPEATABLE)
+        report = self._handler(self.report, self._read_span, is_history=True)
+        guarded.add_get(f"{programme}/report", report, [report_page.SINCE, report_page.UNTIL])
         guarded.add_get(urls.PIPELINE_PATH, self.pipeline)
         guarded.add_get(urls.RUNBOOK_PATH, self.runbook)
 
-    def _handler(self, read: Callable[..., Awaitable[dict[str, Any]]], *parameters: Parameter) -> Handler:
+    def _handler(
+        self, read: Callable[..., Awaitable[dict[str, Any]]], *parameters: Parameter, is_history: bool = False
+    ) -> Handler:
         """Return the handler of a page: its template has the name of the function that reads its values."""
 
         async def render(request: web.Request, view: ProgrammeView | OverviewVersion, *arguments: Any) -> bytes:  # noqa: ANN401 - the arguments of `read`
@@ -86,7 +92,7 @@ class HtmlPages:
             values |= await read(request, view, *arguments)
             return await self._read_model.run_in_executor(self._render, f"{read.__name__}.html", values)
 
-        return self._cache.handler(HTML, render, parameters, self._get_tag, is_form=True)
+        return self._cache.handler(HTML, render, parameters, self._get_tag, is_form=True, is_history=is_history)
 
     def _picture_values(self, request: web.Request, view: ProgrammeView | OverviewVersion) -> dict[str, Any]:
         """Return what every page has that shows a picture: links that stay in it, and a form for another."""
@@ -97,6 +103,7 @@ class HtmlPages:
         return {
             "view": view,
             "urls": PageUrls(view.parameters),
+            "feeds": self._feeds,
             "today": today,
             "compared_picture": compared,
             "without_comparison": with_query(request.path, [*others, *kept]),
@@ -217,6 +224,13 @@ class HtmlPages:
         if not view.impact_of(status).moved:
             return []
         return await self._read_model.run_in_executor(milestones_moved_by, view.schedule.statuses, status.key)
+
+    async def report(self, request: web.Request, view: ProgrammeView, span: Span) -> dict[str, Any]:
+        """Show what was said in a span of days, what is late, and what comes."""
+        return await report_page.read_values(request.path, self._read_model, view.programme, span)
+
+    def _read_span(self, request: web.Request, _view: object) -> Span:
+        return report_page.read_span(request, self._read_model.today())
 
     async def pipeline(self, _request: web.Request) -> web.Response:
         """Show the state of reading, recording and calculating."""

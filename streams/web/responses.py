@@ -57,7 +57,7 @@ class ResponseCache:
         )
         self._rendering = asyncio.Semaphore(_MAX_RENDERING)
 
-    def handler(
+    def handler(  # noqa: PLR0913 - each is said by name, or comes first
         self,
         content_type: str,
         render: Callable[..., Awaitable[bytes]],
@@ -65,17 +65,19 @@ class ResponseCache:
         get_tag: Callable[[], str] = str,
         *,
         is_form: bool = False,
+        is_history: bool = False,
     ) -> Handler:
         """Return a handler that responds with what is rendered, or with 304 when the client has it already.
 
         `render` receives the request, the view of the programme in the path (without one: the version of all
         programmes), and the value of each parameter. The entity tags end with what `get_tag` returns. With `is_form`,
-        the empty fields of a form count as absent.
+        the empty fields of a form count as absent. `is_history` says that an answer is as seldom asked for again as
+        another picture than the present, and as limited.
         """
 
         async def handle(request: web.Request) -> web.Response:
             asked = read_picture(request, self._read_model.today(), is_form=is_form)
-            if asked.is_present:
+            if asked.is_present and not is_history:
                 return await respond(request, asked)
             try:
                 return await self._read_model.pictures.run(lambda: respond(request, asked))
@@ -98,7 +100,7 @@ class ResponseCache:
             if is_checked and any(client.value in {etag, "*"} for client in request.if_none_match or ()):
                 response = web.Response(status=HTTPStatus.NOT_MODIFIED, headers=headers)
             else:
-                key = (request.path, *map(_cache_key, values)) if asked.is_present else None
+                key = (request.path, *map(_cache_key, values)) if asked.is_present and not is_history else None
                 cached = await self._render(key, etag, lambda: render(request, view, *values))
                 body = cached.body
                 headers[hdrs.VARY] = hdrs.ACCEPT_ENCODING

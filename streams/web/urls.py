@@ -1,6 +1,7 @@
 """Paths of the pages and of the API. A milestone always has a project, so its path always has two parts."""
 
 from collections.abc import Iterable
+from typing import NamedTuple
 from urllib.parse import quote, urlencode
 
 from models.domain.claims import MilestoneKey
@@ -50,6 +51,10 @@ class PageUrls:
         """Return the URL of a programme's trend."""
         return self.page_url(f"{_programme_path(programme)}/trend", **parameters)
 
+    def report_url(self, programme: str, **parameters: str) -> str:
+        """Return the URL of a programme's report, which has a span and no picture."""
+        return with_query(f"{_programme_path(programme)}/report", parameters.items())
+
     def milestone_url(self, programme: str, milestone: MilestoneRef | MilestoneKey, view: str = "milestones") -> str:
         """Return the URL of the explanation of a milestone's forecast."""
         names = [quote(milestone.project, ""), quote(milestone.milestone, "")]
@@ -62,3 +67,23 @@ class PageUrls:
 
 def _programme_path(programme: str) -> str:
     return f"/programmes/{quote(programme, '')}"
+
+
+class FeedLinks(NamedTuple):
+    """Where calendars and spreadsheets find a programme: absolute where the board's address is known."""
+
+    board_url: str | None = None
+    #: What the feeds demand.
+    key: str | None = None
+
+    def calendar_url(self, programme: str) -> str:
+        """Return the address to which a calendar subscribes."""
+        return self._feed_url(programme, "calendar.ics", ())
+
+    def status_csv_url(self, programme: str, parameters: Iterable[tuple[str, str]]) -> str:
+        """Return the address of the status as CSV, in the picture that parameters ask for."""
+        return self._feed_url(programme, "status.csv", parameters)
+
+    def _feed_url(self, programme: str, name: str, parameters: Iterable[tuple[str, str]]) -> str:
+        path = f"{(self.board_url or '').rstrip('/')}{_programme_path(programme)}/{name}"
+        return with_query(path, [*parameters, *([] if self.key is None else [("key", self.key)])])

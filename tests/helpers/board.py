@@ -92,12 +92,16 @@ def send_request(request: urllib.request.Request) -> HttpResponse:
 
 @contextmanager
 def running_board(
-    url: str, data_date: date, kafka: str = "127.0.0.1:1", max_connections: int = MAX_CONNECTIONS
+    url: str,
+    data_date: date,
+    kafka: str = "127.0.0.1:1",
+    max_connections: int = MAX_CONNECTIONS,
+    **more_settings: Any,  # noqa: ANN401 - pydantic validates them
 ) -> Iterator[BoardServer]:
     """Serve the board of a database until the block ends."""
     with migrated_engine(url) as engine:
         metrics, not_ready_reasons = Metrics("tests"), dict[str, str]()
-        settings = Settings(database=url, kafka=kafka)
+        settings = Settings(database=url, kafka=kafka, **more_settings)
         loop, running = asyncio.new_event_loop(), threading.Event()
         ports: list[int] = []
         ending = asyncio.Event()

@@ -97,10 +97,16 @@ class EventDatabase:
         recorder.resolve_start_offsets(TOPIC, {0: (0, 0)})
 
     def record_and_recalculate(
-        self, events: list[JsonEvent], data_date: date, recorded_at: str = "2026-03-10T08:00:00Z"
+        self,
+        events: list[JsonEvent],
+        data_date: date,
+        recorded_at: str = "2026-03-10T08:00:00Z",
+        appended_at: str = "1970-01-01T00:00:00Z",
     ) -> None:
         """Record a batch, and recalculate what it changed for a day."""
-        recorded = self._recorder.record(event_batch([self._log.append(event) for event in events]), fail_on_rejection)
+        appended_ms = round(epoch_seconds(parse_instant(appended_at)) * 1000)
+        records = [self._log.append(event, appended_ms=appended_ms) for event in events]
+        recorded = self._recorder.record(event_batch(records), fail_on_rejection)
         noted_ms = round(epoch_seconds(parse_instant(recorded_at)) * 1000)
         self._projector.recalculate([change.programme for change in recorded.programme_changes], data_date, noted_ms)
 
