@@ -13,6 +13,7 @@ from aiokafka.errors import KafkaError
 from models.settings import Settings
 from models.text import one_line
 from streams.clock import Clock
+from streams.kafka.compat import reset_bytes_left
 from streams.limited_log import LimitedLog
 from streams.notify.changes import is_wanted, parse_change
 from streams.notify.deliveries import Answer, DeliveryQueue, Outcome, RetryPolicy
@@ -97,6 +98,8 @@ class TargetRun(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ha
             await consumer.start()
             committed_at = time.monotonic()
             while True:
+                # What one fetch hands out is bounded: `streams.kafka.compat`.
+                reset_bytes_left(consumer._subscription.subscription.assignment)  # noqa: SLF001 - it has no other way
                 fetched = await consumer.getmany(timeout_ms=_POLL_MS, max_records=_MAX_RECORDS)
                 if self._assignment_error is not None:
                     raise self._assignment_error
@@ -225,7 +228,8 @@ class TargetRun(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ha
         else:
             self._start(any(partition.partition == 0 for partition in found))
         self._trackers = {partition: tracker for partition, (tracker, _) in found.items()}
-        self._is_paused = False
+        # While this waited for the broker, the loop may have paused what is assigned: it had no queue.
+        self._is_paused = True
         self._metrics.set_assigned(self.target.name, len(self._trackers))
         for partition, tracker in self._trackers.items():
             consumer.seek(partition, tracker.next_offset)
