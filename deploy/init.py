@@ -37,7 +37,6 @@ def create_schema_and_topics(
     replication.check()
     if settings.topics == "managed" and (enlarge or replication != BROKER_DEFAULT):
         raise TopicError("MILEPOST_TOPICS is managed: whoever manages the topics decides on partitions and replicas")
-    require_rights(settings, Role.INIT)
     engine = make_configured_engine(settings)
     try:
         if (file := sqlite_file(engine)) is not None and file.exists():
@@ -54,6 +53,7 @@ def create_schema_and_topics(
         yield f"database {redacted_url(engine)}: schema {SCHEMA_REVISION} {outcome}"
     finally:
         engine.dispose()
+    require_rights(settings, Role.INIT)
     if settings.topics == "managed":
         partitions, broken_promises = check_managed_topics(settings)
         outcomes = [(name, count, "found") for name, count in partitions.items()]

@@ -251,25 +251,28 @@ def test_what_is_refused_is_one_line_that_says_which(
     assert not any(secret in f"{error.value}{caplog.text}" for secret in SECRETS)
 
 
-def test_a_password_that_was_changed_counts_from_the_next_login_on(secure_kafka: SecureKafka, tmp_path: Path) -> None:
+def test_a_password_that_was_changed_counts_from_the_next_login_on(
+    secure_kafka: SecureKafka, topic: Settings, tmp_path: Path
+) -> None:
     password = write(tmp_path / "password", "not yet")
     settings = secure_kafka.settings(
         "rotated", kafka_sasl_password=None, kafka_sasl_password_file=password, kafka_sasl_mechanism="SCRAM-SHA-512"
     )
     options = aiokafka_options(settings)
-    secure_kafka.add_users({"rotated": [Right("TOPIC", "logins.events", "READ")]})
+    secure_kafka.add_users({"rotated": [Right("TOPIC", topic.events_topic, "READ")]})
     write(password, PASSWORD)
 
     async def connect() -> None:
         producer = AIOKafkaProducer(**options)
         try:
             await producer.start()
+            await producer.client.fetch_all_metadata()
         finally:
             await producer.stop()
 
     asyncio.run(connect())
     with admin_client(settings) as admin:
-        assert count_partitions(admin, ["logins.events"]) == {"logins.events": 1}
+        assert count_partitions(admin, [topic.events_topic]) == {topic.events_topic: 1}
 
 
 def test_no_request_meets_a_login_that_has_ended(
