@@ -18,16 +18,16 @@ from models.database.rights import READER_TABLE_RIGHTS, require_table_rights
 from models.errors import MilepostError
 from models.settings import Settings
 from streams.clock import Clock
+from streams.notify.channels import Channel, SystemChannel
 from streams.notify.deliveries import MAX_UNDER_WAY, Answer, Outcome
 from streams.notify.digests import DigestSender
 from streams.notify.gates import GateReader
 from streams.notify.group import group_name
 from streams.notify.message_rate import MessageRate
-from streams.notify.people import AppriseSender, PeopleTeller
+from streams.notify.people import AppriseSender, PeopleChannel
 from streams.notify.process import run_notify_process
 from streams.notify.sample import SAMPLE_LINES, SAMPLE_TITLE, sample_event
 from streams.notify.targets import Target, TargetsFile, TargetsFileError
-from streams.notify.tellers import SystemTeller, Teller
 from streams.notify.webhook import WebhookSender, find_refusal
 
 logger = logging.getLogger("milepost.notify")
@@ -50,8 +50,8 @@ def run_notify(settings: Settings) -> int:
         require_rights(settings, Role.NOTIFY, groups=groups)
         if not sockets:
             logger.warning("there is no /metrics and no /ready: MILEPOST_METRICS says where to serve them")
-        with teller_factory(settings, engine, Clock()) as create_teller:
-            return run_notify_process(settings, file, create_teller, find_problem, sockets)
+        with channel_factory(settings, engine, Clock()) as create_channel:
+            return run_notify_process(settings, file, create_channel, find_problem, sockets)
 
 
 def send_sample(settings: Settings, name: str) -> None:
@@ -97,21 +97,21 @@ async def _send_sample(target: Target, board_url: str | None, clock: Clock) -> A
 
 
 @contextmanager
-def teller_factory(
+def channel_factory(
     settings: Settings, engine: Engine, clock: Clock
-) -> Iterator[Callable[[Target], Teller | DigestSender]]:
+) -> Iterator[Callable[[Target], Channel | DigestSender]]:
     """Give what makes what tells a target."""
     with ThreadPoolExecutor(_THREADS, "notify-gates") as executor:
         gates, board_url = GateReader(engine, executor), settings.board_url
         #: Kept from one assignment of partitions to the next.
         rates = defaultdict[str, MessageRate](MessageRate)
 
-        def create_teller(target: Target) -> Teller | DigestSender:
+        def create_channel(target: Target) -> Channel | DigestSender:
             if target.is_system:
-                return SystemTeller(target, WebhookSender(target, clock), gates.is_gate, MAX_UNDER_WAY)
+                return SystemChannel(target, WebhookSender(target, clock), gates.is_gate, MAX_UNDER_WAY)
             sender = AppriseSender(target)
             if target.digest_times is not None:
                 return DigestSender(target, sender, engine, clock, board_url)
-            return PeopleTeller(target, sender, engine, gates.is_gate, clock, board_url, rates[target.name])
+            return PeopleChannel(target, sender, engine, gates.is_gate, clock, board_url, rates[target.name])
 
-        yield create_teller
+        yield create_channel

@@ -19,7 +19,7 @@ from streams.clock import Clock
 from streams.notify.deliveries import Answer, Outcome
 from streams.notify.gates import GateReader
 from streams.notify.message_rate import MessageRate
-from streams.notify.people import PeopleTeller
+from streams.notify.people import PeopleChannel
 from streams.notify.process import Notifier
 from streams.notify.targets import Filters, Target, TargetsFile, TargetTable
 
@@ -72,10 +72,10 @@ def run_demo_notify(settings: Settings, engine: Engine) -> Iterator[DemoMessages
     async def tell() -> None:
         clock, gates = Clock(), GateReader(engine, None)
 
-        def create_teller(target: Target) -> PeopleTeller:
-            return PeopleTeller(target, messages, engine, gates.is_gate, clock, board_url, MessageRate())
+        def create_channel(target: Target) -> PeopleChannel:
+            return PeopleChannel(target, messages, engine, gates.is_gate, clock, board_url, MessageRate())
 
-        notifier = Notifier(settings, _Target(), create_teller, _find_no_problem, clock)
+        notifier = Notifier(settings, _Target(), create_channel, _find_no_problem, clock)
         async with notifier.running([]):
             while not notifier.metrics.registry.get_sample_value(  # noqa: ASYNC110 - a metric has no event
                 "milepost_notify_assigned_partitions", {"target": _NAME}

@@ -6,8 +6,8 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from standardwebhooks.webhooks import Webhook
 
 
-class Receiver(BaseHTTPRequestHandler):  # noqa: D101
-    def do_POST(self) -> None:  # noqa: D102
+class Receiver(BaseHTTPRequestHandler):
+    def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["content-length"]))
         event = Webhook(sys.argv[2]).verify(body, dict(self.headers.items()))
         print(event["id"], event["type"], event["subject"], event["data"], flush=True)

@@ -23,13 +23,13 @@ from models.views.report import read_report
 from models.views.report_lines import span_text
 from models.views.report_text import report_to_text
 from streams.clock import Clock
+from streams.notify.channels import failed_by_database
 from streams.notify.deliveries import DEFAULT_RETRY_POLICY, GRACE_SECONDS, Answer, Outcome, RetryPolicy, cancel
 from streams.notify.digest_filter import narrow_report
 from streams.notify.digest_times import DigestTimes
 from streams.notify.metrics import NotifyMetrics
 from streams.notify.people import Sender
 from streams.notify.targets import Target
-from streams.notify.tellers import failed_by_database
 from streams.outages import OUTAGES, Subject
 from streams.web.urls import PageUrls
 

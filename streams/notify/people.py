@@ -20,11 +20,7 @@ from models.text import one_line
 from models.views.change_message import Message, MilestoneChange, compose_message, read_picture
 from streams.clock import Clock
 from streams.notify.changes import Cause, Change
-from streams.notify.deliveries import Answer, Outcome
-from streams.notify.markup import make_harmless
-from streams.notify.message_rate import MAX_MESSAGES, MessageRate
-from streams.notify.targets import Target, TargetsFileError
-from streams.notify.tellers import (
+from streams.notify.channels import (
     ChangeDelivery,
     IsGate,
     PendingChange,
@@ -32,6 +28,10 @@ from streams.notify.tellers import (
     delivery_of,
     failed_by_database,
 )
+from streams.notify.deliveries import Answer, Outcome
+from streams.notify.markup import make_harmless
+from streams.notify.message_rate import MAX_MESSAGES, MessageRate
+from streams.notify.targets import Target, TargetsFileError
 from streams.web.urls import PageUrls
 
 #: A worker publishes what one event moved within a second; a message waits until so long nothing more has come.
@@ -121,7 +121,7 @@ def _last_warning() -> Iterator[Callable[[], str]]:
         logger.removeHandler(handler)
 
 
-class PeopleTeller:
+class PeopleChannel:
     """Tells people of changes."""
 
     max_under_way = 1

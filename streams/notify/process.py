@@ -20,12 +20,12 @@ from models.settings import Settings
 from models.text import one_line
 from streams.clock import Clock
 from streams.kafka.config import aiokafka_options
+from streams.notify.channels import Channel
 from streams.notify.deliveries import DEFAULT_RETRY_POLICY, RetryPolicy, cancel
 from streams.notify.digests import DigestSender
 from streams.notify.metrics import NotifyMetrics
 from streams.notify.run import TargetRun
 from streams.notify.targets import Target, TargetsFile
-from streams.notify.tellers import Teller
 from streams.stop_deadline import create_stop_deadline
 from streams.web.connections import raise_file_limit
 from streams.web.probes import Probes
@@ -39,7 +39,7 @@ _FILE_INTERVAL_SECONDS: Final = 2.0
 _KAFKA_INTERVAL_SECONDS: Final = 3.0
 _KAFKA_TIMEOUT_SECONDS: Final = 5.0
 
-CreateTeller = Callable[[Target], Teller | DigestSender]
+CreateChannel = Callable[[Target], Channel | DigestSender]
 #: Returns why a target cannot be used; empty when it can.
 FindProblem = Callable[[Target], Awaitable[str]]
 
@@ -67,13 +67,13 @@ class Notifier:
         self,
         settings: Settings,
         file: TargetsFile,
-        create_teller: CreateTeller,
+        create_channel: CreateChannel,
         find_problem: FindProblem,
         clock: Clock,
         policy: RetryPolicy = DEFAULT_RETRY_POLICY,
     ) -> None:
         self._settings, self._file = settings, file
-        self._create_teller, self._find_problem = create_teller, find_problem
+        self._create_channel, self._find_problem = create_channel, find_problem
         self._clock, self._policy = clock, policy
         self.metrics = NotifyMetrics()
         self._runs: dict[str, tuple[TargetRun, asyncio.Task[None]]] = {}
@@ -142,7 +142,7 @@ class Notifier:
                 del self._runs[name]
         for name, target in wanted.items():
             if name not in self._runs:
-                run = TargetRun(target, self._settings, self._create_teller, self.metrics, self._clock, self._policy)
+                run = TargetRun(target, self._settings, self._create_channel, self.metrics, self._clock, self._policy)
                 self._runs[name] = run, tasks.create_task(run.run())
 
     async def _watch_kafka(self, client: AIOKafkaClient) -> None:
@@ -171,7 +171,7 @@ class Notifier:
 def run_notify_process(
     settings: Settings,
     file: TargetsFile,
-    create_teller: CreateTeller,
+    create_channel: CreateChannel,
     find_problem: FindProblem,
     sockets: Sequence[socket.socket],
 ) -> int:
@@ -180,7 +180,7 @@ def run_notify_process(
     disable_created_metrics()  # type: ignore[no-untyped-call]  # the library forgot
     deadline = create_stop_deadline(settings.stop_seconds)
     try:
-        notifier = Notifier(settings, file, create_teller, find_problem, Clock())
+        notifier = Notifier(settings, file, create_channel, find_problem, Clock())
         return uvloop.run(_run_until_stopped(notifier, sockets, deadline))
     finally:
         deadline.cancel()

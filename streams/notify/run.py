@@ -16,13 +16,13 @@ from streams.clock import Clock
 from streams.kafka.compat import reset_bytes_left
 from streams.limited_log import LimitedLog
 from streams.notify.changes import is_wanted, parse_change
+from streams.notify.channels import ChangeDelivery, Channel, PendingChange
 from streams.notify.deliveries import Answer, DeliveryQueue, Outcome, RetryPolicy
 from streams.notify.digests import DigestSchedule, DigestSender, newest_due
 from streams.notify.group import begin_group, commit, create_consumer, read_trackers
 from streams.notify.metrics import NotifyMetrics
 from streams.notify.offsets import GroupNotes, OffsetTracker
 from streams.notify.targets import Target
-from streams.notify.tellers import ChangeDelivery, PendingChange, Teller
 from streams.outages import KAFKA, OUTAGES
 
 logger = logging.getLogger("milepost.notify")
@@ -45,20 +45,20 @@ class TargetRun(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ha
         self,
         target: Target,
         settings: Settings,
-        create_teller: Callable[[Target], Teller | DigestSender],
+        create_channel: Callable[[Target], Channel | DigestSender],
         metrics: NotifyMetrics,
         clock: Clock,
         policy: RetryPolicy,
     ) -> None:
         self.target = target
-        self._settings, self._create_teller, self._metrics = settings, create_teller, metrics
+        self._settings, self._create_channel, self._metrics = settings, create_channel, metrics
         self._clock, self._policy = clock, policy
         self._log = LimitedLog(
             logger, asyncio.get_running_loop().call_later, f"target {target.name}: %d more within %.0f s: %s"
         )
         self._notes = GroupNotes()
         self._trackers: dict[TopicPartition, OffsetTracker] = {}
-        self._teller: Teller | None = None
+        self._channel: Channel | None = None
         #: In the process that has the first partition, where the target gets digests.
         self._digests: tuple[DigestSchedule, asyncio.Task[None]] | None = None
         self._queue: DeliveryQueue[tuple[PendingChange, ...]] | None = None
@@ -75,7 +75,7 @@ class TargetRun(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ha
 
     @property
     def _waiting(self) -> int:
-        return (self._queue.waiting if self._queue else 0) + (self._teller.collected if self._teller else 0)
+        return (self._queue.waiting if self._queue else 0) + (self._channel.collected if self._channel else 0)
 
     async def run(self) -> None:
         """Tell the target until cancelled; an outage of Kafka is waited for."""
@@ -128,7 +128,7 @@ class TargetRun(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ha
 
     def _take(self, partition: TopicPartition, records: Iterable[Any]) -> None:
         tracker = self._trackers.get(partition)
-        if tracker is None or self._queue is None or self._teller is None:
+        if tracker is None or self._queue is None or self._channel is None:
             # Not assigned (yet): the assignment begins at what is committed.
             return
         for record in records:
@@ -145,7 +145,7 @@ class TargetRun(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ha
                 continue
             failing_since = tracker.open[record.offset]
             pending = PendingChange(change, partition.partition, record.offset, record.timestamp / 1000, failing_since)
-            self._teller.add(pending, self._queue.put)
+            self._channel.add(pending, self._queue.put)
 
     def _note(self, delivery: ChangeDelivery, answer: Answer) -> None:
         """Take the outcome of an attempt."""
@@ -238,23 +238,23 @@ class TargetRun(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ha
         times = self.target.digest_times
         if times is not None and not has_first_partition:
             return
-        teller = self._create_teller(self.target)
-        if isinstance(teller, DigestSender):
+        channel = self._create_channel(self.target)
+        if isinstance(channel, DigestSender):
             assert times is not None  # noqa: S101 - that is when there is one
-            schedule = DigestSchedule(self.target, times, teller, self._metrics, self._clock, self._policy)
+            schedule = DigestSchedule(self.target, times, channel, self._metrics, self._clock, self._policy)
             if self._notes.digest is None:
                 self._note_digest(newest_due(times, self._clock.now()))
             task = asyncio.create_task(schedule.run(self._notes.digest or 0, self._note_digest))
             self._digests = schedule, task
             return
-        self._teller = teller
+        self._channel = channel
         self._queue = DeliveryQueue(
             self.target.name,
-            self._teller.deliver,
+            self._channel.deliver,
             self._note,
             self._policy,
             self._clock.now,
-            self._teller.max_under_way,
+            self._channel.max_under_way,
         )
 
     def _note_digest(self, due: int) -> None:
@@ -273,7 +273,7 @@ class TargetRun(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ha
         if self._digests is not None:
             (schedule, running), self._digests = self._digests, None
             await schedule.stop(running)
-        queue, teller, self._queue, self._teller = self._queue, self._teller, None, None
-        if teller is not None and queue is not None:
+        queue, channel, self._queue, self._channel = self._queue, self._channel, None, None
+        if channel is not None and queue is not None:
             await queue.stop()
-            await teller.close()
+            await channel.close()

@@ -17,9 +17,11 @@ from streams.web import schemas
 from streams.web.errors import BadQuery
 from streams.web.freshness import FreshnessSchema, freshness_schema
 from streams.web.history_cache import MoveFilter
+from streams.web.overview import OverviewVersion
 from streams.web.picture_parameters import PICTURE_PARAMETERS
 from streams.web.pipeline_status import PipelineReader, PipelineSchema
-from streams.web.read_model import OverviewVersion, ProgrammeView, ReadModel
+from streams.web.programme_view import ProgrammeView
+from streams.web.read_model import ReadModel
 from streams.web.responses import JSON, ResponseCache, uncached_response
 from streams.web.urls import with_query
 from streams.web.view_models import explain_milestone

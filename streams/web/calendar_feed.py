@@ -15,7 +15,7 @@ from models.views.explanation import days_phrase
 from models.views.names import milestone_name, project_name
 from models.views.upcoming import own_dates
 from models.views.wording import format_count, format_day
-from streams.web.read_model import ProgrammeView
+from streams.web.programme_view import ProgrammeView
 from streams.web.urls import PageUrls
 
 #: What SEQUENCE counts from: a calendar takes over what was rendered on a later day.

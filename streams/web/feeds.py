@@ -15,7 +15,8 @@ from models.views.status_csv import status_to_csv
 from streams.web.calendar_feed import render_calendar
 from streams.web.guard import GuardedApplication
 from streams.web.picture_parameters import PICTURE_PARAMETERS, REPEATABLE
-from streams.web.read_model import ProgrammeView, ReadModel
+from streams.web.programme_view import ProgrammeView
+from streams.web.read_model import ReadModel
 from streams.web.responses import ResponseCache
 
 KEY = "key"

@@ -14,7 +14,7 @@ from models.domain.schedule import MilestoneRef, MilestoneStatus, State
 from models.domain.timestamps import day_of, instant_of, parse_stamp
 from models.views.queries import parse_data_date
 from streams.web.errors import BadQuery, NotFoundError
-from streams.web.read_model import ProgrammeView
+from streams.web.programme_view import ProgrammeView
 
 #: What happened within so many days is shown at first, beside what is open.
 _LATELY: Final = timedelta(days=30)

@@ -28,9 +28,11 @@ from streams.web.freshness import FreshnessText, freshness_text
 from streams.web.guard import GuardedApplication
 from streams.web.history_cache import MoveFilter
 from streams.web.milestone_filters import DISAGREE, FILTERS, SORT, MilestoneSelection, read_selection
+from streams.web.overview import SHOWN_GATES, OverviewVersion, stamps_of_dates
 from streams.web.picture_parameters import ASSUME, COMPARE, PICTURE_PARAMETERS, REPEATABLE
 from streams.web.pipeline_status import MAX_DEAD_LETTER_OFFSETS, PipelineReader
-from streams.web.read_model import SHOWN_GATES, OverviewVersion, ProgrammeView, ReadModel, stamps_of_dates
+from streams.web.programme_view import ProgrammeView
+from streams.web.read_model import ReadModel
 from streams.web.responses import HTML, Parameter, ResponseCache, uncached_response
 from streams.web.templating import create_environment, isolated_label
 from streams.web.timeline_page import filter_options, project_claims, timeline_values

@@ -14,8 +14,10 @@ from models.domain.assumptions import AssumptionError
 from models.domain.schedule import MilestoneStatus
 from streams.web.encoding import compress, prefers_gzip
 from streams.web.errors import BadQuery
+from streams.web.overview import OverviewVersion
 from streams.web.picture_parameters import ASSUME, PictureRequest, read_picture
-from streams.web.read_model import OverviewVersion, ProgrammeView, ReadModel
+from streams.web.programme_view import ProgrammeView
+from streams.web.read_model import ReadModel
 
 HTML, JSON = "text/html", "application/json"
 #: What is kept of rendered responses; each counts as so many bytes at least, which bounds their number.

@@ -15,7 +15,8 @@ from models.domain.schedule import MilestoneStatus, State
 from models.domain.timestamps import parse_stamp
 from models.views.status import StatusRow, status_row
 from streams.web.history_cache import Move
-from streams.web.read_model import Overview, ProgrammeView
+from streams.web.overview import Overview
+from streams.web.programme_view import ProgrammeView
 
 #: Delay roots of one programme, and delayed milestones of one root, in a response; the counts include all of them.
 MAX_DELAY_ITEMS: Final = 50

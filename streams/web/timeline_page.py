@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple
 from models.domain.claims import NO_PROJECT_CLAIMS, ProjectClaims, ProjectKey
 from models.views.upcoming import find_upcoming, own_dates
 from streams.web.milestone_filters import PROJECT, SELECTIONS, SHOW, MilestoneSelection, sources_of
-from streams.web.read_model import ProgrammeView
+from streams.web.programme_view import ProgrammeView
 from streams.web.schemas import count_states
 from streams.web.timeline import Lane, fit_percent_axis, lay_out_lanes, zoom
 from streams.web.view_models import Pager

@@ -17,7 +17,8 @@ from models.views.explanation import TEXT_FIELDS, Explanation, data_field, event
 from models.views.names import Names
 from models.views.queries import MilestoneQuery
 from models.views.wording import format_day
-from streams.web.read_model import ProgrammeView, ReadModel
+from streams.web.programme_view import ProgrammeView
+from streams.web.read_model import ReadModel
 from streams.web.templating import isolated_label
 from streams.web.urls import with_query
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.notify import find_problem, teller_factory
+from deploy.notify import channel_factory, find_problem
 from models.database.engine import open_engine
 from models.settings import Settings
 from streams.clock import Clock
@@ -116,8 +116,8 @@ async def run_notifier(
 ) -> None:
     async with AsyncExitStack() as stack:
         engine = stack.enter_context(open_engine(settings.database))
-        create_teller = stack.enter_context(teller_factory(settings, engine, clock))
-        notifier = Notifier(settings, file, create_teller, find_problem, clock)
+        create_channel = stack.enter_context(channel_factory(settings, engine, clock))
+        notifier = Notifier(settings, file, create_channel, find_problem, clock)
         await stack.enter_async_context(notifier.running([]))
         await wait_until_async(lambda: until(notifier), description)
 

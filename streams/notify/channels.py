@@ -1,4 +1,4 @@
-"""What tells a target: made anew for each assignment of partitions, and closed with it."""
+"""How a target is told: a channel is made anew for each assignment of partitions, and closed with it."""
 
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple, Protocol
@@ -33,7 +33,7 @@ PutDelivery = Callable[[ChangeDelivery], None]
 IsGate = Callable[[Change], Awaitable[bool]]
 
 
-class Teller(Protocol):
+class Channel(Protocol):
     """Tells a target of changes."""
 
     #: How many deliveries are under way at once.
@@ -66,7 +66,7 @@ def failed_by_database(error: Exception) -> Answer:
     return Answer(Outcome.FAILED, f"the database does not answer: {one_line(error)}")
 
 
-class SystemTeller:
+class SystemChannel:
     """Tells a system: each change for itself."""
 
     collected = 0
