@@ -74,7 +74,7 @@ def create_board(
             for task in polling:
                 task.cancel()
             await asyncio.gather(*polling, return_exceptions=True)
-            read_model.close()
+            await read_model.close()
 
         async def end_subscriptions(_application: web.Application) -> None:
             read_model.change_feed.stop()

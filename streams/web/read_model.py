@@ -9,7 +9,7 @@ limits on the cooldown and on staleness bound how far behind a page can be, howe
 import asyncio
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import date
 from typing import Final, TypeVar, TypeVarTuple
 
@@ -43,6 +43,8 @@ _MAX_CACHED_DISAGREED: Final = 20_000
 #: The longest query, and the least time that one gets.
 _MAX_QUERY_SECONDS: Final = 10.0
 _MIN_QUERY_SECONDS: Final = 0.1
+#: How long the end waits for queries that are under way.
+_MAX_CLOSE_SECONDS: Final = 1.0
 #: Seconds of cooldown for each second of work, and the longest cooldown.
 _COOLDOWN_RATIO: Final = 9
 _MAX_COOLDOWN_SECONDS: Final = 10.0
@@ -92,15 +94,21 @@ class ReadModel:
         self.history = HistoryCache(self.run_query)
         self._cooldown = RefreshCooldown(clock)
         self._is_closed = False
+        #: Those under way, each with what says that it has ended.
+        self._queries: set[Future[None]] = set()
         self._version, self._version_read_at = "", float("-inf")
         self._summaries: tuple[str, list[ProgrammeSummary]] = ("", [])
         self._programme_locks: dict[str, asyncio.Lock] = {}
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Stop the threads and close the connections."""
         self.pictures.close()
         self._is_closed = True
         self._executor.shutdown(wait=False, cancel_futures=True)
+        if queries_under_way := [asyncio.wrap_future(query) for query in tuple(self._queries)]:
+            # A connection that comes back while the others are closed may be forgotten. A database that hangs is not
+            # waited for.
+            await asyncio.wait(queries_under_way, timeout=_MAX_CLOSE_SECONDS)
         dispose_engine(self._engine)
 
     async def run_in_executor(self, work: Callable[[*Ts], T], *args: *Ts) -> T:
@@ -138,6 +146,8 @@ class ReadModel:
         return await self.run_in_executor(lambda: self._query(query, *args, turn=turn))
 
     def _query(self, query: Callable[[Connection, *Ts], T], *args: *Ts, turn: Turn | None = None) -> T:
+        ended = Future[None]()
+        self._queries.add(ended)
         try:
             with read_transaction(self._engine) as connection:
                 seconds = _MAX_QUERY_SECONDS
@@ -149,8 +159,10 @@ class ReadModel:
                 return query(connection, *args)
         finally:
             if self._is_closed:
-                # The connection was opened while the others were closed.
+                # The connection may have been opened while the others were closed.
                 dispose_engine(self._engine)
+            self._queries.remove(ended)
+            ended.set_result(None)
 
     async def get_programme(self, programme: str) -> ProgrammeView:
         """Return a programme; raises `NotFoundError`."""
