@@ -1,5 +1,6 @@
 """What every kind of test shares: a real Kafka for the session, real databases, workers."""
 
+import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,6 +28,15 @@ def _clear_milepost_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith("MILEPOST_") and name != "MILEPOST_TEST_DATABASE":
             monkeypatch.delenv(name)
+
+
+@pytest.fixture(autouse=True)
+def _restore_log_filters() -> Iterator[None]:
+    """Take back the filters that a program in this process adds to the root logger's handlers, pytest's among them."""
+    before = {handler: [*handler.filters] for handler in logging.root.handlers}
+    yield
+    for handler, filters in before.items():
+        handler.filters[:] = filters
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -47,7 +47,7 @@ def execute(engine: Engine, *statements: str, **parameters: object) -> Callable[
     return act
 
 
-POSITION = "INSERT INTO positions VALUES (:topic, 0, 0)"
+POSITION = 'INSERT INTO positions (topic, "partition", next_offset, newest_event_ms) VALUES (:topic, 0, 0, 0)'
 
 
 def test_a_missing_table_or_column_and_wrong_sql_are_bugs(engine: Engine) -> None:

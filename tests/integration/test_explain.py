@@ -142,6 +142,21 @@ def test_a_tenant_two_drivers_away_is_explained_by_the_gate_that_slipped(
         "slip_days": 29,
         "float_days": -29,
         "driver": "dock/park-commissioned",
+        "sources": [
+            {
+                "source": "office",
+                "planned": {
+                    "date": "2026-07-01",
+                    "said": "2026-01-01T12:00:00Z",
+                    "id": "launch",
+                    "counts": True,
+                    "days_later": 0,
+                },
+                "estimated": None,
+                "actual": None,
+            }
+        ],
+        "sources_differ_days": None,
         "chain": [
             {
                 "project": "quay",

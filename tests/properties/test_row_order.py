@@ -20,7 +20,7 @@ slugs = names | st.sampled_from(["permit-approved", "memorandum-signed", "permit
 
 
 def status_of(programme: str, project: str, milestone: str, dates: list[date | None]) -> MilestoneStatus:
-    numbers = (None, None, State.PLANNED, None, 0, None, None)
+    numbers = (None, None, State.PLANNED, None, 0, None, None, None)
     return MilestoneStatus._make((programme, project, milestone, *dates, *numbers))
 
 
