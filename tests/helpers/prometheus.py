@@ -127,7 +127,7 @@ def prometheus_for_worker(
     worker_address: str, folder: Path, gateways: Sequence[str] = ()
 ) -> Iterator[PrometheusClient]:
     """Run Prometheus as it is shipped, sped up, for a worker on host and port, until the block ends."""
-    places = Addresses(workers=[worker_address], alertmanagers=(), gateways=gateways)
+    places = Addresses(workers=[worker_address], alertmanagers=(), gateways=gateways, notifiers=())
     with run_prometheus(require_program("prometheus"), folder, places, speedup=SPEEDUP) as address:
         yield PrometheusClient(address)
 

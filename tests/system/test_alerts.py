@@ -141,6 +141,7 @@ def watched(kafka: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wa
         wait_until(lambda: worker.scrape().value("milepost_lag_seconds") == 0, "nothing waits")
         places = Addresses(
             gateways=(),
+            notifiers=(),
             workers=[f"127.0.0.1:{worker.port}"],
             alertmanagers=[f"127.0.0.1:{port}"],
             board=f"http://127.0.0.1:{worker.port}",
