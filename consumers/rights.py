@@ -84,18 +84,13 @@ def needed_rights(settings: Settings, role: Role) -> list[Right]:
         Role.INIT: [(topic, init) for topic in topics],
         Role.BOARD: (),
     }
-    groups = {Role.WORKER: settings.group, Role.NOTIFY: notify_group(settings, "*")}
+    groups = {Role.WORKER: settings.group, Role.NOTIFY: settings.notify_group("*")}
     rights = [Right(operation, "topic", topic) for topic, operations in on_topics[role] for operation in operations]
     if role in groups:
         rights.append(Right("Read", "group", groups[role]))
     if role is Role.WORKER:
         rights += [Right("DescribeConfigs", "topic", topic) for topic in topics]
     return rights
-
-
-def notify_group(settings: Settings, target: str) -> str:
-    """Return the consumer group in which changes are read for a target, `*` for all (contract, section 10)."""
-    return f"{settings.group}-notify-{target}"
 
 
 def find_missing_rights(admin: KafkaAdminClient, rights: Sequence[Right]) -> list[Right]:

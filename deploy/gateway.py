@@ -22,11 +22,8 @@ logger = logging.getLogger("milepost.gateway")
 _TOKEN_BYTES: Final = 32
 
 
-def run_gateway(settings: Settings) -> int:
-    """Run a gateway until it is asked to stop; return its exit status.
-
-    Raises `MilepostError` when a check fails, before anything starts.
-    """
+def run_gateway(settings: Settings) -> None:
+    """Run a gateway until it is asked to stop. Raises `MilepostError` when a check fails, before anything starts."""
     set_up_logging(settings.log)
     if settings.gateway_tokens is None:
         raise MilepostError(
@@ -44,7 +41,7 @@ def run_gateway(settings: Settings) -> int:
             )
             if settings.metrics is None:
                 logger.warning("whoever reaches the gateway can read its metrics: MILEPOST_METRICS puts them elsewhere")
-        return run_gateway_process(settings, tokens, sockets)
+        run_gateway_process(settings, tokens, sockets)
 
 
 def create_token(

@@ -13,7 +13,8 @@ from sqlalchemy import Engine
 from consumers.rights import Role, require_rights
 from deploy.listeners import bind_metrics_listener
 from deploy.logging_setup import set_up_logging
-from models.database.engine import check_schema, open_engine
+from models.configured_engine import open_configured_engine
+from models.database.engine import check_schema
 from models.database.rights import READER_TABLE_RIGHTS, require_table_rights
 from models.errors import MilepostError
 from models.settings import Settings
@@ -22,7 +23,6 @@ from streams.notify.channels import Channel, SystemChannel
 from streams.notify.deliveries import MAX_UNDER_WAY, Answer, Outcome
 from streams.notify.digests import DigestSender
 from streams.notify.gates import GateReader
-from streams.notify.group import group_name
 from streams.notify.message_rate import MessageRate
 from streams.notify.people import AppriseSender, PeopleChannel
 from streams.notify.process import run_notify_process
@@ -36,22 +36,22 @@ logger = logging.getLogger("milepost.notify")
 _THREADS: Final = 2
 
 
-def run_notify(settings: Settings) -> int:
-    """Tell the targets until the process is asked to stop; return its exit status.
+def run_notify(settings: Settings) -> None:
+    """Tell the targets until the process is asked to stop.
 
     Raises `MilepostError` when a check fails, before anything starts.
     """
     set_up_logging(settings.log)
     file = _load_targets(settings)
-    with open_engine(settings.database) as engine, bind_metrics_listener(settings) as sockets:
+    with open_configured_engine(settings) as engine, bind_metrics_listener(settings) as sockets:
         check_schema(engine)
         require_table_rights(engine, READER_TABLE_RIGHTS)
-        groups = [group_name(settings, target.name) for target in file.table.targets]
+        groups = [settings.notify_group(target.name) for target in file.table.targets]
         require_rights(settings, Role.NOTIFY, groups=groups)
         if not sockets:
             logger.warning("there is no /metrics and no /ready: MILEPOST_METRICS says where to serve them")
         with channel_factory(settings, engine, Clock()) as create_channel:
-            return run_notify_process(settings, file, create_channel, find_problem, sockets)
+            run_notify_process(settings, file, create_channel, find_problem, sockets)
 
 
 def send_sample(settings: Settings, name: str) -> None:

@@ -208,6 +208,10 @@ class Settings(BaseSettings):
         merged = merge_sources(read_config_file(), settings_cls.model_fields, init_settings())
         return (InitSettingsSource(settings_cls, merged),)
 
+    def notify_group(self, target: str) -> str:
+        """Return the consumer group in which changes are read for a target (contract, section 10)."""
+        return f"{self.group}-notify-{target}"
+
     @property
     def events_topic(self) -> str:
         """The topic to which upstream systems publish."""

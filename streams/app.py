@@ -161,7 +161,7 @@ def create_app(  # noqa: PLR0913 - everything it composes comes in as an argumen
         watchdog=watchdog,
         stop_with_error=stop_with_error,
     )
-    probes = Probes(metrics.registry, health.liveness_problems, health.readiness_problems, warnings)
+    probes = Probes(metrics.registry, health.liveness_problems, health.readiness_problems, lambda: warnings)
     web_servers = create_web_servers(
         settings.board_hosts, sockets, probes, metrics.count_http_error, add_routes, metrics_store
     )

@@ -3,27 +3,23 @@
 import asyncio
 import logging
 import os
-import signal
 import socket
 import threading
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from typing import Final
 
-import uvloop
-from prometheus_client import disable_created_metrics
 from sqlalchemy import Engine
 
 from models.settings import Settings
 from streams.clock import Clock
 from streams.metrics.board import BoardMetrics
 from streams.monitoring.database import MONITOR_THREADS, DatabaseMonitor
-from streams.stop_deadline import create_stop_deadline
+from streams.process import run_until_stopped
 from streams.web.board import create_board
-from streams.web.connections import raise_file_limit
 from streams.web.probes import Probes
 from streams.web.read_model import READ_MODEL_THREADS
 from streams.web.remote_pipeline import HttpPipelineReader
-from streams.web.server import listener_url
 from streams.web.web_servers import create_web_servers
 
 logger = logging.getLogger("milepost.board")
@@ -38,14 +34,8 @@ def run_board_process(settings: Settings, engine: Engine, sockets: Sequence[sock
 
     The engine is for the readiness alone: pages have one of their own.
     """
-    raise_file_limit()
-    disable_created_metrics()  # type: ignore[no-untyped-call]  # the library forgot
-    deadline = create_stop_deadline(settings.stop_seconds)
-    try:
-        uvloop.run(_serve_until_stopped(settings, engine, sockets, deadline))
-        _end_without_hanging_queries()
-    finally:
-        deadline.cancel()
+    run_until_stopped(lambda: _serve(settings, engine, sockets), sockets, settings.stop_seconds, logger)
+    _end_without_hanging_queries()
 
 
 def _end_without_hanging_queries() -> None:
@@ -59,29 +49,20 @@ def _end_without_hanging_queries() -> None:
         os._exit(0)
 
 
-async def _serve_until_stopped(
-    settings: Settings, engine: Engine, sockets: Sequence[socket.socket], deadline: threading.Timer
-) -> None:
-    loop = asyncio.get_running_loop()
-    stop_requested = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop_requested.set)
+@asynccontextmanager
+async def _serve(
+    settings: Settings, engine: Engine, sockets: Sequence[socket.socket]
+) -> AsyncIterator[asyncio.Task[None]]:
     metrics, monitor = BoardMetrics(), DatabaseMonitor(engine)
     probes = Probes(metrics.registry, dict, monitor.readiness_problems)
     board = create_board(settings, Clock().today, lambda _probes: HttpPipelineReader(settings.workers))
     servers = create_web_servers(settings.board_hosts, sockets, probes, metrics.count_http_error, board)
     monitoring = asyncio.create_task(monitor.run())
-    stopping = asyncio.create_task(stop_requested.wait())
     try:
         for server in servers:
             await server.start()
-        logger.info("serving on %s", " and ".join(map(listener_url, sockets)))
-        await asyncio.wait([monitoring, stopping], return_when=asyncio.FIRST_COMPLETED)
-        if monitoring.done():
-            monitoring.result()  # raises: it ends by a bug alone
+        yield monitoring
     finally:
-        deadline.start()
         monitoring.cancel()
-        stopping.cancel()
         for server in servers:
             await server.stop()

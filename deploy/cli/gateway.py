@@ -26,7 +26,7 @@ def gateway(
         settings = read_settings(kafka=kafka, gateway=listen)
         from deploy.gateway import run_gateway  # noqa: PLC0415 - loads the web server
 
-        raise typer.Exit(run_gateway(settings))
+        run_gateway(settings)
 
 
 @app.command()

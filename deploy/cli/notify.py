@@ -36,4 +36,4 @@ def notify(
         settings = read_settings(kafka=kafka, database=database)
         from deploy.notify import run_notify  # noqa: PLC0415 - as above
 
-        raise typer.Exit(run_notify(settings))
+        run_notify(settings)

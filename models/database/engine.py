@@ -155,16 +155,6 @@ def make_engine(
         raise DatabaseError("MILEPOST_DATABASE: host, port or a parameter is not as the database takes it") from None
 
 
-@contextmanager
-def open_engine(url: str) -> Iterator[Engine]:
-    """Yield the engine of `make_engine`, and dispose of it at the end."""
-    engine = make_engine(url)
-    try:
-        yield engine
-    finally:
-        engine.dispose()
-
-
 def dispose_engine(engine: Engine) -> None:
     """Close the connections of an engine: the unused now, and those that threads still use when they return them."""
     event.listen(engine.pool, "checkin", _close_returned)

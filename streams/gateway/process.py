@@ -3,16 +3,12 @@
 import asyncio
 import gc
 import logging
-import signal
 import socket
-import threading
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Final
 
-import uvloop
 from aiokafka.errors import KafkaError
-from prometheus_client import disable_created_metrics
 
 from models.errors import MilepostError
 from models.settings import Settings
@@ -25,11 +21,9 @@ from streams.gateway.metrics import GatewayMetrics
 from streams.gateway.producer import EventProducer
 from streams.gateway.tokens import TokensFile
 from streams.kafka.config import aiokafka_options
-from streams.stop_deadline import create_stop_deadline
-from streams.web.connections import raise_file_limit
+from streams.process import run_until_stopped
 from streams.web.guard import GuardedApplication
 from streams.web.probes import Probes
-from streams.web.server import listener_url
 from streams.web.web_servers import create_web_servers
 
 logger = logging.getLogger("milepost.gateway")
@@ -45,26 +39,6 @@ _FINISH_SECONDS: Final = 0.7
 _GC_THRESHOLDS: Final = (50_000, 20, 50)
 
 
-class _Warnings(Mapping[str, str]):
-    """What is to be mended and keeps nobody from publishing: a view of the tokens file."""
-
-    def __init__(self, tokens: TokensFile) -> None:
-        self._tokens = tokens
-
-    def __getitem__(self, name: str) -> str:
-        return dict(self._problems())[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return (name for name, _ in self._problems())
-
-    def __len__(self) -> int:
-        return len(list(self._problems()))
-
-    def _problems(self) -> Iterator[tuple[str, str]]:
-        if self._tokens.problem:
-            yield "tokens", f"{self._tokens.problem}; the tokens before it stay in force"
-
-
 class Gateway:
     """A gateway that can be started and stopped within a running event loop."""
 
@@ -76,7 +50,7 @@ class Gateway:
         self.producer = EventProducer(aiokafka_options(settings), settings.events_topic)
         self.metrics.kafka_up.set_function(lambda: not self.producer.problem)
         self.metrics.tokens_file_broken.set_function(lambda: bool(tokens.problem))
-        probes = Probes(self.metrics.registry, dict, self._readiness_problems, _Warnings(tokens))
+        probes = Probes(self.metrics.registry, dict, self._readiness_problems, self._find_warnings)
         self._endpoint = EventsEndpoint(
             lambda: tokens.table,
             self.producer.publish,
@@ -121,6 +95,11 @@ class Gateway:
     def _readiness_problems(self) -> Mapping[str, str]:
         return {"kafka": self.producer.problem} if self.producer.problem else {}
 
+    def _find_warnings(self) -> Mapping[str, str]:
+        """Return what is to be mended and keeps nobody from publishing."""
+        problem = self._tokens.problem
+        return {"tokens": f"{problem}; the tokens before it stay in force"} if problem else {}
+
     async def _watch_tokens(self) -> None:
         while True:
             await asyncio.sleep(_TOKENS_INTERVAL_SECONDS)
@@ -138,33 +117,7 @@ class Gateway:
             await self.producer.check(_KAFKA_TIMEOUT_SECONDS)
 
 
-def run_gateway_process(settings: Settings, tokens: TokensFile, sockets: Sequence[socket.socket]) -> int:
-    """Run a gateway until SIGINT or SIGTERM; return its exit status. Raises `MilepostError` when it cannot start."""
-    raise_file_limit()
+def run_gateway_process(settings: Settings, tokens: TokensFile, sockets: Sequence[socket.socket]) -> None:
+    """Run a gateway until SIGINT or SIGTERM. Raises `MilepostError` when it cannot start."""
     gc.set_threshold(*_GC_THRESHOLDS)
-    disable_created_metrics()  # type: ignore[no-untyped-call]  # the library forgot
-    deadline = create_stop_deadline(settings.stop_seconds)
-    try:
-        return uvloop.run(_run_until_stopped(settings, tokens, sockets, deadline))
-    finally:
-        deadline.cancel()
-
-
-async def _run_until_stopped(
-    settings: Settings, tokens: TokensFile, sockets: Sequence[socket.socket], deadline: threading.Timer
-) -> int:
-    stop_requested = asyncio.Event()
-
-    def request_stop() -> None:
-        if not stop_requested.is_set():
-            deadline.start()
-        stop_requested.set()
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, request_stop)
-    async with Gateway(settings, tokens, sockets).running():
-        # What is loaded by now stays in memory: the collector need not look at it again.
-        gc.freeze()
-        logger.info("serving on %s", " and ".join(map(listener_url, sockets)))
-        await stop_requested.wait()
-    return 0
+    run_until_stopped(lambda: Gateway(settings, tokens, sockets).running(), sockets, settings.stop_seconds, logger)

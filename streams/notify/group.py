@@ -16,17 +16,12 @@ _SESSION_MS: Final = 6_000
 _MAX_FETCH_BYTES: Final = 1024 * 1024
 
 
-def group_name(settings: Settings, target: str) -> str:
-    """Return the name of a target's consumer group: contract, section 10."""
-    return f"{settings.group}-notify-{target}"
-
-
 def create_consumer(settings: Settings, target: str) -> AIOKafkaConsumer:
     """Return a consumer of a target's group, not started."""
     patch_aiokafka()
     return AIOKafkaConsumer(
         **aiokafka_options(settings),
-        group_id=group_name(settings, target),
+        group_id=settings.notify_group(target),
         enable_auto_commit=False,
         # A partition without an offset in a group that has others is new: nothing of it was delivered.
         auto_offset_reset="earliest",

@@ -1,19 +1,14 @@
 """Runs `milepost notify` in this process until it is asked to stop."""
 
 import asyncio
-import gc
 import logging
-import signal
 import socket
-import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import Final
 
-import uvloop
 from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import KafkaError
-from prometheus_client import disable_created_metrics
 
 from models.errors import MilepostError
 from models.settings import Settings
@@ -26,10 +21,8 @@ from streams.notify.digests import DigestSender
 from streams.notify.metrics import NotifyMetrics
 from streams.notify.run import TargetRun
 from streams.notify.targets import Target, TargetsFile
-from streams.stop_deadline import create_stop_deadline
-from streams.web.connections import raise_file_limit
+from streams.process import run_until_stopped
 from streams.web.probes import Probes
-from streams.web.server import listener_url
 from streams.web.web_servers import create_web_servers
 
 logger = logging.getLogger("milepost.notify")
@@ -42,22 +35,6 @@ _KAFKA_TIMEOUT_SECONDS: Final = 5.0
 CreateChannel = Callable[[Target], Channel | DigestSender]
 #: Returns why a target cannot be used; empty when it can.
 FindProblem = Callable[[Target], Awaitable[str]]
-
-
-class _Warnings(Mapping[str, str]):
-    """What is to be mended and keeps no other target from being told."""
-
-    def __init__(self, find: Callable[[], Iterator[tuple[str, str]]]) -> None:
-        self._find = find
-
-    def __getitem__(self, name: str) -> str:
-        return dict(self._find())[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return (name for name, _ in self._find())
-
-    def __len__(self) -> int:
-        return len([*self._find()])
 
 
 class Notifier:
@@ -82,7 +59,7 @@ class Notifier:
         self._problem = ""
         self.metrics.kafka_up.set_function(lambda: not self._problem)
         self.metrics.targets_file_broken.set_function(lambda: bool(file.problem))
-        self.probes = Probes(self.metrics.registry, dict, self._readiness_problems, _Warnings(self._find_warnings))
+        self.probes = Probes(self.metrics.registry, dict, self._readiness_problems, self._find_warnings)
 
     @asynccontextmanager
     async def running(self, sockets: Sequence[socket.socket]) -> AsyncIterator[asyncio.Task[None]]:
@@ -158,14 +135,14 @@ class Notifier:
     def _readiness_problems(self) -> Mapping[str, str]:
         return {"kafka": self._problem} if self._problem else {}
 
-    def _find_warnings(self) -> Iterator[tuple[str, str]]:
-        if self._file.problem:
-            yield "targets", f"{self._file.problem}; the targets before it stay"
-        for name, problem in self._unusable.items():
-            yield f"target {name}", f"cannot be used: {problem}"
-        for name, (run, _) in self._runs.items():
-            if run.is_off:
-                yield f"target {name}", "is switched off since it answered 410, until its entry changes"
+    def _find_warnings(self) -> Mapping[str, str]:
+        """Return what is to be mended and keeps no other target from being told."""
+        off = "is switched off since it answered 410, until its entry changes"
+        return (
+            ({"targets": f"{self._file.problem}; the targets before it stay"} if self._file.problem else {})
+            | {f"target {name}": f"cannot be used: {problem}" for name, problem in self._unusable.items()}
+            | {f"target {name}": off for name, (run, _) in self._runs.items() if run.is_off}
+        )
 
 
 def run_notify_process(
@@ -174,37 +151,7 @@ def run_notify_process(
     create_channel: CreateChannel,
     find_problem: FindProblem,
     sockets: Sequence[socket.socket],
-) -> int:
-    """Tell targets until SIGINT or SIGTERM; return the exit status. Raises `MilepostError` when it cannot start."""
-    raise_file_limit()
-    disable_created_metrics()  # type: ignore[no-untyped-call]  # the library forgot
-    deadline = create_stop_deadline(settings.stop_seconds)
-    try:
-        notifier = Notifier(settings, file, create_channel, find_problem, Clock())
-        return uvloop.run(_run_until_stopped(notifier, sockets, deadline))
-    finally:
-        deadline.cancel()
-
-
-async def _run_until_stopped(notifier: Notifier, sockets: Sequence[socket.socket], deadline: threading.Timer) -> int:
-    stopping = asyncio.Event()
-
-    def request_stop() -> None:
-        if not stopping.is_set():
-            deadline.start()
-        stopping.set()
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, request_stop)
-    async with notifier.running(sockets) as watching:
-        # What is loaded by now stays in memory: the collector need not look at it again.
-        gc.freeze()
-        if sockets:
-            logger.info("serving on %s", " and ".join(map(listener_url, sockets)))
-        waiting = asyncio.create_task(stopping.wait())
-        with suppress(asyncio.CancelledError):
-            await asyncio.wait([waiting, watching], return_when=asyncio.FIRST_COMPLETED)
-        waiting.cancel()
-        if watching.done():
-            watching.result()  # raises: it ends by a bug alone
-    return 0
+) -> None:
+    """Tell targets until SIGINT or SIGTERM. Raises `MilepostError` when it cannot start."""
+    notifier = Notifier(settings, file, create_channel, find_problem, Clock())
+    run_until_stopped(lambda: notifier.running(sockets), sockets, settings.stop_seconds, logger)

@@ -3,7 +3,6 @@
 import asyncio
 import zlib
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from aiohttp import hdrs, web
@@ -32,7 +31,7 @@ class Probes(NamedTuple):
     liveness: HealthCheck
     readiness: HealthCheck
     #: What does not keep the process from serving, and is to be mended, by name.
-    warnings: Mapping[str, str] = MappingProxyType({})
+    warnings: HealthCheck = dict
 
     def problems(self) -> dict[str, str]:
         """Return why the process is not alive or not ready, by name; empty when it is both."""
@@ -118,10 +117,11 @@ def _compress(families: Iterable[bytes]) -> bytes:
     return b"".join([*map(compressor.compress, families), compressor.flush()])
 
 
-def _health_handler(check: HealthCheck, warnings: Mapping[str, str] = MappingProxyType({})) -> Handler:
+def _health_handler(check: HealthCheck, find_warnings: HealthCheck = dict) -> Handler:
     async def serve(_request: web.Request) -> web.Response:
         reasons = dict(check())
-        details = {"warnings": dict(warnings)} if warnings else {}
+        warnings = dict(find_warnings())
+        details = {"warnings": warnings} if warnings else {}
         return web.json_response({"ok": not reasons, "reasons": reasons} | details, status=503 if reasons else 200)
 
     return serve

@@ -13,7 +13,6 @@ from consumers.publish import open_producer
 from models.domain.envelope import STRUCTURED_HEADERS
 from models.domain.forecast_changes import HistoryRow, encode_changes
 from models.settings import Settings
-from streams.notify.group import group_name
 from streams.notify.offsets import OffsetTracker, decode_offsets
 from streams.notify.targets import Target, parse_targets
 from tests.helpers.webhooks import SECRET
@@ -109,7 +108,7 @@ def notify_process(settings: Settings, folder: Path, targets: Path) -> Iterator[
 def read_group(settings: Settings, target: str) -> list[OffsetTracker]:
     """Return where a target's group stands, in each partition."""
     with admin_client(settings) as admin:
-        group = group_name(settings, target)
+        group = settings.notify_group(target)
         found = admin.list_group_offsets({group: None})[group]
     return [decode_offsets(each.offset, each.metadata)[0] for each in found.values()]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from deploy.notify import channel_factory, find_problem
-from models.database.engine import open_engine
+from models.configured_engine import open_configured_engine
 from models.settings import Settings
 from streams.clock import Clock
 from streams.notify import digests
@@ -115,7 +115,7 @@ async def run_notifier(
     settings: Settings, file: TargetsFile, clock: Clock, until: Callable[[Notifier], bool], description: str
 ) -> None:
     async with AsyncExitStack() as stack:
-        engine = stack.enter_context(open_engine(settings.database))
+        engine = stack.enter_context(open_configured_engine(settings))
         create_channel = stack.enter_context(channel_factory(settings, engine, clock))
         notifier = Notifier(settings, file, create_channel, find_problem, clock)
         await stack.enter_async_context(notifier.running([]))

@@ -6,9 +6,11 @@ from datetime import date, timedelta
 import pytest
 from sqlalchemy import Engine
 
-from models.database.engine import open_engine, read_transaction
+from models.configured_engine import open_configured_engine
+from models.database.engine import read_transaction
 from models.database.ledger import EventKey
 from models.domain.claims import MilestoneKey
+from models.settings import Settings
 from models.views.change_message import MAX_LINES, Message, MilestoneChange, compose_message, read_picture
 from tests.helpers.events import date_report, dependency_declaration, event_database, project_registration
 from tests.helpers.oracle import JsonEvent
@@ -46,7 +48,7 @@ SLIP = date_report(
 def engine(sqlite_url: str) -> Iterator[Engine]:
     with event_database(sqlite_url) as database:
         database.record_and_recalculate([*opening(), SLIP], DAY)
-    with open_engine(sqlite_url) as engine:
+    with open_configured_engine(Settings(database=sqlite_url)) as engine:
         yield engine
 
 
