@@ -12,7 +12,7 @@ from streams.web.schemas import count_states
 from streams.web.timeline import Lane, fit_percent_axis, lay_out_lanes, zoom
 from streams.web.view_models import Pager
 
-MILESTONES_PER_PAGE: Final = 500
+MILESTONES_PER_PAGE: Final = 1000
 #: Of more rows, only projects with something late are unfolded at first.
 _MAX_UNFOLDED: Final = 100
 #: What a field of a form offers; other values can be typed.

@@ -238,7 +238,7 @@ def test_its_story_comes_true(demo: Demo, place: Place) -> None:
     assert [letter["reason"] for letter in json.loads(listed.stdout)] == ["malformed"]
     assert demo.said("retracts that through the gateway, by HTTP", 0)
     message = [line.removeprefix("| ") for line in demo.lines if line.startswith("| ")]
-    assert message[0].startswith("Industrial park of the special economic zone: park commissioned 42 days later")
+    assert message[0].startswith("SEZ industrial park: park commissioned 42 days later")
     assert any("It holds up 7 milestones of 7 other projects, and with them USD" in line for line in message)
     assert any(line.startswith("Why: heating network late") for line in message)
     assert message[-1].endswith("/programmes/ulyanovsk-medical-cluster/gates/sez-industrial-park/park-commissioned")
