@@ -6,7 +6,7 @@ from sqlalchemy import Connection, func, select
 
 from models.database.tables import ledger
 from models.database.upsert import chunked
-from models.domain.silence import RHYTHM_DAYS, SourceArrivals
+from models.domain.silent_sources import RHYTHM_DAYS, SourceArrivals
 
 _MS_PER_SECOND = 1000
 _WINDOW_MS = RHYTHM_DAYS * 86_400 * _MS_PER_SECOND

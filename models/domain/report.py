@@ -11,7 +11,7 @@ report may have been read without it.
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date
 from enum import StrEnum
 from typing import Final, NamedTuple
 
@@ -19,51 +19,13 @@ from models.domain.claims import NO_MILESTONE_CLAIMS, Facts, MilestoneKey, exclu
 from models.domain.events import Event, EventRetracted
 from models.domain.history import HistoryEntry, trace_history
 from models.domain.impact import NO_IMPACT, Impact, measure_impacts
+from models.domain.report_span import Span
 from models.domain.row_order import milestone_sort_key
 from models.domain.schedule import MilestoneStatus, Schedule, State, compute_schedule
-from models.domain.timestamps import Instant, Stamp, day_of
+from models.domain.timestamps import Instant, Stamp
 
 #: What comes is what is forecast within so many days of the data date.
 COMING_DAYS: Final = 30
-_MIDNIGHT: Final = "T00:00:00"
-
-
-class Span(NamedTuple):
-    """A span of time. Its end is the first instant after it, so that spans which adjoin share no instant."""
-
-    start: Instant
-    end: Instant
-
-    def contains(self, instant: Instant) -> bool:
-        """Return whether an instant lies in the span."""
-        return self.start <= instant < self.end
-
-    @property
-    def first_day(self) -> date:
-        """The UTC day on which the span begins."""
-        return day_of(self.start)
-
-    @property
-    def last_day(self) -> date:
-        """The UTC day on which the span ends: that of the last moment in it."""
-        return _day_before(self.end)
-
-    @property
-    def has_whole_days(self) -> bool:
-        """Whether it begins and ends with days."""
-        return self.start.endswith(_MIDNIGHT) and self.end.endswith(_MIDNIGHT)
-
-    def as_parameters(self) -> tuple[str, str]:
-        """Return what `since` and `until` ask for the span: days where it has whole ones, else times."""
-        if self.has_whole_days:
-            return self.start[:10], self.last_day.isoformat()
-        return f"{self.start}Z", f"{self.end}Z"
-
-
-def _day_before(instant: Instant) -> date:
-    """Return the day of the last moment before an instant."""
-    day = day_of(instant)
-    return day - timedelta(days=1) if instant.endswith(_MIDNIGHT) and day > date.min else day
 
 
 class ArrivedEvent(NamedTuple):
@@ -172,7 +134,7 @@ def build_report(arrivals: Iterable[ArrivedEvent], programme: str, span: Span, t
     """
     unique = {(arrival.event.source, arrival.event.id): arrival for arrival in arrivals}
     events = [arrival.event for arrival in unique.values()]
-    start = _Picture(events, programme, span.start, min(_day_before(span.start), today))
+    start = _Picture(events, programme, span.start, min(span.day_before, today))
     end = _Picture(events, programme, span.end, min(span.last_day, today))
     impacts = measure_impacts(end.schedule.statuses, end.facts.projects)
     history = _History(unique, programme, span, impacts)

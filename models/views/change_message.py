@@ -18,7 +18,7 @@ from models.domain.row_order import natural_sort_key
 from models.domain.schedule import MilestoneStatus, State, compute_schedule
 from models.text import one_line
 from models.views.explanation import data_field
-from models.views.wording import enumerate_phrases, format_count, format_day, held_up_phrases
+from models.views.formatting import enumerate_phrases, format_count, format_day, held_up_phrases
 
 #: Lines of a message, the count of what is left out and the link included.
 MAX_LINES: Final = 20

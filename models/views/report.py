@@ -12,9 +12,10 @@ from sqlalchemy import Connection, select
 from models.database.event_history import read_arrived_events
 from models.database.source_arrivals import read_source_arrivals
 from models.database.tables import programmes as programmes_table
-from models.domain.report import ArrivedEvent, ProgrammeReport, Span, build_report
+from models.domain.report import ArrivedEvent, ProgrammeReport, build_report
+from models.domain.report_span import Span
 from models.domain.row_order import natural_sort_key
-from models.domain.silence import MIN_SILENCE_SECONDS, SilentSource, find_silence
+from models.domain.silent_sources import MIN_SILENCE_SECONDS, SilentSource, find_silence
 from models.domain.timestamps import Instant, epoch_seconds, instant_from_epoch_ms
 from models.views.queries import DAY_PATTERN, parse_data_date, parse_since
 

@@ -9,12 +9,11 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from models.text import printable
+from models.views.formatting import format_day
 from models.views.report import Report
 from models.views.report_lines import (
     Line,
     Section,
-    Sentence,
-    Words,
     further_sections,
     programme_sections,
     programme_title,
@@ -22,7 +21,7 @@ from models.views.report_lines import (
     span_text,
     summary_text,
 )
-from models.views.wording import format_day
+from models.views.report_sentences import Sentence, Words
 
 #: What could be emphasis, code, a link or an address, a heading, a table, a formula or an emoji.
 _MARKUP: Final = re.compile(r"[\\`*_{}\[\]<>#|~$&@!]|:(?=\S)")

@@ -16,7 +16,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from models.database.engine import read_transaction
-from models.domain.report import Span
+from models.domain.report_span import Span
 from models.domain.timestamps import instant_from_epoch_ms
 from models.errors import MilepostError
 from models.views.report import read_report

@@ -12,9 +12,9 @@ from models.domain.schedule import MilestoneRef, MilestoneStatus, State
 from models.domain.timestamps import instant_of
 from models.text import printable
 from models.views.explanation import days_phrase
+from models.views.formatting import format_count, format_day
 from models.views.names import milestone_name, project_name
 from models.views.upcoming import own_dates
-from models.views.wording import format_count, format_day
 from streams.web.programme_view import ProgrammeView
 from streams.web.urls import PageUrls
 

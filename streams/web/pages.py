@@ -13,13 +13,13 @@ from aiohttp.typedefs import Handler
 
 from models.database import queries
 from models.domain.impact import milestones_moved_by, successors_of
-from models.domain.report import Span
+from models.domain.report_span import Span
 from models.domain.schedule import MilestoneStatus
 from models.domain.sources import days_between_sources
 from models.views.explanation import link_sentences, source_words_schemas
+from models.views.formatting import format_day
 from models.views.queries import parse_data_date
 from models.views.upcoming import own_dates
-from models.views.wording import format_day
 from streams.monitoring.freshness import FreshnessMonitor
 from streams.web import report_page, urls, view_models
 from streams.web.api import BEFORE, OFFSET, read_milestone

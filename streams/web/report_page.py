@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from models.domain.report import Span
+from models.domain.report_span import Span
 from models.views.report import Report, parse_span, read_report
 from models.views.report_lines import further_sections, programme_sections, span_text, summary_text
 from streams.clock import Clock

@@ -13,18 +13,19 @@ from models.domain.claims import MilestoneKey
 from models.domain.events import Money
 from models.domain.impact import HeldUp
 from models.domain.schedule import MilestoneRef, MilestoneStatus, State
-from models.domain.timestamps import Instant, day_of
+from models.domain.timestamps import Instant
 from models.domain.unknown_fields import describe_unknown_field
 from models.text import printable
-from models.views.names import Names, shortened
-from models.views.wording import (
+from models.views.formatting import (
     enumerate_phrases,
     format_amount,
     format_count,
     format_day,
+    format_instant,
     format_signed_days,
     held_up_phrases,
 )
+from models.views.names import Names, shortened
 from streams.web.urls import PageUrls
 
 
@@ -37,8 +38,7 @@ def day_markup(value: date | None) -> Markup:
 
 def instant_markup(instant: Instant) -> Markup:
     """Return an instant for people, to the minute, and for programs."""
-    text = f"{format_day(day_of(instant))}, {instant[11:16]} UTC"
-    return Markup('<time datetime="{}Z">{}</time>').format(instant, text)
+    return Markup('<time datetime="{}Z">{}</time>').format(instant, format_instant(instant))
 
 
 def moment_markup(seconds: float | None) -> Markup:

@@ -14,9 +14,9 @@ from models.domain.impact import NO_IMPACT, HeldUp, Successor, measure_impacts, 
 from models.domain.schedule import MilestoneStatus, State
 from models.domain.timestamps import day_of, parse_stamp
 from models.views.explanation import TEXT_FIELDS, Explanation, data_field, event_key_of, event_summary, read_sources
+from models.views.formatting import format_day, format_instant
 from models.views.names import Names
 from models.views.queries import MilestoneQuery
-from models.views.wording import format_day
 from streams.web.programme_view import ProgrammeView
 from streams.web.read_model import ReadModel
 from streams.web.templating import isolated_label
@@ -92,7 +92,7 @@ def evidence_rows(explanation: Explanation, evidence: Sequence[Evidence]) -> lis
         rows.append(
             {
                 "is_assumed": source == ASSUMED_SOURCE,
-                "time": f"{format_day(day_of(instant))}, {instant[11:16]} UTC",
+                "time": format_instant(instant),
                 "summary": " and ".join(claim.role for claim in claims) + event_summary(event, format_day),
                 "source": source,
                 "id": event_id,

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from models.domain.cloudevents import decode
 from models.domain.events import Event
 from models.domain.history import HistoryEntry
-from models.domain.report import ArrivedEvent, ProgrammeReport, Span, build_report
+from models.domain.report import ArrivedEvent, ProgrammeReport, build_report
+from models.domain.report_span import Span
 from models.domain.timestamps import Instant, instant_from_epoch_ms
 from tests.helpers.event_generators import PROGRAMMES, event_sets, shuffled_with_duplicates, structured_record
 from tests.helpers.history_oracle import expected_history

@@ -5,6 +5,7 @@ from datetime import date
 from typing import Final
 
 from models.domain.impact import HeldUp
+from models.domain.timestamps import Instant, day_of
 
 #: Sums of more currencies than a sentence holds are in the API.
 _MAX_NAMED_AMOUNTS: Final = 3
@@ -13,6 +14,11 @@ _MAX_NAMED_AMOUNTS: Final = 3
 def format_day(day: date) -> str:
     """Return a day as all pages write it."""
     return f"{day.day} {day:%b} {day.year}"
+
+
+def format_instant(instant: Instant) -> str:
+    """Return an instant as all pages write it, to the minute."""
+    return f"{format_day(day_of(instant))}, {instant[11:16]} UTC"
 
 
 def format_signed_days(days: int | None) -> str:
