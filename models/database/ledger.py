@@ -3,6 +3,8 @@
 The unique key orders two writers of the same event: the second waits for the first, inserts fewer rows than it meant
 to, and retries with the first one's rows in view. Therefore the retraction of an event that has not arrived inserts a
 *tombstone*, a row with the event's key: whichever writer commits first, the other finds the row.
+
+The module is long so that everything that reads and writes the table's rows stands together.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence

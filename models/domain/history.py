@@ -4,7 +4,8 @@ The walk goes through the instants of a programme's claims in order. A claim cha
 dependency, and only what lies downstream can move. The forecast of an open milestone is the later of a date and of the
 data date + a lag, both of which stay the same while only days pass: so there is no pass for each day.
 
-Days are ordinals here, as in `models.domain.schedule`.
+Days are ordinals here, as in `models.domain.schedule`. The module is long so that the walk, the forecasts that it moves
+and the rows that come of them stand together.
 """
 
 from collections.abc import Collection, Iterable, Iterator

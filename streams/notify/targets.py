@@ -43,6 +43,7 @@ _TYPES: Final = (FORECAST_CHANGED, MILESTONE_ACHIEVED, GATE_OPENED)
 _NAME: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62}[A-Za-z0-9])?")
 _SLUG: Final = re.compile(SLUG_PATTERN)
 _MAX_FILE_BYTES: Final = 64 * 1024
+_MAX_TABLE_BYTES: Final = 1024 * 1024
 _MAX_MIN_DAYS: Final = 100_000
 
 _Names = Annotated[tuple[str, ...], Meta(min_length=1)]
@@ -274,16 +275,24 @@ def _read_secrets(path: str | None, folder: Path) -> tuple[bytes, ...]:
 def _read_file(key: str, folder: Path, name: str) -> str:
     path = folder / Path(name).expanduser()
     try:
-        with path.open("rb") as file:
-            content = file.read(_MAX_FILE_BYTES + 1)
-    except (OSError, ValueError) as error:
-        raise TargetsFileError(f"{key}: {printable(str(path))} cannot be read: {_reason(error)}") from None
+        return _read_text(path, _MAX_FILE_BYTES)
+    except TargetsFileError as error:
+        raise TargetsFileError(f"{key}: {printable(str(path))} {error}") from None
+
+
+def _read_text(path: Path, max_bytes: int) -> str:
+    """Return what a file holds; raises `TargetsFileError`, whose text goes behind the name of the file."""
     try:
-        if len(content) <= _MAX_FILE_BYTES:
+        with path.open("rb") as file:
+            content = file.read(max_bytes + 1)
+    except (OSError, ValueError) as error:
+        raise TargetsFileError(f"cannot be read: {_reason(error)}") from None
+    try:
+        if len(content) <= max_bytes:
             return content.decode("utf-8")
     except UnicodeDecodeError:
         pass
-    raise TargetsFileError(f"{key}: {printable(str(path))} is not UTF-8, or larger than {_MAX_FILE_BYTES} bytes")
+    raise TargetsFileError(f"is not UTF-8, or larger than {max_bytes} bytes")
 
 
 def _reason(error: Exception) -> str:
@@ -326,20 +335,10 @@ class TargetsFile:
         """Read the file, and those that it names; return whether anything changed. A broken one changes no target."""
         before = self.table, self.problem
         try:
-            table = parse_targets(self._read(), self._path.parent)
+            table = parse_targets(_read_text(self._path, _MAX_TABLE_BYTES), self._path.parent)
         except TargetsFileError as error:
             self.problem = f"{self._path}: {error}"
         else:
             self.problem = ""
             self.table = table
         return (self.table, self.problem) != before
-
-    def _read(self) -> str:
-        try:
-            content = self._path.read_bytes()
-        except OSError as error:
-            raise TargetsFileError(f"cannot be read: {error.strerror}") from None
-        try:
-            return content.decode("utf-8")
-        except UnicodeDecodeError:
-            raise TargetsFileError("not UTF-8") from None

@@ -1,24 +1,12 @@
 """Batches: all of their events are published or none, and each that is wrong is named."""
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from streams.gateway.content_modes import BATCH_TYPE
-from tests.helpers.gateway import GatewayServer, SentRecords, refused, report, running_endpoint
-
-
-@pytest.fixture(scope="module")
-def sent() -> SentRecords:
-    return SentRecords()
-
-
-@pytest.fixture(scope="module")
-def gateway(sent: SentRecords) -> Iterator[GatewayServer]:
-    with running_endpoint(sent) as here:
-        yield here
+from tests.helpers.gateway import GatewayServer, SentRecords, refused, report
 
 
 def test_a_batch_keeps_its_order(gateway: GatewayServer, sent: SentRecords) -> None:

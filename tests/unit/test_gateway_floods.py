@@ -28,11 +28,6 @@ from tests.helpers.workers import wait_until
 KIB: Final = 1024
 
 
-@pytest.fixture
-def sent() -> SentRecords:
-    return SentRecords()
-
-
 def limited(rate: int) -> TokenTable:
     """Return the table of tokens with a rate for the office's."""
     return parse_tokens(TOKENS.replace('programmes = ["*"]', f'programmes = ["*"]\nrate = {rate}'))

@@ -1,7 +1,6 @@
 """The gateway as an HTTP server: methods, lengths, expectations, and the handshake of CloudEvents' webhooks."""
 
 import json
-from collections.abc import Iterator
 
 import pytest
 
@@ -18,17 +17,6 @@ from tests.helpers.gateway import (
     report,
     running_endpoint,
 )
-
-
-@pytest.fixture(scope="module")
-def sent() -> SentRecords:
-    return SentRecords()
-
-
-@pytest.fixture(scope="module")
-def gateway(sent: SentRecords) -> Iterator[GatewayServer]:
-    with running_endpoint(sent) as here:
-        yield here
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "PATCH"])

@@ -3,7 +3,7 @@
 import base64
 import json
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -34,17 +34,6 @@ KIB: Final = 1024
 HOSTILE_BODIES: Final = 200
 
 Post = Callable[..., HttpResponse]
-
-
-@pytest.fixture(scope="module")
-def sent() -> SentRecords:
-    return SentRecords()
-
-
-@pytest.fixture(scope="module")
-def gateway(sent: SentRecords) -> Iterator[GatewayServer]:
-    with running_endpoint(sent) as here:
-        yield here
 
 
 @pytest.fixture(params=["structured", "batch", "binary"])

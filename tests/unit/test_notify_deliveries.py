@@ -139,8 +139,10 @@ def test_410_ends_all_and_loses_nothing() -> None:
 
 def test_stopping_waits_a_little_for_what_is_under_way_and_notes_only_what_is_over() -> None:
     async def run() -> Told:
+        ends, never = asyncio.Event(), asyncio.Event()
+
         async def answer(number: int) -> Answer:
-            await asyncio.sleep(0.05 if number == 0 else 30)
+            await (never if number else ends).wait()
             return DELIVERED
 
         told = Told(answer)
@@ -148,6 +150,7 @@ def test_stopping_waits_a_little_for_what_is_under_way_and_notes_only_what_is_ov
         for number in range(3):
             queue.put(Delivery(number, {milestone("a" if number == 2 else str(number))}))
         await asyncio.sleep(0)
+        asyncio.get_running_loop().call_later(0.05, ends.set)
         await queue.stop(0.5)
         return told
 

@@ -159,3 +159,11 @@ def test_a_file_that_breaks_changes_no_target(tmp_path: Path) -> None:
     write_targets(tmp_path, SYSTEM)
     assert file.reload()
     assert not file.problem
+
+
+@pytest.mark.parametrize("content", [b"#" * (1024 * 1024 + 1), b"\xff"])
+def test_a_file_that_is_no_text_of_a_bearable_size_is_refused(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "targets.toml"
+    path.write_bytes(content)
+    with pytest.raises(TargetsFileError, match="is not UTF-8, or larger than 1048576 bytes"):
+        TargetsFile(path).load()

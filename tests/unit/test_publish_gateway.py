@@ -1,7 +1,7 @@
 """`milepost publish --gateway`: the same files and checks; what the gateway cannot take now is sent again."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
@@ -18,17 +18,6 @@ from streams.gateway.producer import UnavailableError
 from streams.gateway.tokens import parse_tokens
 from tests.helpers.gateway import OFFICE, TOKENS, GatewayServer, SentRecords, report, running_endpoint
 from tests.helpers.oracle import JsonEvent
-
-
-@pytest.fixture(scope="module")
-def sent() -> SentRecords:
-    return SentRecords()
-
-
-@pytest.fixture(scope="module")
-def gateway(sent: SentRecords) -> Iterator[GatewayServer]:
-    with running_endpoint(sent) as here:
-        yield here
 
 
 @pytest.fixture
