@@ -3,14 +3,12 @@
 import asyncio
 import logging
 import os
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-import uvloop
-
+from deploy.demo.background import run_in_background
 from deploy.gateway import create_token
 from deploy.listeners import bind_gateway_listeners
 from models.errors import MilepostError
@@ -21,7 +19,6 @@ from streams.gateway.tokens import TokensFile
 logger = logging.getLogger("milepost.gateway")
 
 _TOKEN_NAME: Final = "demo"  # noqa: S105 - a name
-_STOP_SECONDS: Final = 5.0
 
 
 def ensure_demo_token(folder: Path, sources: Sequence[str]) -> tuple[Path, Path]:
@@ -43,22 +40,13 @@ def run_demo_gateway(settings: Settings) -> Iterator[None]:
     tokens.load()
     # Its metrics are on its own port: the worker may have MILEPOST_METRICS.
     with bind_gateway_listeners(settings.model_copy(update={"metrics": None})) as sockets:
-        loop, ending = uvloop.new_event_loop(), asyncio.Event()
 
-        async def serve() -> None:
+        async def serve(ending: asyncio.Event) -> None:
             try:
                 async with Gateway(settings, tokens, sockets).running():
                     await ending.wait()
             except MilepostError:
                 logger.exception("the gateway has ended")
 
-        thread = threading.Thread(target=loop.run_until_complete, args=[serve()], name="demo-gateway", daemon=True)
-        thread.start()
-        try:
+        with run_in_background(serve, "demo-gateway"):
             yield
-        finally:
-            if thread.is_alive():
-                loop.call_soon_threadsafe(ending.set)
-            thread.join(_STOP_SECONDS)
-            if not thread.is_alive():
-                loop.close()

@@ -8,9 +8,9 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Final
 
-import uvloop
 from sqlalchemy import Engine
 
+from deploy.demo.background import run_in_background
 from deploy.demo.player import DemoMessage
 from deploy.demo.story import PROGRAMME
 from models.domain.forecast_changes import FORECAST_CHANGED
@@ -25,7 +25,6 @@ from streams.notify.targets import Filters, Target, TargetsFile, TargetTable
 
 _NAME: Final = "demo"
 _START_SECONDS: Final = 30.0
-_STOP_SECONDS: Final = 5.0
 
 
 class _Target(TargetsFile):
@@ -66,10 +65,10 @@ class DemoMessages:
 @contextmanager
 def run_demo_notify(settings: Settings, engine: Engine) -> Iterator[DemoMessages]:
     """Tell the terminal until the block ends; of what comes from now on."""
-    loop, ending, started = uvloop.new_event_loop(), asyncio.Event(), threading.Event()
+    started = threading.Event()
     messages, board_url = DemoMessages(), settings.board_url or f"http://{settings.web}"
 
-    async def tell() -> None:
+    async def tell(ending: asyncio.Event) -> None:
         clock, gates = Clock(), GateReader(engine, None)
 
         def create_channel(target: Target) -> PeopleChannel:
@@ -84,17 +83,9 @@ def run_demo_notify(settings: Settings, engine: Engine) -> Iterator[DemoMessages
             started.set()
             await ending.wait()
 
-    thread = threading.Thread(target=loop.run_until_complete, args=[tell()], name="demo-notify", daemon=True)
-    thread.start()
-    started.wait(_START_SECONDS)
-    try:
+    with run_in_background(tell, "demo-notify"):
+        started.wait(_START_SECONDS)
         yield messages
-    finally:
-        if thread.is_alive():
-            loop.call_soon_threadsafe(ending.set)
-        thread.join(_STOP_SECONDS)
-        if not thread.is_alive():
-            loop.close()
 
 
 async def _find_no_problem(_target: Target) -> str:

@@ -13,10 +13,8 @@ from models.database.upsert import chunked
 from models.domain.claims import Facts, MilestoneKey, exclude_retracted, fold
 from models.domain.events import Event, MilestoneReported
 from models.domain.row_order import NaturalSortKey, natural_sort_key
-from models.domain.schedule import MilestoneRef, MilestoneStatus, State
+from models.domain.schedule import LATE_STATES, MilestoneRef, MilestoneStatus, State
 from models.domain.timestamps import Instant, Stamp, parse_stamp
-
-_LATE_STATES = (State.OVERDUE, State.BLOCKED, State.SLIPPING)
 
 
 class ForecastVersion(NamedTuple):
@@ -37,7 +35,7 @@ class ProgrammeSummary(NamedTuple):
     @property
     def late_count(self) -> int:
         """The number of overdue, blocked and slipping milestones."""
-        return sum(self.counts.get(state, 0) for state in _LATE_STATES)
+        return sum(self.counts.get(state, 0) for state in LATE_STATES)
 
 
 def fold_as_of(connection: Connection, as_of: Instant, programme: str | None = None) -> Facts:
@@ -191,7 +189,7 @@ def read_open_milestones(connection: Connection, names: Sequence[str]) -> dict[s
     Fields that the table `forecasts` lacks are None: planned, estimated and actual dates, last claim, and amount.
     """
     is_relevant = or_(
-        forecasts.c.state.in_(_LATE_STATES), forecasts.c.dependents > 0, forecasts.c.driver_project.is_not(None)
+        forecasts.c.state.in_(LATE_STATES), forecasts.c.dependents > 0, forecasts.c.driver_project.is_not(None)
     )
     is_same = and_(*(forecasts.c[name] == milestones.c[name] for name in ("programme", "project", "milestone")))
     query = (

@@ -43,6 +43,8 @@ class State(StrEnum):
 
 # Attribute access on the enumeration takes as long as half a dozen comparisons.
 _CANCELLED, _ACHIEVED, _UNKNOWN, _OVERDUE, _BLOCKED, _SLIPPING, _PLANNED = State
+#: The states of what comes late, or has not come when it should.
+LATE_STATES: Final = (_OVERDUE, _BLOCKED, _SLIPPING)
 _CLOSED: Final = (_ACHIEVED, _CANCELLED)
 
 

@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 from aiohttp.web import Request
 
 from models.domain.claims import NO_PROJECT_CLAIMS, ProjectKey
-from models.domain.schedule import MilestoneRef, MilestoneStatus, State
+from models.domain.schedule import LATE_STATES, MilestoneRef, MilestoneStatus, State
 from models.domain.timestamps import day_of, instant_of, parse_stamp
 from models.views.queries import parse_data_date
 from streams.web.errors import BadQuery, NotFoundError
@@ -21,7 +21,6 @@ _LATELY: Final = timedelta(days=30)
 #: Up to so many milestones, a programme is shown as a whole at first.
 _MAX_WHOLE: Final = 100
 _MAX_TEXT: Final = 255
-_LATE: Final = frozenset({State.OVERDUE, State.BLOCKED, State.SLIPPING})
 
 #: Returns whether a milestone is shown.
 Matches = Callable[[MilestoneStatus], bool]
@@ -44,7 +43,7 @@ def _has_moved(view: ProgrammeView, status: MilestoneStatus) -> bool:
 #: What `show` may be: a selection by the state of a milestone, or by what is known of it.
 SELECTIONS: Final[Mapping[str, Callable[[ProgrammeView, MilestoneStatus], bool]]] = {
     "current": lambda view, status: status.is_open or _happened_lately(view, status),
-    "late": lambda _, status: status.state in _LATE,
+    "late": lambda _, status: status.state in LATE_STATES,
     "open": lambda _, status: status.is_open,
     "moved": _has_moved,
     "all": lambda _view, _status: True,
