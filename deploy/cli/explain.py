@@ -108,7 +108,7 @@ def _headline(status: MilestoneStatus, query: MilestoneQuery, names: Names) -> s
     else:
         date_phrase = f"is forecast for {status.forecast}"
     float_days = "none" if status.float_days is None else days_phrase(status.float_days)
-    as_of = f",{query.as_of_suffix}" if query.as_of else ""
+    as_of = f",{query.as_of_phrase}" if query.as_of else ""
     return (
         f"{_full_name(status, names)} {date_phrase} (data date {query.data_date}{as_of}):"
         f" state {status.state}, {_slip_phrase(status)}, float {float_days}."

@@ -58,7 +58,7 @@ def read_explanation(engine: Engine, key: MilestoneKey, query: MilestoneQuery) -
     query = query._replace(programme=key.programme, project=key.project)
     with query_transaction(engine) as connection:
         facts = load_facts_for(connection, query)
-        require_milestone(facts, key, query.as_of_suffix)
+        require_milestone(facts, key, query.as_of_phrase)
         chain = explain_forecast(facts, compute_schedule(facts, query.data_date), key)
         keys = {event_key_of(evidence) for link in chain for evidence in link.evidence}
         events, sources = read_events(connection, sorted(keys)), read_sources(connection, key, query.as_of)

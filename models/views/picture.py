@@ -31,13 +31,13 @@ class PictureQuery(NamedTuple):
         """Whether nothing distinguishes it from the present picture."""
         return self == PRESENT
 
-    @property
-    def as_of_phrase(self) -> str:
-        """The instant as the end of a phrase; empty for the present."""
-        return f" as of {self.as_of[:19]}Z" if self.as_of else ""
-
 
 PRESENT = PictureQuery()
+
+
+def as_of_phrase(as_of: Instant | None) -> str:
+    """Return the instant of a picture as the end of a phrase; empty for the present."""
+    return f" as of {as_of[:19]}Z" if as_of else ""
 
 
 def load_picture_facts(connection: Connection, picture: PictureQuery, programme: str | None = None) -> Facts:

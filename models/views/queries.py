@@ -9,9 +9,7 @@ from typing import Final, NamedTuple
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
-from models.database.claims import load_facts
 from models.database.engine import DatabaseError, check_schema, driver_message, read_transaction, redacted_url
-from models.database.queries import fold_as_of
 from models.database.rights import READER_TABLE_RIGHTS, require_table_rights
 from models.domain.assumptions import Assumption
 from models.domain.claims import Facts, MilestoneKey
@@ -19,6 +17,7 @@ from models.domain.events import FIRST_YEAR, LAST_YEAR, SLUG_PATTERN
 from models.domain.schedule import MilestoneRef
 from models.domain.timestamps import Instant, parse_instant
 from models.errors import MilepostError
+from models.views.picture import PictureQuery, as_of_phrase, load_picture_facts
 
 DAY_PATTERN = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 #: The end of a day, with more digits than any clock has.
@@ -45,9 +44,9 @@ class MilestoneQuery(NamedTuple):
     assumptions: Sequence[Assumption] = ()
 
     @property
-    def as_of_suffix(self) -> str:
+    def as_of_phrase(self) -> str:
         """The instant as the end of a phrase; empty for the present."""
-        return f" as of {self.as_of[:19]}Z" if self.as_of else ""
+        return as_of_phrase(self.as_of)
 
 
 def parse_day(text: str) -> date:
@@ -118,12 +117,9 @@ def load_facts_for(connection: Connection, query: MilestoneQuery) -> Facts:
     """
     if query.programme is not None and _SLUG_PATTERN.fullmatch(query.programme) is None:
         # No programme is called that, and a database does not take every text.
-        raise _unknown_programme(query.programme, query.as_of_suffix)
-    if query.as_of is not None:
-        facts = fold_as_of(connection, query.as_of, query.programme)
-    else:
-        facts = load_facts(connection, None if query.programme is None else [query.programme])
-    _require_known(facts, query.programme, query.project, query.as_of_suffix)
+        raise _unknown_programme(query.programme, query.as_of_phrase)
+    facts = load_picture_facts(connection, PictureQuery(as_of=query.as_of), query.programme)
+    _require_known(facts, query.programme, query.project, query.as_of_phrase)
     return facts
 
 
@@ -132,29 +128,27 @@ def require_programme(connection: Connection, programme: str) -> None:
     load_facts_for(connection, MilestoneQuery(date.min, programme))
 
 
-def require_milestone(facts: Facts, key: MilestoneKey, as_of_suffix: str = "") -> None:
+def require_milestone(facts: Facts, key: MilestoneKey, as_of: str = "") -> None:
     """Raise `QueryError` for a milestone that no event names."""
-    _require_known(facts, key.programme, key.project, as_of_suffix)
+    _require_known(facts, key.programme, key.project, as_of)
     if key not in facts.existing_milestones():
         raise QueryError(
-            f"no milestone {key.milestone!r} in project {key.project!r} of programme {key.programme!r}{as_of_suffix}: "
+            f"no milestone {key.milestone!r} in project {key.project!r} of programme {key.programme!r}{as_of}: "
             f"`milepost status {key.programme} --project {key.project}` shows those there are"
         )
 
 
-def _require_known(facts: Facts, programme: str | None, project: str | None, as_of_suffix: str) -> None:
+def _require_known(facts: Facts, programme: str | None, project: str | None, as_of: str) -> None:
     if programme is not None and programme not in facts.existing_programmes():
-        raise _unknown_programme(programme, as_of_suffix)
+        raise _unknown_programme(programme, as_of)
     projects = {key.project for key in facts.existing_projects() if programme in {None, key.programme}}
     if project is not None and project not in projects:
         place = "any programme" if programme is None else f"programme {programme!r}"
         command = " ".join(filter(None, ("milepost status", programme)))
-        raise QueryError(
-            f"no project {project[:_MAX_SHOWN]!r} in {place}{as_of_suffix}: `{command}` shows those there are"
-        )
+        raise QueryError(f"no project {project[:_MAX_SHOWN]!r} in {place}{as_of}: `{command}` shows those there are")
 
 
-def _unknown_programme(programme: str, as_of_suffix: str) -> QueryError:
+def _unknown_programme(programme: str, as_of: str) -> QueryError:
     return QueryError(
-        f"no programme {programme[:_MAX_SHOWN]!r}{as_of_suffix}: `milepost status` without a name shows those there are"
+        f"no programme {programme[:_MAX_SHOWN]!r}{as_of}: `milepost status` without a name shows those there are"
     )

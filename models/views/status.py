@@ -104,7 +104,7 @@ def _assume(facts: Facts, query: MilestoneQuery) -> Facts:
         programme = query.programme or find_programme(facts, query.assumptions)
         return assume(facts, programme, query.assumptions)
     except AssumptionError as error:
-        raise QueryError(f"{error}{query.as_of_suffix}: no picture is drawn") from None
+        raise QueryError(f"{error}{query.as_of_phrase}: no picture is drawn") from None
 
 
 def status_row(status: MilestoneStatus, revision: int, impact: Impact, as_said: Schedule | None = None) -> StatusRow:

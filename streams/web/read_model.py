@@ -21,7 +21,7 @@ from models.database.engine import dispose_engine, read_transaction
 from models.database.queries import ForecastVersion, ProgrammeSummary
 from models.domain.schedule import MilestoneRef
 from models.domain.timestamps import Instant
-from models.views.picture import PictureQuery
+from models.views.picture import PictureQuery, as_of_phrase
 from streams.web.change_feed import ChangeFeed
 from streams.web.errors import NotFoundError
 from streams.web.history_cache import HistoryCache
@@ -216,7 +216,7 @@ class ReadModel:
             if view.revision:
                 self._past_views[key] = view
         if must_exist and programme not in view.facts.existing_programmes():
-            raise NotFoundError(f"There is no programme {programme}{picture.as_of_phrase}.")
+            raise NotFoundError(f"There is no programme {programme}{as_of_phrase(picture.as_of)}.")
         return view
 
     async def _with_newest_stamp(self, picture: PictureQuery, programme: str | None = None) -> PictureQuery:
