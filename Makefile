@@ -12,7 +12,7 @@ ALONE = $(PYTEST) -m timing
 OR_NONE = || [ $$? = 5 ]
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-unit test-integration test-system test-rules check bench faults fuzz generated lock clean
+.PHONY: help setup demo test test-unit test-integration test-system test-rules test-image test-chart image check bench faults fuzz generated lock clean
 
 help: ## what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -34,6 +34,7 @@ demo: setup ## Kafka, a worker and the sample programme, until Ctrl-C
 test: setup check ## check and all tests; TESTS="tests/unit -k cycle" names some
 	$(SIDE_BY_SIDE) $(TESTS) $(OR_NONE)
 	$(ALONE) $(TESTS) $(OR_NONE)
+	@echo "Groups of their own, which install more: make test-image, make test-chart"
 
 test-unit: setup ## one module each: no broker, no database server
 	$(SIDE_BY_SIDE) tests/unit
@@ -48,6 +49,20 @@ test-system: setup ## what a user sees: command line, demo, board in a browser; 
 
 test-rules: setup ## alert rules and metrics with promtool, routes with amtool
 	$(SIDE_BY_SIDE) tests/rules
+
+test-image: setup .venv/.test-image .venv/.test-chart ## the image built twice, and the whole system run in containers; takes root, podman, buildah, runc, mmdebstrap
+	$(PYTEST) tests/image
+
+test-chart: setup .venv/.test-chart ## the Helm chart and the files around it; takes 200 MB more
+	$(SIDE_BY_SIDE) tests/chart
+
+# What these groups need beside, of their own locks: `make setup` brings none of it.
+.venv/.test-%: requirements-test-%.lock .venv/.ready
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes --requirement $<
+	@touch $@
+
+image: ## the container image, by docker, podman or buildah; deploy/image/build.sh has its options
+	@deploy/image/build.sh
 
 check: setup ## format, lint, types, layers
 	$(BIN)/ruff format --check .
@@ -64,14 +79,20 @@ faults: setup ## what holds when things break; FAULTS="--runs 1 --only kill" nam
 fuzz: setup ## what outsiders send, changed at random, for ten minutes; FUZZ="--minutes 1 --only decode"
 	@$(BIN)/python -m tests.fuzz $(FUZZ)
 
-generated: setup ## docs/events.md, docs/metrics.md, the page of the runbook and Grafana's dashboards anew
+generated: setup ## docs/events.md, docs/metrics.md, the page of the runbook, Grafana's dashboards and the chart's copies anew
 	$(BIN)/python -m deploy.events_docs docs/events.md
 	$(BIN)/python -m deploy.metrics_docs docs/metrics.md
 	$(BIN)/python -m deploy.runbook_html
 	$(BIN)/python -m deploy.grafana deploy/grafana/dashboards
+	$(BIN)/python -m deploy.helm
 
-lock: setup ## resolve pyproject.toml anew into requirements.lock
-	$(BIN)/uv pip compile --quiet --universal --generate-hashes --group dev --extra demo --extra notify --upgrade --no-header --output-file requirements.lock pyproject.toml
+LOCK = $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header
+lock: setup ## resolve pyproject.toml anew into requirements.lock, and the other locks after it
+	$(LOCK) --group dev --extra demo --extra notify --upgrade --output-file requirements.lock pyproject.toml
+	$(LOCK) --extra notify --constraint requirements.lock --output-file requirements-image.lock pyproject.toml
+	$(LOCK) --group test-image --constraint requirements.lock --upgrade --output-file requirements-test-image.lock
+	$(LOCK) --group image-build --constraint requirements.lock --upgrade --output-file requirements-build.lock
+	$(LOCK) --group test-chart --constraint requirements.lock --upgrade --output-file requirements-test-chart.lock
 
 clean: ## everything that make and the demo made
 	rm -rf .venv .milepost .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info

@@ -1,8 +1,8 @@
 """Compares the database with the events topic, read from outside: every record accounted for, and the resulting state.
 
-1. Read positions, ledger, winning claims and forecasts in one snapshot. 2. Read the events topic from its start up to
-those positions; a worker may continue meanwhile, what it records later is not compared. 3. Read the dead letters last:
-they are written before a position passes their records. 4. Fold the accepted events and compare with the tables.
+1. Read positions, ledger, winning claims and forecasts in one snapshot. 2. Read the dead letters: they were written
+before a position passed their records. 3. Read the events topic from its start up to those positions; a worker may
+continue meanwhile, what it records later is not compared. 4. Fold the accepted events and compare with the tables.
 """
 
 from dataclasses import dataclass, field
@@ -30,8 +30,9 @@ class AuditSummary:
     records_read: int = 0
     accepted: int = 0
     duplicates: int = 0
+    #: Their dead letters wait.
     rejected: int = 0
-    #: Rejected, and replayed or discarded since.
+    #: Their dead letters were replayed or discarded.
     resolved: int = 0
     unread: int = 0
     #: Ledger rows whose records the topic no longer holds.
@@ -45,6 +46,9 @@ class _Reconciliation:
     """The ledger, and the records of the topic that were matched with it so far."""
 
     ledger: dict[EventKey, StoredEvent] = field(default_factory=dict)
+    #: The keys of the dead letters: those that wait, and those that were replayed or discarded.
+    waiting_letters: set[str] = field(default_factory=set)
+    resolved_letters: set[str] = field(default_factory=set)
     events: dict[EventKey, Event] = field(default_factory=dict)
     #: Records that the ledger does not hold, by origin: they must be among the dead letters.
     not_in_ledger: dict[str, str] = field(default_factory=dict)
@@ -65,6 +69,9 @@ class _Reconciliation:
             self.events[key] = event
             # Both events are equal; millions of them twice would not fit in memory.
             self.ledger[key] = stored._replace(event=None)
+        elif (name := _origin_name(origin)) in self.waiting_letters or name in self.resolved_letters:
+            # Rejected here, and recorded from another record: of a replay, or of a publisher that sent it again.
+            self.not_in_ledger[name] = f"event {event.id!r} of {event.source!r}"
         else:
             self.summary.duplicates += 1
 
@@ -81,6 +88,8 @@ def audit(settings: Settings, engine: Engine) -> tuple[list[Difference], AuditSu
         state.ledger.update((stored.key, stored) for stored in read_ledger(connection, differences))
         tables = read_tables(connection)
     # 2.
+    state.waiting_letters, state.resolved_letters = read_keys_and_tombstones(settings)
+    # 3.
     with open_topic(settings, topic) as (consumer, ranges):
         recorded: dict[int, tuple[int, int]] = {}
         for number, (start, end) in ranges.items():
@@ -92,10 +101,8 @@ def audit(settings: Settings, engine: Engine) -> tuple[list[Difference], AuditSu
             recorded[number] = start, min(position, end)
         for record in read_ranges(consumer, topic, recorded):
             state.match_record(record)
-    # 3.
-    dead_letter_keys, tombstone_keys = read_keys_and_tombstones(settings)
     for origin, what in state.not_in_ledger.items():
-        if origin not in dead_letter_keys and origin not in tombstone_keys:
+        if origin not in state.waiting_letters and origin not in state.resolved_letters:
             differences.append(Difference(origin, f"in the ledger or among the dead letters ({what})", "nowhere"))
     # 4.
     _account_for_missing_records(state, topic, ranges)
@@ -103,8 +110,8 @@ def audit(settings: Settings, engine: Engine) -> tuple[list[Difference], AuditSu
     programmes = {event.programme for event in state.events.values()}
     differences.extend(diff_tables(facts, programmes, tables))
     summary.accepted = len(state.events) - summary.expired
-    summary.rejected = len(state.not_in_ledger.keys() & dead_letter_keys)
-    summary.resolved = len(state.not_in_ledger.keys() & tombstone_keys)
+    summary.rejected = len(state.not_in_ledger.keys() & state.waiting_letters)
+    summary.resolved = len(state.not_in_ledger.keys() & state.resolved_letters)
     summary.programmes = len(facts.existing_programmes() | programmes)
     summary.milestones = len(facts.existing_milestones())
     return differences, summary

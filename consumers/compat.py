@@ -7,16 +7,18 @@ It raises at header names that are not UTF-8, which Kafka accepts. Here they are
 It decompresses a batch whole. One that inflates to more than can be held is read by `models.record_batch`.
 
 It drops what a broker said before it hung up, if both arrive together: the reason why a login is refused. And it leaves
-the socket of a handshake that failed to the garbage collector.
+the socket of a connection or handshake that failed to the garbage collector.
 
 It can write a header without a value (null, not empty), but refuses to be given one. So headers are given with empty
 values. The serializer of values, a hook that is called between the check and the writing, restores the original ones.
 """
 
 from collections.abc import Callable, Iterable, Iterator
+from socket import socket
 from typing import Any, Final, cast
 
 from kafka.errors import CorruptRecordError
+from kafka.net.inet import KafkaNetSocket
 from kafka.net.transport import KafkaSSLTransport, KafkaTCPTransport
 from kafka.record import memory_records
 from kafka.record.default_records import DefaultRecord, DefaultRecordBatch
@@ -34,10 +36,12 @@ def patch_kafka_python() -> None:
     for transport, receive in _RECEIVE.items():
         transport._sock_recv = _data_before_error(receive)  # noqa: SLF001 - it has no other way
     KafkaSSLTransport.handshake = _shake_hands_or_close
+    KafkaNetSocket.sock_connect = _connect_or_close
 
 
 _RECEIVE: Final = {transport: transport._sock_recv for transport in (KafkaTCPTransport, KafkaSSLTransport)}  # noqa: SLF001 - as below
 _shake_hands: Final = KafkaSSLTransport.handshake
+_connect: Final = KafkaNetSocket.sock_connect
 
 
 def _data_before_error(receive: Callable[[Any], tuple[bytes, Exception | None]]) -> Any:  # noqa: ANN401 - a method
@@ -55,6 +59,15 @@ async def _shake_hands_or_close(transport: Any) -> None:  # noqa: ANN401 - as ab
         await _shake_hands(transport)
     except BaseException:
         transport._close()  # noqa: SLF001 - as above
+        raise
+
+
+async def _connect_or_close(factory: Any, net: Any, sock: socket, *args: Any, **options: Any) -> socket:  # noqa: ANN401 - as above
+    try:
+        return cast("socket", await _connect(factory, net, sock, *args, **options))
+    except BaseException:
+        # Cancelled too: a client that is closed while it connects.
+        sock.close()
         raise
 
 

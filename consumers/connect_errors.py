@@ -10,7 +10,7 @@ from typing import Final
 from kafka import errors
 from kafka.errors import BrokerResponseError, KafkaError, KafkaTimeoutError
 
-from models.errors import MilepostError
+from models.errors import TOO_FEW_REPLICAS, MilepostError
 from models.kafka_login import shown_user
 from models.settings import Settings
 from models.text import one_line
@@ -26,7 +26,10 @@ _ANSWERS_IN_WORDS: Final[Mapping[type[KafkaError], tuple[str, str]]] = {
     errors.UnsupportedVersionError: _OTHER_VERSION,
     errors.UnrecognizedBrokerVersion: _OTHER_VERSION,
 }
-_ANSWERS: Final = tuple(_ANSWERS_IN_WORDS)
+_REPLICA_ERRORS: Final = (errors.NotEnoughReplicasError, errors.NotEnoughReplicasAfterAppendError)
+_ANSWERS: Final = (*_ANSWERS_IN_WORDS, *_REPLICA_ERRORS)
+#: How a message begins, before its arguments are filled in, that names the class of an error as its last but one.
+_PRODUCE_ERROR: Final = "%s: Got error produce response"
 _ERRNO_PATTERN: Final = re.compile(r"(\d+) E[A-Z]+")
 #: What OpenSSL says of a handshake that failed, and what that means. The first that is found counts.
 _TLS_FAULTS: Final = (
@@ -62,7 +65,11 @@ class LastConnectError(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Note the error that a record has."""
-        for argument in record.args if isinstance(record.args, tuple) else ():
+        arguments = record.args if isinstance(record.args, tuple) else ()
+        if str(record.msg).startswith(_PRODUCE_ERROR):
+            # A record that is sent again until its time is up fails as a timeout, which hides the broker's answer.
+            arguments = tuple(kind(None) for kind in _REPLICA_ERRORS if kind.__name__ in arguments)
+        for argument in arguments:
             # A broker closes the connections that follow a refused login: the first error has the reason.
             if isinstance(argument, Exception) and _specificity(argument) >= _specificity(self.last_error):
                 self.last_error = argument
@@ -100,6 +107,8 @@ def _describe_answer(settings: Settings, error: KafkaError, reason: str) -> str 
     for kind, (verb, advice) in _ANSWERS_IN_WORDS.items():
         if isinstance(error, kind):
             return f"{verb}: {reason}{advice}"
+    if isinstance(error, _REPLICA_ERRORS):
+        return f"takes no records: {TOO_FEW_REPLICAS}"
     if isinstance(error, _LOGIN_ERRORS):
         return f"refuses the login of {shown_user(settings, '')!r}: {reason}; {_login_advice(settings)}"
     if isinstance(error, errors.IllegalSaslStateError):

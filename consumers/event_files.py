@@ -19,6 +19,15 @@ from models.text import printable
 STDIN: Final = "-"
 #: A larger pipe goes to a temporary file.
 _SPOOL_MEMORY_BYTES: Final = 8 * 1024 * 1024
+#: What JSON is that is not one event on each line. A batch for the gateway is an array, and tools that write for people
+#: spread an object over lines.
+_ARRAY: Final = (
+    "a JSON array: in a file each event stands on a line of its own, without brackets and commas around it;"
+    " `jq -c '.[]' FILE` writes it so"
+)
+_SPREAD: Final = (
+    "an event that goes on in the next line: in a file each event stands on one line; `jq -c . FILE` writes it so"
+)
 
 
 class EventFileError(MilepostError):
@@ -35,18 +44,40 @@ class EventLine(NamedTuple):
     fault: str | None = None
 
 
+def _warn_nobody(_line: str) -> None:
+    pass
+
+
 @contextmanager
-def open_events(names: Sequence[str], stdin: IO[bytes], *, reread: bool) -> Iterator[Callable[[], Iterator[EventLine]]]:
+def open_events(
+    names: Sequence[str],
+    stdin: IO[bytes],
+    *,
+    reread: bool,
+    as_is: bool = False,
+    warn: Callable[[str], None] = _warn_nobody,
+) -> Iterator[Callable[[], Iterator[EventLine]]]:
     """Give a function that reads all these files; with `reread`, which copies standard input and pipes, repeatedly.
+
+    With `as_is`, every line of JSON Lines is an event, whatever stands there. `warn` gets a line, once, for each file
+    without an event: who publishes nothing by mistake would not learn otherwise.
 
     Raises `EventFileError` for what cannot be opened or copied, before anything is read.
     """
+    parse_lines = _split_lines if as_is else _parse_json_lines
+    found_empty: set[str] = set()
     with ExitStack() as resources:
         sources = [_open_source(name, stdin, resources, reread=reread) for name in names]
 
         def read_all() -> Iterator[EventLine]:
             for name, source in zip(names, sources, strict=True):
-                yield from _read_file(name, source)
+                event_lines = _read_file(name, source, parse_lines)
+                if (first := next(event_lines, None)) is not None:
+                    yield first
+                    yield from event_lines
+                elif name not in found_empty:
+                    found_empty.add(name)
+                    warn(f"{_label(name)}: warning: there is no event in it")
 
         yield read_all
 
@@ -72,9 +103,11 @@ def _label(name: str) -> str:
     return "<stdin>" if name == STDIN else printable(name) or "a file without a name"
 
 
-def _read_file(name: str, source: IO[bytes] | Path) -> Iterator[EventLine]:
+def _read_file(
+    name: str, source: IO[bytes] | Path, parse_lines: Callable[[Iterable[bytes]], ParsedEvents]
+) -> Iterator[EventLine]:
     suffix = "" if name == STDIN else Path(name).suffix.lower()
-    parse = {".yaml": parse_yaml, ".yml": parse_yaml, ".csv": parse_csv}.get(suffix, _parse_json_lines)
+    parse = {".yaml": parse_yaml, ".yml": parse_yaml, ".csv": parse_csv}.get(suffix, parse_lines)
     with source.open("rb") if isinstance(source, Path) else nullcontext(source) as stream:
         # Standard input itself is read from where whoever redirected it has left it.
         if isinstance(source, tempfile.SpooledTemporaryFile):
@@ -91,6 +124,17 @@ def _read_file(name: str, source: IO[bytes] | Path) -> Iterator[EventLine]:
 
 
 def _parse_json_lines(lines: Iterable[bytes]) -> ParsedEvents:
+    """Yield what stands on each line; raises `ParseError` for JSON that is not one event on each line."""
+    for count, (number, value) in enumerate(_split_lines(lines)):
+        text = value.strip()
+        fault = _ARRAY if text.startswith(b"[") else _SPREAD if text == b"{" else None
+        if fault and count == 0:
+            # The whole file is like this: one line says so, and not one for each of its lines.
+            raise ParseError(number, fault)
+        yield number, fault or value
+
+
+def _split_lines(lines: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
     for number, line in enumerate(lines, 1):
         value = line.removesuffix(b"\n").removesuffix(b"\r")
         if value.strip():

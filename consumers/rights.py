@@ -27,6 +27,7 @@ _SPELLINGS: Final = {
     "Read": "READ",
     "Write": "WRITE",
     "Create": "CREATE",
+    "Alter": "ALTER",
     "Describe": "DESCRIBE",
     "DescribeConfigs": "DESCRIBE_CONFIGS",
 }
@@ -117,12 +118,16 @@ def describe_missing_right(settings: Settings, right: Right, role: Role) -> str:
 
 
 def require_rights(
-    settings: Settings, role: Role, topics: Collection[str] | None = None, groups: Collection[str] | None = None
+    settings: Settings,
+    role: Role,
+    topics: Collection[str] | None = None,
+    groups: Collection[str] | None = None,
+    altered: Collection[str] = (),
 ) -> None:
     """Raise `RightsError` that names every right that a role lacks, and `TopicError` when one of its topics is missing.
 
-    With `topics`, only those count; `groups` take the place of the role's own. Without DescribeConfigs a worker works,
-    and `init` finishes: they warn.
+    With `topics`, only those count; `groups` take the place of the role's own; on those `altered`, Alter is needed too.
+    Without DescribeConfigs a worker works, and `init` finishes: they warn.
     """
     needed = [
         right
@@ -139,6 +144,9 @@ def require_rights(
             # What is there need not be made.
             existing = count_partitions(admin, names)
             missing = [right for right in missing if right.name not in existing]
+            missing += find_missing_rights(
+                admin, [Right("Alter", "topic", name) for name in altered if name in existing]
+            )
         if missing:
             raise RightsError("\nmilepost: ".join(describe_missing_right(settings, right, role) for right in missing))
         if role not in {Role.WORKER, Role.INIT}:  # which say more about their topics

@@ -1,7 +1,6 @@
 """`milepost board`: checks what can be checked before anything starts, then serves the board."""
 
 from deploy.listeners import bind_listeners
-from deploy.logging_setup import set_up_logging
 from models.configured_engine import open_configured_engine
 from models.database.engine import check_schema
 from models.database.rights import READER_TABLE_RIGHTS, require_table_rights
@@ -10,7 +9,6 @@ from models.settings import Settings
 
 def run_board(settings: Settings) -> None:
     """Serve the board until it is asked to stop. Raises `MilepostError` when a check fails, before anything starts."""
-    set_up_logging(settings.log)
     with open_configured_engine(settings) as engine:
         check_schema(engine)
         require_table_rights(engine, READER_TABLE_RIGHTS)

@@ -4,7 +4,8 @@ import platform
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from importlib import metadata
-from typing import Final, NamedTuple
+from ipaddress import ip_address
+from typing import Any, Final, NamedTuple
 
 from kafka import KafkaAdminClient, TopicPartition
 from kafka.admin import OffsetSpec
@@ -14,15 +15,22 @@ from sqlalchemy.exc import DBAPIError
 
 from consumers.client import KafkaUnreachableError, admin_client, count_partitions, missing_topic
 from consumers.rights import Right, Role, describe_missing_right, find_missing_rights, needed_rights
-from deploy.topic_settings import TopicSpec, describe_settings, find_broken_promises
+from deploy.certificates import Certificate, read_kafka_certificate, read_postgresql_certificate
+from deploy.topic_settings import MIN_INSYNC, TopicSpec, describe_settings, find_broken_promises, find_replica_faults
 from deploy.topics import describe_uneven_topics, required_topics
 from models.configured_engine import open_configured_engine
 from models.database.engine import DatabaseError, check_schema, driver_message, redacted_url
-from models.database.rights import READER_TABLE_RIGHTS, WORKER_TABLE_RIGHTS, require_table_rights
+from models.database.rights import (
+    READER_TABLE_RIGHTS,
+    WORKER_TABLE_RIGHTS,
+    require_right_to_create_tables,
+    require_table_rights,
+)
 from models.database.tables import SCHEMA_REVISION
 from models.kafka_login import shown_user
 from models.settings import Settings, SettingsError
 from models.text import one_line
+from models.views.formatting import format_count
 
 #: What each role does with the tables; the others do not use the database.
 _TABLE_RIGHTS: Final = {
@@ -30,22 +38,30 @@ _TABLE_RIGHTS: Final = {
     Role.AUDITOR: READER_TABLE_RIGHTS,
     Role.NOTIFY: READER_TABLE_RIGHTS,
     Role.BOARD: READER_TABLE_RIGHTS,
-    Role.INIT: (),
+    Role.INIT: ("CREATE",),
 }
 #: The roles that may ask for the settings of topics.
 _READS_SETTINGS: Final = (Role.WORKER, Role.INIT)
 #: How far two clocks may be apart: much less than claims may be ahead of the broker's.
 _MAX_SKEW_SECONDS: Final = 30.0
+#: How long before the end of a certificate to renew it.
+_RENEWAL_DAYS: Final = 14
+#: Modes of libpq in which a server proves who it is.
+_VERIFYING_MODES: Final = ("verify-ca", "verify-full")
 _OLDEST_KAFKA: Final = (2, 8)
 _PACKAGES: Final = ("kafka-python", "aiokafka", "faust-streaming", "sqlalchemy", "psycopg")
 
 
 class Finding(NamedTuple):
-    """One thing that must be right; `detail` says what is right, or what is wrong and what to do."""
+    """One thing that must be right; `detail` says what is right, or what is wrong and what to do.
+
+    A warning is of something without which the role goes on, and which its program warns of itself.
+    """
 
     check: str
     is_ok: bool
     detail: str
+    is_warning: bool = False
 
 
 def _ok(check: str, detail: str) -> Finding:
@@ -54,6 +70,10 @@ def _ok(check: str, detail: str) -> Finding:
 
 def _wrong(check: str, detail: str) -> Finding:
     return Finding(check, is_ok=False, detail=detail)
+
+
+def _warning(check: str, detail: str) -> Finding:
+    return Finding(check, is_ok=True, detail=detail, is_warning=True)
 
 
 Clock = Callable[[], datetime]
@@ -91,6 +111,8 @@ def _examine_kafka(
     try:
         with admin_client(settings) as admin:
             yield _ok("login", _describe_login(settings))
+            if settings.kafka_security_protocol.endswith("SSL"):
+                yield _judge_certificate("TLS to Kafka", lambda: read_kafka_certificate(settings), now)
             yield from _examine_rights(settings, role, admin)
             yield from _examine_topics(settings, role, admin)
             clocks.extend(_compare_with_broker(settings, role, now, admin))
@@ -111,13 +133,30 @@ def _describe_login(settings: Settings) -> str:
     return f"{settings.kafka} by {protocol} and {settings.kafka_sasl_mechanism} as {shown_user(settings, 'a token')}"
 
 
+def _judge_certificate(check: str, read: Callable[[], Certificate], now: Clock) -> Finding:
+    try:
+        found = read()
+    except OSError as error:
+        return _warning(check, f"the certificate could not be looked at: {one_line(error)}")
+    days = (found.ends - now()).days
+    detail = (
+        f"{found.server} has a certificate of {found.issuer} until {found.ends:%Y-%m-%d}, verified against"
+        f" {found.authorities}"
+    )
+    if days < _RENEWAL_DAYS:
+        return _warning(check, f"{detail}: it ends in {format_count(max(days, 0), 'day')}, renew it")
+    return _ok(check, detail)
+
+
 def _examine_rights(settings: Settings, role: Role, admin: KafkaAdminClient) -> Iterator[Finding]:
     rights = needed_rights(settings, role)
     missing = find_missing_rights(admin, rights)
     for right in rights:
         if right in missing:
             detail = f"{describe_missing_right(settings, right, role)}: {grant_command(settings, right)}"
-            yield _wrong(f"right {right}", detail)
+            # Without it, what needs the right works all the same, and warns: contract, section 12.
+            judge = _warning if right.operation == "DescribeConfigs" else _wrong
+            yield judge(f"right {right}", detail)
         else:
             yield _ok(f"right {right}", "granted")
 
@@ -145,6 +184,11 @@ def _examine_topics(settings: Settings, role: Role, admin: KafkaAdminClient) -> 
             yield _wrong(f"topic {topic.name}", missing_topic(settings, topic.name))
         else:
             yield _ok(f"topic {topic.name}", f"{count} partition{'s' * (count > 1)}")
+    if role is Role.PUBLISHER:
+        # Whether anything can be written, where a publisher may see that.
+        seen = describe_settings(admin, [topic for topic in topics if topic.name in existing])
+        for fault in find_replica_faults(admin, seen):
+            yield _warning(f"topic {fault.topic} {fault.setting}", fault.problem)
     if role not in _READS_SETTINGS:
         return
     for problem in describe_uneven_topics(settings, existing):
@@ -160,9 +204,13 @@ def _examine_settings(topics: Sequence[TopicSpec], admin: KafkaAdminClient) -> I
     for topic in topics:
         for setting in topic.config:
             if (promise := broken.get((topic.name, setting))) is not None:
-                yield _wrong(f"topic {topic.name} {setting}", promise.problem)
+                # As a worker judges it: contract, section 4.
+                judge = _wrong if promise.is_fatal else _warning
+                yield judge(f"topic {topic.name} {setting}", promise.problem)
             elif (value := values[topic.name].get(setting)) is not None:
                 yield _ok(f"topic {topic.name} {setting}", value)
+        if (fault := broken.get((topic.name, MIN_INSYNC))) is not None:
+            yield _warning(f"topic {topic.name} {MIN_INSYNC}", fault.problem)
 
 
 def _compare_with_broker(settings: Settings, role: Role, now: Clock, admin: KafkaAdminClient) -> Iterator[Finding]:
@@ -194,6 +242,8 @@ def _examine_database(
     try:
         with open_configured_engine(settings) as engine:
             yield from _examine_server(engine, now, versions, clocks)
+            if engine.dialect.name == "postgresql":
+                yield from _examine_connection(settings, engine, now)
             yield from _examine_schema(engine, role)
     except (DatabaseError, SettingsError) as error:
         yield _wrong("database", str(error))
@@ -221,22 +271,62 @@ def _examine_server(engine: Engine, now: Clock, versions: _Versions, clocks: lis
     )
 
 
+def _examine_connection(settings: Settings, engine: Engine, now: Clock) -> Iterator[Finding]:
+    """Look at what the driver knows of its connection: TLS, and a pool between it and the server."""
+    with engine.connect() as connection:
+        driver: Any = connection.connection.driver_connection
+        info, is_encrypted = driver.info, driver.pgconn.ssl_in_use
+        # A pool greets with a number of its own.
+        has_pool = connection.scalar(text("SELECT pg_backend_pid()")) != info.backend_pid
+    parameters = info.get_parameters()
+    mode = parameters.get("sslmode", "prefer")
+    check = "TLS to PostgreSQL"
+    if is_encrypted and mode in _VERIFYING_MODES:
+        yield _judge_certificate(check, lambda: read_postgresql_certificate(info.host, info.port, parameters), now)
+    elif is_encrypted:
+        yield _warning(check, f"encrypted, and nobody proved who answers: sslmode is {mode}, verify-full is the proof")
+    elif not _is_local(info):
+        yield _warning(check, f"none, with sslmode {mode}: set sslmode=verify-full and sslrootcert")
+    if not settings.database_prepared:
+        yield _ok("pool", "whether there is one makes no difference: MILEPOST_DATABASE_PREPARED is false")
+    elif has_pool:
+        yield _ok("pool", "a pool answers, as PgBouncer is: statements are not prepared")
+    else:
+        yield _ok("pool", "none: the server itself answers, and statements are prepared")
+
+
+def _is_local(info: Any) -> bool:  # noqa: ANN401 - the driver's
+    """Return whether a connection stays on this machine: a socket, or a loopback address."""
+    if info.host.startswith("/"):
+        return True
+    try:
+        return ip_address(info.hostaddr).is_loopback
+    except ValueError:
+        return False
+
+
 def _examine_schema(engine: Engine, role: Role) -> Iterator[Finding]:
     try:
         check_schema(engine)
     except DatabaseError as error:
-        yield _wrong("schema", str(error))
-        return
-    yield _ok("schema", SCHEMA_REVISION)
-    if rights := _TABLE_RIGHTS[role]:
-        try:
-            require_table_rights(engine, rights)
-        except DatabaseError as error:
-            yield _wrong("rights on tables", str(error))
+        # What `init` finds to do is nothing wrong with `init`.
+        yield (_warning if role is Role.INIT else _wrong)("schema", str(error))
+        if role is not Role.INIT:
+            return
+    else:
+        yield _ok("schema", SCHEMA_REVISION)
+    try:
+        if role is Role.INIT:
+            require_right_to_create_tables(engine)
         else:
-            yield _ok("rights on tables", ", ".join(rights))
+            require_table_rights(engine, _TABLE_RIGHTS[role])
+    except DatabaseError as error:
+        yield _wrong("rights on tables", str(error))
+    else:
+        yield _ok("rights on tables", ", ".join(_TABLE_RIGHTS[role]))
 
 
 def finding_line(finding: Finding) -> str:
     """Return a finding as one line."""
-    return f"{'ok   ' if finding.is_ok else 'wrong'} {finding.check}: {one_line(finding.detail, 2000)}"
+    word = "wrong" if not finding.is_ok else "warn" if finding.is_warning else "ok"
+    return f"{word:<5} {finding.check}: {one_line(finding.detail, 2000)}"

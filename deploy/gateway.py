@@ -10,7 +10,6 @@ from typing import Final
 
 from consumers.rights import Role, require_rights
 from deploy.listeners import bind_gateway_listeners
-from deploy.logging_setup import set_up_logging
 from models.errors import MilepostError
 from models.settings import Settings
 from streams.gateway.process import run_gateway_process
@@ -24,7 +23,6 @@ _TOKEN_BYTES: Final = 32
 
 def run_gateway(settings: Settings) -> None:
     """Run a gateway until it is asked to stop. Raises `MilepostError` when a check fails, before anything starts."""
-    set_up_logging(settings.log)
     if settings.gateway_tokens is None:
         raise MilepostError(
             "the gateway needs tokens: MILEPOST_GATEWAY_TOKENS names their file;"

@@ -9,6 +9,7 @@ from deploy.topics import (
     Replication,
     check_managed_topics,
     ensure_topics,
+    find_small_topics,
     read_offset_ranges,
     read_topic_id,
 )
@@ -54,12 +55,18 @@ def create_schema_and_topics(
     finally:
         engine.dispose()
     require_rights(settings, Role.INIT)
+    small = find_small_topics(settings) if enlarge else []
+    if small:
+        require_rights(settings, Role.INIT, altered=small)
     if settings.topics == "managed":
         partitions, broken_promises = check_managed_topics(settings)
         outcomes = [(name, count, "found") for name, count in partitions.items()]
     else:
         topics, broken_promises = ensure_topics(settings, enlarge=enlarge, replication=replication)
-        outcomes = [(topic.name, topic.partitions, "found" if existed else "made") for topic, existed in topics]
+        outcomes = [
+            (topic.name, topic.partitions, "enlarged" if topic.name in small else "found" if existed else "made")
+            for topic, existed in topics
+        ]
     for name, count, outcome in outcomes:
         yield f"topic {name}: {'1 partition' if count == 1 else f'{count} partitions'}, {outcome}"
     for promise in broken_promises:

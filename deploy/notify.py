@@ -12,7 +12,6 @@ from sqlalchemy import Engine
 
 from consumers.rights import Role, require_rights
 from deploy.listeners import bind_metrics_listener
-from deploy.logging_setup import set_up_logging
 from models.configured_engine import open_configured_engine
 from models.database.engine import check_schema
 from models.database.rights import READER_TABLE_RIGHTS, require_table_rights
@@ -41,7 +40,6 @@ def run_notify(settings: Settings) -> None:
 
     Raises `MilepostError` when a check fails, before anything starts.
     """
-    set_up_logging(settings.log)
     file = _load_targets(settings)
     with open_configured_engine(settings) as engine, bind_metrics_listener(settings) as sockets:
         check_schema(engine)

@@ -10,7 +10,7 @@ from consumers.client import TopicError, admin_client, count_partitions, missing
 from consumers.topic_reader import OffsetRanges, open_topic
 from deploy.child_process import poll_until
 from deploy.topic_creation import NewTopic, create_topics
-from deploy.topic_settings import BrokenPromise, TopicSpec, find_broken_promises
+from deploy.topic_settings import MIN_INSYNC, BrokenPromise, TopicSpec, find_broken_promises
 from models.settings import Settings
 
 #: More than a dead letter can have; see `models.domain.dead_letters`.
@@ -45,7 +45,7 @@ class Replication(NamedTuple):
     @property
     def config(self) -> Mapping[str, str]:
         """The settings of a topic."""
-        return {} if self.min_insync is None else {"min.insync.replicas": str(self.min_insync)}
+        return {} if self.min_insync is None else {MIN_INSYNC: str(self.min_insync)}
 
 
 #: One replica on one node, and what a cluster says.
@@ -110,6 +110,14 @@ def ensure_topics(
         broken = [each for each in find_broken_promises(admin, topics) if (each.topic, each.setting) not in told]
         broken = [*refused, *broken]
     return [(topic, topic.name in existing) for topic in topics], broken
+
+
+def find_small_topics(settings: Settings) -> list[str]:
+    """Return the topics with fewer partitions than the settings say."""
+    expected = {topic.name: topic.partitions for topic in required_topics(settings)}
+    with admin_client(settings) as admin:
+        existing = count_partitions(admin, list(expected))
+    return [name for name, count in existing.items() if count < expected[name]]
 
 
 def _wrong_count(settings: Settings, topic: TopicSpec, actual: int) -> str:

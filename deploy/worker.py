@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from datetime import UTC, date, datetime
 from functools import partial
 from pathlib import Path
+from typing import NoReturn
 
 from sqlalchemy import Engine
 
@@ -16,7 +17,6 @@ from consumers.client import KafkaUnreachableError
 from consumers.rights import Role, require_rights
 from deploy.file_lock import FileLockedError, lock_file, write_holder
 from deploy.listeners import bind_listeners
-from deploy.logging_setup import set_up_logging
 from deploy.topics import UnevenTopicsError, check_topics, read_topic_id
 from models.configured_engine import make_configured_engine
 from models.database.engine import LOCK_TIMEOUT_MS, check_schema
@@ -38,14 +38,28 @@ def run_worker(settings: Settings) -> int:
     When partitions were added to the topics, the process starts anew, as its command line says. Raises `MilepostError`
     when a check fails, before anything starts.
     """
-    set_up_logging(settings.log)
+    status = run_worker_once(settings)
+    if status is None:
+        start_anew()
+    return status
+
+
+def start_anew() -> NoReturn:
+    """Replace this process by the same program with the same arguments; nothing of this process goes on."""
+    os.execv(sys.executable, sys.orig_argv)  # noqa: S606 - no shell is wanted
+
+
+def run_worker_once(settings: Settings) -> int | None:
+    """Run a worker until it is asked to stop, and return its exit status; None when partitions were added meanwhile.
+
+    Raises `MilepostError` when a check fails, before anything starts.
+    """
     try:
         return _run_once(settings)
     except PartitionsChangedError as error:
         logger.warning("%s: starting anew", error)
     _wait_for_even_topics(settings)
-    # The same program with the same arguments; nothing of this process goes on.
-    return os.execv(sys.executable, sys.orig_argv)  # noqa: S606 - no shell is wanted
+    return None
 
 
 def _run_once(settings: Settings) -> int:

@@ -21,6 +21,7 @@ from models.errors import MilepostError
 from models.secrets import read_secret
 from models.settings import Settings, setting_error
 from models.text import one_line
+from models.tls import trusting_context
 
 #: How long the endpoint may take.
 _TIMEOUT_SECONDS: Final = 5.0
@@ -124,8 +125,7 @@ def _request_token(settings: Settings) -> tuple[str, float]:
 
 
 def _open(settings: Settings, request: urllib.request.Request) -> Any:  # noqa: ANN401 - urllib has no type for it
-    context = ssl.create_default_context()
-    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    context = trusting_context()
     if (file := settings.kafka_oauth_cafile) is not None:
         try:
             context.load_verify_locations(file)

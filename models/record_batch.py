@@ -29,7 +29,8 @@ _MAX_SNAPPY_BLOCK_BYTES: Final = 64 * 1024 * 1024
 
 GZIP, SNAPPY, LZ4, ZSTD = 1, 2, 3, 4
 #: How many times its size a compressed payload may have at most, where the format bounds that.
-_MAX_RATIOS: Final = {GZIP: 1032, SNAPPY: 22, LZ4: 256}
+#: (zstd: the densest block has four bytes, for 128 KiB.)
+_MAX_RATIOS: Final = {GZIP: 1032, SNAPPY: 22, LZ4: 256, ZSTD: 32768}
 _XERIAL_MAGIC: Final = b"\x82SNAPPY\x00"
 _XERIAL_HEADER_BYTES: Final = 16
 

@@ -1,4 +1,4 @@
-"""TLS towards Kafka: one context of the settings for both Kafka clients."""
+"""TLS: one context of the settings for both Kafka clients, and what every context has in common."""
 
 import ssl
 from pathlib import Path
@@ -6,6 +6,19 @@ from ssl import SSLContext, SSLError
 
 from models.secrets import read_secret
 from models.settings import Settings, setting_error
+
+
+def trusting_context(authorities: Path | None = None, *, is_strict: bool = False) -> SSLContext:
+    """Return a context that trusts some authorities, those of the system without a file.
+
+    Python 3.13 is strict by itself, and refuses certificates without key identifiers, such as Strimzi's, for no gain.
+    """
+    context = ssl.create_default_context(cafile=authorities)
+    if is_strict:
+        context.verify_flags |= ssl.VERIFY_X509_STRICT
+    else:
+        context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    return context
 
 
 def create_ssl_context(settings: Settings) -> SSLContext | None:
@@ -20,16 +33,11 @@ def create_ssl_context(settings: Settings) -> SSLContext | None:
         if path is not None:
             _require_readable(name, path)
     try:
-        context = ssl.create_default_context(cafile=settings.kafka_ssl_cafile)
+        context = trusting_context(settings.kafka_ssl_cafile, is_strict=settings.kafka_ssl_strict)
     except SSLError:
         raise setting_error(
             "kafka_ssl_cafile", f"{settings.kafka_ssl_cafile} holds no certificate in PEM form"
         ) from None
-    # Python 3.13 sets this flag, and refuses certificates without key identifiers, such as Strimzi's, for no gain.
-    if settings.kafka_ssl_strict:
-        context.verify_flags |= ssl.VERIFY_X509_STRICT
-    else:
-        context.verify_flags &= ~ssl.VERIFY_X509_STRICT
     if settings.kafka_ssl_certfile is not None:
         key = settings.kafka_ssl_keyfile or settings.kafka_ssl_certfile
         _load_certificate(context, settings.kafka_ssl_certfile, key, read_secret(settings, "kafka_ssl_key_password"))

@@ -127,7 +127,7 @@ def create_app(  # noqa: PLR0913 - everything it composes comes in as an argumen
         event_loops=source.event_loops,
     )
     sweep_requested = asyncio.Event()
-    outbox = OutboxPublisher(recorder.engine, settings.changes_topic, produce)
+    outbox = OutboxPublisher(recorder.engine, settings.changes_topic, produce, clock)
     record_agent = RecordAgent(
         recorder=recorder,
         metrics=metrics,
@@ -149,6 +149,7 @@ def create_app(  # noqa: PLR0913 - everything it composes comes in as an argumen
         source=source,
         outbox=outbox,
         is_catching_up=record_agent.is_catching_up,
+        is_recording_many=record_agent.is_recording_many,
     )
     sweeper = Sweeper(forecast_agent, health, sweep_requested, settings.sweep_seconds)
     lag_monitor = LagMonitor(
@@ -200,7 +201,7 @@ def create_faust_app(settings: Settings) -> FaustApp:
         consumer_auto_offset_reset="none",
         consumer_max_fetch_size=MAX_PARTITION_FETCH_BYTES,
         producer_acks=-1,
-        producer_compression_type="zstd",
+        producer_compression_type="lz4",
         producer_max_request_size=MAX_REQUEST_BYTES,
         producer_request_timeout=REQUEST_TIMEOUT_SECONDS,
         topic_allow_declare=False,

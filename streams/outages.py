@@ -33,6 +33,13 @@ class Subject:
 KAFKA: Final = Subject(
     "Kafka", "does not answer, and is asked again until it does", "has not answered", "answers again"
 )
+#: Kafka answers, and does not take what is published.
+EVENTS_TOPIC: Final = Subject(
+    "the events topic",
+    "takes no events, and publishers are told to send again",
+    "has taken no events",
+    "takes events again",
+)
 DATABASE: Final = Subject("the database", KAFKA.begun, KAFKA.lasting, KAFKA.ended)
 
 

@@ -13,7 +13,7 @@ from faust.exceptions import ProducerSendError
 
 from models.database.engine import ErrorKind, classify_error, is_unreachable
 from models.errors import ConcurrentWriteError
-from models.text import one_line
+from streams.error_text import describe_error
 from streams.outages import DATABASE, KAFKA, OUTAGES, Subject
 
 INITIAL_BACKOFF_SECONDS: Final = 0.1
@@ -25,6 +25,7 @@ MAX_UNREPORTED_SECONDS: Final = 60.0
 #: What does not pass by itself, and what a person can change: told at once.
 _REFUSALS: Final = (
     errors.ClusterAuthorizationFailedError,
+    errors.CorruptRecordException,
     errors.GroupAuthorizationFailedError,
     errors.TopicAuthorizationFailedError,
     errors.TransactionalIdAuthorizationFailed,
@@ -73,7 +74,7 @@ class Retry:
         if self not in self._ongoing:
             self._failed_at = time.monotonic()
             self._ongoing.add(self)
-        self._problem = one_line(error, 500) or type(error).__name__
+        self._problem = describe_error(error)
         self._is_refused = _is_caused_by(error, _REFUSALS)
         if isinstance(error, ConcurrentWriteError) or (
             OUTAGES.was_away(KAFKA, _METADATA_SECONDS) and _is_caused_by(error, (errors.UnknownTopicOrPartitionError,))

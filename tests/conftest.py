@@ -9,13 +9,23 @@ from uuid import uuid4
 import pytest
 from hypothesis import settings as hypothesis_settings
 
+from consumers.compat import patch_kafka_python
 from deploy.kafka.broker import run_broker
 from deploy.topics import ensure_topics
 from models.database.engine import make_engine
 from models.database.migrate import migrate
 from models.settings import Settings
 
-pytest_plugins = ["tests.helpers.databases", "tests.helpers.parallel", "tests.helpers.secure_kafka"]
+pytest_plugins = [
+    "tests.helpers.containers",
+    "tests.helpers.databases",
+    "tests.helpers.parallel",
+    "tests.helpers.secure_kafka",
+]
+
+# Tests have clients of kafka-python of their own. Theirs, too, leave no socket to the garbage collector, whose warning
+# would fail whichever test runs then.
+patch_kafka_python()
 
 # Two cores are shared with brokers and databases: how long an example takes says nothing.
 hypothesis_settings.register_profile("milepost", deadline=None)

@@ -17,6 +17,7 @@ from models.database.engine import DatabaseError, check_schema, driver_message, 
 from models.database.rights import READER_TABLE_RIGHTS, WORKER_TABLE_RIGHTS, require_table_rights
 from models.settings import Settings, read_settings
 from models.text import printable
+from models.views.formatting import format_count
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -32,14 +33,17 @@ def audit(*, kafka: KafkaOption = None, database: DatabaseOption = None, as_json
     settings = read_settings(kafka=kafka, database=database)
     with _open_database(settings) as engine:
         differences, summary = consumers.audit.audit(settings, engine)
-    lines = [f"not read yet: {summary.unread}"] if summary.unread else []
+    lines = [f"not read yet: {summary.unread:,}"] if summary.unread else []
     if summary.expired:
         consequence = "their ledger rows could not be compared with it"
-        lines.append(f"{summary.expired} records are no longer in the topic; {consequence}")
+        lines.append(
+            f"{format_count(summary.expired, 'record is', 'records are')} no longer in the topic; {consequence}"
+        )
     lines.append(
-        f"{len(differences)} differences; {summary.records_read} events read: {summary.accepted} accepted,"
-        f" {summary.duplicates} duplicates, {summary.rejected} rejected, {summary.resolved} replayed or discarded;"
-        f" {summary.programmes} programmes, {summary.milestones} milestones"
+        f"{format_count(len(differences), 'difference')}; {format_count(summary.records_read, 'record')} read:"
+        f" {summary.accepted:,} accepted, {format_count(summary.duplicates, 'duplicate')},"
+        f" {summary.rejected:,} waiting as dead letters, {summary.resolved:,} replayed or discarded;"
+        f" {format_count(summary.programmes, 'programme')}, {format_count(summary.milestones, 'milestone')}"
     )
     _print_report(differences, lines, as_json=as_json)
     if differences:
@@ -60,7 +64,9 @@ def rebuild(
     needed = READER_TABLE_RIGHTS if diff else WORKER_TABLE_RIGHTS
     with _open_database(read_settings(database=database), needed) as engine:
         differences = diff_with_ledger(engine) if diff else rebuild_tables(engine)
-    _print_report(differences, [f"{'' if diff else 'repaired '}{len(differences)} differences"], as_json=as_json)
+    _print_report(
+        differences, [f"{'' if diff else 'repaired '}{format_count(len(differences), 'difference')}"], as_json=as_json
+    )
     if diff and differences:
         raise typer.Exit(1)
 

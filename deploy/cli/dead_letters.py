@@ -143,7 +143,7 @@ def discard_dead_letters(
 def print_summaries(summaries: Sequence[DeadLetterSummary], total: int, *, as_json: bool) -> None:
     """Print one line for each dead letter, and how many there are."""
     shown = f"{len(summaries)} of {total}" if len(summaries) < total else str(total)
-    count = f"{shown} dead {'letter' if total == 1 else 'letters'}"
+    count = f"{shown} {_letters(total)}"
     if len(summaries) < total:
         count += ", the newest: --limit shows more"
     rows = [{**summary._asdict(), "time": _time_text(summary.rejected_ms)} for summary in summaries]
@@ -154,6 +154,10 @@ def print_summaries(summaries: Sequence[DeadLetterSummary], total: int, *, as_js
         return
     print_rows(_LIST_COLUMNS, [[row[column.name] or "" for column in _LIST_COLUMNS] for row in rows])
     print_line(count)
+
+
+def _letters(count: int) -> str:
+    return "dead letter" if count == 1 else "dead letters"
 
 
 def _time_text(epoch_ms: int | None) -> str | None:
@@ -195,7 +199,7 @@ def _print_resolved(dead_letters: Iterable[DeadLetter], outcome: str, *, as_json
         if as_json:
             print_json_list(map(_to_dict, resolved))
     if not as_json:
-        print_line(f"{len(resolved)} dead letters {outcome}")
+        print_line(f"{len(resolved)} {_letters(len(resolved))} {outcome}")
 
 
 def _to_dict(dead_letter: DeadLetter) -> dict[str, Any]:
@@ -261,5 +265,6 @@ def _print_dry_run(outcomes: Sequence[dict[str, Any]], changes: Sequence[DryRunC
         dates = f"{change.previous or 'none'} -> {change.current or 'none'}"
         lines.append(ConsoleLine(f"{'/'.join(change.milestone)}: {dates}{days}"))
     accepted = sum(outcome["verdict"] in _ACCEPTED_VERDICTS for outcome in outcomes)
-    accepted_text = f"{accepted} of {len(outcomes)} dead letters would be accepted"
-    print_lines([*lines, ConsoleLine(f"{accepted_text}, {len(changes)} forecasts would move; nothing was sent")])
+    accepted_text = f"{accepted} of {len(outcomes)} {_letters(len(outcomes))} would be accepted"
+    moves = "1 forecast" if len(changes) == 1 else f"{len(changes)} forecasts"
+    print_lines([*lines, ConsoleLine(f"{accepted_text}, {moves} would move; nothing was sent")])

@@ -27,7 +27,8 @@ def doctor(
 ) -> None:
     """Look at each thing that must be right for a role.
 
-    Says what to do where it is not, changes nothing, and fails when anything is wrong.
+    Says what to do where it is not, changes nothing, and fails when anything is wrong. What the role's program would
+    only warn of is a warning here too.
     """
     from consumers.rights import Role  # noqa: PLC0415 - loads kafka-python
     from deploy.doctor import examine, finding_line  # noqa: PLC0415 - as above
@@ -42,6 +43,9 @@ def doctor(
         if not as_json:
             print_line(finding_line(finding))
     if as_json:
-        print_json_list({"check": each.check, "ok": each.is_ok, "detail": each.detail} for each in findings)
+        print_json_list(
+            {"check": each.check, "ok": each.is_ok, "warning": each.is_warning, "detail": each.detail}
+            for each in findings
+        )
     if not all(finding.is_ok for finding in findings):
         raise typer.Exit(1)

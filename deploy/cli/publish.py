@@ -11,6 +11,7 @@ from consumers.gateway import GatewayClient, publish_through_gateway, read_token
 from consumers.publish import ContentMode, publish_events, publish_validated, validate_and_report
 from deploy.cli.options import KafkaOption, print_line, print_to_stderr, utc_now
 from models.settings import read_settings
+from models.views.formatting import format_count
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -42,16 +43,16 @@ def publish(  # noqa: PLR0913 - each is an option of the command line
         if no_check or mode is not ContentMode.STRUCTURED or kafka is not None:
             raise typer.BadParameter("--gateway goes with none of --no-check, --mode and --kafka")
         client = GatewayClient(gateway, read_token(token_file), print_to_stderr)
-        with open_events(files, sys.stdin.buffer, reread=True) as read:
+        with open_events(files, sys.stdin.buffer, reread=True, warn=print_to_stderr) as read:
             count = publish_through_gateway(client, settings, read, _now_ms(), print_to_stderr)
-        print_line(f"published {count} events through {client.url}")
+        print_line(f"published {format_count(count, 'event')} through {client.url}")
         return
-    with open_events(files, sys.stdin.buffer, reread=not no_check) as read:
+    with open_events(files, sys.stdin.buffer, reread=not no_check, as_is=no_check, warn=print_to_stderr) as read:
         if no_check:
             count = publish_events(settings, read(), mode)
         else:
             count = publish_validated(settings, read, mode, _now_ms(), print_to_stderr)
-    print_line(f"published {count} events to {settings.events_topic}")
+    print_line(f"published {format_count(count, 'event')} to {settings.events_topic}")
 
 
 @app.command()
@@ -62,13 +63,13 @@ def check(
 ) -> None:
     """Check events without sending them.
 
-    Prints one line for each that is not valid, and fails if there is any.
+    Prints one line for each that is not valid, and fails if there is any. A file without an event is a warning.
     """
-    with open_events(files, sys.stdin.buffer, reread=False) as read:
+    with open_events(files, sys.stdin.buffer, reread=False, warn=print_to_stderr) as read:
         count, invalid = validate_and_report(read_settings(), read(), _now_ms(), print_line, print_to_stderr, mode)
     if invalid:
         raise typer.Exit(1)
-    print_line(f"{count} events are valid")
+    print_line(f"{format_count(count, 'event is', 'events are')} valid" if count else "there is no event to check")
 
 
 def _now_ms() -> int:

@@ -45,7 +45,7 @@ _MIN_AXIS_DAYS: Final = 28
 _MIN_BAR_COLUMNS: Final = 24
 
 #: Months between the ticks of a longer axis, and about as many days.
-_MONTH_STEPS: Final = {1: 30, 2: 60, 3: 90, 6: 180, 12: 365, 24: 730, 60: 1825, 120: 3650}
+_MONTH_STEPS: Final = {1: 30, 2: 60, 3: 90, 6: 180, 12: 365, 24: 730, 60: 1825, 120: 3650, 240: 7300}
 
 
 class _Axis(NamedTuple):
@@ -82,7 +82,7 @@ class _Axis(NamedTuple):
             mondays = range(self.first_day + (1 - self.first_day) % step, self.last_day + 1, step)
             days = map(date.fromordinal, mondays)
         else:
-            # There is always room for decades: an axis spans twenty years at most, `_MIN_BAR_COLUMNS` wide at least.
+            # There is always room for two decades: an axis spans forty years at most, `_MIN_BAR_COLUMNS` wide at least.
             lengths = {months: len("2026-12" if months < MONTHS_PER_YEAR else "2026") for months in _MONTH_STEPS}
             months = next(each for each in lengths if self.columns_for(_MONTH_STEPS[each]) >= lengths[each] + 3)
             days, length = month_starts(self.first_day, self.last_day, months), lengths[months]

@@ -24,6 +24,7 @@ from consumers.publish import ContentMode, publish_events, publish_validated
 from deploy.child_process import poll_until
 from deploy.demo.story import PARTICIPANT_KIND, PROGRAMME, Story
 from models.database.engine import read_transaction
+from models.database.forecasts import read_unpublished
 from models.database.tables import ledger
 from models.domain.cloudevents import encode_structured
 from models.domain.dead_letters import DeadLetter
@@ -89,6 +90,15 @@ class StoryPlayer:
             f"{self.story.day}: {len(opening)} events from {sources} sources are published; {news}",
             f"{participants} participants and {parks} parks stand in {PROGRAMME}; milestones: {states}",
         ]
+
+    def wait_until_opening_is_told(self) -> None:
+        """Wait until the worker has published what the opening moved: a past, which it tells as a whole."""
+
+        def is_told() -> bool:
+            with read_transaction(self.engine) as connection:
+                return not read_unpublished(connection, [PROGRAMME], 1)
+
+        self._wait_until(is_told)
 
     def play_scenes(self, wait_for_message: Callable[[str, float], DemoMessage | None]) -> None:
         """Publish what happens today, without the scenes that were played before; then print what people are told."""

@@ -19,6 +19,7 @@ from pathlib import Path
 from secrets import token_hex
 from typing import Final, NoReturn
 
+from consumers.client import admin_client, count_partitions
 from consumers.gateway import GatewayClient, read_token
 from deploy.child_process import free_port
 from deploy.demo.player import MILESTONES_METRICS_PATH, StoryPlayer
@@ -31,6 +32,7 @@ from models.configured_engine import make_configured_engine
 from models.data_folder import DATA_FOLDER, make_folder
 from models.domain.cloudevents import encode_structured
 from models.errors import MilepostError
+from models.setting_values import split_address
 from models.settings import Settings, read_settings
 
 _DEMO_DIR: Final = Path(DATA_FOLDER)
@@ -118,8 +120,10 @@ def _run_everything(*, was_killed: bool) -> int:
         )
         from deploy.demo.gateway import ensure_demo_token, run_demo_gateway  # noqa: PLC0415 - loads aiohttp, as below
         from deploy.init import create_schema_and_topics  # noqa: PLC0415 - loads Alembic, while Kafka starts
-        from deploy.worker import run_worker  # noqa: PLC0415 - as above
+        from deploy.logging_setup import set_up_logging  # noqa: PLC0415 - loads SQLAlchemy, as above
+        from deploy.worker import run_worker_once, start_anew  # noqa: PLC0415 - as above
 
+        settings = _with_partitions_there_are(settings)
         for _line in create_schema_and_topics(settings):
             pass
         tokens, token_file = ensure_demo_token(_DEMO_DIR, SOURCES)
@@ -131,8 +135,9 @@ def _run_everything(*, was_killed: bool) -> int:
             introduction = _introduction_lines(settings, user_settings, token_file, monitoring_lines)
             player = _PlayerThread(broker, settings, token_file, introduction)
             player.start()
+            set_up_logging(settings.log)
             try:
-                status = run_worker(settings)
+                status = run_worker_once(settings)
             except SystemExit:
                 # Stopped before the worker handled signals itself
                 status = 0
@@ -141,7 +146,17 @@ def _run_everything(*, was_killed: bool) -> int:
                 player.stop_event.set()
     if player.failure is not None:
         raise player.failure
+    if status is None:
+        # Only now: what is started has to find the ports free that others here know.
+        start_anew()
     return status
+
+
+def _with_partitions_there_are(settings: Settings) -> Settings:
+    """Return settings that ask for as many partitions as the topics have, where somebody enlarged them."""
+    with admin_client(settings) as admin:
+        partitions = count_partitions(admin, [settings.events_topic])
+    return settings.model_copy(update={"partitions": partitions.get(settings.events_topic, settings.partitions)})
 
 
 def _choose_kafka_port(user_settings: Settings) -> int:
@@ -151,8 +166,7 @@ def _choose_kafka_port(user_settings: Settings) -> int:
 
 
 def _choose_address(preferred: str) -> str:
-    host, _, port = preferred.rpartition(":")
-    return f"{host}:{free_port(host.strip('[]'), int(port))}"
+    return f"{preferred.rpartition(':')[0]}:{free_port(*split_address(preferred))}"
 
 
 class _PlayerThread(threading.Thread):
@@ -197,6 +211,8 @@ class _PlayerThread(threading.Thread):
             _print_line(line)
         from deploy.demo.notify import run_demo_notify  # noqa: PLC0415 - loads aiokafka
 
+        # A summary of all that was known in the morning would drown the slip.
+        player.wait_until_opening_is_told()
         with run_demo_notify(self._settings, engine) as messages:
             player.play_scenes(messages.wait_for)
         _print_line("That is the story. Everything keeps running; Ctrl-C ends it")

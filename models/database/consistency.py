@@ -78,7 +78,9 @@ def read_tables(connection: Connection) -> TableSnapshot:
         if checkpoint.revision == revision and checkpoint.data_date != forecasts.NOT_CALCULATED
     }
     rows[tables.forecasts] = {
-        key: row._asdict() for name in data_dates for key, row in forecasts.read_forecasts(connection, name).items()
+        key: row._asdict()
+        for of_programme in forecasts.read_forecasts(connection, [*data_dates]).values()
+        for key, row in of_programme.items()
     }
     history, calculated = tables.history.c, tables.forecasts.c.programme
     with_checkpoint = select(tables.checkpoints.c.programme)

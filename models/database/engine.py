@@ -157,11 +157,12 @@ def make_engine(
 
 def dispose_engine(engine: Engine) -> None:
     """Close the connections of an engine: the unused now, and those that threads still use when they return them."""
-    event.listen(engine.pool, "checkin", _close_returned)
+    event.listen(engine.pool, "checkin", close_returned)
     engine.dispose()
 
 
-def _close_returned(_connection: object, record: ConnectionPoolEntry) -> None:
+def close_returned(_connection: object, record: ConnectionPoolEntry) -> None:
+    """Close a connection that is returned: a listener for the `checkin` of a pool that is disposed of."""
     record.invalidate()
 
 

@@ -5,7 +5,7 @@ are not decoded: only those about milestones for which these ever waited count.
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Any, Final
 
@@ -13,6 +13,7 @@ import sqlalchemy as sa
 
 from models.database.ledger import EVENT_COLUMNS, decode_event_row, read_rows
 from models.database.tables import ledger
+from models.database.upsert import chunked
 from models.domain.claim_steps import Name, link_of, upstream_of
 from models.domain.events import (
     DependencyDeclared,
@@ -34,6 +35,9 @@ _MILESTONE_TYPES: Final = frozenset({MilestoneReported.TYPE, MilestoneCancelled.
 _MAX_SEARCHED_SLUGS: Final = 3
 #: The values of the columns.
 _Row = Any
+#: Of so many events the rows are in memory at once, unless one programme has more.
+_EVENTS_AT_ONCE: Final = 5_000
+_RETRACTED: Final = ledger.alias("retracted")
 
 
 def read_history_entries(
@@ -42,7 +46,7 @@ def read_history_entries(
     """Yield the history of a programme, or of some of its milestones, the oldest first."""
     # A row without a digest is a tombstone.
     own = sa.select(*EVENT_COLUMNS).where(ledger.c.programme == programme, ledger.c.digest.is_not(None))
-    foreign = map(decode_event_row, read_rows(connection, _select_foreign_retractions(programme)))
+    foreign = map(decode_event_row, read_rows(connection, _select_foreign_retractions([programme])))
     if milestones is None:
         yield from trace_history(chain(map(decode_event_row, read_rows(connection, own)), foreign), programme)
         return
@@ -55,29 +59,68 @@ def read_history_entries(
     yield from trace_history(chain(declared, events, foreign), programme, milestones, other_stamps)
 
 
-def read_arrived_events(connection: sa.Connection, programme: str) -> Iterator[ArrivedEvent]:
-    """Yield the events of a programme, and the retractions of them, with their arrival.
+def has_more_events(connection: sa.Connection, programme: str, limit: int) -> bool:
+    """Return whether a programme has more than so many events."""
+    query = sa.select(sa.literal(1)).where(ledger.c.programme == programme).offset(limit).limit(1)
+    return connection.scalar(query) is not None
 
-    An event arrived when the broker appended it: that is the same in every ledger, however late a worker read it.
+
+def read_arrived_events(
+    connection: sa.Connection, programmes: Sequence[str]
+) -> Iterator[tuple[str, Iterator[ArrivedEvent]]]:
+    """Yield each of some programmes with its events, and the retractions of them, with their arrival.
+
+    An event arrived when the broker appended it: that is the same in every ledger, however late a worker read it. Small
+    programmes are read together: a query for each would take most of the time. A large one is read by itself.
     """
-    own = sa.select(*EVENT_COLUMNS, ledger.c.appended_ms).where(
-        ledger.c.programme == programme, ledger.c.digest.is_not(None)
-    )
-    foreign = _select_foreign_retractions(programme).add_columns(ledger.c.appended_ms)
-    for query in (own, foreign):
-        for *row, appended_ms in read_rows(connection, query):
-            yield ArrivedEvent(decode_event_row(row), instant_from_epoch_ms(appended_ms))
+    for names in _split_by_size(connection, programmes):
+        own = sa.select(*EVENT_COLUMNS, ledger.c.appended_ms, ledger.c.programme).where(
+            ledger.c.programme.in_(names), ledger.c.digest.is_not(None)
+        )
+        foreign = _select_foreign_retractions(names).add_columns(ledger.c.appended_ms, _RETRACTED.c.programme)
+        rows = chain.from_iterable(read_rows(connection, query) for query in (own, foreign))
+        if len(names) == 1:
+            yield names[0], map(_arrived_event, rows)
+            continue
+        rows_by_programme = defaultdict[str, list[_Row]](list)
+        for row in rows:
+            rows_by_programme[row[-1]].append(row)
+        for name in names:
+            yield name, map(_arrived_event, rows_by_programme.pop(name, ()))
 
 
-def _select_foreign_retractions(programme: str) -> sa.Select[Any]:
-    """Return the query for retractions of a programme's events under the subject of another programme."""
-    retracted = ledger.alias("retracted")
-    is_retraction = (retracted.c.source == ledger.c.source) & (retracted.c.id == ledger.c.retracts)
+def _arrived_event(row: _Row) -> ArrivedEvent:
+    *columns, appended_ms, _ = row
+    return ArrivedEvent(decode_event_row(columns), instant_from_epoch_ms(appended_ms))
+
+
+def _split_by_size(connection: sa.Connection, programmes: Sequence[str]) -> Iterator[Sequence[str]]:
+    """Yield programmes in their order, those together that have no more events than are read at once."""
+    if len(programmes) == 1:
+        yield programmes
+        return
+    for part in chunked(programmes):
+        query = sa.select(ledger.c.programme, sa.func.count()).where(ledger.c.programme.in_(part))
+        counts: dict[str, int] = dict(connection.execute(query.group_by(ledger.c.programme)).all())
+        together, total = list[str](), 0
+        for name in part:
+            count = counts.get(name, 0)
+            if together and total + count > _EVENTS_AT_ONCE:
+                yield together
+                together, total = [], 0
+            together.append(name)
+            total += count
+        yield together
+
+
+def _select_foreign_retractions(programmes: Sequence[str]) -> sa.Select[Any]:
+    """Return the query for retractions of the events of some programmes under the subject of another programme."""
+    is_retraction = (_RETRACTED.c.source == ledger.c.source) & (_RETRACTED.c.id == ledger.c.retracts)
     return (
         sa.select(*EVENT_COLUMNS)
-        .join(retracted, is_retraction)
-        .where(ledger.c.retracts.is_not(None), ledger.c.programme != programme)
-        .where(retracted.c.programme == programme)
+        .join(_RETRACTED, is_retraction)
+        .where(ledger.c.retracts.is_not(None), ledger.c.programme != _RETRACTED.c.programme)
+        .where(_RETRACTED.c.programme.in_(programmes))
     )
 
 

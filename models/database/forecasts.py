@@ -9,7 +9,7 @@ from sqlalchemy import Connection, bindparam, delete, select, tuple_, update
 from models.database.claims import FROM_START
 from models.database.ledger import EventKey, read_correlation_ids
 from models.database.tables import checkpoints, forecasts, history, programmes
-from models.database.upsert import OnConflict, Rows, chunked, insert_into, upsert_rows
+from models.database.upsert import OnConflict, Rows, chunked, upsert_rows
 from models.domain.claims import MilestoneKey
 from models.domain.forecast_changes import ForecastChange, HistoryRow
 from models.domain.schedule import MilestoneStatus, Schedule
@@ -60,6 +60,8 @@ class ForecastUpdate(NamedTuple):
     changes: Sequence[ForecastChange]
 
 
+#: PostgreSQL takes 65,535 parameters, SQLite 32,766; whoever compares all that is stored names every programme.
+_MAX_NAMES: Final = 10_000
 _SELECT_VERSIONS: Final = (
     select(programmes.c.programme, programmes.c.revision, *(checkpoints.c[name] for name in Checkpoint._fields))
     .select_from(programmes.outerjoin(checkpoints, checkpoints.c.programme == programmes.c.programme))
@@ -80,14 +82,18 @@ def read_programme_versions(connection: Connection, names: Sequence[str]) -> dic
     """Return the revisions and checkpoints of those of the given programmes that exist."""
     return {
         name: (revision, NO_CHECKPOINT if fields[0] is None else Checkpoint(*fields))
-        for name, revision, *fields in connection.execute(_SELECT_VERSIONS, {"names": names})
+        for part in chunked(names, _MAX_NAMES)
+        for name, revision, *fields in connection.execute(_SELECT_VERSIONS, {"names": part})
     }
 
 
-def read_forecasts(connection: Connection, name: str) -> dict[tuple[str, ...], ForecastRow]:
-    """Return the stored forecasts of a programme by milestone key."""
-    rows = connection.execute(select(forecasts).where(forecasts.c.programme == name))
-    return {row[:3]: ForecastRow._make(row[3:]) for row in rows}
+def read_forecasts(connection: Connection, names: Sequence[str]) -> dict[str, dict[tuple[str, ...], ForecastRow]]:
+    """Return the stored forecasts of each of some programmes, by milestone key."""
+    found: dict[str, dict[tuple[str, ...], ForecastRow]] = {name: {} for name in names}
+    for part in chunked(names):
+        for row in connection.execute(select(forecasts).where(forecasts.c.programme.in_(part))):
+            found[row.programme][row[:3]] = ForecastRow._make(row[3:])
+    return found
 
 
 def to_forecast_row(status: MilestoneStatus) -> ForecastRow:
@@ -109,21 +115,20 @@ def write_updates(connection: Connection, updates: Sequence[ForecastUpdate], now
 
 
 def _advance_checkpoints(connection: Connection, updates: Sequence[ForecastUpdate]) -> None:
-    inserted, updated = [], []
+    inserted: list[Sequence[Any]] = []
+    updated: list[dict[str, Any]] = []
     for name, revision, (old_revision, old_data_date, count, _), _, schedule, changes in updates:
         # `published_number` stays.
         fields = {"revision": revision, "data_date": schedule.data_date, "history_count": count + len(changes)}
         if old_revision == FROM_START:
-            inserted.append({"programme": name, **fields, "published_number": 0})
+            inserted.append((name, *fields.values(), 0))
         else:
             key = {"key_programme": name, "expected_revision": old_revision, "expected_data_date": old_data_date}
             updated.append(key | fields)
-    insert = insert_into(checkpoints, connection.dialect.name).on_conflict_do_nothing()
-    written = sum(
-        connection.execute(statement, rows, execution_options={"preserve_rowcount": True}).rowcount
-        for statement, rows in ((insert, inserted), (_ADVANCE_CHECKPOINT, updated))
-        if rows
-    )
+    written = upsert_rows(connection, checkpoints, Rows(checkpoints.c.keys(), inserted), OnConflict.LEAVE)
+    if updated:
+        options = {"preserve_rowcount": True}
+        written += connection.execute(_ADVANCE_CHECKPOINT, updated, execution_options=options).rowcount
     if written != len(updates):
         names = ", ".join(name for name, *_ in updates)
         raise ConcurrentWriteError(f"another worker recalculated one of these programmes at the same time: {names}")

@@ -7,9 +7,10 @@ to, and retries with the first one's rows in view. Therefore the retraction of a
 The module is long so that everything that reads and writes the table's rows stands together.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import lru_cache
+from operator import itemgetter
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -18,7 +19,12 @@ from psycopg.errors import UniqueViolation
 from sqlalchemy.exc import IntegrityError
 
 from models.database.claims import MAX_CONDITIONS, changed_since_condition, changed_since_parameters
-from models.database.postgresql import LEDGER_COLUMNS, array_parameter, copy_events, is_postgresql
+from models.database.postgresql import (
+    LEDGER_COLUMNS,
+    array_parameter,
+    copy_events,
+    is_postgresql,
+)
 from models.database.tables import ledger
 from models.database.upsert import OnConflict, Rows, chunked, upsert_rows
 from models.domain.cloudevents import decode, decode_data
@@ -82,20 +88,15 @@ class RetractedEvent(NamedTuple):
     retraction_appended_ms: int
 
 
-class _NewEvent(NamedTuple):
-    record: DecodedRecord
-    event: Event
-    digest: bytes
-    retracts: str | None
+#: Source and id: an `EventKey`, made for every event in a third of the time.
+_PlainKey = tuple[str, str]
 
 
 class Classified:
     """The events of a batch compared with the ledger, before anything is written."""
 
-    def __init__(
-        self, events: Sequence[tuple[EventKey, DecodedRecord, Event]], existing: Mapping[EventKey, sa.Row[Any]]
-    ) -> None:
-        """Classify events, given the ledger's rows of these events and of the events that they retract."""
+    def __init__(self, records: Sequence[DecodedRecord], existing: Mapping[_PlainKey, sa.Row[Any]]) -> None:
+        """Classify the events of records, given the ledger's rows of these events and of those that they retract."""
         #: New events to fold.
         self.accepted: list[DecodedRecord] = []
         #: New events that are already retracted: stored, not folded.
@@ -105,34 +106,48 @@ class Classified:
         #: Whether the ledger held none of the events.
         self.is_all_new = not existing
         self._existing = existing
-        self._new_events: dict[EventKey, _NewEvent] = {}
-        #: The append time of the oldest new retraction of each event.
-        self._oldest_retraction_ms: dict[EventKey, int] = {}
-        self._classify_new(events)
+        #: New events, each with its digest.
+        self._new_events: dict[_PlainKey, tuple[DecodedRecord, Event, bytes]] = {}
+        #: What new events retract, and the append time of the oldest new retraction of each event.
+        self._retracts: dict[_PlainKey, str] = {}
+        self._oldest_retraction_ms: dict[_PlainKey, int] = {}
+        self._classify_new(records)
         # A new event whose key exists has a tombstone there. A retraction cannot be retracted.
-        retracted = self._new_events.keys() & (existing.keys() | self._oldest_retraction_ms.keys())
-        self._retracted_keys = {key for key in retracted if self._new_events[key].retracts is None}
-        for key, new in self._new_events.items():
-            (self.retracted_on_arrival if key in self._retracted_keys else self.accepted).append(new.record)
+        self._retracted_keys = set[_PlainKey]()
+        if existing or self._oldest_retraction_ms:
+            retracted = self._new_events.keys() & (existing.keys() | self._oldest_retraction_ms.keys())
+            self._retracted_keys = retracted - self._retracts.keys()
+        for key, (record, _, _) in self._new_events.items():
+            (self.retracted_on_arrival if key in self._retracted_keys else self.accepted).append(record)
         #: Recorded events that a new retraction takes back.
         self.retracted = list(self._find_retracted())
 
-    def _classify_new(self, events: Sequence[tuple[EventKey, DecodedRecord, Event]]) -> None:
-        new_events, oldest_ms = self._new_events, self._oldest_retraction_ms
-        for key, record, event in events:
-            digest, stored = record.digest or event.digest(), new_events.get(key) or self._existing.get(key)
-            if stored is None or stored.digest is None:
-                retracts = event.data.retracts if isinstance(event.data, EventRetracted) else None
-                new_events[key] = _NewEvent(record, event, digest, retracts)
-                if retracts is not None:
-                    target = EventKey(event.source, retracts)
-                    oldest_ms[target] = min(record.appended_ms, oldest_ms.get(target, record.appended_ms))
-            elif stored.digest == digest:
+    def _classify_new(self, records: Sequence[DecodedRecord]) -> None:
+        new_events, existing = self._new_events, self._existing
+        for record in records:
+            event = record.outcome
+            if not isinstance(event, Event):
+                continue
+            key, digest = (event.source, event.id), record.digest or event.digest()
+            if (new := new_events.get(key)) is not None:
+                stored_digest: bytes | None = new[2]
+            else:
+                stored_digest = row.digest if (row := existing.get(key)) is not None else None
+            if stored_digest is None:
+                new_events[key] = record, event, digest
+                if isinstance(event.data, EventRetracted):
+                    self._add_retraction(key, record.appended_ms, event.data.retracts)
+            elif stored_digest == digest:
                 self.duplicates.append(record)
             else:
                 detail = f"another event of source {event.source!r} with id {event.id!r} has other content"
                 rejection = Rejection(RejectionReason.CONFLICTING_DUPLICATE, detail, event.source, event.type)
                 self.conflicts.append(RejectedRecord(record, rejection))
+
+    def _add_retraction(self, key: _PlainKey, appended_ms: int, retracts: str) -> None:
+        self._retracts[key] = retracts
+        target = key[0], retracts
+        self._oldest_retraction_ms[target] = min(appended_ms, self._oldest_retraction_ms.get(target, appended_ms))
 
     def _find_retracted(self) -> Iterator[RetractedEvent]:
         for key in sorted(self._oldest_retraction_ms.keys() & self._existing.keys()):
@@ -140,7 +155,7 @@ class Classified:
             # A tombstone has nothing to retract yet, and a retraction cannot be retracted.
             if row.digest is not None and not row.retracted and row.type != EventRetracted.TYPE:
                 stamp, oldest_ms = make_stamp(row.instant, *key), self._oldest_retraction_ms[key]
-                yield RetractedEvent(key, row.type, row.programme, row.project, stamp, oldest_ms)
+                yield RetractedEvent(EventKey(*key), row.type, row.programme, row.project, stamp, oldest_ms)
 
     @contextmanager
     def insert(self, connection: sa.Connection, revisions: Mapping[str, int]) -> Iterator[None]:
@@ -149,14 +164,16 @@ class Classified:
         The block must not use the connection. Raises `ConcurrentWriteError` when another writer recorded one of them.
         """
         tombstones = self._oldest_retraction_ms.keys() - self._new_events.keys() - self._existing.keys()
-        keys = sorted((self._new_events.keys() - self._existing.keys()) | tombstones)
-        rows = ((*key, True, *_TOMBSTONE_NULLS) if key in tombstones else self._row(key, revisions) for key in keys)
-        with _insert_rows(connection, rows) if keys else nullcontext():
+        inserted = self._new_events.keys() - self._existing.keys() if self._existing else self._new_events.keys()
+        # Two passes, since texts are compared several times as fast as pairs are.
+        keys = sorted([*inserted, *tombstones], key=itemgetter(1))
+        keys.sort(key=itemgetter(0))
+        with self._insert_rows(connection, keys, tombstones, revisions) if keys else nullcontext():
             yield
         for key in sorted(self._new_events.keys() & self._existing.keys()):
             values = dict(zip(LEDGER_COLUMNS, self._row(key, revisions), strict=True))
             statement = _UPDATE_BY_KEY.where(ledger.c.digest.is_(None)).values(values)
-            if connection.execute(statement, {"key_source": key.source, "key_id": key.id}).rowcount != 1:
+            if connection.execute(statement, {"key_source": key[0], "key_id": key[1]}).rowcount != 1:
                 raise ConcurrentWriteError("another worker recorded a retracted event of this batch at the same time")
         if self.retracted:
             parameters = [
@@ -166,35 +183,57 @@ class Classified:
             values = {"retracted": True, "retracted_revision": sa.bindparam("retracted_at")}
             connection.execute(_UPDATE_BY_KEY.values(values), parameters)
 
-    def _row(self, key: EventKey, revisions: Mapping[str, int]) -> Sequence[Any]:
-        record, event, digest, retracts = self._new_events[key]
-        head = (*key, key in self._retracted_keys, event.data.TYPE, event.programme, event.project, event.instant)
-        headers = _encode_headers(record.headers) if record.headers else None
-        return (*head, retracts, revisions[event.programme], digest, *record[:4], headers, record.value)
+    @contextmanager
+    def _insert_rows(
+        self,
+        connection: sa.Connection,
+        keys: Sequence[_PlainKey],
+        tombstones: Collection[_PlainKey],
+        revisions: Mapping[str, int],
+    ) -> Iterator[None]:
+        # Another writer may insert one of the events after the lookup; this insert then waits for its commit.
+        rows = ((*key, True, *_TOMBSTONE_NULLS) if key in tombstones else self._row(key, revisions) for key in keys)
+        if is_postgresql(connection):
+            try:
+                with copy_events(connection, rows):
+                    yield
+            except IntegrityError as error:
+                if isinstance(error.orig, UniqueViolation):
+                    raise ConcurrentWriteError(_RACE_MESSAGE) from error
+                raise
+        else:
+            if upsert_rows(connection, ledger, Rows(LEDGER_COLUMNS, list(rows)), OnConflict.LEAVE) != len(keys):
+                raise ConcurrentWriteError(_RACE_MESSAGE)
+            yield
+
+    def _row(self, key: _PlainKey, revisions: Mapping[str, int]) -> tuple[Any, ...]:
+        """Return the values of `LEDGER_COLUMNS` of a new event."""
+        (topic, partition, offset, appended_ms, headers, value, _, _), event, digest = self._new_events[key]
+        programme = event.programme
+        return (
+            event.source,
+            event.id,
+            key in self._retracted_keys,
+            event.data.TYPE,
+            programme,
+            event.project,
+            event.time if event.recorded_time is None else event.recorded_time,
+            self._retracts.get(key),
+            revisions[programme],
+            digest,
+            topic,
+            partition,
+            offset,
+            appended_ms,
+            _pack_headers(headers) if headers else None,
+            value,
+        )
 
 
 _TOMBSTONE_NULLS: Final = (None,) * (len(LEDGER_COLUMNS) - 3)
 _UPDATE_BY_KEY: Final = sa.update(ledger).where(
     ledger.c.source == sa.bindparam("key_source"), ledger.c.id == sa.bindparam("key_id")
 )
-
-
-@contextmanager
-def _insert_rows(connection: sa.Connection, rows: Iterable[Sequence[Any]]) -> Iterator[None]:
-    # Another writer may insert one of the events after the lookup; this insert then waits for its commit.
-    if is_postgresql(connection):
-        try:
-            with copy_events(connection, rows):
-                yield
-        except IntegrityError as error:
-            if isinstance(error.orig, UniqueViolation):
-                raise ConcurrentWriteError(_RACE_MESSAGE) from error
-            raise
-    else:
-        values = list(rows)
-        if upsert_rows(connection, ledger, Rows(LEDGER_COLUMNS, values), OnConflict.LEAVE) != len(values):
-            raise ConcurrentWriteError(_RACE_MESSAGE)
-        yield
 
 
 def classify_events(
@@ -205,16 +244,12 @@ def classify_events(
     With `assume_new`, only the retracted events are looked up, and `Classified.insert` raises `ConcurrentWriteError` if
     the ledger holds another event of the batch.
     """
-    events = [
-        (EventKey(event.source, event.id), record, event)
-        for record in records
-        if isinstance(event := record.outcome, Event)
-    ]
-    keys = set() if assume_new else {key for key, _, _ in events}
-    keys.update(EventKey(e.source, e.data.retracts) for _, _, e in events if isinstance(e.data, EventRetracted))
+    events = [record.outcome for record in records if isinstance(record.outcome, Event)]
+    keys = set() if assume_new else {EventKey(event.source, event.id) for event in events}
+    keys.update(EventKey(e.source, e.data.retracts) for e in events if isinstance(e.data, EventRetracted))
     fields = ("digest", "type", "programme", "project", "instant", "retracted")
     existing = _read_by_key(connection, list(keys), fields) if keys else ()
-    return Classified(events, {EventKey(*row[:2]): row for row in existing})
+    return Classified(records, {row[:2]: row for row in existing})
 
 
 def read_events(connection: sa.Connection, keys: Sequence[EventKey]) -> dict[EventKey, Event]:
@@ -352,6 +387,21 @@ def unpack_headers(packed: bytes | None) -> Headers:
     return _decode_headers_cached(packed) if len(packed) <= 64 else _decode_headers(packed)  # noqa: PLR2004 - as said
 
 
+def _pack_headers(headers: Headers) -> bytes:
+    # Nearly always the same one.
+    if len(headers) == 1 and len(headers[0][1] or b"") <= _MAX_CACHED_HEADER_BYTES:
+        return _encode_header_cached(*headers[0])
+    return _encode_headers(headers)
+
+
+_MAX_CACHED_HEADER_BYTES: Final = 64
 _encode_headers: Final = msgspec.msgpack.Encoder().encode
+
+
+@lru_cache(maxsize=256)
+def _encode_header_cached(name: str, content: bytes | None) -> bytes:
+    return _encode_headers(((name, content),))
+
+
 _decode_headers: Final = msgspec.msgpack.Decoder(list[tuple[str, bytes | None]]).decode
 _decode_headers_cached: Final = lru_cache(maxsize=256)(_decode_headers)

@@ -6,11 +6,26 @@ behind the worker's offsets, and the worker reads again from there.
 """
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from types import MappingProxyType
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
-from sqlalchemy import Connection, bindparam, case, select, update
+from sqlalchemy import (
+    BigInteger,
+    Connection,
+    Integer,
+    Select,
+    Text,
+    Update,
+    any_,
+    bindparam,
+    func,
+    select,
+    update,
+)
+from sqlalchemy.types import TypeEngine
 
+from models.database.postgresql import array_parameter, is_postgresql
 from models.database.tables import ledger, positions, topics
 from models.database.upsert import insert_into
 from models.errors import MilepostError
@@ -52,25 +67,6 @@ _TOPIC_RECREATED_HINT: Final = (
     " `milepost init --accept-new-topic`, which keeps what is recorded and reads the topic from its start"
 )
 
-# Every transaction locks the rows in the same order.
-_LOCK_POSITIONS: Final = (
-    select(positions.c.partition, positions.c.next_offset)
-    .where(positions.c.topic == bindparam("topic"), positions.c.partition.in_(bindparam("partitions", expanding=True)))
-    .order_by(positions.c.partition)
-    .with_for_update()
-)
-_ADVANCE_POSITION: Final = (
-    update(positions)
-    .where(positions.c.topic == bindparam("key_topic"), positions.c.partition == bindparam("key_partition"))
-    .values(
-        next_offset=bindparam("end"),
-        newest_event_ms=case(
-            (positions.c.newest_event_ms < bindparam("appended_ms"), bindparam("appended_ms")),
-            else_=positions.c.newest_event_ms,
-        ),
-    )
-)
-
 
 def lock_positions(
     connection: Connection, offset_ranges: Sequence[OffsetRange]
@@ -104,7 +100,11 @@ def advance_positions(
         {"key_topic": topic, "key_partition": number, "end": end, "appended_ms": appended_ms.get((topic, number), 0)}
         for topic, number, _, end in offset_ranges
     ]
-    if rows:
+    if not rows:
+        return
+    if is_postgresql(connection):
+        connection.execute(_advance_by_arrays(), {name: [row[name] for row in rows] for name in rows[0]})
+    else:
         connection.execute(_ADVANCE_POSITION, rows)
 
 
@@ -179,4 +179,48 @@ def reset_positions(
 
 
 def _lock_positions(connection: Connection, topic: str, partitions: Sequence[int]) -> dict[int, int]:
-    return dict(connection.execute(_LOCK_POSITIONS, {"topic": topic, "partitions": partitions}).all())
+    parameters = {"topic": topic, "partitions": partitions}
+    return dict(connection.execute(_select_for_update(connection.dialect.name), parameters).all())
+
+
+@lru_cache(maxsize=2)
+def _select_for_update(dialect: str) -> Select[int, int]:
+    # Every transaction locks the rows in the same order.
+    number = positions.c.partition
+    if dialect == "postgresql":
+        # As an array: a statement of as many parameters as partitions would be written anew for every batch.
+        is_wanted = number == any_(array_parameter("partitions", number.type))
+    else:
+        is_wanted = number.in_(bindparam("partitions", expanding=True))
+    query = select(number, positions.c.next_offset).where(positions.c.topic == bindparam("topic"), is_wanted)
+    return query.order_by(number).with_for_update()
+
+
+_ADVANCE_POSITION: Final = (
+    update(positions)
+    .where(positions.c.topic == bindparam("key_topic"), positions.c.partition == bindparam("key_partition"))
+    .values(
+        next_offset=bindparam("end"),
+        newest_event_ms=func.max(positions.c.newest_event_ms, bindparam("appended_ms")),
+    )
+)
+
+
+@lru_cache(maxsize=1)
+def _advance_by_arrays() -> Update:
+    """Return PostgreSQL's statement for any number of positions."""
+    types: dict[str, TypeEngine[Any]] = {
+        "key_topic": Text(),
+        "key_partition": Integer(),
+        "end": BigInteger(),
+        "appended_ms": BigInteger(),
+    }
+    new = select(*(func.unnest(array_parameter(name, kind)).label(name) for name, kind in types.items())).subquery()
+    return (
+        update(positions)
+        .where(positions.c.topic == new.c.key_topic, positions.c.partition == new.c.key_partition)
+        .values(
+            next_offset=new.c.end,
+            newest_event_ms=func.greatest(positions.c.newest_event_ms, new.c.appended_ms),
+        )
+    )

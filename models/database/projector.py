@@ -45,6 +45,8 @@ class ForecastResult(NamedTuple):
     has_unpublished: bool
     #: Milestones whose forecast changed without an event: somebody changed rows by hand.
     unexplained: Sequence[MilestoneKey] = ()
+    #: The newest event behind what this calculation changed; None when it changed nothing.
+    newest_cause: Stamp | None = None
 
     @property
     def size(self) -> int:
@@ -126,6 +128,10 @@ class Projector:
         retractions_by_programme = defaultdict[str, list[Retraction]](list)
         for retraction in read_retractions(connection, checkpoint_revisions):
             retractions_by_programme[retraction.programme].append(retraction)
+        stored = forecasts.read_forecasts(
+            connection,
+            [name for name, (_, at) in versions.items() if name not in cached and at != forecasts.NO_CHECKPOINT],
+        )
         jobs = []
         for name, (revision, checkpoint) in sorted(versions.items()):
             retractions = retractions_by_programme[name]
@@ -139,8 +145,8 @@ class Projector:
                 job = _Job(name, revision, checkpoint, current, result.facts, retracted_by, result.schedule)
             else:
                 job = _Job(name, revision, checkpoint, facts[name], Facts(), retracted_by, {})
-                if checkpoint != forecasts.NO_CHECKPOINT:
-                    job.stored, job.previous_facts = forecasts.read_forecasts(connection, name), job.current_facts
+                if name in stored:
+                    job.stored, job.previous_facts = stored[name], job.current_facts
                     if job.has_new_events:
                         job.previous_facts = _fold_previous_facts(connection, job, changed, retractions)
             jobs.append(job)
@@ -162,8 +168,9 @@ class Projector:
 
     def _add_to_cache(self, job: _Job, schedule: Schedule, diff: ScheduleDiff) -> ForecastResult:
         has_unpublished = job.checkpoint.history_count + len(diff.explained) > job.checkpoint.published_number
+        newest_cause = max((change.cause for change in diff.explained), default=None)
         result = ForecastResult(
-            job.programme, job.revision, job.current_facts, schedule, has_unpublished, diff.unexplained
+            job.programme, job.revision, job.current_facts, schedule, has_unpublished, diff.unexplained, newest_cause
         )
         self._cache.pop(job.programme, None)
         with suppress(ValueError):  # A programme larger than the whole cache is not cached.

@@ -5,10 +5,10 @@ from datetime import date, timedelta
 from itertools import chain
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Select, and_, case, func, or_, select, tuple_
+from sqlalchemy import Connection, Select, and_, case, exists, func, or_, select, tuple_
 
 from models.database.ledger import EVENT_COLUMNS, EventKey, decode_event_row, read_events, read_rows
-from models.database.tables import checkpoints, forecasts, ledger, milestones, programmes, projects
+from models.database.tables import SUBJECT_TABLES, checkpoints, forecasts, ledger, milestones, programmes, projects
 from models.database.upsert import chunked
 from models.domain.claims import Facts, MilestoneKey, exclude_retracted, fold
 from models.domain.events import Event, MilestoneReported
@@ -122,6 +122,13 @@ def list_programmes(connection: Connection) -> list[ProgrammeSummary]:
 def overview_sort_key(summary: ProgrammeSummary) -> tuple[int, NaturalSortKey]:
     """Return a key that sorts programmes by the number of late milestones, then in natural order."""
     return -summary.late_count, natural_sort_key(summary.programme)
+
+
+def has_programme(connection: Connection, programme: str) -> bool:
+    """Return whether an event names a programme."""
+    is_registered = exists().where(programmes.c.programme == programme, programmes.c.registered_stamp.is_not(None))
+    is_named = (exists().where(table.c.programme == programme) for table in SUBJECT_TABLES)
+    return bool(connection.scalar(select(or_(is_registered, *is_named))))
 
 
 def read_programme_names(connection: Connection, names: Sequence[str]) -> dict[str, str]:

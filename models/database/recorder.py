@@ -6,21 +6,19 @@ records are still to be recorded.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
-from sqlalchemy import Connection, Engine, select
+from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.sql.dml import ReturningInsert
 
 from models.database import positions, tables
-from models.database.claims import facts_to_rows, read_revisions
+from models.database.claims import facts_to_rows, increment_revisions, read_revisions
 from models.database.engine import ErrorKind, classify_error, read_transaction, write_transaction
 from models.database.ledger import DecodedRecord, RejectedRecord, classify_events
 from models.database.positions import OffsetRange, StartOffset
-from models.database.postgresql import libpq_pipeline
+from models.database.postgresql import is_postgresql, libpq_pipeline
 from models.database.retractions import apply_retractions
-from models.database.upsert import insert_into, merge_table_rows
+from models.database.upsert import merge_table_rows
 from models.domain.claims import fold
 from models.domain.events import Event, Rejection, RejectionReason
 from models.errors import ConcurrentWriteError
@@ -111,22 +109,18 @@ class Recorder:
         with write_transaction(self.engine) as connection:
             # 1. The positions decide which records are still to be recorded; the lock keeps them until the commit.
             unread, stale_partitions = positions.lock_positions(connection, batch.offset_ranges)
-            records = [record for record in batch.records if record.offset >= unread.get(record[:2], record.offset + 1)]
+            records = _skip_recorded(batch, unread)
             if is_retry:
-                _lock_programmes(connection, records)
-            # 2. The ledger separates new events from known ones. 3. New events are folded into the winning claims, and
-            # retractions are applied.
-            is_all_new, result = _apply_records(connection, records, while_waiting, assume_new=self._assume_new)
-            # 4. The rejected records are stored elsewhere before the position passes them.
+                _lock_out_writers(connection)
+            # 2. The ledger separates new events from known ones. 3. New events are folded into the winning claims, the
+            # positions advance, and retractions are applied.
+            read = [offsets for offsets in batch.offset_ranges if offsets[:2] in unread]
+            is_all_new, result = _apply_records(connection, records, while_waiting, read, assume_new=self._assume_new)
+            # 4. The rejected records are stored elsewhere before the commit lets the position pass them.
             if result.rejected:
                 publish_rejected(result.rejected)
-            # 5. The positions advance in the same transaction.
-            advanced = [offsets for offsets in batch.offset_ranges if offsets[:2] in unread]
-            newest_ms: dict[tuple[str, int], int] = {}
-            for record in result.accepted:
-                newest_ms[record[:2]] = max(record.appended_ms, newest_ms.get(record[:2], 0))
-            positions.advance_positions(connection, advanced, newest_ms)
             hit_failpoint("before-commit")
+        # 5. The commit.
         hit_failpoint("after-commit")
         # 6. Only committed changes are reported.
         self._assume_new = is_all_new
@@ -178,29 +172,40 @@ class Recorder:
 
 
 def _apply_records(
-    connection: Connection, records: Sequence[DecodedRecord], while_waiting: WhileWaiting, *, assume_new: bool = False
+    connection: Connection,
+    records: Sequence[DecodedRecord],
+    while_waiting: WhileWaiting,
+    read: Sequence[OffsetRange] = (),
+    *,
+    assume_new: bool = False,
 ) -> tuple[bool, RecordingResult]:
-    """Write records to the ledger and the winning claims; return whether all events were new, and the result."""
+    """Write records to the ledger and the winning claims, and move the positions behind what was read.
+
+    Returns whether all events were new, and the result.
+    """
     classified = classify_events(connection, records, assume_new=assume_new)
     accepted = [*classified.accepted, *classified.retracted_on_arrival]
     rejected = [RejectedRecord(record, record.outcome) for record in records if isinstance(record.outcome, Rejection)]
     oldest_ms: dict[str, int] = {}
     for record in accepted:
         if isinstance(event := record.outcome, Event):
-            oldest_ms[event.programme] = min(record.appended_ms, oldest_ms.get(event.programme, record.appended_ms))
+            programme, appended_ms = event.programme, record.appended_ms
+            if (oldest := oldest_ms.get(programme)) is None or appended_ms < oldest:
+                oldest_ms[programme] = appended_ms
     for _, _, programme, _, _, appended_ms in classified.retracted:
         oldest_ms[programme] = min(appended_ms, oldest_ms.get(programme, appended_ms))
     # The revision is incremented before any other write: the programme's row is the lock that makes another worker's
     # fold of the same programme wait for this one, and every row stores the revision of its last write.
     revisions: dict[str, int] = {}
-    if rows := [{"programme": name, "revision": 1} for name in sorted(oldest_ms)]:
-        revisions = dict(connection.execute(_increment_revision_statement(connection.dialect.name), rows).all())
-    changes = [ProgrammeChange(name, revisions[name], oldest_ms[name]) for name in sorted(oldest_ms)]
+    if names := sorted(oldest_ms):
+        revisions = increment_revisions(connection, names)
+    changes = [ProgrammeChange(name, revisions[name], oldest_ms[name]) for name in names]
     with classified.insert(connection, revisions):
         facts = fold(record.outcome for record in classified.accepted if isinstance(record.outcome, Event))
         rows_by_table = facts_to_rows(facts, revisions)
     with libpq_pipeline(connection) as flush:
         merge_table_rows(connection, rows_by_table)
+        positions.advance_positions(connection, read, _newest_append_times(accepted))
         flush()
         while_waiting()
     if classified.retracted:
@@ -209,21 +214,32 @@ def _apply_records(
     return classified.is_all_new, result
 
 
-def _lock_programmes(connection: Connection, records: Sequence[DecodedRecord]) -> None:
-    """Lock the programmes of a batch, so that no other worker records events of them until the transaction ends.
+def _skip_recorded(batch: Batch, unread: Mapping[tuple[str, int], int]) -> Sequence[DecodedRecord]:
+    """Return the records of a batch that are still to be recorded, given the position of each partition with some."""
+    if all(unread.get(offsets[:2]) == offsets.start for offsets in batch.offset_ranges):
+        return batch.records
+    return [record for record in batch.records if record.offset >= unread.get(record[:2], record.offset + 1)]
 
-    Also locks the programmes of retracted events: locked later, they could cause a deadlock of two writers.
+
+def _newest_append_times(records: Sequence[DecodedRecord]) -> dict[tuple[str, int], int]:
+    """Return when the newest of some records was appended, by partition."""
+    newest_ms: dict[tuple[str, int], int] = {}
+    for record in records:
+        partition, appended_ms = record[:2], record.appended_ms
+        if appended_ms > newest_ms.get(partition, 0):
+            newest_ms[partition] = appended_ms
+    return newest_ms
+
+
+def _lock_out_writers(connection: Connection) -> None:
+    """Wait until no other worker writes events, and let none begin until the transaction ends.
+
+    Every writer changes a programme before it writes anything else. To lock the batch's programmes alone would not do:
+    the wait for them can reveal an event that the batch retracts, of a programme that another writer holds, and both
+    would wait for each other.
     """
-    names = {event.programme for record in records if isinstance(event := record.outcome, Event)}
-    names.update(lost.programme for lost in classify_events(connection, records, assume_new=True).retracted)
-    column = tables.programmes.c.programme
-    connection.execute(select(column).where(column.in_(sorted(names))).order_by(column).with_for_update())
+    if is_postgresql(connection):
+        connection.execute(_LOCK_OUT_WRITERS)
 
 
-@lru_cache(maxsize=2)
-def _increment_revision_statement(dialect: str) -> ReturningInsert[str, int]:
-    table = tables.programmes
-    upsert = insert_into(table, dialect).on_conflict_do_update(
-        index_elements=[table.c.programme], set_={"revision": table.c.revision + 1}
-    )
-    return upsert.returning(table.c.programme, table.c.revision)
+_LOCK_OUT_WRITERS: Final = text(f"LOCK TABLE {tables.programmes.name} IN SHARE ROW EXCLUSIVE MODE")

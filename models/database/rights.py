@@ -18,6 +18,7 @@ _LACKING: Final = text(
     "SELECT named, allowed FROM unnest(CAST(:tables AS text[])) AS named, unnest(CAST(:rights AS text[])) AS allowed"
     " WHERE NOT has_table_privilege(quote_ident(named), allowed)"
 )
+_MAY_CREATE: Final = text("SELECT current_schema(), has_schema_privilege(quote_ident(current_schema()), 'CREATE')")
 
 
 def require_table_rights(engine: Engine, needed: Sequence[str] = WORKER_TABLE_RIGHTS) -> None:
@@ -47,3 +48,19 @@ def require_table_rights(engine: Engine, needed: Sequence[str] = WORKER_TABLE_RI
             f"database {redacted_url(engine)} takes no writes, as a standby: name the primary, or with several hosts"
             " target_session_attrs=read-write"
         )
+
+
+def require_right_to_create_tables(engine: Engine) -> None:
+    """Raise `DatabaseError` unless the role may create tables, as `milepost init` does."""
+    if engine.dialect.name != "postgresql":
+        return
+    with engine.connect() as connection:
+        schema, is_allowed = connection.execute(_MAY_CREATE).one()
+        role = connection.scalar(text("SELECT current_user"))
+    if schema is None:
+        problem = f"has no schema that role {role} may use: grant USAGE, CREATE on the schema of the tables"
+    elif not is_allowed:
+        problem = f"role {role} lacks CREATE on schema {schema}: grant it, or run `milepost init` as the schema's owner"
+    else:
+        return
+    raise DatabaseError(f"database {redacted_url(engine)}: {problem}")

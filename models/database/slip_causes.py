@@ -14,11 +14,11 @@ from models.database.ledger import EventKey, read_events
 from models.database.projector import ForecastResult
 from models.domain.claims import MilestoneKey
 from models.domain.events import MilestoneReported
-from models.domain.timestamps import parse_stamp
+from models.domain.timestamps import Stamp, parse_stamp
 
 #: Of a programme, at most so many are explained: those that most others wait for.
 MAX_CAUSES: Final = 1000
-_MAX_CACHED_REASONS: Final = 50_000
+_MAX_CACHED_CAUSES: Final = 50_000
 
 
 class SlipCause(NamedTuple):
@@ -33,35 +33,37 @@ class SlipCauseReader:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._reasons = LRUCache[EventKey, str](_MAX_CACHED_REASONS)
+        self._causes = LRUCache[Stamp, SlipCause](_MAX_CACHED_CAUSES)
 
     def read(self, results: Sequence[ForecastResult]) -> dict[MilestoneKey, SlipCause]:
         """Return the cause of every open milestone that is late by its own date, not by a predecessor's."""
-        claims = {key: event for result in results for key, event in _own_claims(result)}
-        reasons: dict[EventKey, str] = {}
-        missing: list[EventKey] = []
-        for event in set(claims.values()):
-            if (reason := self._reasons.get(event)) is None:
-                missing.append(event)
+        stamps = {key: stamp for result in results for key, stamp in _own_claims(result)}
+        causes: dict[Stamp, SlipCause] = {}
+        missing: list[Stamp] = []
+        for stamp in set(stamps.values()):
+            if (cause := self._causes.get(stamp)) is None:
+                missing.append(stamp)
             else:
-                reasons[event] = reason
+                causes[stamp] = cause
         if missing:
-            reasons |= self._read_reasons(missing)
-        return {key: SlipCause(event.source, reasons.get(event, "")) for key, event in claims.items()}
+            causes |= self._read_causes(missing)
+        return {key: causes[stamp] for key, stamp in stamps.items()}
 
-    def _read_reasons(self, keys: Sequence[EventKey]) -> Mapping[EventKey, str]:
+    def _read_causes(self, stamps: Sequence[Stamp]) -> Mapping[Stamp, SlipCause]:
+        keys = {stamp: EventKey(*parse_stamp(stamp)[1:]) for stamp in stamps}
         with read_transaction(self._engine) as connection:
-            events = read_events(connection, keys)
-        reasons = {
-            key: (event.data.reason or "" if isinstance(event.data, MilestoneReported) else "")
-            for key, event in events.items()
-        }
-        self._reasons.update(reasons)
-        return reasons
+            events = read_events(connection, [*keys.values()])
+        causes = {}
+        for stamp, key in keys.items():
+            event = events.get(key)
+            reason = event.data.reason if event is not None and isinstance(event.data, MilestoneReported) else None
+            causes[stamp] = SlipCause(key.source, reason or "")
+        self._causes.update((stamp, cause) for stamp, cause in causes.items() if keys[stamp] in events)
+        return causes
 
 
-def _own_claims(result: ForecastResult) -> Iterator[tuple[MilestoneKey, EventKey]]:
-    """Return the events that set the dates of the milestones to be explained."""
+def _own_claims(result: ForecastResult) -> Iterator[tuple[MilestoneKey, Stamp]]:
+    """Return the stamps of the claims that set the dates of the milestones to be explained."""
     late = [
         status
         for status in result.schedule.statuses
@@ -70,7 +72,7 @@ def _own_claims(result: ForecastResult) -> Iterator[tuple[MilestoneKey, EventKey
     if len(late) > MAX_CAUSES:
         late = sorted(late, key=lambda status: -status.dependents)[:MAX_CAUSES]
     for status in late:
-        claims = result.facts.milestones.get(status.key)
+        key = status.key
+        claims = result.facts.milestones.get(key)
         if claims is not None and (own := claims.own_claim) is not None:
-            _, source, event_id = parse_stamp(own.stamp)
-            yield status.key, EventKey(source, event_id)
+            yield key, own.stamp

@@ -65,7 +65,7 @@ def _upsert_chunk(
 ) -> int:
     if on_conflict is OnConflict.MERGE:
         # A column of NULLs merges like a missing one.
-        columns = {name: values for name, values in columns.items() if any(value is not None for value in values)}
+        columns = {name: values for name, values in columns.items() if values.count(None) < len(values)}
     names, dialect, options = tuple(columns), connection.dialect, {"preserve_rowcount": True}
     if is_postgresql(connection):
         # One array per column: one statement for any number of rows.

@@ -55,6 +55,8 @@ def find_programme(facts: Facts, assumptions: Collection[Assumption]) -> str:
         programmes = {name for name in programmes if any(MilestoneKey(name, *ref) in existing for ref in refs)}
     if len(programmes) != 1:
         named = ", ".join(str(ref) for ref, _ in assumptions)
+        if not programmes:
+            raise AssumptionError(f"no programme has a milestone of the assumed ones ({named})")
         raise AssumptionError(f"{len(programmes)} programmes have a milestone of the assumed ones ({named}): name one")
     return programmes.pop()
 

@@ -18,6 +18,7 @@ _CONTROL_CHARACTER: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 #: The rule of slugs in words.
 SLUG_RULE: Final = "a slug has 1 to 64 of a-z, 0-9, and within also '.', '_', '-'"
 _NO_SLUG_CHARACTER: Final = re.compile(r"[^a-z0-9._-]")
+_TIME_ADVICE: Final = "write it as 2026-02-03T15:30:00+02:00 or, in UTC, as 2026-02-03T13:30:00Z"
 _BETWEEN_WORDS: Final = re.compile(r"[^a-z0-9._-]+")
 _SUBJECT_PARTS: Final = ("programme", "project")
 _JSON_KINDS: Final = {str: "a text", bool: "true or false", int: "a number", float: "a number", list: "an array"}
@@ -29,10 +30,12 @@ def find_attribute_faults(attributes: Mapping[str, Any]) -> Iterator[str]:
     texts = {name: attribute for name, attribute in present.items() if isinstance(attribute, str)}
     for name in sorted(present.keys() - texts.keys()):
         yield f"{name} is {kind_of(present[name])}, not a text"
-    if "specversion" not in present or texts.get("specversion", "1.0") != "1.0":
-        yield f'specversion is {quote(texts.get("specversion"))}, not "1.0"'
+    if "specversion" not in present:
+        yield 'specversion is missing: write "1.0"'
+    elif texts.get("specversion", "1.0") != "1.0":
+        yield f'specversion is {quote(texts["specversion"])}, not "1.0"'
     for name in ("source", "id"):
-        if not present.get(name):
+        if name not in present:
             yield f"{name} is missing"
         elif name in texts:
             yield from text_faults(name, texts[name])
@@ -61,12 +64,12 @@ def _time_faults(name: str, text: str) -> Iterator[str]:
     try:
         parse_instant(text)
     except ValueError as error:
-        yield f"{name}: {error}"
+        yield f"{name}: {error}, {_TIME_ADVICE}"
 
 
 def _type_faults(event_type: str) -> Iterator[str]:
     if not event_type:
-        yield "type is missing"
+        yield "type is empty"
     elif event_type not in DATA_TYPES:
         nearest = get_close_matches(event_type[:_MAX_QUOTED], DATA_TYPES, 1)
         advice = f": did you mean {nearest[0]!r}?" if nearest else ""
@@ -93,6 +96,8 @@ def _subject_faults(subject: str, event_type: str | None) -> Iterator[str]:
 
 def text_faults(name: str, text: str) -> Iterator[str]:
     """Yield what is wrong with an id or a source."""
+    if not text:
+        yield f"{name} is empty"
     if len(text) > MAX_ATTRIBUTE_LENGTH:
         yield f"{name} has {len(text)} characters, allowed are {MAX_ATTRIBUTE_LENGTH}"
     if (found := _CONTROL_CHARACTER.search(text)) is not None:
@@ -107,7 +112,9 @@ def slug_fault(text: str) -> str | None:
     if (found := _NO_SLUG_CHARACTER.search(text)) is not None:
         advice = _BETWEEN_WORDS.sub("-", text.lower()).strip("._-")
         example = f", write {advice[:_MAX_SLUG_LENGTH]!r}" if advice and text.isascii() else ""
-        return f"holds {found[0]!r}{example}"
+        # Letters of other alphabets may look like those that are allowed.
+        code_point = "" if found[0].isascii() else f" (U+{ord(found[0]):04X})"
+        return f"holds {found[0]!r}{code_point}{example}"
     if len(text) > _MAX_SLUG_LENGTH:
         return f"has {len(text)} characters"
     for character, verb in ((text[0], "begins"), (text[-1], "ends")):

@@ -13,7 +13,7 @@ from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 from models.domain import events
 from models.domain.events import Classifier, Event, EventData, EventRetracted, Money
-from models.domain.timestamps import Stamp
+from models.domain.timestamps import Stamp, make_stamp
 
 T = TypeVar("T")
 
@@ -21,6 +21,7 @@ T = TypeVar("T")
 _BEFORE_ALL_STAMPS: Final = Stamp("")
 # Attribute access on an enumeration is slow.
 _PLANNED_CLASSIFIER, _ESTIMATED_CLASSIFIER = Classifier.PLANNED, Classifier.ESTIMATED
+_new_tuple: Final = tuple.__new__
 
 
 class Claim(NamedTuple):
@@ -282,17 +283,19 @@ def _newer_register(current: Register[T] | None, register: Register[T]) -> Regis
 
 
 def _apply_report(facts: Facts, event: Event, data: events.MilestoneReported) -> None:
-    # Hot: nearly every event is a report, so this does without a function for the newer claim.
-    key, stamp = MilestoneKey(intern(event.programme), intern(event.project), intern(data.milestone)), event.stamp
-    if (milestone := facts.milestones.get(key)) is None:
-        milestone = facts.milestones[key] = MilestoneClaims()
-    claim, classifier = Claim(stamp, data.date, data.amount), data.classifier
+    # Hot: nearly every event is a report, so this does without functions and the constructors of named tuples.
+    key = event.programme, event.project, data.milestone
+    instant = event.time if event.recorded_time is None else event.recorded_time
+    stamp = make_stamp(instant, event.source, event.id)
+    if (milestone := facts.milestones.get(key)) is None:  # type: ignore[call-overload]  # as equal as its tuple is
+        milestone = facts.milestones[MilestoneKey(*map(intern, key))] = MilestoneClaims()
+    claim, classifier = _new_tuple(Claim, (stamp, data.date, data.amount)), data.classifier
     if classifier is _PLANNED_CLASSIFIER:
         if (planned := milestone.planned) is None or stamp > planned.stamp:
             milestone.planned = claim
         if (baseline := milestone.baseline) is None or stamp < baseline.stamp:
             # The contract takes amounts only from the newest claims, so the baseline has none.
-            milestone.baseline = Claim(stamp, data.date)
+            milestone.baseline = claim if data.amount is None else Claim(stamp, data.date)
     elif classifier is _ESTIMATED_CLASSIFIER:
         if (estimated := milestone.estimated) is None or stamp > estimated.stamp:
             milestone.estimated = claim

@@ -12,37 +12,31 @@ from typing import Any, Final
 
 import msgspec
 from msgspec import Raw
-from msgspec.structs import astuple, replace
 
 from models.domain import events
 from models.domain.attribute_faults import MAX_ATTRIBUTE_LENGTH, find_attribute_faults, join_faults, quote
 from models.domain.data_decoding import decode_data_fields
-from models.domain.data_faults import find_data_faults
+from models.domain.data_faults import find_data_faults, find_misplaced_data
 from models.domain.envelope import (
     ATTRIBUTE_NAMES,
-    STRUCTURED_CONTENT_TYPE,
     STRUCTURED_HEADERS,
     Envelope,
     Headers,
     RejectedError,
-    StrictReport,
-    decode_strict_report,
     extract_data,
     invalid_envelope,
     parse_envelope,
 )
 from models.domain.envelope_faults import find_envelope_fault
-from models.domain.events import DATA_TYPES, MAX_VALUE_BYTES, Event, EventData, Oddity, Rejection, RejectionReason
-from models.domain.json_values import (
-    MalformedError,
-    check_encoding_and_depth,
-    find_repeated_name,
-)
+from models.domain.events import DATA_TYPES, Event, EventData, Oddity, Rejection, RejectionReason
+from models.domain.json_values import MalformedError, decode_object, find_repeated_name
+from models.domain.plain_report import decode_plain_report
 from models.domain.timestamps import Instant, parse_instant
 from models.domain.unknown_fields import find_unknown_fields
 
 _CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-_MAX_DETAIL_LENGTH: Final = 600
+#: Of a rejection's detail, which names all faults of an event; characters.
+MAX_DETAIL_LENGTH: Final = 600
 #: Why an event may be rejected that another reader's format made of a valid one.
 _ENVELOPE_REASONS: Final = {RejectionReason.INVALID_ENVELOPE, RejectionReason.UNSUPPORTED_TYPE}
 
@@ -52,7 +46,7 @@ _decode_fields = msgspec.json.Decoder(dict[str, Raw]).decode
 
 def decode(headers: Headers, value: bytes | None) -> Event | Rejection:
     """Return the event in a Kafka record, in either content mode, or the reason why there is none."""
-    if value is not None and (event := _decode_fast_path(headers, value)) is not None:
+    if value is not None and (event := decode_plain_report(headers, value)) is not None:
         return event
     envelope = Envelope()
     try:
@@ -66,12 +60,12 @@ def decode(headers: Headers, value: bytes | None) -> Event | Rejection:
         envelope, detail = rejected.envelope or envelope, str(rejected)
         if rejected.reason in _ENVELOPE_REASONS and (cause := find_envelope_fault(headers, value or b"")) is not None:
             detail = f"{detail}: {cause}"
-        elif faults := [*dict.fromkeys(_find_faults(envelope, rejected))]:
-            detail = join_faults(faults, _MAX_DETAIL_LENGTH)
+        elif faults := [*dict.fromkeys(_find_faults(envelope, rejected, value or b""))]:
+            detail = join_faults(faults, MAX_DETAIL_LENGTH)
         return _reject(rejected.reason, detail, envelope)
 
 
-def _find_faults(envelope: Envelope, rejected: RejectedError) -> Iterator[str]:
+def _find_faults(envelope: Envelope, rejected: RejectedError, value: bytes) -> Iterator[str]:
     """Yield all faults of an event; none where the decoder's own words are the best."""
     if rejected.reason is RejectionReason.TOO_LARGE or (rejected.envelope and rejected.members is None):
         return
@@ -88,6 +82,8 @@ def _find_faults(envelope: Envelope, rejected: RejectedError) -> Iterator[str]:
     try:
         raw = extract_data(envelope)
         faults = find_data_faults(envelope.type, raw)
+        if faults and not bytes(envelope.data) and envelope.data_base64 is None:
+            yield from find_misplaced_data(envelope.type, decode_object(value))
         yield from faults
         if not faults and (instant := envelope.recordedtime or envelope.time):
             fault = decode_data_fields(envelope.type, raw).find_error(parse_instant(instant))
@@ -103,28 +99,8 @@ def _reject(reason: RejectionReason, detail: str, envelope: Envelope) -> Rejecti
     event_type = envelope.type if envelope.type in DATA_TYPES else None
     source = None if envelope.source is None else envelope.source[:MAX_ATTRIBUTE_LENGTH]
     # A detail may quote anything, and becomes a log line and a header.
-    detail = _CONTROL_CHARACTERS.sub("\N{REPLACEMENT CHARACTER}", detail[:_MAX_DETAIL_LENGTH])
+    detail = _CONTROL_CHARACTERS.sub("\N{REPLACEMENT CHARACTER}", detail[:MAX_DETAIL_LENGTH])
     return Rejection(reason, detail, source, event_type or events.UNKNOWN_TYPE)
-
-
-def _decode_fast_path(headers: Headers, value: bytes) -> Event | None:
-    """Return the event of a plain report in structured mode (nearly all) in one pass instead of three; else None."""
-    if dict(headers).get("content-type") != STRUCTURED_CONTENT_TYPE or len(value) > MAX_VALUE_BYTES:
-        return None
-    try:
-        check_encoding_and_depth(value)
-        report = decode_strict_report(value)
-        is_repeated = value.count(b'"') > _count_quotation_marks(report) and find_repeated_name(value) is not None
-        return _build_event(report, (Oddity.REPEATED_NAME,) if is_repeated else ())
-    except (RejectedError, MalformedError, msgspec.DecodeError):
-        return None
-
-
-def _count_quotation_marks(report: StrictReport) -> int:
-    """Return how many quotation marks a report has at least; a name that stands twice, but not it alone, adds some."""
-    attributes, fields = astuple(report), astuple(report.data)
-    marks = 4 * (len(attributes) - attributes.count(None) + len(fields) - fields.count(None)) - 2
-    return marks if report.data.amount is None else marks + 4
 
 
 def decode_data(event_type: str, headers: Headers, value: bytes) -> EventData:
@@ -135,7 +111,7 @@ def decode_data(event_type: str, headers: Headers, value: bytes) -> EventData:
         raise ValueError(f"an accepted event cannot be decoded: {rejected}") from None
 
 
-def _build_event(envelope: Envelope | StrictReport, oddities: tuple[Oddity, ...] = ()) -> Event:
+def _build_event(envelope: Envelope, oddities: tuple[Oddity, ...] = ()) -> Event:
     if envelope.specversion != "1.0":
         raise invalid_envelope(f'specversion is {quote(envelope.specversion)}, not "1.0"')
     source, event_id = _check_attribute(envelope.source, "source"), _check_attribute(envelope.id, "id")
@@ -148,14 +124,7 @@ def _build_event(envelope: Envelope | StrictReport, oddities: tuple[Oddity, ...]
     if envelope.type not in DATA_TYPES:
         raise RejectedError(RejectionReason.UNSUPPORTED_TYPE, f"type {quote(envelope.type)} is not known")
     programme, project = _parse_subject_attribute(envelope)
-    data: EventData
-    unknown: tuple[str, ...]
-    if isinstance(envelope, StrictReport):
-        data, unknown = events.MilestoneReported(*astuple(envelope.data)), ()
-        if data.amount is not None:
-            data = replace(data, amount=events.Money(*astuple(data.amount)))
-    else:
-        data, unknown = _parse_data(envelope.type, extract_data(envelope))
+    data, unknown = _parse_data(envelope.type, extract_data(envelope))
     event = Event(
         source=source,
         id=event_id,
@@ -194,7 +163,7 @@ def _parse_time_attribute(text: str | None, attribute: str) -> Instant | None:
         raise invalid_envelope(f"{attribute}: {error}") from None
 
 
-def _parse_subject_attribute(envelope: Envelope | StrictReport) -> tuple[str, str]:
+def _parse_subject_attribute(envelope: Envelope) -> tuple[str, str]:
     parts = None if envelope.subject is None else events.parse_subject(envelope.subject)
     if parts is None:
         raise invalid_envelope(f"subject {quote(envelope.subject)} is not <programme>/<project>")

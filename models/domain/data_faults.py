@@ -38,6 +38,17 @@ def find_data_faults(event_type: str, raw: bytes) -> list[str]:
     return faults
 
 
+def find_misplaced_data(event_type: str, members: Mapping[str, Raw]) -> Iterator[str]:
+    """Yield that required fields stand among the attributes, where nobody reads them."""
+    misplaced = [
+        field.name for field in data_fields(DATA_TYPES[event_type]) if field.is_required and field.name in members
+    ]
+    if misplaced:
+        names = ", ".join(f"`{name}`" for name in misplaced)
+        verb = "stands" if len(misplaced) == 1 else "stand"
+        yield f"{names} {verb} beside `data`: put the fields of the data into it"
+
+
 def _parse_integer(text: str) -> float:
     return int(text) if len(text) <= _MAX_DIGITS else math.copysign(math.inf, -1 if text.startswith("-") else 1)
 
@@ -77,7 +88,8 @@ def _content_faults(field: DataField, path: str, content: object) -> Iterator[st
 
 def _number_faults(kind: IntType | FloatType, path: str, content: object) -> Iterator[str]:
     if isinstance(content, bool) or not isinstance(content, int | float):
-        yield f"{path} is {kind_of(content)}, not a number"
+        found = f"the text {quote(content)}" if isinstance(content, str) else kind_of(content)
+        yield f"{path} is {found}, not a number"
         return
     if not _is_in_range(content):
         yield f"{path} is out of range"
@@ -118,8 +130,6 @@ def _text_faults(kind: StrType, path: str, text: str) -> Iterator[str]:
         if not _is_currency(text):
             yield f"{path} is {quote(text)}: allowed are three capital letters, as EUR"
     elif kind.pattern is not None:
-        if not text:
-            yield f"{path} is empty"
         yield from text_faults(path, text)
     elif kind.max_length is not None and len(text) > kind.max_length:
         yield f"{path} has {len(text)} characters, allowed are {kind.max_length}"

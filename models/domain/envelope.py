@@ -3,12 +3,11 @@
 from base64 import b64decode
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import Final, Literal
+from typing import Final
 
 import msgspec
 from msgspec import Raw, Struct, ValidationError
 
-from models.domain import events
 from models.domain.events import MAX_VALUE_BYTES, Oddity, RejectionReason
 from models.domain.json_values import MalformedError, check_encoding_and_depth, decode_object, explain_decode_error
 
@@ -44,29 +43,8 @@ class Envelope(_Attributes):
     data_base64: str | None = None
 
 
-class _StrictMoney(events.Money, frozen=True, forbid_unknown_fields=True):
-    pass
-
-
-class _StrictReportData(events.MilestoneReported, frozen=True, forbid_unknown_fields=True):
-    amount: _StrictMoney | None = None
-
-
-class StrictReport(_Attributes, kw_only=True):
-    """A report without unknown fields or base64, decoded together with its data."""
-
-    type: Literal["milepost.milestone.reported.v1"]
-    data: _StrictReportData
-    data_base64: None = None
-    # Not read: with them, the quotation marks of nearly every report can be counted.
-    datacontenttype: str | None = None
-    dataschema: str | None = None
-    partitionkey: str | None = None
-
-
 _decode_envelope = msgspec.json.Decoder(Envelope).decode
 _decode_json_string = msgspec.json.Decoder(str).decode
-decode_strict_report: Final = msgspec.json.Decoder(StrictReport).decode
 
 
 class RejectedError(Exception):

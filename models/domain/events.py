@@ -24,8 +24,11 @@ FIRST_YEAR, LAST_YEAR = 1990, 2100
 UNKNOWN_TYPE: Final = "unknown"
 
 Slug = Annotated[str, Meta(pattern=rf"\A{SLUG_PATTERN}\Z")]
-ShortText = Annotated[str, Meta(max_length=200)]
-LongText = Annotated[str, Meta(max_length=1000)]
+#: How many characters a name, and a sentence for people, may have.
+MAX_SHORT_LENGTH: Final = 200
+MAX_LONG_LENGTH: Final = 1000
+ShortText = Annotated[str, Meta(max_length=MAX_SHORT_LENGTH)]
+LongText = Annotated[str, Meta(max_length=MAX_LONG_LENGTH)]
 EventId = Annotated[str, Meta(min_length=1, max_length=255, pattern=r"\A[^\x00-\x1f\x7f-\x9f]*\Z")]
 Jobs = Annotated[int, Meta(ge=0)]
 Currency = Annotated[str, Meta(pattern=rf"\A{CURRENCY_PATTERN}\Z")]
@@ -68,7 +71,7 @@ class Rejection(Struct, frozen=True):
     type: str = UNKNOWN_TYPE  # of CloudEvents, when it is a known one
 
 
-class Money(Struct, frozen=True):
+class Money(Struct, frozen=True, gc=False):
     """An amount of money; the currency is an ISO 4217 alphabetic code."""
 
     amount: Annotated[float, Meta(ge=0), _meaning("How much, in units of the currency.", 12500000)]
@@ -81,7 +84,7 @@ class Money(Struct, frozen=True):
         force_setattr(self, "amount", self.amount + 0.0)
 
 
-class Predecessor(Struct, frozen=True):
+class Predecessor(Struct, frozen=True, gc=False):
     """The milestone that another waits for, of the same programme."""
 
     project: Annotated[Slug, _meaning("The project of the milestone that is waited for.", "heating-network")]
@@ -98,8 +101,11 @@ _Jobs = Annotated[Jobs | None, _meaning("How many jobs are announced.", 120)]
 _After = Annotated[Predecessor, _meaning("The milestone that is waited for, of the same programme.")]
 
 
-class EventData(Struct, frozen=True):
-    """The data of one event type. An optional field that is null counts as absent."""
+class EventData(Struct, frozen=True, gc=False):
+    """The data of one event type. An optional field that is null counts as absent.
+
+    Neither data nor events can refer to themselves, so the garbage collector need not look at them.
+    """
 
     TYPE: ClassVar[str]
 
@@ -218,7 +224,7 @@ _ABSENT_NAME: Final = b',"name":null}]'
 _SUBJECT_PATTERN = re.compile(rf"({SLUG_PATTERN})(?:/({SLUG_PATTERN}))?")
 
 
-class Event(Struct, frozen=True, kw_only=True):
+class Event(Struct, frozen=True, kw_only=True, gc=False):
     """One event, identified for ever by source and id."""
 
     source: str
@@ -300,12 +306,17 @@ MAX_CLOCK_SKEW_MS: Final = 10 * 60 * 1000
 AllowedSources = Mapping[str, Sequence[str]]
 
 
+def latest_acceptable_instant(appended_ms: int) -> Instant:
+    """Return the latest time at which a claim may have been made that the broker appended then."""
+    return instant_from_epoch_ms(appended_ms + MAX_CLOCK_SKEW_MS)
+
+
 def check_acceptable(event: Event, appended_ms: int | None, allowed_sources: AllowedSources) -> Event | Rejection:
     """Return the event itself, or a rejection by the broker's clock or the allowed sources.
 
     Takes the broker's append time; None where only the publisher's own time is known, by which nothing is rejected.
     """
-    if appended_ms is not None and event.instant > instant_from_epoch_ms(appended_ms + MAX_CLOCK_SKEW_MS):
+    if appended_ms is not None and event.instant > latest_acceptable_instant(appended_ms):
         times = f"claimed at {event.instant}Z, appended at {instant_from_epoch_ms(appended_ms)}Z"
         detail = f"{times}; is the publisher's clock right?"
         return Rejection(RejectionReason.TIME_IN_FUTURE, detail, event.source, event.type)

@@ -7,7 +7,7 @@ built up one dependency at a time, with an order that is repaired as it grows (`
 
 from collections.abc import Collection, Container, Mapping, Sequence
 from itertools import count
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from models.domain.claims import DependencyKey, Facts, MilestoneKey
 from models.domain.topological_order import TopologicalOrder, approximate_order
@@ -15,8 +15,10 @@ from models.domain.topological_order import TopologicalOrder, approximate_order
 #: The index of a predecessor in `Network.milestones`, and the lag in days. (Plain tuples, here and below: there are
 #: tens of thousands, and a named tuple takes six times as long to make.)
 PredecessorLink = tuple[int, int]
-_Predecessors = list[list[PredecessorLink]]
+_Predecessors = Sequence[Sequence[PredecessorLink]]
 _Indexes = Mapping[tuple[str, ...], int]
+#: Never changed.
+_NO_LINKS: Final[list[PredecessorLink]] = []
 
 
 class Network(NamedTuple):
@@ -48,33 +50,48 @@ def build_network(facts: Facts) -> Network:
 def _build_network(facts: Facts, milestones: Sequence[MilestoneKey]) -> Network:
     """Return the network of these milestones; raises `KeyError` when a dependency names another."""
     index_of: _Indexes = dict(zip(milestones, count()))
-    predecessors = _build_predecessors(facts, index_of, ())
-    order = _sort_topologically(predecessors)
+    predecessors, successor_counts = _build_predecessors(facts, milestones, ())
+    order = _sort_topologically(predecessors, successor_counts)
     cyclic: list[DependencyKey] = []
     if len(order) < len(index_of):
         cyclic = _find_cyclic(facts, index_of, set(range(len(index_of))).difference(order))
-        predecessors = _build_predecessors(facts, index_of, set(cyclic))
-        order = _sort_topologically(predecessors)
+        predecessors, successor_counts = _build_predecessors(facts, milestones, set(cyclic))
+        order = _sort_topologically(predecessors, successor_counts)
     return Network(milestones, index_of, predecessors, order, cyclic, facts)
 
 
-def _build_predecessors(facts: Facts, index_of: _Indexes, excluded: Collection[DependencyKey]) -> _Predecessors:
-    predecessors: _Predecessors = [[] for _ in index_of]
-    for key, dependency in facts.dependencies.items():
+def _build_predecessors(
+    facts: Facts, milestones: Sequence[MilestoneKey], excluded: Collection[DependencyKey]
+) -> tuple[_Predecessors, list[int]]:
+    """Return the predecessors of each milestone, and how many successors it has."""
+    # A look-up by project and then by milestone neither builds a tuple nor hashes one.
+    indexes: dict[str, dict[str, dict[str, int]]] = {}
+    for index, (programme, project, milestone) in enumerate(milestones):
+        indexes.setdefault(programme, {}).setdefault(project, {})[milestone] = index
+    # Most milestones of many programmes wait for nothing: one object for all of them.
+    predecessors = [_NO_LINKS] * len(milestones)
+    successor_counts = [0] * len(milestones)
+    for key, claims in facts.dependencies.items():
         programme, project, milestone, after_project, after_milestone = key
-        successor = index_of[programme, project, milestone]
-        predecessor = index_of[programme, after_project, after_milestone]
-        if (lag_days := dependency.lag_days) is not None and key not in excluded:
-            predecessors[successor].append((predecessor, lag_days))
-    return predecessors
+        of_programme = indexes[programme]
+        successor = of_programme[project][milestone]
+        predecessor = of_programme[after_project][after_milestone]
+        # As `lag_days` of the claims says, without two calls for each.
+        declared, withdrawn = claims.declared, claims.withdrawn
+        if declared is None or (withdrawn is not None and declared.stamp <= withdrawn):
+            continue
+        if excluded and key in excluded:
+            continue
+        if links := predecessors[successor]:
+            links.append((predecessor, declared.value))
+        else:
+            predecessors[successor] = [(predecessor, declared.value)]
+        successor_counts[predecessor] += 1
+    return predecessors, successor_counts
 
 
-def _sort_topologically(predecessors: Sequence[Sequence[PredecessorLink]]) -> list[int]:
+def _sort_topologically(predecessors: _Predecessors, successor_counts: list[int]) -> list[int]:
     """Return the indexes, predecessors before successors, without those that are on a cycle or before one."""
-    successor_counts = [0] * len(predecessors)
-    for links in predecessors:
-        for predecessor, _ in links:
-            successor_counts[predecessor] += 1
     order: list[int] = []
     # From the end: first the milestones without successors. The one that became free last comes next, so that connected
     # milestones lie together in memory.
@@ -83,8 +100,9 @@ def _sort_topologically(predecessors: Sequence[Sequence[PredecessorLink]]) -> li
         index = free.pop()
         order.append(index)
         for predecessor, _ in predecessors[index]:
-            successor_counts[predecessor] -= 1
-            if not successor_counts[predecessor]:
+            if left := successor_counts[predecessor] - 1:
+                successor_counts[predecessor] = left
+            else:
                 free.append(predecessor)
     order.reverse()
     return order

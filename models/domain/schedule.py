@@ -12,21 +12,19 @@ No forecast is later than the last day that a date can name.
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import date
 from enum import StrEnum
-from functools import cache, lru_cache
+from functools import lru_cache
 from itertools import compress, count
 from operator import is_not, ne
 from typing import Final, NamedTuple
 
 from models.domain.claims import NO_MILESTONE_CLAIMS, DependencyKey, Facts, MilestoneClaims, MilestoneKey
+from models.domain.dependents import count_dependents, update_dependents
 from models.domain.events import Money
 from models.domain.network import Network, build_network
 from models.domain.timestamps import Stamp
-from models.domain.topological_order import reachable
 
 _MAX_ORDINAL: Final = date.max.toordinal()
 _NO_DEADLINE: Final = 1 << 60
-#: With more achievements at once than this, all dependents are counted again.
-_MAX_INCREMENTAL: Final = 20
 
 
 class State(StrEnum):
@@ -143,7 +141,7 @@ def compute_schedule(facts: Facts, data_date: date, previous: Schedule | None = 
     inputs = _collect_inputs(facts, network)
     today = data_date.toordinal()
     forecasts, drivers = _forward_pass(network, inputs, today)
-    dependents = _count_dependents(network, inputs) if previous is None else _update_dependents(previous, inputs)
+    dependents = _dependents(network, inputs, previous)
     results = _PassResults(forecasts, drivers, _backward_pass(network, inputs, forecasts), dependents)
     if previous is None or previous.data_date != data_date:
         statuses = list(_build_statuses(network, inputs, results, range(len(network.milestones)), today))
@@ -152,6 +150,10 @@ def compute_schedule(facts: Facts, data_date: date, previous: Schedule | None = 
         for index, status in zip(changed, _build_statuses(network, inputs, results, changed, today), strict=True):
             statuses[index] = status
     return Schedule(statuses, data_date, network, inputs, results)
+
+
+#: One object for equal days: a schedule holds several of every milestone.
+_ordinal_of = lru_cache(maxsize=4096)(date.toordinal)
 
 
 def _changed_indexes(previous: Schedule, inputs: _Inputs, results: _PassResults) -> set[int]:
@@ -168,9 +170,9 @@ def _collect_inputs(facts: Facts, network: Network) -> _Inputs:
     own_claims = [claim.own_claim for claim in claims]
     return _Inputs(
         claims,
-        own_days=[own.date.toordinal() if own else 0 for own in own_claims],
-        planned_days=[planned.date.toordinal() if (planned := claim.planned) else 0 for claim in claims],
-        actual_days=[actual.date.toordinal() if (actual := claim.actual) else 0 for claim in claims],
+        own_days=[_ordinal_of(own.date) if own else 0 for own in own_claims],
+        planned_days=[_ordinal_of(planned.date) if (planned := claim.planned) else 0 for claim in claims],
+        actual_days=[_ordinal_of(actual.date) if (actual := claim.actual) else 0 for claim in claims],
         cancelled=[
             (claim.cancelled is not None and claim.is_cancelled) or (bool(withdrawn) and key[:2] in withdrawn)
             for key, claim in zip(network.milestones, claims, strict=True)
@@ -226,62 +228,11 @@ def _backward_pass(network: Network, inputs: _Inputs, forecasts: list[int]) -> l
     return floats
 
 
-def _count_dependents(network: Network, inputs: _Inputs) -> list[int]:
-    """Return how many open milestones wait for each; nothing waits through an achieved or cancelled milestone."""
-    predecessors, actual, cancelled = network.predecessors, inputs.actual_days, inputs.cancelled
-    size = len(network.milestones)
-    dependents = [0] * size
-    # The set of open milestones behind each, as bits numbered in the order of this walk, so that no set is longer than
-    # the walk so far, and shifted by the lowest possible bit, so that a set within one project is short.
-    sets, offsets = [0] * size, [0] * size
-    for number, index in enumerate(reversed(network.topological_order)):
-        if cancelled[index]:
-            continue
-        behind, offset = sets[index], offsets[index]
-        if behind:
-            dependents[index] = behind.bit_count()
-            sets[index] = 0
-        if actual[index]:
-            continue
-        if behind:
-            behind |= 1 << (number - offset)
-        else:
-            behind, offset = 1, number
-        for predecessor, _ in predecessors[index]:
-            if not (known := sets[predecessor]):
-                sets[predecessor], offsets[predecessor] = behind, offset
-            elif (known_offset := offsets[predecessor]) > offset:
-                sets[predecessor], offsets[predecessor] = known << (known_offset - offset) | behind, offset
-            else:
-                shift = offset - known_offset
-                sets[predecessor] = known | (behind << shift if shift else behind)
-    return dependents
-
-
-def _update_dependents(previous: Schedule, inputs: _Inputs) -> list[int]:
-    """Return how many open milestones wait for each, given the counts of an earlier schedule of the same network."""
-    network, actual, cancelled = previous.network, inputs.actual_days, inputs.cancelled
-    changed = compress(count(), map(ne, previous.inputs.actual_days, actual))
-    toggled = {index for index in changed if bool(previous.inputs.actual_days[index]) != bool(actual[index])}
-    if previous.inputs.cancelled != cancelled or len(toggled) > _MAX_INCREMENTAL:
-        return _count_dependents(network, inputs)
-    if any((previous.results.dependents[index] or not actual[index]) and not cancelled[index] for index in toggled):
-        # Others waited through it, or do so now.
-        return _count_dependents(network, inputs)
-    dependents = previous.results.dependents.copy() if toggled else previous.results.dependents
-
-    # Achievements in one batch mostly lead to the same milestones.
-    @cache
-    def live_predecessors(index: int) -> list[int]:
-        if actual[index] and index not in toggled:
-            return []
-        return [predecessor for predecessor, _ in network.predecessors[index] if not cancelled[predecessor]]
-
-    for index in toggled:
-        if not cancelled[index]:
-            for gate in reachable(index, live_predecessors) - {index}:
-                dependents[gate] -= 1
-    return dependents
+def _dependents(network: Network, inputs: _Inputs, previous: Schedule | None) -> list[int]:
+    actual, cancelled = inputs.actual_days, inputs.cancelled
+    if previous is None or previous.inputs.cancelled != cancelled:
+        return count_dependents(network, actual, cancelled)
+    return update_dependents(network, previous.results.dependents, previous.inputs.actual_days, actual, cancelled)
 
 
 _date_from_ordinal = lru_cache(maxsize=4096)(date.fromordinal)
@@ -329,7 +280,7 @@ def _build_statuses(
                 slip,
                 None if float_days == _NO_DEADLINE else float_days,
                 state,
-                MilestoneRef._make(milestones[driver][1:]) if driver >= 0 else None,
+                new(MilestoneRef, milestones[driver][1:]) if driver >= 0 else None,
                 dependents[index],
                 claims.last_claim_stamp,
                 claims.amount,

@@ -1,7 +1,8 @@
 """The time axis of a schedule: which days it spans, and where its months begin. Days are ordinals.
 
-An axis contains the data date and every date within ten years of it. What lies further away is outside, so that one
-milestone in 2100 does not squeeze the rest.
+An axis contains the data date and every date within ten years of it; and, where half of all dates lie up to twenty
+years away, every date within ten years of the one in the middle: a past of long ago is shown where it was. What lies
+further away is outside, so that one milestone in 2100 does not squeeze the rest. So an axis spans forty years at most.
 """
 
 from collections.abc import Iterable, Iterator
@@ -11,13 +12,16 @@ from typing import Final
 FIRST_ORDINAL: Final = date.min.toordinal()
 LAST_ORDINAL: Final = date.max.toordinal()
 MONTHS_PER_YEAR: Final = 12
-_MAX_DAYS_FROM_DATA_DATE: Final = 3653
+_MAX_DAYS_APART: Final = 3653
+_MAX_DAYS_TO_MIDDLE: Final = 2 * _MAX_DAYS_APART
 
 
 def fit_days(days: Iterable[int], data_date: date, min_days: int) -> tuple[int, int]:
     """Return the first and the last day of an axis of at least `min_days`: a shorter one exaggerates differences."""
-    today = data_date.toordinal()
-    near = [today, *(day for day in days if abs(day - today) <= _MAX_DAYS_FROM_DATA_DATE)]
+    today, ordered = data_date.toordinal(), sorted(days)
+    middle = ordered[(len(ordered) - 1) // 2] if ordered else today
+    centres = [today, middle] if abs(middle - today) <= _MAX_DAYS_TO_MIDDLE else [today]
+    near = [today, *(day for day in ordered if any(abs(day - centre) <= _MAX_DAYS_APART for centre in centres))]
     first, last = min(near), max(near)
     if (missing := min_days - (last - first)) > 0:
         last = min(LAST_ORDINAL, max(FIRST_ORDINAL, first - missing // 2) + min_days)

@@ -11,18 +11,18 @@ from sqlalchemy import Connection
 
 from models.database.claims import load_facts
 from models.database.ledger import EventKey, read_events
-from models.domain.claims import Facts, MilestoneKey, ProjectKey
+from models.domain.claims import Facts, MilestoneKey
 from models.domain.events import Event, EventRetracted
 from models.domain.impact import NO_IMPACT, Impact, measure_impacts
 from models.domain.row_order import natural_sort_key
-from models.domain.schedule import MilestoneStatus, State, compute_schedule
+from models.domain.schedule import MilestoneRef, MilestoneStatus, State, compute_schedule
 from models.text import one_line
 from models.views.explanation import data_field
 from models.views.formatting import enumerate_phrases, format_count, format_day, held_up_phrases
+from models.views.names import Names, names_of, project_name, shortened
 
 #: Lines of a message, the count of what is left out and the link included.
 MAX_LINES: Final = 20
-_MAX_NAME_LENGTH: Final = 80
 _MAX_REMARK_LENGTH: Final = 200
 _FAR: Final = 1 << 30
 
@@ -63,6 +63,7 @@ class ProgrammePicture(NamedTuple):
     facts: Facts
     statuses: Mapping[MilestoneKey, MilestoneStatus]
     impacts: Mapping[MilestoneKey, Impact]
+    names: Names
     cause: Event | None
 
 
@@ -75,6 +76,7 @@ def read_picture(connection: Connection, programme: str, data_date: date, cause:
         facts,
         {status.key: status for status in statuses},
         measure_impacts(statuses, facts.projects),
+        names_of(facts, programme),
         None if cause is None else events.get(cause),
     )
 
@@ -116,10 +118,8 @@ def compose_message(
 def _row(change: MilestoneChange, picture: ProgrammePicture) -> _Row:
     status = picture.statuses.get(change.key)
     impact = picture.impacts.get(change.key, NO_IMPACT)
-    name = change.key.milestone.replace("-", " ") if status is None or status.name is None else status.name
-    project = picture.facts.projects.get(ProjectKey(change.key.programme, change.key.project))
-    of_project = change.key.project if project is None or project.name is None else project.name.value
-    return _Row(change, status, impact, f"{_name(of_project)}: {_name(name)}")
+    label = picture.names.label(MilestoneRef(*change.key[1:]))
+    return _Row(change, status, impact, f"{shortened(label.project)}: {shortened(label.milestone)}")
 
 
 def _most_important_first(row: _Row) -> tuple[object, ...]:
@@ -205,9 +205,4 @@ def _why(cause: Event | None) -> list[str]:
 
 def _programme_name(programme: str, picture: ProgrammePicture) -> str:
     claims = picture.facts.programmes.get(programme)
-    return programme if claims is None or claims.name is None else _name(claims.name.value)
-
-
-def _name(text: str) -> str:
-    line = one_line(text, _MAX_NAME_LENGTH + 1)
-    return line if len(line) <= _MAX_NAME_LENGTH else f"{line[: _MAX_NAME_LENGTH - 1]}…"
+    return shortened(project_name(programme, None if claims is None or claims.name is None else claims.name.value))

@@ -15,7 +15,7 @@ from models.domain.assumptions import ASSUMED_SOURCE
 from models.domain.claims import Claim, MilestoneKey
 from models.domain.events import Classifier, DependencyDeclared, Event, MilestoneReported, ProjectWithdrawn
 from models.domain.explanation import ChainLink, Evidence, ForecastBasis, IgnoredBecause, explain_forecast
-from models.domain.schedule import MilestoneRef, State, compute_schedule
+from models.domain.schedule import MilestoneRef, MilestoneStatus, State, compute_schedule
 from models.domain.sources import SourceWords, counting_claims, days_between_sources, words_of_sources
 from models.domain.timestamps import Instant, parse_stamp
 from models.views.names import NO_NAMES, Names, names_of
@@ -77,7 +77,8 @@ class EvidenceSchema(Struct, frozen=True):
     type: str | None
     source: str
     id: str
-    time: str
+    #: Null for a date that is assumed: nobody said it at any time.
+    time: str | None
     date: str | None
     lag_days: int | None
     reason: str | None
@@ -186,17 +187,25 @@ def source_words_schemas(sources: Sequence[SourceWords]) -> list[SourceWordsSche
 def _link_schema(link: ChainLink, events: Mapping[EventKey, Event]) -> ChainLinkSchema:
     """Return the JSON form of a link; both have the fields from the own date to the lag in the same order."""
     status = link.status
-    evidence = [_evidence_schema(evidence, events.get(event_key_of(evidence))) for evidence in link.evidence]
+    evidence = [
+        _assumed_evidence_schema(evidence, status)
+        if parse_stamp(evidence.stamp).source == ASSUMED_SOURCE
+        else _evidence_schema(evidence, events.get(event_key_of(evidence)))
+        for evidence in link.evidence
+    ]
     ignored = [IgnoredPredecessorSchema(*gate, because) for gate, because in link.ignored]
     return ChainLinkSchema(
         status.project, status.milestone, status.forecast, status.state, *link[1:5], evidence, ignored
     )
 
 
+def _assumed_evidence_schema(evidence: Evidence, status: MilestoneStatus) -> EvidenceSchema:
+    day = None if status.estimated is None else status.estimated.isoformat()
+    return EvidenceSchema(evidence.role, None, ASSUMED_WORDS, str(status.ref), None, day, None, None, None, None)
+
+
 def _evidence_schema(evidence: Evidence, event: Event | None) -> EvidenceSchema:
     instant, source, event_id = parse_stamp(evidence.stamp)
-    if source == ASSUMED_SOURCE:
-        return EvidenceSchema(evidence.role, None, ASSUMED_WORDS, event_id, f"{instant}Z", None, None, *(None,) * 3)
     day, *fields = (data_field(event, name) for name in ("date", "lag_days", *TEXT_FIELDS))
     return EvidenceSchema(
         evidence.role,

@@ -3,7 +3,8 @@
 Wherever a name stands first, its slug stands behind: commands and links take slugs.
 """
 
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from typing import Final, NamedTuple
 
 from models.domain.claims import Facts
@@ -57,19 +58,21 @@ NO_NAMES: Final = Names({}, {})
 
 
 def names_of(facts: Facts, programme: str) -> Names:
-    """Return the names in a programme."""
-    return Names(
-        {
-            key.project: claims.name.value
-            for key, claims in facts.projects.items()
-            if key.programme == programme and claims.name
-        },
-        {
-            MilestoneRef(*key[1:]): claims.name.value
-            for key, claims in facts.milestones.items()
-            if claims.name is not None and key.programme == programme
-        },
-    )
+    """Return the names in a programme; see `names_by_programme` for those of many."""
+    return names_by_programme(facts, [programme])[programme]
+
+
+def names_by_programme(facts: Facts, programmes: Iterable[str]) -> dict[str, Names]:
+    """Return the names in each of some programmes; goes through the facts once, however many programmes there are."""
+    wanted = frozenset(programmes)
+    projects, milestones = defaultdict[str, dict[str, str]](dict), defaultdict[str, dict[MilestoneRef, str]](dict)
+    for project, of_project in facts.projects.items():
+        if of_project.name is not None and project.programme in wanted:
+            projects[project.programme][project.project] = of_project.name.value
+    for milestone, of_milestone in facts.milestones.items():
+        if of_milestone.name is not None and milestone.programme in wanted:
+            milestones[milestone.programme][MilestoneRef(*milestone[1:])] = of_milestone.name.value
+    return {name: Names(projects.get(name, {}), milestones.get(name, {})) for name in wanted}
 
 
 def milestone_name(slug: str, name: str | None) -> str:

@@ -10,6 +10,7 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
 from models.database.engine import DatabaseError, check_schema, driver_message, read_transaction, redacted_url
+from models.database.queries import has_programme
 from models.database.rights import READER_TABLE_RIGHTS, require_table_rights
 from models.domain.assumptions import Assumption
 from models.domain.claims import Facts, MilestoneKey
@@ -53,7 +54,10 @@ def parse_day(text: str) -> date:
     """Parse `YYYY-MM-DD`; raises `ValueError` with the reason."""
     if DAY_PATTERN.fullmatch(text) is None:
         raise ValueError(f"not a day like 2026-12-31: {text[:64]!r}")
-    return date.fromisoformat(text)
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise ValueError(f"not a day that there is: {text!r}") from None
 
 
 def parse_data_date(text: str) -> date:
@@ -66,12 +70,21 @@ def parse_data_date(text: str) -> date:
 
 def parse_as_of(text: str) -> Instant:
     """Parse a timestamp, or a day as its end in UTC; raises `ValueError` with the reason."""
-    return parse_instant(f"{parse_day(text)}{_END_OF_DAY}" if DAY_PATTERN.fullmatch(text) else text)
+    return _parse_day_or_instant(text, _END_OF_DAY)
 
 
 def parse_since(text: str) -> Instant:
     """Parse a timestamp, or a day as its beginning in UTC; raises `ValueError` with the reason."""
-    return parse_instant(f"{parse_day(text)}T00:00:00Z" if DAY_PATTERN.fullmatch(text) else text)
+    return _parse_day_or_instant(text, "T00:00:00Z")
+
+
+def _parse_day_or_instant(text: str, time_of_day: str) -> Instant:
+    if DAY_PATTERN.fullmatch(text):
+        return parse_instant(f"{parse_day(text)}{time_of_day}")
+    try:
+        return parse_instant(text)
+    except ValueError as error:
+        raise ValueError(f"not a day like 2026-02-03, and no time: {error}") from None
 
 
 def parse_milestone_name(text: str) -> MilestoneKey:
@@ -89,7 +102,7 @@ def parse_assumption(text: str, separator: str) -> Assumption:
     """Parse `project/milestone`, a separator and a day; raises `ValueError` with the reason."""
     name, _, day = text.partition(separator)
     project, _, milestone = name.partition("/")
-    if not (_SLUG_PATTERN.fullmatch(project) and _SLUG_PATTERN.fullmatch(milestone)):
+    if not (day and _SLUG_PATTERN.fullmatch(project) and _SLUG_PATTERN.fullmatch(milestone)):
         example = f"quay/permit-approved{separator}2026-12-31"
         raise ValueError(f"not a milestone and a day like {example}: {text[:_MAX_SHOWN]!r}")
     return Assumption(MilestoneRef(project, milestone), parse_data_date(day))
@@ -125,7 +138,9 @@ def load_facts_for(connection: Connection, query: MilestoneQuery) -> Facts:
 
 def require_programme(connection: Connection, programme: str) -> None:
     """Raise `QueryError` for a programme that no event names."""
-    load_facts_for(connection, MilestoneQuery(date.min, programme))
+    # No programme is called what is no slug, and a database does not take every text.
+    if _SLUG_PATTERN.fullmatch(programme) is None or not has_programme(connection, programme):
+        raise _unknown_programme(programme, "")
 
 
 def require_milestone(facts: Facts, key: MilestoneKey, as_of: str = "") -> None:

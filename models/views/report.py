@@ -72,15 +72,15 @@ def read_report(
     until_ms = round(min(now_seconds, epoch_seconds(span.end)) * _MS_PER_SECOND)
     last_heard = _LastHeard(instant_from_epoch_ms(until_ms))
     reports = [
-        build_report(last_heard.watch(read_arrived_events(connection, programme)), programme, span, today)
-        for programme in sorted(found, key=natural_sort_key)
+        build_report(last_heard.watch(arrivals), programme, span, today)
+        for programme, arrivals in read_arrived_events(connection, sorted(found, key=natural_sort_key))
     ]
     loud = [report for report in reports if names is not None or not report.is_quiet]
     # Whoever spoke of one of the programmes just now is silent nowhere.
     recently = instant_from_epoch_ms(until_ms - MIN_SILENCE_SECONDS * _MS_PER_SECOND)
     candidates = sorted(source for source, arrived in last_heard.by_source.items() if arrived < recently)
-    arrivals = read_source_arrivals(connection, candidates, until_ms)
-    silences = (find_silence(of_source, until_ms / _MS_PER_SECOND) for of_source in arrivals)
+    of_sources = read_source_arrivals(connection, candidates, until_ms)
+    silences = (find_silence(of_source, until_ms / _MS_PER_SECOND) for of_source in of_sources)
     return Report(span, loud, len(reports) - len(loud), [silence for silence in silences if silence is not None])
 
 

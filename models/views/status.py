@@ -15,7 +15,7 @@ from models.domain.claims import DependencyKey, Facts
 from models.domain.impact import NO_IMPACT, HeldUp, Impact, measure_impacts
 from models.domain.row_order import milestone_sort_key
 from models.domain.schedule import MilestoneStatus, Schedule, State, compute_schedule
-from models.views.names import NO_NAMES, Names, names_of
+from models.views.names import NO_NAMES, Names, names_by_programme
 from models.views.queries import MilestoneQuery, QueryError, load_facts_for, query_transaction
 
 #: Amounts are numbers in JSON, with all their digits.
@@ -94,7 +94,7 @@ def read_status(engine: Engine, query: MilestoneQuery) -> StatusReport:
     ]
     cyclic = [key for key in schedule.cyclic if query.project in {None, key.project, key.after_project}]
     moves = assumed_moves(as_said, schedule) if query.assumptions else ()
-    names = {programme: names_of(facts, programme) for programme in {row.programme for row in rows}}
+    names = names_by_programme(facts, {row.programme for row in rows})
     return StatusReport(query.data_date, rows, cyclic, query.assumptions, moves, names)
 
 

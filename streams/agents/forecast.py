@@ -12,10 +12,11 @@ programmes that changed without one (a worker that died between commit and signa
 
 import asyncio
 import logging
+import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import date
 from functools import partial
@@ -42,19 +43,49 @@ from streams.retry import RevokedError, retry_until_done, sleep_while
 logger = logging.getLogger("milepost.forecast")
 
 #: How many programmes are loaded at once: bounds memory when thousands changed. More where they are small: up to what
-#: takes so many seconds, for which all others wait.
+#: takes so many seconds, for which all others wait. What is signalled has the turn for as long.
 _PROGRAMMES_PER_CHUNK: Final = 10
 _MAX_PROGRAMMES_PER_CHUNK: Final = 500
 _CHUNK_SECONDS: Final = 0.2
+#: On a machine that is busy with other things, a chunk may take so many times as long: each costs the same whatever it
+#: holds, and if it held less and less, nothing would come of the little processor time there is.
+_MAX_SLOWDOWN: Final = 4
 #: How many programmes may wait that are not exposed yet. The sweep finds others.
 _MAX_NEWCOMERS: Final = 20_000
-#: The pause between recalculations while there is a backlog, as a multiple of the time that the last one took: a
-#: backlog changes every programme with every batch, and recalculating competes with recording for the GIL.
+#: The pause between recalculations while there is a backlog, as a multiple of the processor time of the last one: a
+#: backlog changes every programme with every batch, and recalculating competes with recording for the GIL. Not of the
+#: time on the clock: on a busy machine, that would keep a small programme waiting for half a minute.
 _BACKLOG_PAUSE_FACTOR: Final = 19
 #: How old a schedule may become, at most, for the sake of a backlog of events.
 MAX_BACKLOG_PAUSE_SECONDS: Final = 60.0
 #: How soon the end of the backlog is noticed.
 _BACKLOG_CHECK_SECONDS: Final = 0.2
+#: The same pause of programmes that nobody sees yet, and of the sweep, while many events are recorded: a new programme
+#: takes several times as long to calculate as to record, and behind it wait the events of those that are seen.
+_OTHERS_PAUSE_FACTOR: Final = 3
+
+
+#: Under a steady flow, what changes meanwhile is recalculated once: a recalculation of what was signalled twice or more
+#: is followed by a pause of so many times its processor time, but not beyond so long after its beginning. On a machine
+#: without time to spare, what changed has waited long enough by then.
+_FLOW_PAUSE_FACTOR: Final = 2
+_FLOW_PERIOD_SECONDS: Final = 0.1
+
+
+class _ChunkSize:
+    """How many programmes to take at once: as many as others can wait for.
+
+    Each use has its own: large programmes that are signalled must not have thousands of small new ones taken singly.
+    """
+
+    def __init__(self) -> None:
+        self.count = _PROGRAMMES_PER_CHUNK
+
+    def adapt(self, seconds: float, processor_seconds: float, count: int) -> None:
+        """Note that so many programmes took so long, by the clock and of processor time."""
+        size = int(count * _CHUNK_SECONDS / max(seconds / _MAX_SLOWDOWN, processor_seconds, 0.001))
+        self.count = min(max(size, _PROGRAMMES_PER_CHUNK // 2), 2 * self.count, _MAX_PROGRAMMES_PER_CHUNK)
+
 
 _decode_signal = msgspec.json.Decoder(Signal).decode
 
@@ -77,16 +108,23 @@ class ForecastAgent:
     source: BatchSource
     outbox: OutboxPublisher
     is_catching_up: Callable[[], bool]
+    is_recording_many: Callable[[], bool]
     executor: Executor = field(default_factory=partial(ThreadPoolExecutor, 2, "forecast"))
     _assigned_partitions: frozenset[int] = field(default=frozenset(), init=False)
     #: The agent and the sweep take turns, so that neither recalculates what the other is about to.
     _recalculation_lock: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
+    #: Of new programmes and the sweep one at a time asks for a turn: what is signalled waits for no more than that.
+    _others_lock: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
+    #: Until when they have no turn while many events are recorded.
+    _others_paused_until: float = field(default=0.0, init=False)
     #: Of which partitions the projector has programmes in its cache.
     _retained_partitions: frozenset[int] = field(default=frozenset(), init=False)
     #: Programmes that are not exposed yet, with the append times of their events.
     _newcomers: dict[str, list[int]] = field(default_factory=dict, init=False)
     _has_newcomers: asyncio.Event = field(default_factory=asyncio.Event, init=False)
-    _chunk_size: int = field(default=_PROGRAMMES_PER_CHUNK, init=False)
+    _signalled_size: _ChunkSize = field(default_factory=_ChunkSize, init=False)
+    _newcomers_size: _ChunkSize = field(default_factory=_ChunkSize, init=False)
+    _sweep_size: _ChunkSize = field(default_factory=_ChunkSize, init=False)
     #: Until when nothing is recalculated while there is a backlog.
     _paused_until: float = field(default=0.0, init=False)
 
@@ -128,6 +166,7 @@ class ForecastAgent:
                 append_times.setdefault(name, []).append(_decode_signal(record.value or b"").appended_ms)
             except msgspec.DecodeError as error:
                 logger.warning("%s:%s:%s is no signal: %s", record.topic, record.partition, record.offset, error)
+        has_flow = len(batch.records) > len(append_times)
         rendered = self.metrics_store.programme_names
         new = append_times.keys() - rendered
         if len(new) > _PROGRAMMES_PER_CHUNK:
@@ -141,15 +180,20 @@ class ForecastAgent:
         try:
             while self._is_paused():
                 await sleep_while(_BACKLOG_CHECK_SECONDS, is_active)
-            await retry_until_done(
+            started_at = self.clock.now()
+            processor_seconds = await retry_until_done(
                 "recalculating changed programmes",
-                lambda: self._recalculate([*append_times], is_paused_after=True),
+                lambda: self._recalculate([*append_times], self._signalled_size, is_signalled=True),
                 is_active,
             )
+            self._observe_delays(append_times)
+            batch.is_done = True
+            if has_flow:
+                # The next batch is created when this one is acknowledged, of all signals that have come by then.
+                left = started_at + _FLOW_PERIOD_SECONDS - self.clock.now()
+                await sleep_while(min(_FLOW_PAUSE_FACTOR * processor_seconds, left), is_active)
         except RevokedError:
             return
-        self._observe_delays(append_times)
-        batch.is_done = True
 
     async def _process_newcomers(self) -> None:
         """Recalculate the programmes that are not exposed yet, a few at a time, in the order of their signals."""
@@ -157,12 +201,12 @@ class ForecastAgent:
             await self._has_newcomers.wait()
             self._has_newcomers.clear()
             while self._newcomers:
-                names = [*islice(self._newcomers, self._chunk_size)]
+                names = [*islice(self._newcomers, self._newcomers_size.count)]
                 append_times = {name: self._newcomers.pop(name) for name in names}
                 with suppress(RevokedError):
                     await retry_until_done(
                         "recalculating new programmes",
-                        partial(self._recalculate, names),
+                        partial(self._recalculate, names, self._newcomers_size),
                         lambda names=names: any(map(self.is_responsible_for, names)),  # type: ignore[misc]
                     )
                     self._observe_delays(append_times)
@@ -180,53 +224,82 @@ class ForecastAgent:
         """Recalculate every programme of this worker that is out of date, and drop those that no longer exist."""
         started_at, rendered = self.clock.now(), frozenset(self.metrics_store.programme_names)
         loop = asyncio.get_running_loop()
-        revisions = await loop.run_in_executor(self.executor, self.recorder.read_revisions)
+        revisions, outdated = await loop.run_in_executor(self.executor, self._find_outdated)
         # A programme that was rendered only since then may be newer than the answer.
         deleted = rendered - revisions.keys()
         self.metrics_store.retain(lambda name: name not in deleted)
-        assigned = {name: revision for name, revision in revisions.items() if self.is_responsible_for(name)}
-        outdated = self.metrics_store.outdated_programmes(assigned, self.clock.today())
         if self._is_paused():
             # The pause is for what is rendered already; a new programme does not wait for it.
-            await self._recalculate([name for name in outdated if name not in rendered])
+            await self._recalculate([name for name in outdated if name not in rendered], self._sweep_size)
             return
-        await self._recalculate(outdated)
+        await self._recalculate(outdated, self._sweep_size)
         self.metrics.forecasts_current.set(started_at)
 
-    async def _recalculate(self, programmes: Sequence[str], *, is_paused_after: bool = False) -> None:
-        """Recalculate programmes off the event loop, a few at a time; others take their turn in between."""
-        loop, now = asyncio.get_running_loop(), self.clock.now
-        seconds, start = 0.0, 0
+    def _find_outdated(self) -> tuple[dict[str, int], list[str]]:
+        """Return the revision of every programme, and this worker's programmes that are out of date.
+
+        Not on the event loop: of very many programmes, it would hold up all else for a second.
+        """
+        revisions = self.recorder.read_revisions()
+        assigned = {name: revision for name, revision in revisions.items() if self.is_responsible_for(name)}
+        return revisions, self.metrics_store.outdated_programmes(assigned, self.clock.today())
+
+    async def _recalculate(self, programmes: Sequence[str], size: _ChunkSize, *, is_signalled: bool = False) -> float:
+        """Recalculate programmes off the event loop, a few at a time; others take their turn in between.
+
+        Returns the processor time that it took, in seconds.
+        """
+        now, seconds, start = self.clock.now, 0.0, 0
         while start < len(programmes):
-            async with self._recalculation_lock:
-                size = self._chunk_size
-                chunk = [*filter(self.is_responsible_for, programmes[start : start + size])]
-                start += size
-                if not chunk:
-                    continue
-                started_at = now()
-                results, rendered = await loop.run_in_executor(
-                    self.executor, self._recalculate_and_render, chunk, self.clock.today(), int(started_at * 1000)
-                )
-                # One may have gone to another worker meanwhile.
-                self.metrics_store.put(*(item for item in rendered if self.is_responsible_for(item.name)))
-                took = now() - started_at
-                seconds += took
-                self.metrics.forecast_seconds.observe(took)
-                self.outbox.wake([result.programme for result in results if result.has_unpublished])
-                self._chunk_size = self._next_chunk_size(took, len(chunk))
-        if is_paused_after and programmes:
+            async with self._turn(is_signalled=is_signalled):
+                turn_ends = now() + (_CHUNK_SECONDS if is_signalled else 0)
+                while start < len(programmes):
+                    count = size.count
+                    chunk = [*filter(self.is_responsible_for, programmes[start : start + count])]
+                    start += count
+                    if chunk:
+                        processor_seconds = await self._recalculate_chunk(chunk, size)
+                        seconds += processor_seconds
+                        if not is_signalled:
+                            self._others_paused_until = now() + _OTHERS_PAUSE_FACTOR * processor_seconds
+                    if now() >= turn_ends:
+                        break
+        if is_signalled and programmes:
             pause = min(_BACKLOG_PAUSE_FACTOR * seconds, MAX_BACKLOG_PAUSE_SECONDS)
             self._paused_until = max(self._paused_until, now() + pause)
+        return seconds
 
-    def _next_chunk_size(self, seconds: float, count: int) -> int:
-        """Return how many programmes to take at once, when so many took so long: as many as others can wait for."""
-        size = int(count * _CHUNK_SECONDS / max(seconds, 0.001))
-        return min(max(size, _PROGRAMMES_PER_CHUNK // 2), 2 * self._chunk_size, _MAX_PROGRAMMES_PER_CHUNK)
+    @asynccontextmanager
+    async def _turn(self, *, is_signalled: bool) -> AsyncIterator[None]:
+        """Have the turn to recalculate until the block ends; what is not signalled gives way to recording before."""
+        async with AsyncExitStack() as stack:
+            if not is_signalled:
+                await stack.enter_async_context(self._others_lock)
+                # The pause ends early when nothing is left to give way to.
+                with suppress(RevokedError):
+                    await sleep_while(self._others_paused_until - self.clock.now(), self.is_recording_many)
+            await stack.enter_async_context(self._recalculation_lock)
+            yield
+
+    async def _recalculate_chunk(self, chunk: Sequence[str], size: _ChunkSize) -> float:
+        """Recalculate and expose some programmes; return the processor time that it took, in seconds."""
+        started_at = self.clock.now()
+        results, rendered, processor_seconds = await asyncio.get_running_loop().run_in_executor(
+            self.executor, self._recalculate_and_render, chunk, self.clock.today(), int(started_at * 1000)
+        )
+        # One may have gone to another worker meanwhile.
+        self.metrics_store.put(*(item for item in rendered if self.is_responsible_for(item.name)))
+        took = self.clock.now() - started_at
+        self.metrics.forecast_seconds.observe(took)
+        self.outbox.wake({result.programme: result.newest_cause for result in results if result.has_unpublished})
+        size.adapt(took, processor_seconds, len(chunk))
+        return processor_seconds
 
     def _recalculate_and_render(
         self, programmes: Sequence[str], today: date, now_ms: int
-    ) -> tuple[list[ForecastResult], list[RenderedProgramme]]:
+    ) -> tuple[list[ForecastResult], list[RenderedProgramme], float]:
+        """Return the results, what is rendered of them, and the processor time of both."""
+        began = time.thread_time()
         if self._retained_partitions != self._assigned_partitions:
             self._retained_partitions = self._assigned_partitions
             self._projector.retain(self.is_responsible_for)
@@ -236,4 +309,4 @@ class ForecastAgent:
                 logger.error("%s moved, and no event moves it: `milepost rebuild --diff` shows why", "/".join(key))
         causes = self._slip_causes.read(results)
         rendered = [self.metrics_store.render(result, causes) for result in results]
-        return results, self.metrics_store.fit(rendered)
+        return results, self.metrics_store.fit(rendered), time.thread_time() - began

@@ -33,12 +33,12 @@ from models.database.positions import StartOffset, TopicRecreatedError
 from models.database.recorder import Batch, ProgrammeChange, Recorder, RecordingResult
 from models.domain.cloudevents import decode
 from models.domain.dead_letters import dead_letter_content, dead_letter_key
-from models.domain.events import Event, Oddity, check_acceptable
+from models.domain.events import Event, Oddity, check_acceptable, latest_acceptable_instant
 from models.errors import MilepostError
 from models.failpoints import hit_failpoint
 from models.settings import Settings
 from streams.clock import Clock
-from streams.kafka.consumer_thread import KafkaRecord, is_appended_by_broker
+from streams.kafka.consumer_thread import is_appended_by_broker
 from streams.kafka.producer import Produce
 from streams.kafka.transport import BatchSource, FetchedBatch
 from streams.limited_log import LimitedLog
@@ -53,6 +53,8 @@ logger = logging.getLogger("milepost.record")
 DEAD_LETTER_TIMEOUT_SECONDS: Final = 10.0
 #: How long after a batch of a backlog there still is one: some of its batches are too small to show it.
 _BACKLOG_GRACE_SECONDS: Final = 1.0
+#: A batch of so many events is recorded for long enough to be felt by the events behind it.
+_MANY_RECORDS: Final = 500
 
 
 class RejectionLog:
@@ -102,10 +104,16 @@ class RecordAgent:
     rejection_log: RejectionLog = field(default_factory=lambda: RejectionLog(asyncio.get_running_loop().call_later))
     #: Until when there is assumed to be a backlog.
     _backlog_until: float = field(default=-math.inf, init=False)
+    #: Until when many events are assumed to be recorded.
+    _many_until: float = field(default=-math.inf, init=False)
 
     def is_catching_up(self) -> bool:
         """Return whether a batch of a backlog is being recorded, or was a moment ago."""
         return self.clock.now() < self._backlog_until
+
+    def is_recording_many(self) -> bool:
+        """Return whether a batch of many events is being recorded, or was a moment ago."""
+        return self.clock.now() < self._many_until
 
     async def resolve_start_offsets(
         self, log_bounds: Mapping[TP, tuple[int, int]], is_active: Callable[[], bool]
@@ -150,12 +158,18 @@ class RecordAgent:
                 # `ack`.
                 async for event in cast("Stream[FetchedBatch]", stream).noack().events():
                     batch = event.value
+                    is_large = len(batch.records) >= _MANY_RECORDS
                     if batch.has_backlog:
                         self._backlog_until = math.inf
+                    if is_large:
+                        self._many_until = math.inf
                     committed = await self._record_with_retry(batch)
                     self.source.mark_recorded(batch)
+                    recently = self.clock.now() + _BACKLOG_GRACE_SECONDS
                     if batch.has_backlog:
-                        self._backlog_until = self.clock.now() + _BACKLOG_GRACE_SECONDS
+                        self._backlog_until = recently
+                    if is_large:
+                        self._many_until = recently
                     completions.create_task(self._complete(event, committed))
         except BaseExceptionGroup as error:
             # As it was raised: one bug ends it.
@@ -235,19 +249,31 @@ class RecordAgent:
         return _CommittedBatch(result, len(decoded), started_at, self.clock.now())
 
     def _decode_batch(self, batch: FetchedBatch) -> Sequence[DecodedRecord]:
-        return [self._decode_record(record) for record in batch.records]
-
-    def _decode_record(self, record: KafkaRecord) -> DecodedRecord:
-        # Only the broker's clock counts. Without its time (the topic is not as `init` makes it), no claim is too far
-        # ahead, and delays are counted from here.
-        broker_ms = record.timestamp if is_appended_by_broker(record) else None
-        appended_ms = int(self.clock.now() * 1000) if broker_ms is None else broker_ms
-        outcome = decode(record.headers, record.value)
-        if isinstance(outcome, Event):
-            outcome = check_acceptable(outcome, broker_ms, self.settings.allowed_sources)
-        digest = outcome.digest() if isinstance(outcome, Event) else None
-        place = record.topic, record.partition, record.offset
-        return DecodedRecord(*place, appended_ms, record.headers, record.value, outcome, digest)
+        # Written out, because it runs for every event.
+        allowed_sources, decoded, new = self.settings.allowed_sources, list[DecodedRecord](), tuple.__new__
+        previous_ms, latest_instant = None, ""
+        for record in batch.records:
+            # Only the broker's clock counts. Without its time (the topic is not as `init` makes it), no claim is too
+            # far ahead, and delays are counted from here.
+            if is_appended_by_broker(record):
+                broker_ms: int | None = record.timestamp
+                appended_ms = record.timestamp
+            else:
+                broker_ms, appended_ms = None, int(self.clock.now() * 1000)
+            headers, value, digest = record.headers, record.value, None
+            outcome = decode(headers, value)
+            if isinstance(outcome, Event):
+                if broker_ms is not None and broker_ms != previous_ms:
+                    previous_ms, latest_instant = broker_ms, latest_acceptable_instant(broker_ms)
+                instant = outcome.time if outcome.recorded_time is None else outcome.recorded_time
+                if allowed_sources or instant > latest_instant:
+                    outcome = check_acceptable(outcome, broker_ms, allowed_sources)
+                if isinstance(outcome, Event):
+                    digest = outcome.digest()
+            fields = record.topic, record.partition, record.offset, appended_ms, headers, value, outcome, digest
+            # The constructor of the named tuple takes twice as long.
+            decoded.append(new(DecodedRecord, fields))
+        return decoded
 
     async def _publish_dead_letters(self, rejected: Sequence[RejectedRecord]) -> None:
         await self.produce(

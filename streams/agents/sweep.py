@@ -11,11 +11,12 @@ from mode import Service
 from streams.agents.forecast import ForecastAgent
 from streams.monitoring.health import Health
 from streams.retry import RevokedError, retry_until_done
+from streams.service import WatchedService
 
 logger = logging.getLogger("milepost.forecast")
 
 
-class Sweeper(Service):
+class Sweeper(WatchedService):
     """Has the forecast agent sweep on every assignment, when `requested` is set, and after every interval."""
 
     def __init__(

@@ -30,14 +30,16 @@ class Answer(NamedTuple):
 
     outcome: Outcome
     response: web.Response
+    #: Whether the client waits for it, so that one that goes on at once takes little time.
+    is_held_back: bool = False
 
 
 class RefusalError(Exception):
     """Carries the answer that refuses a request."""
 
-    def __init__(self, outcome: Outcome, response: web.Response) -> None:
+    def __init__(self, outcome: Outcome, response: web.Response, *, is_held_back: bool = False) -> None:
         super().__init__(outcome)
-        self.answer = Answer(outcome, response)
+        self.answer = Answer(outcome, response, is_held_back)
 
 
 def problem(
@@ -105,10 +107,21 @@ def body_too_slow() -> RefusalError:
     return RefusalError(Outcome.TOO_SLOW, response)
 
 
+def small_chunks() -> RefusalError:
+    """Return the refusal of a body in chunks so small that reading them costs more than the events."""
+    response = problem(
+        HTTPStatus.BAD_REQUEST,
+        "The body comes in chunks that are too small: send Content-Length, or larger chunks.",
+    )
+    response.force_close()
+    return RefusalError(Outcome.REFUSED, response, is_held_back=True)
+
+
 def rate_limited(token: Token, seconds: int) -> RefusalError:
     """Return the refusal of a token above its rate."""
     detail = f"This token may publish {token.rate:g} events a second."
-    return RefusalError(Outcome.RATE_LIMITED, problem(HTTPStatus.TOO_MANY_REQUESTS, detail, retry_after=seconds))
+    response = problem(HTTPStatus.TOO_MANY_REQUESTS, detail, retry_after=seconds)
+    return RefusalError(Outcome.RATE_LIMITED, response, is_held_back=True)
 
 
 def unavailable(detail: str, retry_after: int) -> RefusalError:

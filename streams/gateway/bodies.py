@@ -56,7 +56,8 @@ class BodyReader:
     async def read(self, request: web.Request, body: HeldBody, limit: int) -> bytes:
         """Return the body of a request.
 
-        Raises `BodyTooLargeError`, `BodyTooSlowError`, `NoRoomError`, and aiohttp's `RequestPayloadError`.
+        Raises `BodyTooLargeError`, `BodyTooSlowError`, `NoRoomError`, `SmallChunksError`, and aiohttp's
+        `RequestPayloadError`.
         """
         stream = request.content
         if stream.is_eof():
@@ -81,10 +82,11 @@ class BodyReader:
         """Return after so many seconds; what arrives of the body meanwhile takes no room."""
         connection, stream = _connection(request), request.content
         # As one that waits: its connection gives way before those whose events are being published.
-        with suppress(TimeoutError, web.RequestPayloadError), connection.reading_body():
+        with suppress(TimeoutError), connection.reading_body():
             async with asyncio.timeout(seconds):
-                while await stream.readany():
-                    pass
+                with suppress(web.RequestPayloadError):
+                    while await stream.readany():
+                        pass
                 await asyncio.Event().wait()
 
     def _add(self, body: HeldBody, chunk: bytes, limit: int) -> None:

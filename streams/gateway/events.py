@@ -32,6 +32,7 @@ from streams.gateway.producer import UnavailableError
 from streams.gateway.rates import RateLimiter
 from streams.gateway.tokens import Token, TokenTable
 from streams.web.guard import GuardedApplication
+from streams.web.small_pieces import SmallChunksError
 
 EVENTS_PATH: Final = "/events"
 #: How long the answer to a client above its rate is held back, so that one that never waits takes little time; longer
@@ -61,6 +62,7 @@ class EventsEndpoint:
         self._rates = RateLimiter()
         #: By name of a token.
         self._held_back: Counter[str] = Counter()
+        self.note_tokens()
 
     def add_routes(self, guarded: GuardedApplication) -> None:
         """Serve the endpoint."""
@@ -83,7 +85,7 @@ class EventsEndpoint:
             answer = await self._answer(request, token)
         except RefusalError as refusal:
             answer = refusal.answer
-        if answer.outcome is Outcome.RATE_LIMITED:
+        if answer.is_held_back:
             # Here, where nothing refers to a body any more.
             await self._hold_back(request, name)
         self._metrics.count_request(name, answer.outcome, _now() - began)
@@ -152,6 +154,8 @@ class EventsEndpoint:
         except NoRoomError:
             detail = "The gateway waits for Kafka with all that it can hold: send the same again."
             raise answers.unavailable(detail, answers.NO_ROOM_RETRY_SECONDS) from None
+        except SmallChunksError:
+            raise answers.small_chunks() from None
         except web.RequestPayloadError:
             raise answers.bad_request("The body is no valid HTTP.", must_close=True) from None
 

@@ -92,12 +92,12 @@ class GatewayMetrics:
 
     def count_request(self, token: str, outcome: Outcome, seconds: float) -> None:
         """Count a request that was answered."""
-        self._requests.labels(token, outcome.value).inc()
+        self._requests.labels(self._name_exposed(token), outcome.value).inc()
         self.request_seconds.observe(seconds)
 
     def count_events(self, token: str, outcome: Outcome, count: int) -> None:
         """Count events of a request."""
-        self._events.labels(token, outcome.value).inc(count)
+        self._events.labels(self._name_exposed(token), outcome.value).inc(count)
 
     def count_refused_event(self, reason: RejectionReason) -> None:
         """Count an event that was refused."""
@@ -106,6 +106,10 @@ class GatewayMetrics:
     def count_http_error(self, kind: str) -> None:
         """Count what a client did wrong."""
         self._http_errors.labels(kind).inc()
+
+    def _name_exposed(self, token: str) -> str:
+        # A request may outlive its token: counted by name, its counters would come back, and stay for ever.
+        return token if token in self._token_names else NO_TOKEN
 
     def _counter(self, name: str) -> Counter:
         family = _BY_NAME[f"milepost_gateway_{name}"]

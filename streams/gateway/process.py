@@ -59,7 +59,6 @@ class Gateway:
             settings.allowed_sources,
             bodies or BodyReader(),
         )
-        self._endpoint.note_tokens()
 
         def add_routes(guarded: GuardedApplication, _probes: Probes) -> None:
             guarded.error_response = guarded.protocol_error_response = problem_response

@@ -23,6 +23,7 @@ from aiokafka.producer.message_accumulator import BatchBuilder
 
 from models.text import one_line
 from streams.gateway.acceptance import CheckedRecord
+from streams.outages import EVENTS_TOPIC, KAFKA, OUTAGES
 
 logger = logging.getLogger("milepost.gateway")
 
@@ -70,6 +71,10 @@ class _PendingRecord(NamedTuple):
     delivery: _Delivery
 
 
+class _Partition:
+    """A partition that takes no events."""
+
+
 class EventProducer:
     """An idempotent producer to one topic."""
 
@@ -81,6 +86,7 @@ class EventProducer:
         self._pending: defaultdict[int, deque[_PendingRecord]] = defaultdict(deque)
         self._sending: dict[int, asyncio.Task[None]] = {}
         self._deliveries: set[_Delivery] = set()
+        self._silent: dict[int, _Partition] = {}
         #: Why the last attempt to publish, or to reach Kafka, failed; empty when it did not.
         self.problem = ""
 
@@ -125,8 +131,11 @@ class EventProducer:
                 self._start_sending(used)
                 await delivery.acknowledged
         except (TimeoutError, KafkaTimeoutError):
-            self.problem = f"Kafka did not take events within {PUBLISH_SECONDS:.0f} s"
-            raise UnavailableError(self.problem) from None
+            problem = f"Kafka did not take events within {PUBLISH_SECONDS:.0f} s"
+            self._note_silence(used, problem)
+            self.problem = OUTAGES.problem(EVENTS_TOPIC) or problem
+            cause = OUTAGES.detail(EVENTS_TOPIC)
+            raise UnavailableError(f"{problem} ({cause})" if cause else problem) from None
         except KafkaError as error:
             self.problem = f"Kafka refuses events: {one_line(error)}"
             raise UnavailableError(self.problem) from None
@@ -137,6 +146,17 @@ class EventProducer:
             for partition in used:
                 self._forget_abandoned(partition)
         self.problem = ""
+        for partition in used & self._silent.keys():
+            OUTAGES.end(self._silent.pop(partition))
+
+    def _note_silence(self, partitions: Iterable[int], problem: str) -> None:
+        """Log that partitions take no events, unless Kafka does not answer at all: `check` notes that."""
+        for partition in partitions:
+            silent = self._silent.setdefault(partition, _Partition())
+            if OUTAGES.was_away(KAFKA):
+                OUTAGES.pass_over(silent)
+            else:
+                OUTAGES.fail(silent, EVENTS_TOPIC, problem)
 
     async def _get_producer(self) -> AIOKafkaProducer:
         assert self._starting is not None  # noqa: S101 - `start` comes first
@@ -206,6 +226,10 @@ class EventProducer:
         except (TimeoutError, KafkaError):
             is_reached = False
         self.problem = "" if is_reached else f"Kafka at {self._options['bootstrap_servers']} does not answer"
+        if is_reached:
+            OUTAGES.end(self)
+        else:
+            OUTAGES.fail(self, KAFKA, f"nothing within {seconds:g} s")
 
     def _create(self) -> AIOKafkaProducer:
         return AIOKafkaProducer(

@@ -1,4 +1,4 @@
-r"""Work-arounds for what stops aiokafka's consumer: odd header names, and records that inflate without bound.
+r"""Work-arounds for what stops aiokafka's consumer: odd header names, records that inflate without bound, its own stop.
 
 Kafka accepts record headers whose names are not UTF-8, and aiokafka never gets past them.
 
@@ -8,10 +8,18 @@ are not UTF-8 escaped (`\xff`). Every other batch is read as before.
 
 And for batches that inflate to more than a worker can hold: aiokafka decompresses them whole. Here they are read by
 `models.record_batch`. A fetch hands out a bounded number of bytes, whatever the records are.
+
+And for batches that are damaged: aiokafka raises in the midst of a fetch, and what it took of other partitions by then
+is gone, as if it had been read. Here the partition is paused, and the others go on.
+
+And for its `stop`: a fetch that rests after an error of Kafka is cancelled and then awaited, which raises
+`CancelledError` in whoever stops the consumer. That would look like the end of the task that was to try again.
 """
 
-from collections.abc import Iterator, Sequence
-from typing import Any, Final
+import asyncio
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final, NamedTuple
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.consumer import fetcher
@@ -23,20 +31,55 @@ from aiokafka.record.memory_records import _MemoryRecordsPy as PurePythonMemoryR
 from models.record_batch import LENGTH_STRUCT, BatchError, BatchRecord, exceeds, read_records
 
 _CompiledMemoryRecords: Final = fetcher.MemoryRecords
+_close_fetcher: Final = fetcher.Fetcher.close
+_CANCEL_SECONDS: Final = 0.1
 #: How many bytes of values one fetch hands out, of all partitions together; its last record comes whole.
 MAX_FETCH_BYTES: Final = 16 * 1024 * 1024
+#: After so long a batch that could not be read is fetched again: a broker may have got it from a replica.
+_UNREADABLE_RETRY_SECONDS: Final = 5.0
+
+
+class UnreadableBatchError(CorruptRecordException):  # type: ignore[misc]  # aiokafka has no types
+    """The broker's copy of a batch cannot be read."""
+
+
+class UnreadableBatch(NamedTuple):
+    """A batch that could not be read, and when it is fetched again."""
+
+    offset: int
+    error: UnreadableBatchError
+    retry_at: float
 
 
 def patch_aiokafka() -> None:
     """Patch every aiokafka consumer of this process; may be called again."""
     fetcher.MemoryRecords, fetcher.PartitionRecords = _RereadableMemoryRecords, _LenientPartitionRecords
     fetcher.FetchResult = _BoundedFetchResult
+    fetcher.Fetcher.close = _end_fetches_and_close
 
 
 def reset_bytes_left(assignment: Any) -> None:  # noqa: ANN401 - aiokafka has no types
     """Let the next fetch from an assignment hand out `MAX_FETCH_BYTES` again."""
     if assignment is not None:
         assignment.bytes_left = MAX_FETCH_BYTES
+
+
+def set_unreadable_aside(assignment: Any, partitions: Iterable[Any]) -> Mapping[Any, UnreadableBatch]:  # noqa: ANN401 - aiokafka has no types
+    """Have batches that cannot be read pause their partitions; return those that are known by now.
+
+    Partitions whose time has come are fetched again. A consumer for which this is not called raises instead.
+    """
+    if assignment is None:
+        return {}
+    if not hasattr(assignment, "unreadable"):
+        assignment.unreadable = {}
+    unreadable: dict[Any, UnreadableBatch] = assignment.unreadable
+    now, wanted = time.monotonic(), set(partitions)
+    for tp, batch in unreadable.items():
+        if batch.retry_at <= now and tp in wanted and (state := assignment.state_value(tp)) is not None:
+            state.resume()
+            unreadable[tp] = batch._replace(retry_at=now + _UNREADABLE_RETRY_SECONDS)
+    return {tp: batch for tp, batch in unreadable.items() if tp in wanted}
 
 
 async def fetch_from(
@@ -47,6 +90,16 @@ async def fetch_from(
     fetched = await consumer.getmany(partition, timeout_ms=timeout_ms, max_records=max_records)
     records: Sequence[Any] = fetched.get(partition, ())
     return records
+
+
+async def _end_fetches_and_close(self: Any) -> None:  # noqa: ANN401 - aiokafka has no types
+    # The task that starts fetches may take one cancellation for that of a fetch.
+    while running := {task for task in (self._fetch_task, *self._pending_tasks) if not task.done()}:
+        for task in running:
+            task.cancel()
+        await asyncio.wait(running, timeout=_CANCEL_SECONDS)
+    self._pending_tasks.clear()
+    await _close_fetcher(self)
 
 
 class _LenientBytes(bytearray):
@@ -108,17 +161,41 @@ class _BoundedFetchResult(fetcher.FetchResult):  # type: ignore[misc]  # aiokafk
         bytes_left = getattr(self._assignment, "bytes_left", MAX_FETCH_BYTES)
         if bytes_left <= 0:
             return records
-        for record in self._partition_records:
-            records.append(record)
-            bytes_left -= record.serialized_value_size
-            if len(records) == max_records or bytes_left <= 0:
+        unreadable = getattr(self._assignment, "unreadable", None)
+        try:
+            for record in self._partition_records:
+                records.append(record)
+                bytes_left -= record.serialized_value_size
+                if len(records) == max_records or bytes_left <= 0:
+                    self._update_position()
+                    break
+            else:
                 self._update_position()
-                break
+                self._partition_records = None
+        except Exception as error:
+            # Damaged bytes make the parsers raise all sorts of errors.
+            if unreadable is None:
+                raise
+            self._set_aside(unreadable, error, has_records=bool(records))
         else:
-            self._update_position()
-            self._partition_records = None
+            if unreadable and records:
+                unreadable.pop(self._topic_partition, None)
         self._assignment.bytes_left = bytes_left
         return records
+
+    def _set_aside(self, unreadable: dict[Any, UnreadableBatch], error: Exception, *, has_records: bool) -> None:
+        """Go on behind the records that were read; where there are none, pause the partition."""
+        self._update_position()
+        offset, self._partition_records = self._partition_records.next_fetch_offset, None
+        if has_records:
+            return
+        tp = self._topic_partition
+        reason = UnreadableBatchError(
+            f"the broker's copy of the batch is damaged ({type(error).__name__}: {error}); restore it from a replica,"
+            " or have it passed over: see MilepostRetrying in the runbook"
+        )
+        unreadable[tp] = UnreadableBatch(offset, reason, time.monotonic() + _UNREADABLE_RETRY_SECONDS)
+        self._assignment.state_value(tp).pause()
 
 
 class _LenientPartitionRecords(fetcher.PartitionRecords):  # type: ignore[misc]  # aiokafka has no types

@@ -6,16 +6,20 @@
   middle of a request. Here a connection is closed before that, when no answer is awaited on it; the next request opens
   another.
 - A token that a broker refuses is an error. aiokafka takes the broker's explanation for success.
+- No connection outlives its client. aiokafka leaves one open when a client is interrupted while it asks for the first
+  metadata, and one that is still being opened while the client is closed.
 """
 
 import asyncio
 import random
 from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
 from ssl import SSLContext
 from typing import Any, Final
 
 from aiokafka import client
 from aiokafka.abc import AbstractTokenProvider
+from aiokafka.client import AIOKafkaClient
 from aiokafka.conn import AIOKafkaConnection, CloseReason, OAuthAuthenticator
 from aiokafka.errors import KafkaConnectionError, SaslAuthenticationFailed
 from aiokafka.protocol.admin import SaslAuthenticateRequest
@@ -29,9 +33,57 @@ _RENEWAL_SHARES: Final = (0.6, 0.8)
 _CLOSE_SECONDS: Final = 1.0
 
 
+class _Start:
+    """A start of a client, and what it has opened."""
+
+    def __init__(self) -> None:
+        self.is_over = False
+        self.connections: list[AIOKafkaConnection] = []
+
+
+#: That of the present task. Tasks that it creates inherit it, and go on after it.
+_start: Final = ContextVar[_Start | None]("start", default=None)
+_bootstrap, _get_connection, _close = AIOKafkaClient.bootstrap, AIOKafkaClient._get_conn, AIOKafkaClient.close  # noqa: SLF001 - it has no other way
+
+
 def patch_connections() -> None:
     """Have every aiokafka client of this process connect in this way; may be called again."""
     client.create_conn = _connect
+    AIOKafkaClient.bootstrap = _bootstrap_or_close
+    AIOKafkaClient._get_conn = _get_connection_unless_closed  # noqa: SLF001 - as above
+    AIOKafkaClient.close = _close_for_good
+
+
+async def _bootstrap_or_close(self: Any) -> None:  # noqa: ANN401 - aiokafka has no types
+    """Start a client; leave no connection open when that is interrupted."""
+    self.is_closed_for_good = False
+    start = _Start()
+    reset = _start.set(start)
+    try:
+        await _bootstrap(self)
+    except BaseException:
+        for connection in start.connections:
+            connection.close()
+        raise
+    finally:
+        _start.reset(reset)
+        start.is_over = True
+        start.connections.clear()
+
+
+async def _get_connection_unless_closed(self: Any, *arguments: Any, **options: Any) -> Any:  # noqa: ANN401 - as above
+    """Return a connection to a broker; None when the client was closed while it was made."""
+    connection = await _get_connection(self, *arguments, **options)
+    if connection is not None and getattr(self, "is_closed_for_good", False):
+        connection.close()
+        return None
+    return connection
+
+
+async def _close_for_good(self: Any) -> None:  # noqa: ANN401 - as above
+    """Close a client, and what it still opens."""
+    self.is_closed_for_good = True
+    await _close(self)
 
 
 class TokenProvider(AbstractTokenProvider):  # type: ignore[misc]  # aiokafka has no types
@@ -68,6 +120,8 @@ async def _connect(
             raise
     except MilepostError as error:
         raise KafkaConnectionError(str(error)) from error
+    if (start := _start.get()) is not None and not start.is_over:
+        start.connections.append(connection)
     return connection
 
 

@@ -18,7 +18,7 @@ from aiokafka.errors import KafkaError
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
-from streams.kafka.compat import patch_aiokafka, reset_bytes_left
+from streams.kafka.compat import UnreadableBatch, patch_aiokafka, reset_bytes_left, set_unreadable_aside
 from streams.kafka.log_ends import READ_COMMITTED, read_log_ends
 
 logger = logging.getLogger("milepost.transport")
@@ -77,6 +77,8 @@ class FetchResult(NamedTuple):
     lag: int
     #: The consumer's position in each partition behind the fetch.
     positions: Mapping[TP, int] = MappingProxyType({})
+    #: What could not be read.
+    unreadable: Mapping[TP, UnreadableBatch] = MappingProxyType({})
 
     @property
     def record_count(self) -> int:
@@ -153,6 +155,7 @@ class MicroBatchConsumerThread(driver.AIOKafkaConsumerThread):
         fetcher = consumer._fetcher  # noqa: SLF001 - as Faust's own _fetch_records does
         with fetcher._subscriptions.fetch_context():  # noqa: SLF001
             reset_bytes_left(fetcher._subscriptions.subscription.assignment)  # noqa: SLF001 - as above
+            set_unreadable_aside(fetcher._subscriptions.subscription.assignment, partitions)  # noqa: SLF001 - as above
             was_buffered = not partitions.isdisjoint(fetcher._records)  # noqa: SLF001 - as above
             result = FetchResult(
                 await fetcher.fetched_records(partitions, timeout=FETCH_TIMEOUT_SECONDS, max_records=max_records), 0
@@ -167,9 +170,14 @@ class MicroBatchConsumerThread(driver.AIOKafkaConsumerThread):
                     logger.info("what came behind a fetch cannot be read (%r)", error)
                 else:
                     result = result.merge(FetchResult(remainder, 0))
+        # A partition that has more than a fetch takes comes last in the next one: its backlog delays no other's events.
+        for tp in result.records:
+            if tp in fetcher._records:  # noqa: SLF001 - as above
+                fetcher._records.move_to_end(tp)  # noqa: SLF001 - as above
         assignment = fetcher._subscriptions.subscription.assignment  # noqa: SLF001
         if assignment is None:
             return result
+        unreadable = set_unreadable_aside(assignment, partitions)
         lag, positions = 0, {}
         for tp in partitions:
             state = assignment.state_value(tp)
@@ -177,9 +185,11 @@ class MicroBatchConsumerThread(driver.AIOKafkaConsumerThread):
                 continue
             positions[tp] = state.position
             # Records behind an open transaction are no backlog: they cannot be read yet.
-            if (end := state.highwater if state.lso is None else state.lso) is not None:
+            if (end := state.highwater if state.lso is None else state.lso) is not None and tp not in unreadable:
                 lag += max(0, end - state.position)
-        return result._replace(lag=lag, positions=positions)
+        return result._replace(
+            lag=lag, positions=positions, unreadable={TP(*tp): batch for tp, batch in unreadable.items()}
+        )
 
     async def read_log_bounds(self, partitions: set[TP]) -> dict[TP, tuple[int, int]]:
         """Return the first and the end offset of some partitions' logs; in this thread's loop.

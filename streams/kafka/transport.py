@@ -21,9 +21,10 @@ the thread that fetches and commits is `streams.kafka.consumer_thread`. What is 
 
 import asyncio
 import logging
+import time
 from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, ClassVar, Final, cast
 
@@ -49,6 +50,13 @@ ResolveStartOffsets = Callable[[Mapping[TP, tuple[int, int]], Callable[[], bool]
 #: it is one: what arrives meanwhile is then written together, and none of it waits for two others.
 MAX_IN_FLIGHT: Final = 2
 
+#: Under a steady flow, batches of a few events would take most of a worker's processor time: one of so many and more is
+#: followed by a pause of so many times the time that it took, but not beyond so long after its creation. A smaller one
+#: is of a thin flow, of which no event waits.
+_FLOW_RECORDS: Final = 8
+_FLOW_PAUSE_FACTOR: Final = 2
+_FLOW_PERIOD_SECONDS: Final = 0.03
+
 #: Far below the shortest time that aiokafka is told to wait for a poll.
 _POLL_KEEPALIVE_SECONDS: Final = 0.5
 
@@ -69,6 +77,8 @@ class FetchedBatch:
     is_recorded: bool = False
     #: Set by the agent when nothing of it is left to do; only then may its offsets be committed.
     is_done: bool = False
+    #: By `time.monotonic`.
+    created_at: float = field(default_factory=time.monotonic)
 
     def __str__(self) -> str:
         return ", ".join(f"{part.topic}:{part.partition}:{part.start}-{part.end - 1}" for part in self.offset_ranges)
@@ -89,6 +99,8 @@ class MicroBatchConsumer(driver.Consumer):
         self._in_flight: dict[str, set[FetchedBatch]] = defaultdict(set)
         #: Whether the last batch of each topic was of a backlog.
         self._has_backlog: dict[str, bool] = {}
+        #: Until when no further batch of a topic is created while there is no backlog, by `time.monotonic`.
+        self._paused_until: dict[str, float] = {}
         #: The next offset of each assigned partition; None: the start offsets are still to be resolved.
         self._next_offsets: dict[TP, int | None] | None = None
         self._fetches: dict[str, asyncio.Task[FetchResult]] = {}
@@ -97,6 +109,8 @@ class MicroBatchConsumer(driver.Consumer):
         self._wakeup = asyncio.Event()
         self._seek_retry = Retry("asking where the logs begin and end")
         self._fetch_retries: dict[str, Retry] = {}
+        #: Of each partition whose next batch cannot be read.
+        self._unreadable_retries: dict[TP, Retry] = {}
         #: Topics of which a partition's next offset is not in its log.
         self._out_of_range_topics: set[str] = set()
 
@@ -132,8 +146,9 @@ class MicroBatchConsumer(driver.Consumer):
         self._next_offsets = None
         for tp in revoked:
             self._uncommitted.pop(tp, None)
-        for retry in (self._seek_retry, *self._fetch_retries.values()):
+        for retry in (self._seek_retry, *self._fetch_retries.values(), *self._unreadable_retries.values()):
             retry.end()
+        self._unreadable_retries.clear()
 
     async def _seek_to_start_offsets(self) -> None:
         await self._drain_fetches()
@@ -200,7 +215,7 @@ class MicroBatchConsumer(driver.Consumer):
             return
         next_offsets = self._next_offsets
         self._start_fetches(next_offsets)
-        await self._wait_for_activity(timeout)
+        await self._wait_for_activity(min(timeout, self._shortest_pause() or timeout))
         all_succeeded = self._collect_fetches()
         for topic in [topic for topic in self._buffered if self._has_delivery_capacity(topic)]:
             if self._next_offsets is not next_offsets or not self.flow_active:
@@ -239,8 +254,21 @@ class MicroBatchConsumer(driver.Consumer):
         except KafkaError as error:
             retry.fail(error)
         else:
+            self._note_unreadable(topic, result)
             return result
         return None
+
+    def _note_unreadable(self, topic: str, fetched: FetchResult) -> None:
+        for tp in [tp for tp in self._unreadable_retries if tp.topic == topic and tp not in fetched.unreadable]:
+            self._unreadable_retries.pop(tp).end()
+        for tp, batch in fetched.unreadable.items():
+            description = f"reading {tp.topic}:{tp.partition} at offset {batch.offset}"
+            self._unreadable_retries.setdefault(tp, Retry(description)).fail(batch.error)
+
+    @property
+    def unreadable_partitions(self) -> frozenset[TP]:
+        """Partitions that do not go on because their next batch is damaged."""
+        return frozenset(self._unreadable_retries)
 
     def _start_fetches(self, next_offsets: Mapping[TP, int | None]) -> None:
         by_topic: dict[str, set[TP]] = defaultdict(set)
@@ -257,7 +285,25 @@ class MicroBatchConsumer(driver.Consumer):
                 fetch = self._thread.run_in_loop(self._thread.fetch, partitions, self.transport.max_records)
                 self._fetches[topic] = asyncio.ensure_future(fetch)
 
+    def pause_after(self, batch: FetchedBatch) -> None:
+        """Create no further batch of a topic for a moment if there is a steady flow and no backlog."""
+        if len(batch.records) >= _FLOW_RECORDS:
+            now = time.monotonic()
+            pause = _FLOW_PAUSE_FACTOR * (now - batch.created_at)
+            self._paused_until[batch.topic] = min(now + pause, batch.created_at + _FLOW_PERIOD_SECONDS)
+        self._wakeup.set()
+
+    def _shortest_pause(self) -> float:
+        """Return for how long the topic whose pause ends next still pauses; 0: none does."""
+        now = time.monotonic()
+        return min([until - now for until in self._paused_until.values() if until > now], default=0.0)
+
+    def _is_paused(self, topic: str) -> bool:
+        return not self._has_backlog.get(topic) and time.monotonic() < self._paused_until.get(topic, 0.0)
+
     def _has_delivery_capacity(self, topic: str) -> bool:
+        if self._is_paused(topic):
+            return False
         in_flight = self._in_flight[topic]
         limit = MAX_IN_FLIGHT if self._has_backlog.get(topic) else 1
         # Also bound the batches that wait only for their signals, so that they do not pile up while the broker accepts
@@ -330,6 +376,8 @@ class MicroBatchConsumer(driver.Consumer):
         message.acked = True
         self._unacked_messages.discard(message)
         batch = cast("FetchedBatch", message.value)
+        # The batch itself stays until its offsets are committed, seconds later: in a fast backlog 100 MB and more.
+        batch.records = ()
         self._in_flight[batch.topic].discard(batch)
         self._wakeup.set()
         if (waiting := self._waiting_for_ack) is not None and not waiting.done():
@@ -395,7 +443,7 @@ class BatchSource:
     def mark_recorded(self, batch: FetchedBatch) -> None:
         """Admit the next batch: only the results of this one are still to be published."""
         batch.is_recorded = True
-        get_consumer(self._app)._wakeup.set()  # noqa: SLF001 - as above
+        get_consumer(self._app).pause_after(batch)
 
     def rewind(self) -> None:
         """Forget what was fetched and is not recorded, and resolve the start offsets again."""

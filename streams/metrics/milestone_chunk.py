@@ -2,10 +2,14 @@
 
 A worker keeps the lines of every milestone that it exposes, and reads them once for each scrape. As text they would be
 most of its memory, 2 kB for each milestone; some dozens compressed together, family by family, take a tenth of that.
+
+A new chunk is rendered at once. Of one that changes, only the positions of the changed milestones are noted, and the
+next scrape renders them: under a steady flow, a milestone changes many times between two scrapes.
 """
 
 from array import array
 from collections.abc import Mapping, Sequence
+from operator import is_
 from typing import Final, NamedTuple
 
 import lz4.block
@@ -15,16 +19,39 @@ from streams.metrics.milestones import MILESTONE_FAMILIES, MilestoneMetrics, ren
 #: A chunk has half as many milestones to as many, on average. In larger ones a change costs more, and smaller ones are
 #: compressed less.
 CHUNK_SIZE: Final = 64
+#: Where a larger part of a chunk than one in so many is outdated, rendering all of it is faster than replacing lines.
+_RENDER_ALL_DIVISOR: Final = 4
 _INTEGER_BYTES: Final = array("I").itemsize
 
 
-class MilestoneChunk(NamedTuple):
-    """Some milestones and their lines."""
+class _Rendered(NamedTuple):
+    """The lines of a chunk, some of them as they were before."""
 
-    milestones: tuple[MilestoneMetrics, ...]
     #: Of each family in the order of `MILESTONE_FAMILIES`: the sizes of the milestones' lines, and the lines; empty
     #: where no milestone has any.
     compressed_families: tuple[bytes, ...]
+    #: The positions of the milestones that changed since, as bits.
+    outdated: int
+
+
+class MilestoneChunk:
+    """Some milestones and their lines, which are rendered when somebody reads them."""
+
+    __slots__ = ("_rendered", "milestones")
+
+    def __init__(self, milestones: tuple[MilestoneMetrics, ...], rendered: _Rendered) -> None:
+        self.milestones = milestones
+        # Replaced as a whole: a scrape may read it in another thread.
+        self._rendered = rendered
+
+    @property
+    def compressed_families(self) -> tuple[bytes, ...]:
+        """The compressed lines of each family in the order of `MILESTONE_FAMILIES`."""
+        families, outdated = self._rendered
+        if outdated:
+            families = _render_outdated(self.milestones, families, outdated)
+            self._rendered = _Rendered(families, 0)
+        return families
 
     def family_lines(self, family_index: int) -> bytes:
         """Return the lines of a family, given its index in `MILESTONE_FAMILIES`."""
@@ -33,8 +60,16 @@ class MilestoneChunk(NamedTuple):
         content: bytes = lz4.block.decompress(compressed)
         return content[len(self.milestones) * _INTEGER_BYTES :]
 
+    def with_changes(self, milestones: Sequence[MilestoneMetrics]) -> "MilestoneChunk":
+        """Return the chunk with other values of the same milestones."""
+        compressed_families, outdated = self._rendered
+        for position, (new, old) in enumerate(zip(milestones, self.milestones, strict=True)):
+            if new is not old:
+                outdated |= 1 << position
+        return MilestoneChunk(tuple(milestones), _Rendered(compressed_families, outdated))
 
-_EMPTY_CHUNK: Final = MilestoneChunk((), (b"",) * len(MILESTONE_FAMILIES))
+
+_EMPTY_CHUNK: Final = MilestoneChunk((), _Rendered((b"",) * len(MILESTONE_FAMILIES), 0))
 
 
 def _compress(sizes: "array[int]", lines: bytes) -> bytes:
@@ -59,28 +94,38 @@ def _replace_lines(compressed: bytes, count: int, replacements: Mapping[int, byt
     return compressed if is_same else _compress(sizes, lines)
 
 
+def _render_outdated(
+    milestones: Sequence[MilestoneMetrics], compressed_families: Sequence[bytes], outdated: int
+) -> tuple[bytes, ...]:
+    """Return the families of a chunk with the lines of the outdated milestones as they are now."""
+    if outdated.bit_count() * _RENDER_ALL_DIVISOR >= len(milestones):
+        return _render_families(milestones)
+    positions = [position for position in range(len(milestones)) if outdated >> position & 1]
+    lines_by_family = zip(*(render_milestone(milestones[position]) for position in positions), strict=True)
+    return tuple(
+        _replace_lines(compressed, len(milestones), dict(zip(positions, lines, strict=True)))
+        for compressed, lines in zip(compressed_families, lines_by_family, strict=True)
+    )
+
+
 def _render_chunk(milestones: Sequence[MilestoneMetrics]) -> MilestoneChunk:
     if not milestones:
         return _EMPTY_CHUNK
+    return MilestoneChunk(tuple(milestones), _Rendered(_render_families(milestones), 0))
+
+
+def _render_families(milestones: Sequence[MilestoneMetrics]) -> tuple[bytes, ...]:
     lines_by_family = zip(*map(render_milestone, milestones), strict=True)
-    compressed = (_compress(array("I", map(len, lines)), b"".join(lines)) for lines in lines_by_family)
-    return MilestoneChunk(tuple(milestones), tuple(compressed))
+    return tuple(_compress(array("I", map(len, lines)), b"".join(lines)) for lines in lines_by_family)
 
 
 def _update_chunk(previous: MilestoneChunk, milestones: Sequence[MilestoneMetrics]) -> MilestoneChunk:
-    """Return a chunk, rendering only the milestones that changed; all of them if there is another one."""
+    """Return a chunk: the previous one if nothing changed, and a new one if it has other milestones."""
+    if len(milestones) == len(previous.milestones) and all(map(is_, milestones, previous.milestones)):
+        return previous
     if list(map(_name, milestones)) != list(map(_name, previous.milestones)):
         return _render_chunk(milestones)
-    pairs = zip(milestones, previous.milestones, strict=True)
-    changed = [position for position, (new, old) in enumerate(pairs) if new is not old]
-    if not changed:
-        return previous
-    lines_by_family = zip(*(render_milestone(milestones[position]) for position in changed), strict=True)
-    compressed = (
-        _replace_lines(old, len(milestones), dict(zip(changed, lines, strict=True)))
-        for old, lines in zip(previous.compressed_families, lines_by_family, strict=True)
-    )
-    return MilestoneChunk(tuple(milestones), tuple(compressed))
+    return previous.with_changes(milestones)
 
 
 def _name(metrics: MilestoneMetrics) -> tuple[str, ...]:

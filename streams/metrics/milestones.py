@@ -1,6 +1,6 @@
 """The metric families of milestones on `/metrics/milestones`, and the lines of one milestone: contract, section 7.
 
-A milestone is rendered once, when it changes, and a scrape joins bytes: prometheus_client's encoder costs 8 to 18 µs
+A milestone is rendered once after it changed, and a scrape joins bytes: prometheus_client's encoder costs 8 to 18 µs
 for each series and scrape. Rendering is written out, one statement for each family in the order of the table: a call
 for each family and sample made it four times as slow.
 """
@@ -14,6 +14,7 @@ from models.database.slip_causes import SlipCause
 from models.domain.impact import NO_IMPACT, Impact
 from models.domain.schedule import MilestoneStatus, State
 from models.domain.timestamps import epoch_seconds, instant_of
+from models.views.names import milestone_name, shortened
 from streams.metrics.exposition import MONEY_UNIT, TIMESTAMP_UNIT, Family, format_labels, format_value
 
 DAY_SECONDS: Final = 86_400
@@ -43,6 +44,7 @@ MILESTONE_FAMILIES: Final = (
     _family("driver_info", "The milestone that sets its forecast.", "always 1", "driver_project driver_milestone"),
     _family("dependents", "Open milestones that wait for it.", "milestones"),
     _family("amount", "The newest claim's amount.", MONEY_UNIT, "currency"),
+    _family("info", "What people call it, where that is not its slug.", "always 1", "name", is_stable=False),
     # Of the open milestones that are late by their own date, not by a predecessor's
     _family(
         "slip_info",
@@ -83,9 +85,16 @@ def collect_milestone_metrics(
     optional = (*status[3:8], status.float_days, status.driver, status.last_claim_stamp, status.amount)
     # All but the states and the dependents may be missing.
     count = len(State) + 1 + len(optional) - optional.count(None) + (cause is not None)
+    count += _name_of(status) is not None
     if status.dependents:
         count += 2 + len(impact.held_up.investment)
     return MilestoneMetrics(status, cause, impact, count)
+
+
+def _name_of(status: MilestoneStatus) -> str | None:
+    """Return what people call a milestone, as lists have it; None where that is its slug."""
+    name = milestone_name(status.milestone, status.name)
+    return None if name == status.milestone else shortened(name)
 
 
 @lru_cache(maxsize=4096)
@@ -108,7 +117,7 @@ def render_milestone(metrics: MilestoneMetrics) -> tuple[bytes, ...]:  # noqa: C
     # The key consists of slugs: nothing in it needs escaping.
     key = f'{{programme="{status.programme}",project="{status.project}",milestone="{status.milestone}"'
     end = key + "}"
-    baseline = planned = estimated = actual = forecast = floats = last_event = drivers = amounts = causes = ""
+    baseline = planned = estimated = actual = forecast = floats = last_event = drivers = amounts = names = causes = ""
     moved = held_up_investment = held_up_jobs = ""
     if (day := status.baseline) is not None:
         baseline = f"{_PREFIX}baseline_timestamp_seconds{end} {_midnight_timestamp(day)}\n"
@@ -131,6 +140,8 @@ def render_milestone(metrics: MilestoneMetrics) -> tuple[bytes, ...]:  # noqa: C
     dependents = f"{_PREFIX}dependents{end} {status.dependents}\n"
     if (amount := status.amount) is not None:
         amounts = f'{_PREFIX}amount{key},currency="{amount.currency}"}} {format_value(amount.amount)}\n'
+    if (name := _name_of(status)) is not None:
+        names = f"{_PREFIX}info{key},{format_labels(('name',), (name,))}}} 1\n"
     if cause is not None:
         causes = f"{_PREFIX}slip_info{key},{format_labels(('source', 'reason'), cause)}}} 1\n"
     if status.dependents:
@@ -152,6 +163,7 @@ def render_milestone(metrics: MilestoneMetrics) -> tuple[bytes, ...]:  # noqa: C
         drivers.encode(),
         dependents.encode(),
         amounts.encode(),
+        names.encode(),
         causes.encode(),
         moved.encode(),
         held_up_investment.encode(),

@@ -38,7 +38,12 @@ def visible_milestones(
 ) -> list[MilestoneStatus]:
     """Return the milestones that are open, or were closed no more than `keep_days` ago."""
     oldest = today - timedelta(days=min(keep_days, today.toordinal() - 1))
-    return [status for status in statuses if status.is_open or _closed_on(status, facts) >= oldest]
+    return [
+        status
+        for status in statuses
+        # The comparison with the actual date spares most others the parsing of their stamps.
+        if status.is_open or (status.actual or date.min) >= oldest or _closed_on(status, facts) >= oldest
+    ]
 
 
 def _closed_on(status: MilestoneStatus, facts: Facts) -> date:
@@ -73,6 +78,8 @@ class Selection(NamedTuple):
 
     milestones: list[MilestoneMetrics]
     projects: list[RegisteredProject]
+    #: How many series the programme has, and how many of them it exposes.
+    requested: int
     exposed: int
     #: The share at which more would fit; none if nothing is left out.
     next_share: int | None
@@ -83,13 +90,20 @@ def select_series(metrics: ProgrammeMetrics, milestones: Sequence[MilestoneMetri
 
     Nothing smaller takes the place of the first that does not fit: what is exposed must not depend on sizes.
     """
-    selection = _select_ranked(metrics, sorted(milestones, key=_series_rank), share)
+    requested = (
+        count_programme_series(metrics)
+        + sum([milestone.series_count for milestone in milestones])
+        + sum([count_project_series(claims) for _, claims in metrics.projects])
+    )
+    if requested <= share:
+        return Selection([*milestones], [*metrics.projects], requested, requested, None)
+    selection = _select_ranked(metrics, sorted(milestones, key=_series_rank), share)._replace(requested=requested)
     selected = set(map(id, selection.milestones))
     return selection._replace(milestones=[item for item in milestones if id(item) in selected])
 
 
 def _select_ranked(metrics: ProgrammeMetrics, milestones: Sequence[MilestoneMetrics], share: int) -> Selection:
-    selection = Selection([], [], 0, None)
+    selection = Selection([], [], 0, 0, None)
     exposed = count_programme_series(metrics)
     if exposed > share:
         return selection._replace(next_share=exposed)

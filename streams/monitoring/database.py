@@ -10,7 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from models.database.engine import DatabaseError, read_transaction
 from models.database.tables import checkpoints
-from models.text import one_line
+from streams.error_text import describe_error
 from streams.outages import DATABASE, OUTAGES, describe_outage
 
 #: How the names of its threads begin.
@@ -50,7 +50,7 @@ class DatabaseMonitor:
             with read_transaction(self._engine) as connection:
                 connection.execute(select(checkpoints.c.programme).limit(1))
         except (DatabaseError, SQLAlchemyError) as error:
-            return one_line(error)
+            return describe_error(error)
         return None
 
     def _note(self, problem: str | None) -> None:

@@ -28,6 +28,7 @@ from streams.kafka.log_ends import READ_COMMITTED, read_last_stable_offsets
 from streams.metrics.pipeline import Metrics
 from streams.monitoring.health import Health
 from streams.retry import Retry
+from streams.service import WatchedService
 
 #: Dead letters that are remembered, at most: about 100 bytes each.
 MAX_REMEMBERED: Final = 500_000
@@ -73,7 +74,7 @@ class WaitingLetters:
             self.is_incomplete = True
 
 
-class DeadLetterMonitor(Service):
+class DeadLetterMonitor(WatchedService):
     """Sets `milepost_dead_letters_waiting`."""
 
     def __init__(self, *, metrics: Metrics, health: Health, settings: Settings, clock: Callable[[], float]) -> None:

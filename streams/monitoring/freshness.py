@@ -13,7 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from models.database.engine import DatabaseError
 from models.database.freshness import Freshness, OutdatedForecasts
-from models.text import one_line
+from streams.error_text import describe_error
 
 CHECK_SECONDS: Final = 2.0
 #: How long one look at the database may take, and after how long without an answer that is a problem.
@@ -112,7 +112,7 @@ class FreshnessMonitor:
             silent = self.now() - self._answered_at
             return f"does not answer: nothing within {silent:.0f} s" if silent > MAX_UNANSWERED_SECONDS else None
         except (DatabaseError, SQLAlchemyError) as error:
-            return f"does not answer: {one_line(error)}"
+            return f"does not answer: {describe_error(error)}"
         self._answered_at = self.now()
         self._note_outdated(self._freshness.outdated)
         return None

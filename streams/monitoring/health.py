@@ -61,8 +61,10 @@ class Health:
             return {}
         if self.app.rebalancing:
             return {"a rebalance": self.app.rebalancing_count}
+        # A restart would not mend what the broker cannot give, and would keep the other partitions waiting.
+        movable = self.assigned_partitions - get_consumer(self.app).unreadable_partitions
         return {
             f"{topic}:{partition}": position
             for partition, position in unread_positions.items()
-            if TP(topic, partition) in self.assigned_partitions
+            if TP(topic, partition) in movable
         }

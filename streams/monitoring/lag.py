@@ -33,6 +33,7 @@ from streams.metrics.pipeline import Metrics
 from streams.monitoring.health import Health
 from streams.monitoring.watchdog import Watchdog
 from streams.retry import Retry
+from streams.service import WatchedService
 
 logger = logging.getLogger("milepost.lag")
 
@@ -44,7 +45,7 @@ _RECORD_TIMEOUT_MS: Final = 1000
 _METADATA_MAX_AGE_MS: Final = 10_000
 
 
-class LagMonitor(Service):
+class LagMonitor(WatchedService):
     """Sets `milepost_position`, `milepost_log_end`, `milepost_lag_seconds`, and whether both answer."""
 
     def __init__(  # noqa: PLR0913 - everything it touches comes in as an argument

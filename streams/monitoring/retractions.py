@@ -11,12 +11,13 @@ from sqlalchemy.exc import SQLAlchemyError
 from models.database.engine import DatabaseError, read_transaction
 from models.database.retractions import count_unmatched_retractions
 from streams.metrics.pipeline import Metrics
+from streams.service import WatchedService
 
 _POLL_SECONDS: Final = 15.0
 _STOP_SECONDS: Final = 2.0
 
 
-class RetractionMonitor(Service):
+class RetractionMonitor(WatchedService):
     """Sets `milepost_retractions_unmatched`, which is the same on every worker."""
 
     def __init__(self, engine: Engine, metrics: Metrics) -> None:

@@ -7,7 +7,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from models.database.engine import ErrorKind, classify_error
 from models.errors import MilepostError
-from models.text import one_line
+from streams.error_text import describe_error
 from streams.notify.changes import Change
 from streams.notify.deliveries import Answer, Delivery, Outcome
 from streams.notify.targets import Target
@@ -63,7 +63,7 @@ def failed_by_database(error: Exception) -> Answer:
     """Return the answer for an error of the database that may pass; raises any other."""
     if classify_error(error) is not ErrorKind.TRANSIENT:
         raise error
-    return Answer(Outcome.FAILED, f"the database does not answer: {one_line(error)}")
+    return Answer(Outcome.FAILED, f"the database does not answer: {describe_error(error)}")
 
 
 class SystemChannel:

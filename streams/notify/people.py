@@ -42,6 +42,10 @@ _MAX_GATHER_SECONDS: Final = 5.0
 _FLOOD_QUIET_SECONDS: Final = 3.0
 _MAX_FLOOD_SECONDS: Final = 60.0
 _SERVICE_SECONDS: Final = 30.0
+#: A line of mail has at most 998 bytes (RFC 5322, 2.1.1), and Apprise folds no header: servers refuse a longer subject.
+_MAX_SUBJECT_BYTES: Final = 900
+#: How Apprise's own words for a failure begin that it logs for developers alone.
+_FAILURE_DETAILS: Final = ("Socket Exception:",)
 #: Programmes of a summary that are read and told of by name of milestones; more are counted.
 _MAX_SUMMARY_PROGRAMMES: Final = 20
 
@@ -86,6 +90,8 @@ class AppriseSender:
         """Send a message, once; blocks. What is too long for the service is cut between lines."""
         harmless = [make_harmless(line, self._scheme) for line in lines]
         title = make_harmless(title, self._scheme)
+        if self._scheme.removesuffix("s") == "mailto":
+            title = _fit_subject(title)
         # Apprise adds escapes, and the title where a service has none.
         room = self._service.body_maxlen * 3 // 4 - len(title) - len(link)
         kept = list[str]()
@@ -102,21 +108,37 @@ class AppriseSender:
         return Answer(Outcome.FAILED, f"the service did not take it: {warning() or 'no reason is given'}")
 
 
+def _fit_subject(title: str) -> str:
+    """Return a title, cut where it would be too long a line of mail once it is encoded: three bytes for each byte."""
+    room = _MAX_SUBJECT_BYTES
+    for index, character in enumerate(title):
+        room -= 3 * len(character.encode())
+        if room < 0:
+            return f"{title[:index].rstrip()}\N{HORIZONTAL ELLIPSIS}"
+    return title
+
+
 @contextmanager
 def _last_warning() -> Iterator[Callable[[], str]]:
-    """Give what Apprise said last in this thread: a failure has no other reason."""
-    thread, messages = threading.get_ident(), list[str]()
+    """Give what Apprise said last in this thread, and what a mail server answered: a failure has no other reason."""
+    thread, warnings, details = threading.get_ident(), list[str](), list[str]()
 
     class Handler(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            if record.thread == thread:
-                messages[:] = [record.getMessage()]
+            if record.thread != thread:
+                return
+            text = record.getMessage()
+            if record.levelno >= logging.WARNING:
+                warnings[:] = [text]
+            elif text.startswith(_FAILURE_DETAILS):
+                details[:] = [text]
 
-    handler, logger = Handler(logging.WARNING), logging.getLogger("apprise")
+    handler, logger = Handler(logging.DEBUG), logging.getLogger("apprise")
     logger.propagate = False
+    logger.setLevel(logging.DEBUG)
     logger.addHandler(handler)
     try:
-        yield lambda: one_line(messages[0]) if messages else ""
+        yield lambda: one_line(" ".join([*warnings, *details]))
     finally:
         logger.removeHandler(handler)
 

@@ -21,6 +21,7 @@ from streams.notify.digests import DigestSender
 from streams.notify.metrics import NotifyMetrics
 from streams.notify.run import TargetRun
 from streams.notify.targets import Target, TargetsFile
+from streams.outages import KAFKA, OUTAGES
 from streams.process import run_until_stopped
 from streams.web.probes import Probes
 from streams.web.web_servers import create_web_servers
@@ -130,6 +131,10 @@ class Notifier:
             except (TimeoutError, KafkaError):
                 is_reached = False
             self._problem = "" if is_reached else f"Kafka at {self._settings.kafka} does not answer"
+            if is_reached:
+                OUTAGES.end(self)
+            else:
+                OUTAGES.fail(self, KAFKA, f"nothing within {_KAFKA_TIMEOUT_SECONDS:g} s")
             await asyncio.sleep(_KAFKA_INTERVAL_SECONDS)
 
     def _readiness_problems(self) -> Mapping[str, str]:

@@ -13,6 +13,7 @@ from aiokafka.errors import KafkaError
 from models.settings import Settings
 from models.text import one_line
 from streams.clock import Clock
+from streams.error_text import describe_error
 from streams.kafka.compat import reset_bytes_left
 from streams.limited_log import LimitedLog
 from streams.notify.changes import is_wanted, parse_change
@@ -84,7 +85,7 @@ class TargetRun(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ha
                 try:
                     await self._consume()
                 except KafkaError as error:
-                    OUTAGES.fail(self, KAFKA, one_line(error) or type(error).__name__)
+                    OUTAGES.fail(self, KAFKA, describe_error(error))
                 await asyncio.sleep(_RESTART_SECONDS)
         finally:
             OUTAGES.end(self)
@@ -116,10 +117,12 @@ class TargetRun(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ha
                     await self._commit()
         finally:
             self._assignment_error = None
-            # Leaving the group ends what is under way, and commits: see `on_partitions_revoked`.
-            await consumer.stop()
-            await self._halt()
-            self._consumer = None
+            # While it is a member: a consumer that has left the group may commit nothing, if there are other members.
+            try:
+                await self._halt()
+            finally:
+                self._consumer = None
+                await consumer.stop()
 
     def _initial_notes(self) -> GroupNotes:
         times = self.target.digest_times
@@ -263,9 +266,12 @@ class TargetRun(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ha
     async def _halt(self) -> None:
         await self._end_queue()
         try:
-            await self._commit()
-        except KafkaError as error:
-            logger.warning("target %s: what was told last is told again: %s", self.target.name, one_line(error))
+            # Where Kafka does not answer, aiokafka tries again without end.
+            async with asyncio.timeout(_COMMIT_SECONDS):
+                await self._commit()
+        except (KafkaError, TimeoutError) as error:
+            reason = one_line(error) or "Kafka does not answer"
+            logger.warning("target %s: what was told last is told again: %s", self.target.name, reason)
         self._trackers = {}
         self._metrics.set_assigned(self.target.name, 0)
 

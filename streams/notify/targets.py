@@ -34,6 +34,8 @@ MAX_NAME_LENGTH: Final = 64
 PEOPLE_SCHEMES: Final = (
     *("mailto", "slack", "msteams", "workflows", "tgram", "ntfy", "matrix", "mmost", "rocket", "discord", "gotify"),
 )
+#: Microsoft has ended what `msteams` is for; it is taken so that Apprise's refusal can say so.
+_ADVISED_SCHEMES: Final = tuple(scheme for scheme in PEOPLE_SCHEMES if scheme != "msteams")
 SYSTEM_SCHEMES: Final = ("https", "http")
 SECRET_PREFIX: Final = "whsec_"  # noqa: S105 - how a secret begins
 #: Bytes of a secret: Standard Webhooks, "Signature scheme".
@@ -169,7 +171,7 @@ def _parse_target(fields: Mapping[str, Any], folder: Path) -> Target:
     elif scheme.removesuffix("s") not in PEOPLE_SCHEMES and scheme not in PEOPLE_SCHEMES:
         raise TargetsFileError(
             f"its url begins with {printable(scheme[:20]) + '://' if scheme else 'no scheme'!r}:"
-            f" say https:// for a system, or for people one of {', '.join(PEOPLE_SCHEMES)}"
+            f" say https:// for a system, or for people one of {', '.join(_ADVISED_SCHEMES)}"
         )
     if not is_system and entry.secret_file is not None:
         raise TargetsFileError("secret_file is for http(s) alone: messages to people are not signed")

@@ -10,7 +10,6 @@ from msgspec import Struct
 
 from models.domain.impact import successors_of
 from models.domain.schedule import MilestoneStatus
-from models.views.explanation import ExplanationSchema, explanation_schema
 from models.views.status import encode_json
 from streams.monitoring.freshness import FreshnessMonitor
 from streams.web import schemas
@@ -136,9 +135,12 @@ class Api:
         next_page = _next_page(request, offset, limit, len(view.statuses), view)
         return await self._read_model.run_in_executor(schemas.milestone_list_schema, view, page, next_page)
 
-    async def explanation(self, _request: Request, view: ProgrammeView, status: MilestoneStatus) -> ExplanationSchema:
+    async def explanation(
+        self, _request: Request, view: ProgrammeView, status: MilestoneStatus
+    ) -> schemas.ComparedExplanationSchema:
         """Explain a forecast: its chain of drivers, and the events behind them."""
-        return explanation_schema(await explain_milestone(self._read_model, view, status.key))
+        explanation = await explain_milestone(self._read_model, view, status.key)
+        return schemas.compared_explanation_schema(view, status, explanation)
 
     async def successors(
         self, request: Request, view: ProgrammeView, gate: MilestoneStatus, offset: int, limit: int
@@ -163,10 +165,12 @@ class Api:
     async def moves(
         self, request: Request, view: ProgrammeView, before: int | None, limit: int
     ) -> schemas.MoveListSchema:
-        """List the forecasts that moved, and what was said to move them; the newest first."""
-        among = MoveFilter(view.picture.as_of)
-        moves = await self._read_model.history.get_moves(view.programme, view.revision, before, limit, among)
+        """List the forecasts that moved, and what was said to move them; newest first; with `compare`, since then."""
+        history = self._read_model.history
+        moves = await history.get_moves(view.programme, view.revision, before, limit, MoveFilter(view.said_until))
         has_more = bool(moves) and moves[-1].number > 1
+        if moves and not view.is_listed(moves[-1].entry):
+            moves, has_more = [move for move in moves if view.is_listed(move.entry)], False
         earlier = [("before", str(moves[-1].number)), ("limit", str(limit))] if has_more else []
         next_page = with_query(request.path, [*earlier, *view.parameters]) if has_more else None
         return schemas.MoveListSchema(view.programme, next_page, list(map(schemas.move_schema, moves)))

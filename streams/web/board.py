@@ -13,12 +13,12 @@ from aiohttp import web
 
 from models.configured_engine import make_configured_engine
 from models.database.freshness import read_freshness
-from models.secrets import read_secret
 from models.settings import Settings
 from streams.clock import Clock
 from streams.monitoring.freshness import MAX_LAG_SECONDS, FreshnessMonitor, Problems
 from streams.web import urls
 from streams.web.api import Api
+from streams.web.feed_key import FeedKey
 from streams.web.feeds import Feeds
 from streams.web.guard import GuardedApplication
 from streams.web.openapi import build_openapi
@@ -41,7 +41,7 @@ def create_board(
     settings: Settings, today: Callable[[], date], create_pipeline_reader: Callable[[Probes], PipelineReader]
 ) -> AddRoutes:
     """Return a function that adds the board to an application; it opens nothing before that starts."""
-    feed_key = read_secret(settings, "feed_key")
+    feed_key = FeedKey(settings)
 
     def add_board(guarded: GuardedApplication, probes: Probes) -> None:
         clock = Clock()
@@ -54,8 +54,9 @@ def create_board(
             clock.now,
         )
         cache, static_files = ResponseCache(read_model), StaticFiles(STATIC_DIR)
-        feed_links = FeedLinks(settings.board_url, feed_key)
-        pages = HtmlPages(read_model, cache, pipeline, freshness, static_files.urls, feed_links)
+        pages = HtmlPages(
+            read_model, cache, pipeline, freshness, static_files.urls, partial(_feed_links, settings, feed_key)
+        )
         feeds = Feeds(read_model, cache, feed_key, settings.board_url)
         api = Api(read_model, cache, pipeline, freshness)
         description = build_openapi(api.operations)
@@ -69,7 +70,9 @@ def create_board(
             return uncached_response(description, JSON)
 
         async def poll_while_running(_application: web.Application) -> AsyncIterator[None]:
-            polling = [asyncio.create_task(read_model.change_feed.poll()), asyncio.create_task(freshness.run())]
+            polling = [
+                asyncio.create_task(each) for each in (read_model.change_feed.poll(), freshness.run(), feed_key.watch())
+            ]
             yield
             for task in polling:
                 task.cancel()
@@ -91,6 +94,10 @@ def create_board(
         guarded.add_stream(urls.STREAM_PATH, stream_handler(read_model.change_feed, clock.now), ["programme"])
 
     return add_board
+
+
+def _feed_links(settings: Settings, key: FeedKey) -> FeedLinks:
+    return FeedLinks(settings.board_url, key.value, key.version)
 
 
 async def find_problems(probes: Probes, pipeline: PipelineReader, now: Callable[[], float]) -> Problems:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
 from typing import Final
 
-from icalendar import Calendar
+from icalendar import Calendar, Timezone, TimezoneStandard
 from icalendar import Event as CalendarEvent
 
 from models.domain.claims import NO_PROJECT_CLAIMS, ProjectClaims, ProjectKey
@@ -42,7 +42,20 @@ def render_calendar(view: ProgrammeView, board_url: str | None) -> bytes:
         if status.forecast is not None and status.state is not State.CANCELLED:
             project = view.facts.projects.get(ProjectKey(*status.key[:2]), NO_PROJECT_CLAIMS)
             calendar.add_component(_event(status, status.forecast, project, passed, view.schedule.data_date, board_url))
+    if not calendar.subcomponents:
+        # RFC 5545, 3.6: a calendar has at least one component, even one without events.
+        calendar.add_component(_utc())
     return bytes(calendar.to_ical())
+
+
+def _utc() -> Timezone:
+    zone, standard = Timezone(), TimezoneStandard()
+    zone.add("TZID", "Etc/UTC")
+    standard.add("DTSTART", datetime(1970, 1, 1))  # noqa: DTZ001 - RFC 5545 demands local time here
+    standard.add("TZOFFSETFROM", timedelta(0))
+    standard.add("TZOFFSETTO", timedelta(0))
+    zone.add_component(standard)
+    return zone
 
 
 def _event(  # noqa: PLR0913 - what an event says of a milestone

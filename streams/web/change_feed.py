@@ -16,7 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from models.database.engine import DatabaseError, is_unreachable
 from models.database.queries import ForecastVersion
-from models.text import one_line
+from streams.error_text import describe_error
 from streams.monitoring.freshness import FreshnessStatus
 from streams.outages import DATABASE, OUTAGES, Subject
 
@@ -141,7 +141,7 @@ class ChangeFeed:
                 OUTAGES.end(self)
             except (DatabaseError, SQLAlchemyError) as error:
                 subject = DATABASE if is_unreachable(error) else Subject("looking for changes to show")
-                OUTAGES.fail(self, subject, one_line(error))
+                OUTAGES.fail(self, subject, describe_error(error))
             await asyncio.sleep(POLL_INTERVAL_SECONDS)
 
     def stop(self) -> None:

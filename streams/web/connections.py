@@ -2,7 +2,7 @@
 
 Recording needs files and memory too, so a listener has no more connections than leave a reserve, and closes those that
 send or read too slowly. When the table of connections is full, the one that waited longest gives way: a probe always
-gets in.
+gets in. The module is long because the table decides by states and deadlines that the connections keep for it.
 """
 
 import asyncio
@@ -18,6 +18,7 @@ from typing import Any, Final, cast
 from aiohttp import web
 
 from streams.web.guard import SECURITY_HEADERS, CountHttpError, ErrorResponder
+from streams.web.small_pieces import READ_DELAY_SECONDS, PieceCounter
 
 logger = logging.getLogger("milepost.web")
 
@@ -37,6 +38,8 @@ WRITE_SECONDS: Final = 10.0
 MIN_BYTES_READ: Final = 64 * 1024
 #: How long the body of a request, which nothing reads, may go on after the response.
 BODY_SECONDS: Final = 2.0
+#: How long a connection may stay whose body is refused: nothing is read from it, so its client's end is not noticed.
+REFUSED_SECONDS: Final = 10.0
 #: What may wait for the clients of a listener to read; beyond, the one that has not read for longest gives way.
 MAX_UNREAD_BYTES: Final = 64 * 1024 * 1024
 #: For so long one that was just accepted gives way to none.
@@ -125,15 +128,17 @@ class ConnectionTable:
         time = asyncio.get_running_loop().time
         while True:
             await asyncio.sleep(_CHECK_INTERVAL_SECONDS)
-            now = time()
-            for connection in [one for one in self if one.is_overdue(now)]:
-                self._close(connection, "deadline")
-            unread = sorted(self, key=attrgetter("since"))
-            excess = sum(connection.unread_bytes for connection in unread) - MAX_UNREAD_BYTES
-            for connection in unread:
-                if excess > 0 and connection.unread_bytes:
-                    excess -= connection.unread_bytes
-                    self._close(connection, "displaced")
+            self._close_overdue(time())
+
+    def _close_overdue(self, now: float) -> None:
+        for connection in [one for one in self if one.is_overdue(now)]:
+            self._close(connection, "deadline")
+        unread = sorted(self, key=attrgetter("since"))
+        excess = sum(connection.unread_bytes for connection in unread) - MAX_UNREAD_BYTES
+        for connection in unread:
+            if excess > 0 and connection.unread_bytes:
+                excess -= connection.unread_bytes
+                self._close(connection, "displaced")
 
     def _close(self, connection: "Connection", kind: str) -> None:
         self.discard(connection)
@@ -144,7 +149,18 @@ class ConnectionTable:
 class Connection(web.RequestHandler):
     """A connection to a client: aiohttp's, with a place in the table, and deadlines."""
 
-    __slots__ = ("_head_since", "_table", "_tcp", "_unread", "_unread_since", "since", "state")
+    __slots__ = (
+        "_delayed_read",
+        "_head_since",
+        "_pieces",
+        "_refused_since",
+        "_table",
+        "_tcp",
+        "_unread",
+        "_unread_since",
+        "since",
+        "state",
+    )
 
     def __init__(self, server: web.Server, table: ConnectionTable) -> None:
         super().__init__(
@@ -164,6 +180,11 @@ class Connection(web.RequestHandler):
         self._head_since: float | None = None
         #: What waited to be read when it was seen to shrink last, and when that was; infinity when nothing waits.
         self._unread, self._unread_since = 0, float("inf")
+        self._pieces = PieceCounter()
+        #: Since when the body of a request is refused, if it is.
+        self._refused_since: float | None = None
+        #: When reading goes on, while it is delayed.
+        self._delayed_read: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take a place in the table."""
@@ -178,12 +199,51 @@ class Connection(web.RequestHandler):
             self._table.count_error("client-gone")
         super().connection_lost(exc)
         self._tcp = None
+        if self._delayed_read is not None:
+            self._delayed_read.cancel()
+            self._delayed_read = None
+        self._pieces = PieceCounter()
 
     def data_received(self, data: bytes) -> None:
-        """Note when the head of a request began to arrive."""
+        """Note when the head of a request began to arrive, and bound what small pieces cost."""
         if self._head_since is None and self.state is ConnectionState.WAITING:
             self._head_since = self._loop.time()
-        super().data_received(data)
+        size, start = len(data), 0
+        while self._refused_since is None:
+            end = min(size, start + self._pieces.next_piece_bytes)
+            self._parse(data if end - start == size else data[start:end])
+            start = end
+            if start == size:
+                break
+        if data and self._pieces.is_read_small(size) and self._delayed_read is None and self._tcp is not None:
+            self._tcp.pause_reading()
+            self._delayed_read = self._loop.call_later(READ_DELAY_SECONDS, self._read_again)
+
+    def _parse(self, piece: bytes) -> None:
+        known = len(self._messages)
+        super().data_received(piece)
+        if len(self._messages) > known:
+            self._pieces.begin_body(self._messages[-1][1])
+        else:
+            self._pieces.count_parsed(len(piece))
+        # While reading is paused, the parser keeps what it was given: nothing can be said yet.
+        if not self._reading_paused and self._pieces.has_small_chunks():
+            # Where no handler reads the body, the connection stays for as long as such a body may go on.
+            self._refused_since = self._loop.time()
+            if self.state is ConnectionState.READING:
+                self._pieces.refuse()
+            if self._tcp is not None:
+                self._tcp.pause_reading()
+
+    def _read_again(self) -> None:
+        self._delayed_read = None
+        if not self._reading_paused and not self._buffer_paused:
+            self._resume_transport_reading()
+
+    def _resume_transport_reading(self) -> None:
+        # aiohttp asks for that whenever a body is read.
+        if self._delayed_read is None and self._refused_since is None:
+            super()._resume_transport_reading()
 
     def pause_writing(self) -> None:
         """Note that the client does not read as fast as it is answered."""
@@ -202,6 +262,8 @@ class Connection(web.RequestHandler):
         How long the body may take is for the handler to limit.
         """
         self._move(ConnectionState.READING)
+        if self._refused_since is not None:
+            self._pieces.refuse()
         try:
             yield
         finally:
@@ -224,6 +286,8 @@ class Connection(web.RequestHandler):
         """Return whether the client has let a deadline pass."""
         if self._tcp is None:
             return False
+        if self._refused_since is not None and now - self._refused_since > REFUSED_SECONDS:
+            return True
         if self.writing_paused or self._tcp.is_closing():
             if self.unread_bytes <= self._unread - MIN_BYTES_READ or self._unread_since > now:
                 self._unread, self._unread_since = self.unread_bytes, now
@@ -248,8 +312,15 @@ class Connection(web.RequestHandler):
                 # The client sent more requests before it had this response. Browsers and scrapers do not, and a crowd
                 # that does would take the whole event loop; HTTP has clients send again what was not answered.
                 self.close()
+        except ConnectionError as error:
+            # aiohttp holds it in what its traceback names, and so would keep the connection in memory until the garbage
+            # collector looks, which is seldom.
+            error.__traceback__ = None
+            return web.StreamResponse(), True
+        else:
             return answered
         finally:
+            self._pieces.end_request()
             self._move(ConnectionState.WAITING)
 
     def handle_error(
@@ -269,6 +340,8 @@ class Connection(web.RequestHandler):
             logger.error("a request cannot be answered because of a bug", exc_info=exc)
         else:
             self._table.count_error("bad-request")
+        if exc is not None:
+            exc.__traceback__ = None  # As in `_handle_request`.
         if request.writer.output_size > 0:
             raise ConnectionError("A part of the response is sent already.")
         text = "This page has a bug; the log has the details." if is_bug else "This is no valid HTTP request."

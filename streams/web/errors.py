@@ -17,6 +17,8 @@ class TooManyRequests(web.HTTPServiceUnavailable):
     The client is told after a pause: who asks again at once, whatever the answer, costs little.
     """
 
-    def __init__(self, *, text: str, pause_seconds: float = 1.0) -> None:
+    def __init__(self, *, text: str, pause_seconds: float = 1.0, retry_seconds: int = 1) -> None:
         super().__init__(text=text)
         self.pause_seconds = pause_seconds
+        #: After which the client may ask again.
+        self.retry_seconds = retry_seconds

@@ -4,15 +4,16 @@ A calendar that subscribes cannot log in. Where the board stands behind a login,
 and a key in the query guards them.
 """
 
-import hmac
-
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from models.domain.impact import NO_IMPACT
-from models.views.status import status_row
-from models.views.status_csv import status_to_csv
+from models.domain.row_order import milestone_sort_key
+from models.domain.schedule import MilestoneStatus
+from models.views.status import StatusRow, status_row
+from models.views.status_csv import ComparedRow, compared_to_csv, status_to_csv
 from streams.web.calendar_feed import render_calendar
+from streams.web.feed_key import FeedKey
 from streams.web.guard import GuardedApplication
 from streams.web.picture_parameters import PICTURE_PARAMETERS, REPEATABLE
 from streams.web.programme_view import ProgrammeView
@@ -25,7 +26,7 @@ KEY = "key"
 class Feeds:
     """The handlers of the feeds."""
 
-    def __init__(self, read_model: ReadModel, cache: ResponseCache, key: str | None, board_url: str | None) -> None:
+    def __init__(self, read_model: ReadModel, cache: ResponseCache, key: FeedKey, board_url: str | None) -> None:
         self._read_model, self._cache, self._key, self._board_url = read_model, cache, key, board_url
 
     def add_to(self, guarded: GuardedApplication) -> None:
@@ -40,8 +41,7 @@ class Feeds:
         """Return a handler that demands the key, if there is one."""
 
         async def handle(request: web.Request) -> web.StreamResponse:
-            given = request.query.get(KEY, "")
-            if self._key is not None and not hmac.compare_digest(given.encode(), self._key.encode()):
+            if not self._key.is_given_by(request.query.get(KEY, "")):
                 raise web.HTTPForbidden
             return await handler(request)
 
@@ -55,8 +55,19 @@ class Feeds:
 
 
 def _render_csv(view: ProgrammeView) -> bytes:
-    rows = [
-        status_row(status, view.revision, view.impacts.get(status.key, NO_IMPACT), view.as_said)
+    rows = {
+        status.key: status_row(status, view.revision, view.impacts.get(status.key, NO_IMPACT), view.as_said)
         for status in view.statuses
-    ]
-    return status_to_csv(rows).encode()
+    }
+    if view.compared is None:
+        return status_to_csv([*rows.values()]).encode()
+    shown = sorted([*view.statuses, *view.gone], key=milestone_sort_key)
+    return compared_to_csv([_compared_row(view, rows.get(each.key), each) for each in shown]).encode()
+
+
+def _compared_row(view: ProgrammeView, row: StatusRow | None, status: MilestoneStatus) -> ComparedRow:
+    """Return the row of a milestone beside the compared picture; None stands for the row of one that is gone."""
+    comparison = view.compare(status)
+    if row is None or comparison is None:
+        return ComparedRow(row, status)
+    return ComparedRow(row, comparison.former, comparison.moved_days)

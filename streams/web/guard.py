@@ -132,7 +132,10 @@ class GuardedApplication:
         except Exception as error:  # noqa: BLE001 - Recording must go on whatever a page does.
             if isinstance(error, TooManyRequests):
                 await asyncio.sleep(error.pause_seconds)
-            return self._respond_to(error, request)
+            response = self._respond_to(error, request)
+            # The route of an unknown path holds its error, and so would keep request and connection in memory.
+            error.__traceback__ = None
+            return response
 
     @staticmethod
     def _check_host(request: web.Request, hosts: Collection[str]) -> None:
@@ -172,7 +175,7 @@ class GuardedApplication:
             raise ConnectionError("A part of the response is sent already.")
         response = self.error_response(request, status, message)
         if status is HTTPStatus.SERVICE_UNAVAILABLE:
-            response.headers[hdrs.RETRY_AFTER] = "1"
+            response.headers[hdrs.RETRY_AFTER] = str(error.retry_seconds if isinstance(error, TooManyRequests) else 1)
         if isinstance(error, web.HTTPMethodNotAllowed):
             response.headers[hdrs.ALLOW] = error.headers[hdrs.ALLOW]
         return response

@@ -1,33 +1,42 @@
 """The history of forecasts by claims, as the pages show it: calculated when asked for, cached by revision.
 
-Both caches are bounded by the number of moves. Of a programme with more moves than the cache takes, the newest
-stay, and older pages are calculated each time.
+Of a large programme that takes longer than anybody waits: who asks is told to ask again (`background_queries.py`). All
+caches are bounded by the number of moves. Of a programme with more moves than the cache takes, the newest stay, and of
+the older ones those that were asked for last.
 """
 
-import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from hashlib import blake2b
 from itertools import chain, groupby
 from operator import attrgetter
 from typing import Any, Final, NamedTuple
 
-from cachetools import LRUCache
 from sqlalchemy import Connection
 
 from models.database.event_history import read_history_entries
 from models.domain.history import HistoryEntry
 from models.domain.schedule import MilestoneRef
 from models.domain.timestamps import Instant
+from streams.web.background_queries import StillCalculating
+from streams.web.revision_cache import RevisionCache
 
 #: The moves of one programme, and of all programmes, that are cached.
 _MAX_PROGRAMME_MOVES: Final = 20_000
 _MAX_CACHED_MOVES: Final = 60_000
+#: Older moves of one programme, or moves of some of its milestones; and of all programmes.
+_MAX_OLDER_MOVES: Final = 2_000
+_MAX_CACHED_OLDER_MOVES: Final = 20_000
 #: The newest moves of a milestone that are shown, and the moves of single milestones that are cached.
 _MAX_MILESTONE_MOVES: Final = 500
 _MAX_CACHED_MILESTONE_MOVES: Final = 20_000
+#: Last moves of gates, with the milestones that moved with them.
+_MAX_CACHED_LAST_MOVES: Final = 20_000
 
 #: Calls a function with a connection and arguments, off the event loop.
 RunQuery = Callable[..., Awaitable[Any]]
+#: Returns what is in a cache under a key, a programme and a revision, else what a query reads: `ReadModel`.
+FindByRevision = Callable[..., Awaitable[Any]]
 
 
 class Move(NamedTuple):
@@ -51,88 +60,118 @@ class MoveFilter(NamedTuple):
 ALL_MOVES: Final = MoveFilter()
 
 
-class _Cached(NamedTuple):
-    revision: int
-    rows: Sequence[Any]
+class _OlderMoves(NamedTuple):
+    """The newest of some moves: those before a number, and among others."""
+
+    before: int | None
+    as_of: Instant | None
+    moves: Sequence[Move]
+
+    def find_page(self, before: int | None, as_of: Instant | None, limit: int) -> Sequence[Move] | None:
+        """Return the newest moves before a number, or None where these do not tell."""
+        is_within = self.before is None or (before is not None and before <= self.before)
+        if not is_within or as_of != self.as_of:
+            return None
+        page = [move for move in self.moves if before is None or move.number < before][-limit:]
+        return page if len(page) == limit or len(self.moves) < _MAX_OLDER_MOVES else None
+
+
+class LastMove(NamedTuple):
+    """A gate's last move, and the days by which the same event moved the gate and others."""
+
+    entry: HistoryEntry | None
+    days_by_milestone: Mapping[MilestoneRef, int]
 
 
 class HistoryCache:
     """The moves of programmes, and the history of single milestones."""
 
-    def __init__(self, run_query: RunQuery) -> None:
-        self._run_query = run_query
-        self._moves = LRUCache[str, _Cached](_MAX_CACHED_MOVES, getsizeof=_size)
-        self._milestone_moves = LRUCache[tuple[str, MilestoneRef], _Cached](
-            _MAX_CACHED_MILESTONE_MOVES, getsizeof=_size
-        )
-        self._locks: dict[str, asyncio.Lock] = {}
+    def __init__(self, run_query: RunQuery, find_by_revision: FindByRevision) -> None:
+        self._run_query, self._find_by_revision = run_query, find_by_revision
+        self._moves = RevisionCache(_MAX_CACHED_MOVES)
+        self._older_moves = RevisionCache(_MAX_CACHED_OLDER_MOVES, lambda older: len(older.moves))
+        self._milestone_moves = RevisionCache(_MAX_CACHED_MILESTONE_MOVES)
+        self._last_moves = RevisionCache(_MAX_CACHED_LAST_MOVES, lambda last: len(last.days_by_milestone))
 
     async def get_moves(
         self, programme: str, revision: int, before: int | None, limit: int, among: MoveFilter = ALL_MOVES
     ) -> Sequence[Move]:
         """Return the newest moves of a programme, optionally those before a number, or some; the newest first.
 
-        What was said later changes nothing of an earlier history.
+        What was said later changes nothing of an earlier history. Raises `StillCalculating`.
         """
         moves = await self._programme_moves(programme, revision)
-        page = [move for move in moves if _is_before(move, before, among.as_of) and among.has_milestone(move)][-limit:]
+        page = _select_page(moves, before, limit, among)
         if len(page) < limit and not _is_complete(moves):
-            page = list(await self._run_query(_read_moves, programme, limit, before, among))
+            key = programme, _name_milestones(among.milestones)
+            older = self._older_moves.get(key, revision)
+            found = None if older is None else older.find_page(before, among.as_of, limit)
+            if found is None:
+                # Read for another page, it does not tell of this one.
+                self._older_moves.forget(key)
+                older = await self._find_by_revision(
+                    self._older_moves, key, programme, revision, _read_older_moves, programme, before, among
+                )
+                if (found := older.find_page(before, among.as_of, limit)) is None:
+                    # Somebody else asked for another page just now.
+                    raise StillCalculating
+            page = found
         return page[::-1]
+
+    def get_known_moves(
+        self, programme: str, before: int | None, limit: int, among: MoveFilter = ALL_MOVES
+    ) -> Sequence[Move]:
+        """Return such moves as are known already, maybe of an older revision; the newest first."""
+        return _select_page(self._moves.get_older(programme) or (), before, limit, among)[::-1]
 
     async def get_milestone_moves(
         self, programme: str, revision: int, milestones: Sequence[MilestoneRef], as_of: Instant | None = None
     ) -> Mapping[MilestoneRef, Sequence[HistoryEntry]]:
         """Return the newest moves of some milestones, optionally those up to an instant; the oldest first."""
-        whole = self._moves.get(programme)
-        if whole is not None and whole.revision == revision and _is_complete(whole.rows):
-            return _select_moves((move.entry for move in whole.rows), milestones, as_of)
+        whole: Sequence[Move] | None = self._moves.get(programme, revision)
+        if whole is not None and _is_complete(whole):
+            return _select_moves((move.entry for move in whole), milestones, as_of)
         if as_of is not None:
             # The cache holds the newest moves alone, and of many milestones these may all be later.
             past: Mapping[MilestoneRef, Sequence[HistoryEntry]]
             past = await self._run_query(_read_milestone_moves, programme, milestones, as_of)
             return past
-        found = {ref: self._milestone_moves.get((programme, ref)) for ref in milestones}
-        missing = [ref for ref, cached in found.items() if cached is None or cached.revision != revision]
+        found = {ref: self._milestone_moves.get((programme, ref), revision) for ref in milestones}
+        missing = [ref for ref, moves in found.items() if moves is None]
         if missing:
             read = await self._run_query(_read_milestone_moves, programme, missing)
             for ref, entries in read.items():
-                found[ref] = self._milestone_moves[programme, ref] = _Cached(revision, entries)
-        return {ref: cached.rows for ref, cached in found.items() if cached is not None}
+                found[ref] = entries
+                self._milestone_moves.put((programme, ref), revision, entries)
+        return {ref: moves for ref, moves in found.items() if moves is not None}
 
     async def get_last_move(
         self, programme: str, revision: int, gate: MilestoneRef, as_of: Instant | None = None
-    ) -> tuple[HistoryEntry | None, dict[MilestoneRef, int]]:
-        """Return a gate's last move, and the days by which the same event moved the gate and others."""
+    ) -> LastMove:
+        """Return a gate's last move, optionally up to an instant. Raises `StillCalculating`."""
         moves = await self._programme_moves(programme, revision)
-        before = (move.entry for move in moves if _is_before(move, None, as_of))
-        entries = [entry for entry in before if entry.moved_days is not None]
-        last = next((entry for entry in reversed(entries) if entry.milestone[1:] == gate), None)
-        if last is None:
-            return None, {}
-        return last, {
-            MilestoneRef(*entry.milestone[1:]): entry.moved_days
-            for entry in entries
-            if entry.cause == last.cause and entry.said == last.said and entry.moved_days is not None
-        }
+        last = _find_last_move((move.entry for move in moves), gate, as_of)
+        if last.entry is None and not _is_complete(moves):
+            last = await self._find_by_revision(
+                *(self._last_moves, (programme, gate, as_of), programme, revision),
+                *(_read_last_move, programme, gate, as_of),
+            )
+        return last
 
     async def _programme_moves(self, programme: str, revision: int) -> Sequence[Move]:
-        if (cached := self._moves.get(programme)) is not None and cached.revision == revision:
-            return cached.rows
-        async with self._locks.setdefault(programme, asyncio.Lock()):
-            # Another request may have read them while this one waited for the lock.
-            if (cached := self._moves.get(programme)) is None or cached.revision != revision:
-                try:
-                    moves = await self._run_query(_read_moves, programme, _MAX_PROGRAMME_MOVES, None)
-                finally:
-                    self._locks.pop(programme, None)
-                cached = self._moves[programme] = _Cached(revision, moves)
-            return cached.rows
+        moves: Sequence[Move] = await self._find_by_revision(
+            *(self._moves, programme, programme, revision), *(_read_moves, programme, _MAX_PROGRAMME_MOVES, None)
+        )
+        return moves
 
 
-def _size(cached: _Cached) -> int:
-    # One without rows counts.
-    return len(cached.rows) + 1
+def _name_milestones(milestones: Collection[MilestoneRef] | None) -> bytes:
+    """Return a short name of some milestones, for a key."""
+    return b"" if milestones is None else blake2b("\n".join(sorted(map(str, milestones))).encode()).digest()
+
+
+def _select_page(moves: Sequence[Move], before: int | None, limit: int, among: MoveFilter) -> Sequence[Move]:
+    return [move for move in moves if _is_before(move, before, among.as_of) and among.has_milestone(move)][-limit:]
 
 
 def _is_complete(moves: Sequence[Move]) -> bool:
@@ -157,6 +196,33 @@ def _read_moves(
         if among.has_milestone(move):
             newest.append(move)
     return list(newest)
+
+
+def _read_older_moves(connection: Connection, programme: str, before: int | None, among: MoveFilter) -> _OlderMoves:
+    return _OlderMoves(before, among.as_of, _read_moves(connection, programme, _MAX_OLDER_MOVES, before, among))
+
+
+def _read_last_move(connection: Connection, programme: str, gate: MilestoneRef, as_of: Instant | None) -> LastMove:
+    return _find_last_move(read_history_entries(connection, programme), gate, as_of)
+
+
+def _find_last_move(history: Iterable[HistoryEntry], gate: MilestoneRef, as_of: Instant | None) -> LastMove:
+    """Return the last move of a gate in a history, the oldest first."""
+    last, moved_with = None, list[HistoryEntry]()
+    # An event moves all at one instant.
+    for said, of_instant in groupby(history, key=attrgetter("said")):
+        if as_of is not None and said > as_of:
+            break
+        entries = [entry for entry in of_instant if entry.moved_days]
+        for entry in entries:
+            if entry.milestone[1:] == gate:
+                last, moved_with = entry, entries
+    days = {
+        MilestoneRef(*entry.milestone[1:]): entry.moved_days
+        for entry in moved_with
+        if last is not None and entry.cause == last.cause and entry.moved_days is not None
+    }
+    return LastMove(last, days)
 
 
 def _read_milestone_moves(

@@ -12,11 +12,11 @@ from models.database import queries
 from models.database.claims import load_announced_projects, read_revisions
 from models.database.queries import DateWord, ForecastVersion, ProgrammeSummary, overview_sort_key
 from models.domain.assumptions import ASSUMED_SOURCE, assume, find_programme
-from models.domain.claims import Facts, MilestoneKey
+from models.domain.claims import Facts, MilestoneKey, ProjectClaims, ProjectKey
 from models.domain.impact import DelayRoot, delay_roots, measure_impacts
 from models.domain.schedule import MilestoneStatus, State, compute_schedule
 from models.domain.timestamps import Stamp, parse_stamp
-from models.views.names import Names, names_of
+from models.views.names import Names, names_by_programme
 from models.views.picture import PRESENT, PictureQuery, load_picture_facts
 from models.views.upcoming import MAX_NAMED_OF_MANY, Upcoming, find_upcoming, own_dates, read_upcoming
 from streams.web.programme_view import picture_tag
@@ -116,12 +116,15 @@ def load_overview(connection: Connection, picture: PictureQuery, data_date: date
     page = summaries[offset : offset + limit]
     shown = {summary.programme: statuses[summary.programme] for summary in page}
     titles = {slug: claims.name.value for slug, claims in facts.programmes.items() if slug in shown and claims.name}
-    roots, upcoming, names = {}, {}, {}
+    projects: dict[str, dict[ProjectKey, ProjectClaims]] = {slug: {} for slug in shown}
+    for key, claims in facts.projects.items():
+        if key.programme in shown:
+            projects[key.programme][key] = claims
+    roots, upcoming = {}, {}
     for slug, of_programme in shown.items():
-        projects = {key: claims for key, claims in facts.projects.items() if key.programme == slug}
-        roots[slug] = delay_roots(of_programme, measure_impacts(of_programme, projects))
+        roots[slug] = delay_roots(of_programme, measure_impacts(of_programme, projects[slug]))
         upcoming[slug] = find_upcoming(of_programme, own_dates(facts, of_programme), data_date, MAX_NAMED_OF_MANY)
-        names[slug] = names_of(facts, slug)
+    names = names_by_programme(facts, shown)
     gates = [root.gate.key for of_programme in roots.values() for root in of_programme[:SHOWN_GATES]]
     words = queries.read_words(connection, stamps_of_dates(facts, gates))
     return Overview(*_totals_of(summaries), page, titles, roots, upcoming, names, words)

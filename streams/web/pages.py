@@ -23,19 +23,20 @@ from models.views.upcoming import own_dates
 from streams.monitoring.freshness import FreshnessMonitor
 from streams.web import report_page, urls, view_models
 from streams.web.api import BEFORE, OFFSET, read_milestone
+from streams.web.background_queries import StillCalculating
 from streams.web.errors import BadQuery, NotFoundError
 from streams.web.freshness import FreshnessText, freshness_text
 from streams.web.guard import GuardedApplication
-from streams.web.history_cache import MoveFilter
-from streams.web.milestone_filters import DISAGREE, FILTERS, SORT, MilestoneSelection, read_selection
+from streams.web.history_cache import LastMove, MoveFilter
+from streams.web.milestone_filters import DISAGREE, FILTERS, PROJECT, SORT, MilestoneSelection, read_selection
 from streams.web.overview import SHOWN_GATES, OverviewVersion, stamps_of_dates
 from streams.web.picture_parameters import ASSUME, COMPARE, PICTURE_PARAMETERS, REPEATABLE
 from streams.web.pipeline_status import MAX_DEAD_LETTER_OFFSETS, PipelineReader
 from streams.web.programme_view import ProgrammeView
 from streams.web.read_model import ReadModel
-from streams.web.responses import HTML, Parameter, ResponseCache, uncached_response
+from streams.web.responses import HTML, Parameter, ResponseCache, UnfinishedPage, uncached_response
 from streams.web.templating import create_environment, isolated_label
-from streams.web.timeline_page import filter_options, project_claims, timeline_values
+from streams.web.timeline_page import filter_options, project_claims, project_values, timeline_values
 from streams.web.unmatched_retractions import MAX_RETRACTIONS
 from streams.web.urls import FeedLinks, PageUrls, with_query
 
@@ -57,10 +58,10 @@ class HtmlPages:
         pipeline: PipelineReader,
         freshness: FreshnessMonitor,
         static_urls: Mapping[str, str],
-        feeds: FeedLinks,
+        read_feed_links: Callable[[], FeedLinks],
     ) -> None:
         self._read_model, self._cache, self._pipeline, self._freshness = read_model, cache, pipeline, freshness
-        self._templates, self._feeds = create_environment(static_urls), feeds
+        self._templates, self._read_feed_links = create_environment(static_urls), read_feed_links
         # A page of another release, with other static files, must have another entity tag.
         self._release = "".join(static_urls.values())
 
@@ -92,7 +93,10 @@ class HtmlPages:
         async def render(request: web.Request, view: ProgrammeView | OverviewVersion, *arguments: Any) -> bytes:  # noqa: ANN401 - the arguments of `read`
             values = self._picture_values(request, view)
             values |= await read(request, view, *arguments)
-            return await self._read_model.run_in_executor(self._render, f"{read.__name__}.html", values)
+            page = await self._read_model.run_in_executor(self._render, f"{read.__name__}.html", values)
+            if values.get("is_pending"):
+                raise UnfinishedPage(page)
+            return page
 
         return self._cache.handler(HTML, render, parameters, self._get_tag, is_form=True, is_history=is_history)
 
@@ -105,11 +109,12 @@ class HtmlPages:
         return {
             "view": view,
             "urls": PageUrls(view.parameters),
-            "feeds": self._feeds,
+            "feeds": self._read_feed_links(),
             "today": today,
             "compared_picture": compared,
             "without_comparison": with_query(request.path, [*others, *kept]),
             "path": request.path,
+            "same_page": with_query(request.path, request.query.items()),
             "other_parameters": others,
             "without_assumptions": {name: text for name, text in view.parameters if name != ASSUME},
             "here": lambda **parameters: with_query(request.path, [*others, *parameters.items()]),
@@ -118,7 +123,7 @@ class HtmlPages:
 
     def _get_tag(self) -> str:
         """Return what the entity tags of pages end with: a page with another head is another one."""
-        head = f"{self._release} {self._read_freshness()}"
+        head = f"{self._release} {self._read_freshness()} {self._read_feed_links().version}"
         return "-" + blake2b(head.encode(), digest_size=6).hexdigest()
 
     def _read_freshness(self) -> FreshnessText:
@@ -149,7 +154,8 @@ class HtmlPages:
         if selection.show == DISAGREE:
             selection = selection._replace(disagreed=await self._read_model.get_disagreed(view))
         values = await self._read_model.run_in_executor(timeline_values, request.path, view, offset, selection)
-        gates = [root.gate.key for root in view.delay_roots[:SHOWN_GATES]]
+        shown = [*values["delay_roots"][:SHOWN_GATES], *values["held_up_by"][:SHOWN_GATES]]
+        gates = [root.gate.key for root in shown]
         stamps = stamps_of_dates(view.facts, gates)
         return values | {"words": await self._read_model.run_query(queries.read_words, stamps)}
 
@@ -170,14 +176,24 @@ class HtmlPages:
             matching = await self._read_model.run_in_executor(selection.matching, view)
             statuses = view_models.with_largest_slip(matching)
             only = frozenset(status.ref for status in matching)
-        among = MoveFilter(view.picture.as_of, only)
-        moves = await history.get_moves(view.programme, view.revision, before, MOVES_PER_PAGE, among)
+        among = MoveFilter(view.said_until, only)
+        lines, is_pending = await view_models.trace_lines(self._read_model, view, statuses), False
+        try:
+            moves = await history.get_moves(view.programme, view.revision, before, MOVES_PER_PAGE, among)
+        except StillCalculating:
+            # The lines are there at once; and with them what had moved when somebody looked last.
+            moves, is_pending = history.get_known_moves(view.programme, before, MOVES_PER_PAGE, among), True
         return {
-            "lines": await view_models.trace_lines(self._read_model, view, statuses),
-            "moves": [move.entry for move in moves],
-            "older_than": moves[-1].number if moves and moves[-1].number > 1 else None,
+            "is_pending": is_pending,
+            "lines": lines,
+            "passed": own_dates(view.facts, [line.status for line in lines]),
+            "moves": [move.entry for move in moves if view.is_listed(move.entry)],
+            "older_than": moves[-1].number
+            if moves and moves[-1].number > 1 and view.is_listed(moves[-1].entry)
+            else None,
             "requested": requested,
             "selection": selection,
+            **project_values(view, selection.get(PROJECT)),
             "options": await self._read_model.run_in_executor(filter_options, view),
         }
 
@@ -190,6 +206,7 @@ class HtmlPages:
             "milestone_status": status,
             "project": project_claims(view, status.project),
             "moved": await self._moved_by(view, status),
+            "passed": own_dates(view.facts, [link.status for link in explanation.chain]),
             "chain": [
                 (
                     link,
@@ -206,18 +223,23 @@ class HtmlPages:
     async def gate(self, _request: web.Request, view: ProgrammeView, status: MilestoneStatus) -> dict[str, Any]:
         """Show which milestones wait for a milestone, and the days by which they moved with it."""
         successors = await self._read_model.run_in_executor(successors_of, view.schedule, status.key)
-        last_move, days_by_milestone = await self._read_model.history.get_last_move(
-            view.programme, view.revision, status.ref, view.picture.as_of
-        )
+        last_move, is_pending = LastMove(None, {}), False
+        try:
+            last_move = await self._read_model.history.get_last_move(
+                view.programme, view.revision, status.ref, view.picture.as_of
+            )
+        except StillCalculating:
+            is_pending = True
         return {
+            "is_pending": is_pending,
             "milestone_status": status,
             "project": project_claims(view, status.project),
             "successors": successors,
             "moved": await self._moved_by(view, status),
             "passed": own_dates(view.facts, [status, *(successor.status for successor in successors)]),
             "successors_per_page": SUCCESSORS_PER_PAGE,
-            "last_move": last_move,
-            "days_by_milestone": days_by_milestone,
+            "last_move": last_move.entry,
+            "days_by_milestone": last_move.days_by_milestone,
             "slip_bars": view_models.slip_bars(successors, view.names),
             "what_if": await self._read_model.run_in_executor(view_models.what_if, view, status),
         }
@@ -227,9 +249,9 @@ class HtmlPages:
             return []
         return await self._read_model.run_in_executor(milestones_moved_by, view.schedule.statuses, status.key)
 
-    async def report(self, request: web.Request, view: ProgrammeView, span: Span) -> dict[str, Any]:
+    async def report(self, _request: web.Request, view: ProgrammeView, span: Span) -> dict[str, Any]:
         """Show what was said in a span of days, what is late, and what comes."""
-        return await report_page.read_values(request.path, self._read_model, view.programme, span)
+        return await report_page.read_values(self._read_model, view.programme, view.revision, span)
 
     def _read_span(self, request: web.Request, _view: object) -> Span:
         return report_page.read_span(request, self._read_model.today())

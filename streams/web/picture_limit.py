@@ -30,22 +30,30 @@ _TOO_LONG: Final = f"This takes longer than {MAX_SECONDS:.0f} seconds, and was g
 T = TypeVar("T")
 
 
-class Turn(NamedTuple):
-    """The permission to calculate a picture until a deadline."""
+class Deadline(NamedTuple):
+    """Until when something may take."""
 
-    executor: ThreadPoolExecutor
-    deadline: float
+    at: float
     clock: Callable[[], float]
+    #: What the client is told after it.
+    text: str
 
     @property
     def seconds_left(self) -> float:
         """The time until the deadline."""
-        return self.deadline - self.clock()
+        return self.at - self.clock()
 
     def check(self) -> None:
         """Raise `TooManyRequests` after the deadline."""
         if self.seconds_left <= 0:
-            raise TooManyRequests(text=_TOO_LONG)
+            raise TooManyRequests(text=self.text)
+
+
+class Turn(NamedTuple):
+    """The permission to calculate a picture until a deadline."""
+
+    executor: ThreadPoolExecutor
+    deadline: Deadline
 
 
 #: Of the request that is being answered; None for the present picture.
@@ -109,7 +117,7 @@ class PictureLimit:
 
     async def _take_turn(self, answer: Callable[[], Awaitable[T]]) -> T:
         started = self._clock()
-        current_turn.set(Turn(self._executor, started + MAX_SECONDS, self._clock))
+        current_turn.set(Turn(self._executor, Deadline(started + MAX_SECONDS, self._clock, _TOO_LONG)))
         try:
             return await answer()
         finally:

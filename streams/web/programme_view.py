@@ -12,6 +12,7 @@ from models.database.queries import ForecastVersion
 from models.database.tables import programmes
 from models.domain.assumptions import assume
 from models.domain.claims import Facts, MilestoneKey, ProgrammeClaims
+from models.domain.history import HistoryEntry
 from models.domain.impact import NO_IMPACT, DelayRoot, Impact, delay_roots, measure_impacts
 from models.domain.row_order import milestone_sort_key
 from models.domain.schedule import MilestoneRef, MilestoneStatus, Schedule, compute_schedule
@@ -71,6 +72,22 @@ class ProgrammeView(NamedTuple):
             return None
         index = self.compared.schedule.network.index_of.get(status.key)
         return Comparison(status, None if index is None else self.compared.schedule.statuses[index])
+
+    @property
+    def said_until(self) -> Instant | None:
+        """Up to when the moves that a page lists were said; None for all. Of two pictures, up to the later one."""
+        instant, compared = self.picture.as_of, self.compared and self.compared.picture.as_of
+        return instant if instant is None or compared is None else max(instant, compared)
+
+    @property
+    def said_after(self) -> Instant | None:
+        """After when the moves that a page lists were said: of two pictures, the earlier one. None for all."""
+        instant, compared = self.picture.as_of, self.compared and self.compared.picture.as_of
+        return compared if instant is None or compared is None else min(instant, compared)
+
+    def is_listed(self, move: HistoryEntry) -> bool:
+        """Return whether a move is listed that was said in time."""
+        return self.said_after is None or move.said > self.said_after
 
     @property
     def gone(self) -> list[MilestoneStatus]:

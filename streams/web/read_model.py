@@ -8,41 +8,54 @@ limits on the cooldown and on staleness bound how far behind a page can be, howe
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import date
-from typing import Final, TypeVar, TypeVarTuple
+from typing import Any, Final, TypeVar, TypeVarTuple
 
 from cachetools import LRUCache
 from sqlalchemy import Connection, Engine, text
 
 from models.database import queries
 from models.database.engine import dispose_engine, read_transaction
+from models.database.event_history import has_more_events
 from models.database.queries import ForecastVersion, ProgrammeSummary
 from models.domain.schedule import MilestoneRef
 from models.domain.timestamps import Instant
 from models.views.picture import PictureQuery, as_of_phrase
+from streams.web.background_queries import BackgroundQueries
 from streams.web.change_feed import ChangeFeed
 from streams.web.errors import NotFoundError
 from streams.web.history_cache import HistoryCache
 from streams.web.overview import Overview, OverviewVersion, count_states_by_programme, load_overview, read_overview
-from streams.web.picture_limit import PictureLimit, Turn, current_turn
+from streams.web.picture_limit import Deadline, PictureLimit, current_turn
 from streams.web.picture_parameters import PictureRequest
 from streams.web.programme_view import ProgrammeView, load_view, read_disagreed
+from streams.web.revision_cache import RevisionCache
 
 #: How the names of its threads begin.
 READ_MODEL_THREADS: Final = "board"
 #: Of those that calculate other pictures than the present.
 PICTURE_THREADS: Final = "board-picture"
+#: Of the one that reads all events of large programmes.
+HISTORY_THREADS: Final = "board-history"
 #: Size of the caches of programmes, and of other pictures of them; each picture counts as so many milestones at least.
 _MAX_CACHED_MILESTONES: Final = 50_000
 _MAX_CACHED_PAST_MILESTONES: Final = 20_000
 _MIN_VIEW_SIZE: Final = 20
 #: Milestones of which sources say different dates.
 _MAX_CACHED_DISAGREED: Final = 20_000
-#: The longest query, and the least time that one gets.
+_MAX_CACHED_REPORTS: Final = 50
+#: The longest statement, and the least time that one gets.
 _MAX_QUERY_SECONDS: Final = 10.0
 _MIN_QUERY_SECONDS: Final = 0.1
+#: For reading and calculating together. A machine that is busy with other things takes its time.
+_MAX_READ_SECONDS: Final = 30.0
+_READ_TOO_LONG: Final = (
+    f"This takes longer than {_MAX_READ_SECONDS:.0f} seconds, and was given up; ask again when less is going on."
+)
+#: Of a programme with more events, what is calculated from all of them takes long.
+_MAX_READ_AT_ONCE: Final = 5_000
 #: How long the end waits for queries that are under way.
 _MAX_CLOSE_SECONDS: Final = 1.0
 #: Seconds of cooldown for each second of work, and the longest cooldown.
@@ -91,18 +104,23 @@ class ReadModel:
             _MAX_CACHED_DISAGREED, getsizeof=lambda refs: min(len(refs) + _MIN_VIEW_SIZE, _MAX_CACHED_DISAGREED)
         )
         self.pictures = PictureLimit(PICTURE_THREADS, clock)
-        self.history = HistoryCache(self.run_query)
+        self._background = BackgroundQueries(HISTORY_THREADS, clock)
+        #: What the pages of reports show.
+        self.reports = RevisionCache(_MAX_CACHED_REPORTS, lambda _report: 0)
+        self.history = HistoryCache(self.run_query, self.find_by_revision)
         self._cooldown = RefreshCooldown(clock)
         self._is_closed = False
         #: Those under way, each with what says that it has ended.
         self._queries: set[Future[None]] = set()
         self._version, self._version_read_at = "", float("-inf")
         self._summaries: tuple[str, list[ProgrammeSummary]] = ("", [])
+        self._key_locks: dict[Hashable, asyncio.Lock] = {}
         self._programme_locks: dict[str, asyncio.Lock] = {}
 
     async def close(self) -> None:
         """Stop the threads and close the connections."""
         self.pictures.close()
+        self._background.close()
         self._is_closed = True
         self._executor.shutdown(wait=False, cancel_futures=True)
         if queries_under_way := [asyncio.wrap_future(query) for query in tuple(self._queries)]:
@@ -117,7 +135,7 @@ class ReadModel:
         In the turn of a picture, the threads are those of pictures, and the turn has a rest of its own.
         """
         if (turn := current_turn.get()) is not None:
-            turn.check()
+            turn.deadline.check()
             return await asyncio.get_running_loop().run_in_executor(turn.executor, work, *args)
         durations: list[float] = []
 
@@ -143,17 +161,53 @@ class ReadModel:
     async def run_query(self, query: Callable[[Connection, *Ts], T], *args: *Ts) -> T:
         """Call a function with a connection, in one read transaction."""
         turn = current_turn.get()
-        return await self.run_in_executor(lambda: self._query(query, *args, turn=turn))
+        return await self.run_in_executor(lambda: self._query(query, *args, deadline=turn and turn.deadline))
 
-    def _query(self, query: Callable[[Connection, *Ts], T], *args: *Ts, turn: Turn | None = None) -> T:
+    async def find_by_revision(
+        self,
+        cache: RevisionCache,
+        key: Hashable,
+        programme: str,
+        revision: int,
+        query: Callable[..., T],
+        *args: Any,  # noqa: ANN401 - those of the query
+    ) -> T:
+        """Return what a query reads from all events of a programme, calculated once for each revision.
+
+        Of a large programme that takes longer than anybody waits: raises `StillCalculating` until it is there.
+        """
+        known: T | None = cache.get(key, revision)
+        if known is not None:
+            return known
+
+        def keep(found: T) -> None:
+            cache.put(key, revision, found)
+
+        of_key = (id(cache), key, revision)
+        if await self.run_query(has_more_events, programme, _MAX_READ_AT_ONCE):
+            return await self._background.run(
+                of_key, lambda deadline: self._query(query, *args, deadline=deadline), keep
+            )
+        async with self._key_locks.setdefault(of_key, asyncio.Lock()):
+            # Another request may have read it while this one waited for the lock.
+            again: T | None = cache.get(key, revision)
+            if again is not None:
+                return again
+            try:
+                found = await self.run_query(query, *args)
+            finally:
+                self._key_locks.pop(of_key, None)
+            keep(found)
+            return found
+
+    def _query(self, query: Callable[[Connection, *Ts], T], *args: *Ts, deadline: Deadline | None = None) -> T:
+        seconds = _MAX_QUERY_SECONDS if deadline is None else max(_MIN_QUERY_SECONDS, deadline.seconds_left)
+        deadline = deadline or Deadline(self._clock() + _MAX_READ_SECONDS, self._clock, _READ_TOO_LONG)
         ended = Future[None]()
         self._queries.add(ended)
         try:
             with read_transaction(self._engine) as connection:
-                seconds = _MAX_QUERY_SECONDS
-                if turn is not None:
-                    seconds = max(_MIN_QUERY_SECONDS, turn.seconds_left)
-                    connection.execution_options(every_rows=turn.check)
+                connection.execution_options(every_rows=deadline.check)
                 if self._engine.dialect.name == "postgresql":
                     connection.execute(text(f"SET LOCAL statement_timeout = {1000 * seconds:.0f}"))
                 return query(connection, *args)

@@ -1,10 +1,12 @@
 """Asks workers over HTTP for the state of the pipeline: what a board without a worker shows of it.
 
 The workers' answers are at most ten seconds old, however often the page is requested. Time and size of an answer are
-bounded, so that a worker that hangs, or something else at its address, harms no board.
+bounded, so that a worker that hangs, or something else at its address, harms no board. A name that stands for several
+addresses, as that of a headless Service of Kubernetes, is a worker at each of them.
 """
 
 import asyncio
+import socket
 from collections.abc import Collection, Sequence
 from typing import Final, NamedTuple
 
@@ -14,6 +16,8 @@ from cachetools import TTLCache
 from msgspec import Struct
 from prometheus_client.parser import text_string_to_metric_families
 
+from models.setting_values import split_address
+from models.settings import MAX_WORKERS
 from models.text import one_line, printable
 from streams.web.pipeline_status import PipelineCounts, PipelineSchema, PipelineStatus, count_samples
 
@@ -75,6 +79,10 @@ class HttpPipelineReader:
         return (await self.read()).pipeline
 
     async def _ask_all(self) -> PipelineSchema:
+        found = await asyncio.gather(*map(_find_addresses, self._workers))
+        # Two names may stand for one worker, which counts once.
+        workers = list(dict.fromkeys(address for addresses in found for address in addresses))
+        asked = workers[:MAX_WORKERS]
         async with ClientSession(
             timeout=ClientTimeout(total=ANSWER_SECONDS),
             # A compressed answer could be any number of times as large.
@@ -82,15 +90,32 @@ class HttpPipelineReader:
             auto_decompress=False,
             cookie_jar=DummyCookieJar(),
         ) as session:
-            answers = await asyncio.gather(*(_ask(session, worker) for worker in self._workers))
+            answers = await asyncio.gather(*(_ask(session, worker) for worker in asked))
         together, reasons = PipelineCounts(), dict[str, str]()
-        for worker, answer in zip(self._workers, answers, strict=True):
+        if len(asked) < len(workers):
+            reasons["MILEPOST_WORKERS"] = f"only {len(asked)} of {len(workers)} workers are asked"
+        for worker, answer in zip(asked, answers, strict=True):
             if isinstance(answer, str):
                 reasons[worker] = answer
             else:
                 together.add(answer.counts)
                 reasons |= {f"{worker} {name}": reason for name, reason in answer.reasons.items()}
-        return PipelineSchema(together.to_status(reasons), (), _NO_DEAD_LETTERS, workers=self._workers)
+        return PipelineSchema(together.to_status(reasons), (), _NO_DEAD_LETTERS, workers=asked)
+
+
+async def _find_addresses(worker: str) -> Sequence[str]:
+    """Return the addresses for which a name stands, of one family; the name itself where there are not several."""
+    host, port = split_address(worker)
+    try:
+        async with asyncio.timeout(ANSWER_SECONDS):
+            found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (TimeoutError, OSError):
+        return (worker,)  # The question to the worker itself says what is wrong.
+    # A worker may have an address of either family.
+    hosts = sorted({address[0] for family, *_, address in found if family == found[0][0]})
+    if len(hosts) < 2:  # noqa: PLR2004 - several
+        return (worker,)
+    return [f"[{each}]:{port}" if found[0][0] == socket.AF_INET6 else f"{each}:{port}" for each in hosts]
 
 
 async def _ask(session: ClientSession, worker: str) -> WorkerAnswer | str:

@@ -4,6 +4,7 @@ from datetime import date, timedelta
 from typing import Any, Final
 
 from aiohttp import web
+from sqlalchemy import Connection
 
 from models.domain.report_span import Span
 from models.views.report import Report, parse_span, read_report
@@ -17,6 +18,8 @@ SINCE: Final = "since"
 UNTIL: Final = "until"
 #: Longer than any time that a clock gives.
 _MAX_TEXT: Final = 64
+#: How often it is looked up anew which sources are silent.
+_SILENCE_STEP_SECONDS: Final = 600
 #: Spans that the page offers: their first and last day, in days before today.
 _PRESETS: Final = {"the last 7 days": (7, 0), "the 7 days before": (14, 7), "the last 30 days": (30, 0)}
 
@@ -32,14 +35,22 @@ def read_span(request: web.Request, today: date) -> Span:
         raise BadQuery(text=f"The span is {error}.") from None
 
 
-async def read_values(path: str, read_model: ReadModel, programme: str, span: Span) -> dict[str, Any]:
-    """Return what the page shows."""
-    today = read_model.today()
-    report = await read_model.run_query(read_report, [programme], span, today, Clock().now())
-    return await read_model.run_in_executor(_describe, path, report, today)
+async def read_values(read_model: ReadModel, programme: str, revision: int, span: Span) -> dict[str, Any]:
+    """Return what the page shows. Raises `StillCalculating`."""
+    today, now = read_model.today(), Clock().now()
+    # Which sources are silent changes with time.
+    key = programme, span, today, now // _SILENCE_STEP_SECONDS
+    values: dict[str, Any] = await read_model.find_by_revision(
+        read_model.reports, key, programme, revision, _read_values, programme, span, today, now
+    )
+    return values
 
 
-def _describe(path: str, report: Report, today: date) -> dict[str, Any]:
+def _read_values(connection: Connection, programme: str, span: Span, today: date, now: float) -> dict[str, Any]:
+    return _describe(read_report(connection, [programme], span, today, now), today)
+
+
+def _describe(report: Report, today: date) -> dict[str, Any]:
     [programme] = report.programmes
     urls = PageUrls()
 
@@ -48,7 +59,6 @@ def _describe(path: str, report: Report, today: date) -> dict[str, Any]:
         return urls.report_url(programme.programme, since=since, until=until)
 
     return {
-        "path": path,
         "span": span_text(report.span),
         **dict(zip((SINCE, UNTIL), report.span.as_parameters(), strict=True)),
         "summary": summary_text(programme),

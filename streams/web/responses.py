@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
-from cachetools import LRUCache
+from cachetools import LRUCache, TTLCache
 
 from models.domain.assumptions import AssumptionError
 from models.domain.schedule import MilestoneStatus
@@ -23,6 +23,9 @@ HTML, JSON = "text/html", "application/json"
 #: What is kept of rendered responses; each counts as so many bytes at least, which bounds their number.
 _MAX_CACHE_BYTES: Final = 16 * 1024 * 1024
 _MIN_ENTRY_BYTES: Final = 8 * 1024
+#: How long an unfinished page is served to whoever asks for the same, and how many of them are kept.
+_UNFINISHED_SECONDS: Final = 2.0
+_MAX_UNFINISHED: Final = 20
 #: Responses that are rendered at once.
 _MAX_RENDERING: Final = 2
 
@@ -36,6 +39,14 @@ class CachedResponse(NamedTuple):
     etag: str
     body: bytes
     compressed: bytes
+
+
+class UnfinishedPage(Exception):  # noqa: N818 - no error: what is there already is shown
+    """A page of which a part is still being calculated: it is shown as it is, and kept by nobody."""
+
+    def __init__(self, body: bytes) -> None:
+        super().__init__("a part of the page is still being calculated")
+        self.body = body
 
 
 def uncached_response(body: bytes, content_type: str, status: HTTPStatus = HTTPStatus.OK) -> web.Response:
@@ -57,6 +68,7 @@ class ResponseCache:
             _MAX_CACHE_BYTES,
             getsizeof=lambda cached: max(_MIN_ENTRY_BYTES, len(cached.body) + len(cached.compressed)),
         )
+        self._unfinished = TTLCache[tuple[Any, ...], tuple[str, UnfinishedPage]](_MAX_UNFINISHED, _UNFINISHED_SECONDS)
         self._rendering = asyncio.Semaphore(_MAX_RENDERING)
 
     def handler(  # noqa: PLR0913 - each is said by name, or comes first
@@ -103,7 +115,10 @@ class ResponseCache:
                 response = web.Response(status=HTTPStatus.NOT_MODIFIED, headers=headers)
             else:
                 key = (request.path, *map(_cache_key, values)) if asked.is_present and not is_history else None
-                cached = await self._render(key, etag, lambda: render(request, view, *values))
+                try:
+                    cached = await self._render(key, etag, lambda: render(request, view, *values))
+                except UnfinishedPage as page:
+                    return uncached_response(page.body, content_type)
                 body = cached.body
                 headers[hdrs.VARY] = hdrs.ACCEPT_ENCODING
                 if prefers_gzip(request):
@@ -124,12 +139,24 @@ class ResponseCache:
             return CachedResponse(etag, body, await self._read_model.run_in_executor(compress, body))
         cached = self._responses.get(key)
         if cached is None or cached.etag != etag:
+            self._raise_if_unfinished(key, etag)
             async with self._paced():
-                body = await render()
+                self._raise_if_unfinished(key, etag)
+                try:
+                    body = await render()
+                except UnfinishedPage as page:
+                    self._unfinished[key] = etag, page
+                    raise
                 cached = CachedResponse(etag, body, await self._read_model.run_in_executor(compress, body))
             with suppress(ValueError):  # It is larger than the whole cache.
                 self._responses[key] = cached
         return cached
+
+    def _raise_if_unfinished(self, key: tuple[Any, ...], etag: str) -> None:
+        """Raise `UnfinishedPage` if another request was answered with it just now."""
+        known_etag, page = self._unfinished.get(key, (None, None))
+        if page is not None and known_etag == etag:
+            raise UnfinishedPage(page.body)
 
     @asynccontextmanager
     async def _paced(self) -> AsyncIterator[None]:

@@ -13,6 +13,7 @@ from models.domain.events import Money
 from models.domain.impact import DelayRoot, HeldUp
 from models.domain.schedule import MilestoneStatus, State
 from models.domain.timestamps import parse_stamp
+from models.views.explanation import Explanation, ExplanationSchema, explanation_schema
 from models.views.status import StatusRow, status_row
 from streams.web.history_cache import Move
 from streams.web.overview import Overview
@@ -77,6 +78,13 @@ class MilestoneRow(StatusRow, frozen=True):
     """A milestone in the API."""
 
     #: With `compare`: what it was then.
+    compared: ComparedSchema | UnsetType = UNSET
+
+
+class ComparedExplanationSchema(ExplanationSchema, frozen=True):
+    """Why a forecast is what it is; the same as `milepost explain --json`."""
+
+    #: With `compare`: what the milestone was then.
     compared: ComparedSchema | UnsetType = UNSET
 
 
@@ -235,14 +243,24 @@ def programme_summary_schema(summary: ProgrammeSummary, overview: Overview) -> P
 
 def milestone_row(view: ProgrammeView, status: MilestoneStatus) -> MilestoneRow:
     """Return a milestone, beside what it was in the compared picture."""
-    compared: ComparedSchema | UnsetType = UNSET
-    if (comparison := view.compare(status)) is not None:
-        former = comparison.former
-        compared = ComparedSchema(None, None, None, None)
-        if former is not None:
-            compared = ComparedSchema(former.forecast, former.slip_days, former.state, comparison.moved_days)
     row = status_row(status, view.revision, view.impact_of(status), view.as_said)
-    return MilestoneRow(**msgspec.structs.asdict(row), compared=compared)
+    return MilestoneRow(**msgspec.structs.asdict(row), compared=_compared_schema(view, status))
+
+
+def _compared_schema(view: ProgrammeView, status: MilestoneStatus) -> ComparedSchema | UnsetType:
+    if (comparison := view.compare(status)) is None:
+        return UNSET
+    if (former := comparison.former) is None:
+        return ComparedSchema(None, None, None, None)
+    return ComparedSchema(former.forecast, former.slip_days, former.state, comparison.moved_days)
+
+
+def compared_explanation_schema(
+    view: ProgrammeView, status: MilestoneStatus, explanation: Explanation
+) -> ComparedExplanationSchema:
+    """Return why a forecast is what it is, beside what it was in the compared picture."""
+    fields = msgspec.structs.asdict(explanation_schema(explanation))
+    return ComparedExplanationSchema(**fields, compared=_compared_schema(view, status))
 
 
 def milestone_list_schema(

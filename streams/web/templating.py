@@ -1,6 +1,7 @@
 """The Jinja environment: filters that format values, and make untrusted text harmless."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -28,6 +29,9 @@ from models.views.formatting import (
 from models.views.names import Names, shortened
 from streams.web.urls import PageUrls
 
+#: As `format_day` and `format_instant` write them.
+_DAY_OR_INSTANT: Final = re.compile(r"(\b\d{1,2} [A-Z][a-z]{2} \d{4}(?:, \d\d:\d\d UTC)?)")
+
 
 def day_markup(value: date | None) -> Markup:
     """Return a day for people and for programs."""
@@ -46,13 +50,36 @@ def moment_markup(seconds: float | None) -> Markup:
     if seconds is None:
         return day_markup(None)
     time = datetime.fromtimestamp(seconds, UTC)
-    text = f"{format_day(time)}, {time:%H:%M:%S}"
-    return Markup('<time datetime="{}">{}</time>').format(time.isoformat(timespec="seconds"), text)
+    return Markup('<time class="moment" datetime="{}"><span class="day">{}</span>, {:%H:%M:%S}</time>').format(
+        time.isoformat(timespec="seconds"), format_day(time), time
+    )
+
+
+def unbroken_days(text: str) -> Markup:
+    """Return a sentence of our own, in which no line ends within a day or an instant."""
+    parts = _DAY_OR_INSTANT.split(text)
+    return Markup("").join(
+        Markup('<span class="day">{}</span>').format(part) if number % 2 else part for number, part in enumerate(parts)
+    )
+
+
+def with_code(text: str) -> Markup:
+    """Return a sentence whose commands stand between backticks, as in a terminal."""
+    parts = text.split("`")
+    code = Markup("<code>{}</code>")
+    return Markup("").join(code.format(part) if number % 2 else part for number, part in enumerate(parts))
 
 
 def untrusted(text: str | None) -> Markup:
     """Return text from outside: escaped, and isolated so that it cannot change the direction of the text around it."""
     return Markup("") if text is None else Markup("<bdi>{}</bdi>").format(printable(text))
+
+
+def source_markup(source: str | None) -> Markup:
+    """Return a source, which may be broken between its parts, as untrusted text."""
+    if source is None:
+        return untrusted(source)
+    return Markup("<bdi>{}</bdi>").format(Markup("<wbr>").join(re.split(r"(?<=[^/]/)|(?<=\.)", printable(source))))
 
 
 def milestone_markup(milestone: MilestoneRef | MilestoneKey) -> Markup:
@@ -137,8 +164,11 @@ def create_environment(static_urls: Mapping[str, str]) -> Environment:
         "moment": moment_markup,
         "signed": format_signed_days,
         "pluralize": format_count,
+        "unbroken_days": unbroken_days,
+        "with_code": with_code,
         "untrusted": untrusted,
         "unknown_field": describe_unknown_field,
+        "source": source_markup,
         "milestone_name": milestone_markup,
         "label": label_markup,
         "with_slug": slug_markup,

@@ -5,8 +5,10 @@ from itertools import groupby
 from typing import Any, Final, NamedTuple
 
 from models.domain.claims import NO_PROJECT_CLAIMS, ProjectClaims, ProjectKey
+from models.domain.impact import DelayRoot
 from models.views.upcoming import find_upcoming, own_dates
 from streams.web.milestone_filters import PROJECT, SELECTIONS, SHOW, MilestoneSelection, sources_of
+from streams.web.overview import SHOWN_GATES
 from streams.web.programme_view import ProgrammeView
 from streams.web.schemas import count_states
 from streams.web.timeline import Lane, fit_percent_axis, lay_out_lanes, zoom
@@ -44,9 +46,28 @@ def project_claims(view: ProgrammeView, project: str) -> ProjectClaims:
     return view.facts.projects.get(ProjectKey(view.programme, project), NO_PROJECT_CLAIMS)
 
 
+def project_values(view: ProgrammeView, project: str) -> dict[str, Any]:
+    """Return what the head of a page shows of the project that it is about; of none where that is empty."""
+    return {"project_slug": project, "project": project_claims(view, project)}
+
+
+def roots_of_page(view: ProgrammeView, project: str) -> tuple[Sequence[DelayRoot], Sequence[DelayRoot]]:
+    """Return the gates of a page that hold others up, and on the page of a project those that hold the project up."""
+    if not project:
+        return view.delay_roots, ()
+    own = [root for root in view.delay_roots if root.gate.project == project]
+    others = [
+        root
+        for root in view.delay_roots
+        if root.gate.project != project and any(status.project == project for status in root.moved)
+    ]
+    return own, others
+
+
 def timeline_values(path: str, view: ProgrammeView, offset: int, selection: MilestoneSelection) -> dict[str, Any]:
     """Return the values of the template."""
     project = selection.get(PROJECT)
+    delay_roots, held_up_by = roots_of_page(view, project)
     of_project = [status for status in view.statuses if not project or status.project == project]
     in_scope, matching = selection.matching(view, without=SHOW), selection.matching(view)
     former = [] if view.compared is None else view.compared.statuses
@@ -61,8 +82,10 @@ def timeline_values(path: str, view: ProgrammeView, offset: int, selection: Mile
     return {
         "counts": count_states(of_project),
         "compared_counts": count_states(status for status in former if not project or status.project == project),
-        "project_slug": project,
-        "project": project_claims(view, project),
+        **project_values(view, project),
+        "delay_roots": delay_roots,
+        "held_up_by": held_up_by,
+        "shown_gates": SHOWN_GATES,
         "passed": passed,
         "upcoming": find_upcoming(of_project, passed, view.schedule.data_date),
         "axis": axis,

@@ -75,6 +75,8 @@ class FeedLinks(NamedTuple):
     board_url: str | None = None
     #: What the feeds demand.
     key: str | None = None
+    #: How often the key has changed.
+    version: int = 0
 
     def calendar_url(self, programme: str) -> str:
         """Return the address to which a calendar subscribes."""

@@ -1,4 +1,7 @@
-"""What was measured, written into docs/benchmarks.md: a section for each benchmark, and plots of some."""
+"""What was measured, written into docs/benchmarks.md: a section for each benchmark, and plots of some.
+
+The figures of the pages for users follow.
+"""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -8,8 +11,11 @@ from tests.benchmarks.figures import Figure, format_value
 from tests.benchmarks.options import RunOptions
 from tests.benchmarks.plot import bar_chart_svg
 from tests.benchmarks.results import BenchmarkResults
+from tests.benchmarks.summary import updated_summary
 
 DOCUMENT: Final = Path(__file__).parents[2] / "docs" / "benchmarks.md"
+#: Pages for users, with figures from there.
+SUMMARIES: Final = tuple(DOCUMENT.with_name(f"{name}.md") for name in ("performance", "installation"))
 #: From so many values on, all but the largest hundredth of them says something.
 _P99_FROM_VALUES: Final = 100
 #: By benchmark: the end of the names of the figures that are drawn, and what the drawing is called.
@@ -37,6 +43,10 @@ def write_document(
             drawn = {figure.name.removesuffix(ending): figure for figure in figures if figure.name.endswith(ending)}
             document.with_name(f"benchmarks-{name}.svg").write_text(bar_chart_svg(title, drawn), encoding="utf-8")
     document.write_text(text, encoding="utf-8")
+    for page in SUMMARIES:
+        summary = document.with_name(page.name)
+        if summary.exists():
+            summary.write_text(updated_summary(summary.read_text(encoding="utf-8"), text), encoding="utf-8")
 
 
 def _section(name: str, figures: Sequence[Figure], options: RunOptions, machine_info: Mapping[str, str]) -> str:

@@ -24,7 +24,7 @@ from tests.benchmarks.gateway_client import Traffic, TrafficResult, read_result,
 from tests.benchmarks.options import RunOptions
 from tests.helpers.gateway import gateway_process, report
 
-_SECONDS: Final = 8.0
+_SECONDS: Final = 5.0
 _WARM_UP_SECONDS: Final = 2.0
 _BATCH_EVENTS: Final = 100
 _BATCH_CONNECTIONS: Final = 8

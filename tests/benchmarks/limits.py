@@ -16,16 +16,17 @@ from models.database.positions import OffsetRange
 from models.database.recorder import Batch
 from models.domain.cloudevents import decode
 from models.domain.events import Event, check_acceptable
-from streams.kafka.compat import patch_aiokafka
+from streams.kafka.compat import patch_aiokafka, reset_bytes_left
 from tests.benchmarks.environment import BenchmarkEnvironment, Workspace
 from tests.benchmarks.figures import Figure, merge_runs
 from tests.benchmarks.gc_settings import worker_gc_settings
 from tests.benchmarks.options import RunOptions
 from tests.benchmarks.peers.job import decode_row
 from tests.benchmarks.reports import decoded_records, publish_reports, report_records
+from tests.benchmarks.traced_worker import BENCHMARK_TIMEOUT_SECONDS
 from tests.helpers.recorder import fail_on_rejection
 
-_EVENTS: Final = 200_000
+_EVENTS: Final = 100_000
 _PARTITIONS: Final = 4
 #: As many as a worker puts into a transaction, and as many as the loop by hand does.
 _BATCH: Final = 4000
@@ -125,13 +126,16 @@ async def _aiokafka_rate(workspace: Workspace, events: int, handle: Callable[[An
     await consumer.start()
     try:
         left, began = events, 0.0
-        while left:
-            fetched = await consumer.getmany(timeout_ms=200, max_records=_BATCH)
-            began = began or time.perf_counter()
-            for records in fetched.values():
-                left -= len(records)
-                for record in records:
-                    handle(record)
+        async with asyncio.timeout(BENCHMARK_TIMEOUT_SECONDS):
+            while left:
+                # Without that, all fetches together hand out no more than one may.
+                reset_bytes_left(consumer._subscription.subscription.assignment)
+                fetched = await consumer.getmany(timeout_ms=200, max_records=_BATCH)
+                began = began or time.perf_counter()
+                for records in fetched.values():
+                    left -= len(records)
+                    for record in records:
+                        handle(record)
         return events / (time.perf_counter() - began)
     finally:
         await consumer.stop()
@@ -151,8 +155,9 @@ def _confluent_rate(workspace: Workspace, events: int, handle: Callable[[bytes],
     )
     try:
         consumer.subscribe([topic])
-        left, began = events, 0.0
+        left, began, deadline = events, 0.0, time.monotonic() + BENCHMARK_TIMEOUT_SECONDS
         while left:
+            assert time.monotonic() < deadline, f"{left} of {events} events did not come"
             messages = consumer.consume(_PLAIN_LOOP_BATCH, 0.3)
             began = began or (time.perf_counter() if messages else 0.0)
             left -= len(messages)

@@ -2,7 +2,7 @@
 
 import gzip
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -11,6 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
 from models.database.projector import ForecastResult
+from models.domain.claims import Facts
 from models.domain.schedule import compute_schedule
 from streams.metrics.store import MetricsStore
 from tests.benchmarks.environment import BenchmarkEnvironment
@@ -45,38 +46,44 @@ def measure(environment: BenchmarkEnvironment, options: RunOptions) -> Iterator[
     for full_size in _MILESTONE_COUNTS:
         size = options.scaled(full_size, multiple_of=100)
         environment.report_progress(f"the page of {size:,} milestones")
-        yield from merge_runs(_run(environment, size, number) for number in range(options.runs))
+        yield from _measure_size(environment, options, size)
 
 
-def _run(environment: BenchmarkEnvironment, size: int, seed: int) -> list[Figure]:
-    shelf = MetricsStore(max_series=100 * size, keep_days=90)
+def _measure_size(environment: BenchmarkEnvironment, options: RunOptions, size: int) -> Iterator[Figure]:
     in_programme = min(size, _MAX_PROGRAMME_MILESTONES)
     plans = [
         realistic_plan(f"programme-{number}", in_programme, environment.data_date, number)
         for number in range(size // in_programme)
     ]
-    for plan in plans:
-        facts = facts_of_json(initial_events(plan))
-        drawn = ForecastResult(
-            plan.programme, 1, facts, compute_schedule(facts, environment.data_date), has_unpublished=False
-        )
-        shelf.put(*shelf.fit([shelf.render(drawn)]))
-    first, _ = _timed(lambda: b"".join(shelf.iter_families()))
-    # One of them changes between two scrapes: the page is put together again, all but its lines are there.
-    facts = facts_of_json([*initial_events(plans[0]), *LiveUpdates(plans[0], seed).date_updates(1)])
-    shelf.put(
-        shelf.render(
-            ForecastResult(
-                plans[0].programme, 2, facts, compute_schedule(facts, environment.data_date), has_unpublished=False
-            )
-        ),
-    )
-    again, page = _timed(lambda: b"".join(shelf.iter_families()))
-    packing, packed = _timed(lambda: gzip.compress(page, _GZIP_LEVEL))
+    drawn = [_forecast(environment, plan.programme, 1, facts_of_json(initial_events(plan))) for plan in plans]
+    runs, page = [], b""
+    for seed in range(options.runs):
+        # One of them changes between two scrapes: the page is put together again, all but its lines are there.
+        facts = facts_of_json([*initial_events(plans[0]), *LiveUpdates(plans[0], seed).date_updates(1)])
+        figures, page = _run(drawn, _forecast(environment, plans[0].programme, 2, facts), size)
+        runs.append(figures)
+    yield from merge_runs(runs)
     registry = CollectorRegistry()
     registry.register(_PrebuiltCollector(text_string_to_metric_families(page.decode())))
-    stock, by_stock = _timed(lambda: generate_latest(registry))
-    assert by_stock.count(b"\n") == page.count(b"\n")
+    stock = [_timed(lambda: generate_latest(registry)) for _ in range(options.runs)]
+    assert stock[0][1].count(b"\n") == page.count(b"\n")
+    yield Figure(f"{size:,} milestones: by prometheus_client's encoder", "s", [seconds for seconds, _ in stock])
+
+
+def _forecast(environment: BenchmarkEnvironment, programme: str, revision: int, facts: Facts) -> ForecastResult:
+    schedule = compute_schedule(facts, environment.data_date)
+    return ForecastResult(programme, revision, facts, schedule, has_unpublished=False)
+
+
+def _run(drawn: Sequence[ForecastResult], changed: ForecastResult, size: int) -> tuple[list[Figure], bytes]:
+    """Return what the page of some programmes takes, before and after one of them changes; and that page."""
+    shelf = MetricsStore(max_series=100 * size, keep_days=90)
+    for result in drawn:
+        shelf.put(*shelf.fit([shelf.render(result)]))
+    first, _ = _timed(lambda: b"".join(shelf.iter_families()))
+    shelf.put(shelf.render(changed))
+    again, page = _timed(lambda: b"".join(shelf.iter_families()))
+    packing, packed = _timed(lambda: gzip.compress(page, _GZIP_LEVEL))
     title = f"{size:,} milestones"
     return [
         Figure(f"{title}: series", "number", [sum(not line.startswith(b"#") for line in page.splitlines())]),
@@ -85,8 +92,7 @@ def _run(environment: BenchmarkEnvironment, size: int, seed: int) -> list[Figure
         Figure(f"{title}: put together the first time", "s", [first]),
         Figure(f"{title}: put together after a change", "s", [again]),
         Figure(f"{title}: packed by gzip", "s", [packing]),
-        Figure(f"{title}: by prometheus_client's encoder", "s", [stock]),
-    ]
+    ], page
 
 
 def _timed(work: Callable[[], bytes]) -> tuple[float, bytes]:

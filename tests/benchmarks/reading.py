@@ -18,7 +18,7 @@ from tests.benchmarks.environment import BenchmarkEnvironment, Workspace
 from tests.benchmarks.figures import Figure, merge_runs
 from tests.benchmarks.options import RunOptions
 from tests.benchmarks.programmes import ProgrammePlan, initial_events, realistic_plan
-from tests.benchmarks.traced_worker import TracedWorker
+from tests.benchmarks.traced_worker import BENCHMARK_TIMEOUT_SECONDS, TracedWorker
 from tests.helpers.event_generators import structured_record
 from tests.helpers.oracle import JsonEvent
 
@@ -92,6 +92,7 @@ def _measure_requests(
         cwd=Path(__file__).parents[2],
         stdout=subprocess.DEVNULL,
         check=True,
+        timeout=BENCHMARK_TIMEOUT_SECONDS,
     )
     figures = [Figure(f"{title}: `milepost status --json`, start included", "s", [time.perf_counter() - began])]
     for name, path in pages.items():
@@ -109,7 +110,7 @@ def _busiest_gate_path(plan: ProgrammePlan) -> str:
 
 
 def _timed_get(port: int, path: str) -> tuple[float, int]:
-    with closing(http.client.HTTPConnection("127.0.0.1", port)) as connection:
+    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=BENCHMARK_TIMEOUT_SECONDS)) as connection:
         began = time.perf_counter()
         connection.request("GET", path)
         answer = connection.getresponse()

@@ -17,7 +17,7 @@ from tests.helpers.recorder import count_events
 
 _PROGRAMMES: Final = 100
 _MILESTONES: Final = 100
-#: Some eight seconds' worth.
+#: Some ten seconds' worth on a slow machine.
 _EVENTS: Final = 240_000
 _MAX_COST_PERCENT: Final = 10.0
 

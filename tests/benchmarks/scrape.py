@@ -14,7 +14,7 @@ from tests.benchmarks.options import RunOptions
 from tests.benchmarks.programmes import LiveUpdates, ProgrammePlan, initial_events, realistic_plan
 from tests.benchmarks.publishing import running_publisher
 from tests.benchmarks.trace import GarbageCollected, LoopTicked, PartitionsAssigned, ProgrammeRendered
-from tests.benchmarks.traced_worker import TracedWorker
+from tests.benchmarks.traced_worker import BENCHMARK_TIMEOUT_SECONDS, TracedWorker
 
 _PROGRAMME: Final = "north"
 _MILESTONES: Final = 10_000
@@ -64,7 +64,7 @@ def _measure_scrapes(worker: TracedWorker, title: str) -> list[Figure]:
 
 
 def _scrape_repeatedly(worker: TracedWorker, encoding: str) -> list[_Scrape]:
-    with closing(http.client.HTTPConnection("127.0.0.1", worker.port)) as connection:
+    with closing(http.client.HTTPConnection("127.0.0.1", worker.port, timeout=BENCHMARK_TIMEOUT_SECONDS)) as connection:
         return [_scrape_once(connection, encoding) for _ in range(_SCRAPES)]
 
 

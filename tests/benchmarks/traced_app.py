@@ -10,12 +10,11 @@ import asyncio
 import gc
 import json
 import os
-import socket
 import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
@@ -25,9 +24,8 @@ from unittest.mock import patch
 from mode import Service
 from prometheus_client import CollectorRegistry
 
+from deploy.logging_setup import set_up_logging
 from deploy.worker import run_worker
-from models.database.recorder import Recorder
-from models.errors import MilepostError
 from models.settings import Settings
 from streams.agents.forecast import ForecastAgent
 from streams.app import WorkerComponents, create_app
@@ -35,7 +33,6 @@ from streams.kafka.transport import FetchedBatch
 from streams.metrics.pipeline import BulkHistogram
 from streams.metrics.store import MetricsStore
 from streams.metrics.store import RenderedProgramme as OnShelf
-from streams.web.probes import AddRoutes
 from tests.benchmarks.trace import (
     AnyTraceEvent,
     AppCreated,
@@ -137,17 +134,9 @@ class GcTracer:
             emit(GarbageCollected(time.time(), time.perf_counter() - self._began, info["generation"]))
 
 
-def create_traced_app(  # noqa: PLR0913 - as create_app, and one of its own
-    settings: Settings,
-    recorder: Recorder,
-    sockets: Sequence[socket.socket],
-    stop_with_error: Callable[[MilepostError], None],
-    add_routes: AddRoutes | None = None,
-    *,
-    with_ticker: bool,
-) -> WorkerComponents:
+def create_traced_app(*arguments: Any, with_ticker: bool) -> WorkerComponents:  # noqa: ANN401 - those of `create_app`
     """Return the application that `create_app` makes, watched."""
-    milepost = create_app(settings, recorder, sockets, stop_with_error, add_routes)
+    milepost = create_app(*arguments)
     metrics, recording = milepost.metrics, BatchTracer()
     metrics.batch_seconds = TracedHistogram(metrics.batch_seconds, recording.on_duration)
     metrics.batch_events = TracedHistogram(metrics.batch_events, recording.on_size)
@@ -181,7 +170,9 @@ def main() -> int:
         changed.enter_context(patch("streams.worker.create_app", partial(create_traced_app, with_ticker=told.ticking)))
         if told.without_drawing:
             changed.enter_context(patch("streams.app.ForecastAgent", IdleForecastAgent))
-        return run_worker(Settings(**json.loads(told.settings)))
+        settings = Settings(**json.loads(told.settings))
+        set_up_logging(settings.log)
+        return run_worker(settings)
 
 
 if __name__ == "__main__":

@@ -51,6 +51,7 @@ _REQUESTS: Final[Mapping[str, Request]] = {
     "pages not read": lambda _: _get("/programmes/programme-1"),
     "streams not read": lambda _: _get("/api/stream"),
     "random queries": _random_page,
+    "a body in chunks of a byte": lambda _: _get("/", "Transfer-Encoding: chunked\r\n") + b"1\r\n \r\n" * 20_000,
     "a body without end": lambda _: _get("/", "Content-Length: 1000000\r\n"),
 }
 

@@ -6,6 +6,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple
 
 from confluent_kafka import KafkaError, Message, Producer
@@ -27,6 +28,9 @@ _MAX_QUEUED: Final = 1_000_000
 _RECENT_EVENTS: Final = 20_000
 
 #: The source and the id of an event.
+#: Programmes of which events are stamped with the present.
+_TOLD_TODAY: Final = frozenset(f"programme-{number}" for number in range(0, PROGRAMMES, 2))
+
 SourceAndId = tuple[str, str]
 
 
@@ -44,9 +48,18 @@ class AcknowledgedRecords(NamedTuple):
 
 
 def shuffled_events(seed: int, count: int, projects: int = _PROJECTS) -> list[JsonEvent]:
-    """Return so many events of the load's programmes, in a random order."""
+    """Return so many events of the load's programmes, in a random order.
+
+    One programme in two is told what happens today: its changes are published at once. The other loads a past, whose
+    changes wait for its end.
+    """
     events = random_events(seed, count, programmes=PROGRAMMES, projects=projects, with_dependencies=True)
-    random.Random(seed).shuffle(events)  # noqa: S311 - no secret
+    rng, now = random.Random(seed), datetime.now(UTC)  # noqa: S311 - no secret
+    for event in events:
+        if event["partitionkey"] in _TOLD_TODAY:
+            stamped = "recordedtime" if "recordedtime" in event else "time"
+            event[stamped] = (now - timedelta(seconds=rng.randrange(24 * 60 * 60))).strftime("%Y-%m-%dT%H:%M:%SZ")
+    rng.shuffle(events)
     return events
 
 
@@ -55,15 +68,22 @@ class _SentRecord(NamedTuple):
 
     event_id: SourceAndId | None
     value: bytes
+    #: None for a random one each time.
+    key: str | None
 
 
 class LoadGenerator(threading.Thread):
-    """Publishes events at a steady rate until it is stopped or has said them all."""
+    """Publishes events at a steady rate until it is stopped or has said them all.
 
-    def __init__(self, settings: Settings, seed: int, events: Iterable[JsonEvent], rate: float) -> None:
+    With random keys, or keyed by programme as publishers are to do.
+    """
+
+    def __init__(
+        self, settings: Settings, seed: int, events: Iterable[JsonEvent], rate: float, *, is_keyed: bool = False
+    ) -> None:
         super().__init__(daemon=True)
         self._settings, self._rng, self._interval = settings, random.Random(seed), 1 / rate  # noqa: S311 - no secret
-        self._events = events
+        self._events, self._is_keyed = events, is_keyed
         self._stop_requested, self._may_publish, self._is_paused = (
             threading.Event(),
             threading.Event(),
@@ -106,19 +126,20 @@ class LoadGenerator(threading.Thread):
                 self._is_paused.set()
                 self._may_publish.wait()
                 due = time.monotonic()
-            self._recent.append(self._send(producer, (event["source"], event["id"]), structured_record(event)[1]))
+            key = event["subject"].partition("/")[0] if self._is_keyed else None
+            self._recent.append(self._send(producer, (event["source"], event["id"]), structured_record(event)[1], key))
             if self._rng.randrange(_DUPLICATE_EVERY) == 0:
                 again = self._recent[self._rng.randrange(len(self._recent))]
-                self._send(producer, again.event_id, again.value)
+                self._send(producer, again.event_id, again.value, again.key)
             if self._rng.randrange(_MALFORMED_EVERY) == 0:
-                self._send(producer, None, self._rng.choice(_MALFORMED_VALUES))
+                self._send(producer, None, self._rng.choice(_MALFORMED_VALUES), None)
             producer.poll(0)
             due += self._interval
             if self._stop_requested.wait(max(0.0, due - time.monotonic())):
                 return
 
-    def _send(self, producer: Producer, event_id: SourceAndId | None, value: bytes) -> _SentRecord:
-        sent = _SentRecord(event_id, value)
+    def _send(self, producer: Producer, event_id: SourceAndId | None, value: bytes, key: str | None) -> _SentRecord:
+        sent = _SentRecord(event_id, value, key)
         headers: list[tuple[str, str | bytes | None]] = []
         if event_id is not None:
             headers.append(("content-type", b"application/cloudevents+json"))
@@ -132,7 +153,7 @@ class LoadGenerator(threading.Thread):
             else:
                 self._acknowledged.values[event_id] = value
 
-        key = bytes(str(self._rng.randrange(1000)), "ascii")
+        key = str(self._rng.randrange(1000)) if key is None else key
         self._in_flight += 1
         producer.produce(self._settings.events_topic, value, key, headers=headers, on_delivery=on_delivery)
         return sent
@@ -146,7 +167,7 @@ class LoadGenerator(threading.Thread):
         failed, self._failed = self._failed, []
         for sent in failed:
             if sent.event_id is not None:
-                self._send(producer, sent.event_id, sent.value)
+                self._send(producer, sent.event_id, sent.value, sent.key)
         self._flush(producer)
 
     def pause(self) -> None:

@@ -103,6 +103,7 @@ def _run_task(task: Task, environment: FaultEnvironment, folder: Path) -> TaskRe
         said = f"{type(error).__name__} at {Path(where.filename).name}:{where.lineno}: {error}"
         return TaskResult(task, None, f"{said} ({time.monotonic() - began:.0f} s); {_keep_logs(place)}")
     said = f"recovery {outcome.recovery_seconds:.1f} s, {outcome.events:,} events, took {outcome.seconds:.0f} s"
+    said = "; ".join([said, *outcome.notes])
     return TaskResult(task, outcome, said if outcome.is_in_time else f"late: {said}; {_keep_logs(place)}")
 
 

@@ -11,6 +11,7 @@ from tests.faults import (
     network_faults,
     notify_faults,
     publisher_faults,
+    rollout_faults,
     storage_faults,
     topic_faults,
     worker_faults,
@@ -19,6 +20,7 @@ from tests.faults.fault import Fault
 
 SCENARIOS: Final[Mapping[str, Fault]] = {
     **worker_faults.FAULTS,
+    **rollout_faults.FAULTS,
     **network_faults.FAULTS,
     **broker_faults.FAULTS,
     **database_faults.FAULTS,

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from consumers.event_files import open_events
 from consumers.publish import ContentMode, validate
 from deploy.demo.story import build_story
-from models.domain.cloudevents import decode, encode_structured
+from models.domain.cloudevents import MAX_DETAIL_LENGTH, decode, encode_structured
 from models.domain.envelope import Headers
 from models.domain.events import Event, Rejection
 from tests.helpers.board import running_board
@@ -51,7 +51,6 @@ class FuzzTarget(NamedTuple):
 
 _DAY: Final = date(2026, 11, 23)
 _NOW_MS: Final = 1_900_000_000_000
-_MAX_DETAIL_LENGTH: Final = 300
 _ANSWER_TIMEOUT_S: Final = 10
 _FAULTY_ANSWERS: Final = range(500, 600)
 _BUSY: Final = 503
@@ -131,7 +130,7 @@ def _check_record(record: tuple[Headers, bytes | None]) -> None:
     outcome = decode(*record)
     if isinstance(outcome, Rejection):
         assert outcome.detail.strip()
-        assert len(outcome.detail) <= _MAX_DETAIL_LENGTH
+        assert len(outcome.detail) <= MAX_DETAIL_LENGTH
         assert not any(character < " " for character in outcome.detail)
         return
     again = decode(*encode_structured(outcome))

@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import msgspec
+import uvloop
 
 from consumers.dead_letters import read_newest_dead_letters
 from models.database.ledger import DecodedRecord
@@ -102,7 +103,7 @@ def running_board(
     with migrated_engine(url) as engine:
         metrics, not_ready_reasons = Metrics("tests"), dict[str, str]()
         settings = Settings(database=url, kafka=kafka, **more_settings)
-        loop, running = asyncio.new_event_loop(), threading.Event()
+        loop, running = uvloop.new_event_loop(), threading.Event()
         ports: list[int] = []
         ending = asyncio.Event()
 

@@ -50,7 +50,7 @@ class Authority:
         self.certificate.write_bytes(builder.sign(self._key, SHA256()).public_bytes(Encoding.PEM))
 
     def issue(
-        self, name: str, *, password: str | None = None, days: int = 1, host: str = "localhost"
+        self, name: str, *, password: str | None = None, days: int = 90, host: str = "localhost"
     ) -> tuple[Path, Path]:
         """Return the files of a certificate for a host and 127.0.0.1, and of its key; less than 0 days: expired."""
         key = ec.generate_private_key(ec.SECP256R1())
@@ -81,7 +81,7 @@ def _name(name: str) -> x509.Name:
 
 
 def _builder(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, days: int = 1
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, days: int = 90
 ) -> x509.CertificateBuilder:
     now = datetime.now(UTC)
     return (

@@ -17,7 +17,7 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event, make_url, text
 
-from models.database.engine import make_engine, write_transaction
+from models.database.engine import close_returned, make_engine, write_transaction
 from tests.helpers.recorder import migrated_engine
 
 BACKENDS = ("sqlite", "postgresql")
@@ -109,7 +109,20 @@ def _dispose_engines() -> Iterator[None]:
     yield
     event.remove(Engine, "engine_connect", remember)
     for engine in engines:
-        engine.dispose()
+        _dispose_while_used(engine)
+
+
+def _dispose_while_used(engine: Engine) -> None:
+    """Close the connections of an engine that may be in use by a server of several tests, which goes on with new ones.
+
+    A connection that a thread of the server returns later would be forgotten, and the garbage collector would fail
+    whichever test runs then.
+    """
+    pool = engine.pool
+    engine.dispose()
+    # Of the former pool alone: the engine has another by now.
+    event.listen(pool, "checkin", close_returned)
+    pool.dispose()
 
 
 @pytest.fixture(scope="session")
@@ -152,7 +165,18 @@ def role_url(postgresql_url: str) -> Iterator[str]:
             connection.execute(text(f"DROP ROLE {role}"))
 
 
+@contextmanager
+def connected(url: str) -> Iterator[Connection]:
+    """Give a connection in a transaction, and leave none open: the garbage collector would fail another test for it."""
+    engine = make_engine(url)
+    try:
+        with write_transaction(engine) as connection:
+            yield connection
+    finally:
+        engine.dispose()
+
+
 def grant(postgresql_url: str, role_url: str, rights: str) -> None:
     """Give a role rights on every table that there is."""
-    with write_transaction(make_engine(postgresql_url)) as connection:
+    with connected(postgresql_url) as connection:
         connection.execute(text(f"GRANT {rights} ON ALL TABLES IN SCHEMA public TO {make_url(role_url).username}"))

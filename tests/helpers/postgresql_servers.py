@@ -170,13 +170,17 @@ class PostgresqlServer:
 
     def make_installation(self) -> None:
         """Make roles, database and tables as docs/database.md says, with the passwords of the tests."""
+        self.make_roles()
+        with migrated_engine(self.url(OWNER)):
+            pass
+
+    def make_roles(self) -> None:
+        """Make roles and an empty database as docs/database.md says, with the passwords of the tests."""
         script = documented_scripts()[0]
         for role, password in PASSWORDS.items():
             script = script.replace(f"{role} LOGIN PASSWORD '…'", f"{role} LOGIN PASSWORD '{password}'")
         assert "…" not in script
         self.paste(script)
-        with migrated_engine(self.url(OWNER)):
-            pass
 
     def paste(self, script: str) -> None:
         """Let psql execute a script as the administrator."""

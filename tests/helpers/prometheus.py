@@ -40,7 +40,9 @@ from models.domain.cloudevents import encode_structured
 from models.domain.events import Event
 from models.settings import Settings
 from tests.helpers.gateway import gateway_process
+from tests.helpers.notify import notify_process, system_block, write_targets
 from tests.helpers.oracle import MILESTONE_REPORTED, PROGRAMME_REGISTERED, PROJECT_REGISTERED, JsonEvent
+from tests.helpers.webhooks import Reply, Request, receiver
 from tests.helpers.workers import WorkerProcess, publish, publish_records, wait_until, worker_process
 
 #: The longest wait in the files is of minutes; no wait becomes shorter than a second.
@@ -104,7 +106,7 @@ class PrometheusClient:
 
 @dataclass(frozen=True, slots=True)
 class MonitoringStack:
-    """The worker, the story it recorded, and the Prometheus that scrapes it and the gateway beside it."""
+    """The worker, the story it recorded, and the Prometheus that scrapes it, and gateway and notify beside it."""
 
     worker: WorkerProcess
     story: Story
@@ -124,12 +126,36 @@ def require_program(name: str) -> str:
 
 @contextmanager
 def prometheus_for_worker(
-    worker_address: str, folder: Path, gateways: Sequence[str] = ()
+    worker_address: str, folder: Path, gateways: Sequence[str] = (), notifiers: Sequence[str] = ()
 ) -> Iterator[PrometheusClient]:
     """Run Prometheus as it is shipped, sped up, for a worker on host and port, until the block ends."""
-    places = Addresses(workers=[worker_address], alertmanagers=(), gateways=gateways, notifiers=())
+    places = Addresses(workers=[worker_address], alertmanagers=(), gateways=gateways, notifiers=notifiers)
     with run_prometheus(require_program("prometheus"), folder, places, speedup=SPEEDUP) as address:
         yield PrometheusClient(address)
+
+
+def _answer_by_path(request: Request) -> Reply:
+    return Reply({"refusing": 404, "gone": 410}.get(request.path.rpartition("/")[2], 204))
+
+
+@contextmanager
+def _running_notify(settings: Settings, folder: Path) -> Iterator[WorkerProcess]:
+    """Run `milepost notify` with a target for each way in which one can be: well, down, refusing, off, unusable."""
+    with receiver() as system:
+        system.reply = _answer_by_path
+        urls = {name: f"{system.url}/{name}" for name in ("well", "refusing", "gone")}
+        urls["down"] = "http://127.0.0.1:1/hook"
+        blocks = [system_block(name, url) for name, url in urls.items()]
+        targets = write_targets(folder, *blocks, 'name = "unusable"\nurl = "pager://desk"\n')
+        with notify_process(settings, folder, targets) as notify:
+            wait_until(
+                lambda: all(
+                    notify.scrape().value("milepost_notify_assigned_partitions", target=name) == settings.partitions
+                    for name in urls
+                ),
+                "every target is read for",
+            )
+            yield notify
 
 
 @contextmanager
@@ -151,11 +177,16 @@ def monitored_story(settings: Settings, folder: Path) -> Iterator[MonitoringStac
         wait_until(lambda: _accepted_count(worker) == len(morning), "the morning is recorded")
         wait_until(lambda: _is_forecast_shown(worker, SEZ_OPENING), "the morning is shown")
         _backfill_last_week(worker, folder)
-        with prometheus_for_worker(f"127.0.0.1:{worker.port}", folder, [f"127.0.0.1:{gateway.port}"]) as prometheus:
+        with (
+            _running_notify(settings, folder) as notify,
+            prometheus_for_worker(
+                f"127.0.0.1:{worker.port}", folder, [f"127.0.0.1:{gateway.port}"], [f"127.0.0.1:{notify.port}"]
+            ) as prometheus,
+        ):
             gate = f'{FORECAST_METRIC}{{project="{SEZ_PARK}",milestone="park-commissioned"}}'
             counted = f'sum(milepost_events_total{{outcome="accepted"}}) == {len(morning)}'
             recorded = f'milestone:{FORECAST_METRIC}:max{{project="{SEZ_PARK}",milestone="park-commissioned"}}'
-            for expression in (gate, counted, recorded, "milepost_gateway_build_info"):
+            for expression in (gate, counted, recorded, "milepost_gateway_build_info", "milepost_notify_waiting"):
                 wait_until(
                     partial(prometheus.has_result, expression), f"Prometheus has scraped the morning: {expression}"
                 )
@@ -164,6 +195,7 @@ def monitored_story(settings: Settings, folder: Path) -> Iterator[MonitoringStac
             assert gateway.client.post_structured(through_gateway | {"time": ""}, token=token).status == 400
             publish(settings, directly)
             publish_records(settings, [(None, [], story.malformed_value)])
+            publish_records(settings, [(None, [], b"no change")], settings.changes_topic)
             wait_until(lambda: _accepted_count(worker) == len(morning) + len(later), "the day is recorded")
             wait_until(lambda: _is_forecast_shown(worker, SEZ_SLIPPED_OPENING), "the slip is shown")
             slipped = (
@@ -174,6 +206,9 @@ def monitored_story(settings: Settings, folder: Path) -> Iterator[MonitoringStac
             wait_until(partial(prometheus.has_result, held_up), "the rules have seen the slip")
             rejected = 'milepost_rejected_total{reason="malformed"} == 1'
             wait_until(partial(prometheus.has_result, rejected), "Prometheus has scraped the rejection")
+            for name in ("delivered_total", "failed_total", "passed_over_total", "off", "unreadable_total"):
+                told = f"milepost_notify_{name} > 0"
+                wait_until(partial(prometheus.has_result, told), f"Prometheus has scraped what notify did: {told}")
             yield MonitoringStack(worker, story, prometheus)
 
 

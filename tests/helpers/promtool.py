@@ -65,7 +65,7 @@ class RuleTest:
     interval: str = "1m"
 
 
-def input_series(name: str, values: str, **labels: str) -> InputSeries:
+def input_series(name: str, values: str, /, **labels: str) -> InputSeries:
     """Give a series of the worker on a:8090, unless its labels say otherwise."""
     named = {"job": "milepost", "instance": "a:8090", **labels}
     listed = ", ".join(f'{label}="{value}"' for label, value in named.items())
@@ -121,13 +121,19 @@ def run_promtool(rule_test: RuleTest, files: Sequence[str], folder: Path) -> Non
             }
         )
     )
+    call_promtool("test", path)
+
+
+def call_promtool(action: str, path: Path) -> str:
+    """Have promtool check or test rules in a file; return what it says. Fails with its errors."""
     done = subprocess.run(
-        ["promtool", "test", "rules", str(path)],  # noqa: S607 - wherever Debian put it
+        ["promtool", action, "rules", str(path)],  # noqa: S607 - wherever Debian put it
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 def _promtool_alert(name: str, expected: ExpectedAlert) -> dict[str, Any]:

@@ -29,7 +29,7 @@ def test_every_answer_is_described_and_what_is_not_allowed_is_refused(sqlite_url
         board.record_events(build_story(DAY).opening)
         description = tmp_path / "openapi.json"
         description.write_text(json.dumps(without_assumptions(board.get("/api/openapi.json").json)))
-        bounds = ("--max-examples", "10", "--max-time", "8", "--request-timeout", "5", "--no-color")
+        bounds = ("--max-examples", "10", "--max-time", "20", "--request-timeout", "5", "--no-color")
         ran = subprocess.run(
             [
                 *(str(Path(sys.executable).with_name("schemathesis")), "run", str(description)),

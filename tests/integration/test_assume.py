@@ -98,6 +98,12 @@ def test_the_only_programme_need_not_be_named(north_database: EventDatabase) -> 
     )
 
 
+@pytest.mark.usefixtures("north_database")
+def test_without_a_programme_a_milestone_that_there_is_nowhere_is_named() -> None:
+    line = the_line(milepost("status", "--assume", "yard/nothing=2026-06-01"))
+    assert line == "milepost: there is no milestone yard/nothing in programme north: no picture is drawn"
+
+
 def test_what_makes_no_sense_is_refused_in_one_line(north_database: EventDatabase) -> None:
     north_database.record_and_recalculate(
         [
@@ -134,3 +140,5 @@ def test_text_that_is_no_assumption_is_wrong_usage(text: str) -> None:
     result = milepost("status", "north", "--assume", text)
     assert (result.exit_code, result.stdout) == (2, "")
     assert "--assume" in result.stderr
+    assert repr(text) in result.stderr or text.partition("=")[2] in result.stderr
+    assert "''" not in result.stderr or not text, "a text is repeated as it was given"

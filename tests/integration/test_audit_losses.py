@@ -83,7 +83,7 @@ def test_a_dead_letter_that_was_lost_is_reported_by_the_record_it_was_for(sqlite
 
     assert line.startswith(f"{letter.key}: expected in the ledger or among the dead letters (malformed,")
     assert line.endswith("found nowhere")
-    assert summary.startswith("1 differences; 2 events read: 1 accepted, 0 duplicates, 0 rejected")
+    assert summary.startswith("1 difference; 2 records read: 1 accepted, 0 duplicates, 0 waiting as dead letters")
 
 
 def test_a_dead_letter_that_was_discarded_is_not_lost(sqlite_settings: Settings) -> None:
@@ -94,7 +94,33 @@ def test_a_dead_letter_that_was_discarded_is_not_lost(sqlite_settings: Settings)
     result = command(sqlite_settings, "audit")
 
     assert (result.exit_code, result.stderr) == (0, "")
-    assert "0 rejected, 1 replayed or discarded" in result.stdout
+    assert "0 waiting as dead letters, 1 replayed or discarded" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "1 accepted, 0 duplicates, 1 waiting as dead letters, 0 replayed or discarded"),
+        (["replay", "--all"], "1 accepted, 1 duplicate, 0 waiting as dead letters, 1 replayed or discarded"),
+        (["discard", "--all"], "1 accepted, 0 duplicates, 0 waiting as dead letters, 1 replayed or discarded"),
+    ],
+)
+def test_a_dead_letter_whose_event_was_recorded_later_is_no_duplicate(
+    sqlite_settings: Settings, arguments: list[str], said: str
+) -> None:
+    strict = sqlite_settings.model_copy(update={"allowed_sources": {"north": []}})
+    publish(sqlite_settings, [numbered_report(1)])
+    record_all(strict, 1)
+    publish(sqlite_settings, [numbered_report(1)])
+    record_all(sqlite_settings, 2)
+    if arguments:
+        assert command(sqlite_settings, "dead-letters", *arguments).exit_code == 0
+        record_all(sqlite_settings, 3 if arguments[0] == "replay" else 2)
+
+    result = command(sqlite_settings, "audit")
+
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert said in result.stdout
 
 
 def test_a_position_that_was_set_forward_shows_every_record_it_passed_over(sqlite_settings: Settings) -> None:
@@ -111,7 +137,7 @@ def test_a_position_that_was_set_forward_shows_every_record_it_passed_over(sqlit
         assert (
             f"(event '{numbered_report(number)['id']}' of '{numbered_report(number)['source']}'), found nowhere" in line
         )
-    assert summary.startswith("2 differences; 3 events read: 1 accepted")
+    assert summary.startswith("2 differences; 3 records read: 1 accepted")
 
 
 def test_what_was_recorded_before_the_topic_lost_it_is_taken_on_trust(sqlite_settings: Settings) -> None:
@@ -124,7 +150,7 @@ def test_what_was_recorded_before_the_topic_lost_it_is_taken_on_trust(sqlite_set
     assert (result.exit_code, result.stderr) == (0, "")
     trust, summary = result.stdout.splitlines()
     assert trust == "5 records are no longer in the topic; their ledger rows could not be compared with it"
-    assert summary.startswith("0 differences; 0 events read: 0 accepted")
+    assert summary.startswith("0 differences; 0 records read: 0 accepted")
 
 
 def test_a_row_whose_record_the_topic_should_hold_and_does_not_is_reported(sqlite_settings: Settings) -> None:
@@ -145,9 +171,9 @@ def test_the_commands_say_nothing_wrong_with_one_line_and_status_0(sqlite_settin
     publish_records(sqlite_settings, [(None, [], b"no event")])
     record_all(sqlite_settings, 4)
 
-    said = "0 differences; 4 events read: 2 accepted, 1 duplicates, 1 rejected, 0 replayed or discarded;"
+    said = "0 differences; 4 records read: 2 accepted, 1 duplicate, 1 waiting as dead letters, 0 replayed or discarded;"
     result = command(sqlite_settings, "audit")
-    assert (result.exit_code, result.stdout) == (0, f"{said} 1 programmes, 1 milestones\n")
+    assert (result.exit_code, result.stdout) == (0, f"{said} 1 programme, 1 milestone\n")
     assert command(sqlite_settings, "audit", "--json").stdout == "[]\n"
     for arguments, told in ((["rebuild", "--diff"], "0 differences"), (["rebuild"], "repaired 0 differences")):
         result = command(sqlite_settings, *arguments)

@@ -26,7 +26,7 @@ from models.domain.events import (
     ProjectRegistered,
 )
 from models.domain.timestamps import Instant
-from models.views.explanation import ExplanationSchema, explanation_to_json, read_explanation
+from models.views.explanation import explanation_to_json, read_explanation
 from models.views.queries import MilestoneQuery
 from models.views.status import read_status
 from models.views.status import status_to_json as status_as_json
@@ -48,7 +48,7 @@ OPERATIONS: Final[dict[str, type[msgspec.Struct]]] = {
     "/api/programmes": schemas.ProgrammeListSchema,
     f"/api{HERE}": schemas.ProgrammeSchema,
     f"/api{HERE}/milestones": schemas.MilestoneListSchema,
-    f"/api{HERE}/milestones/{LAUNCH}": ExplanationSchema,
+    f"/api{HERE}/milestones/{LAUNCH}": schemas.ComparedExplanationSchema,
     f"/api{HERE}/gates/{GATE}": schemas.SuccessorListSchema,
     f"/api{HERE}/moves": schemas.MoveListSchema,
     "/api/pipeline": PipelineSchema,
@@ -197,13 +197,13 @@ def test_a_cancelled_milestone_has_its_claims_on_every_page_and_no_forecast(empt
     assert (dock["planned"], dock["forecast"], dock["driver"]) == ("2026-12-01", None, None)
     page = empty.get("/programmes/north/milestones/quay/opened").text
     assert "Why there is no forecast" in page
-    assert '<dt>Achieved</dt><dd><time datetime="2026-10-03">' in page
+    assert '<dt>Actual</dt><dd><time datetime="2026-10-03">' in page
     assert '<time datetime="2026-12-01">' in page
     assert "It is cancelled: it has no forecast, and nothing waits for it." in page
     assert "What was forecast, and when that was said" in page
     gate = empty.get("/programmes/north/gates/quay/opened").text
     assert "Nobody waits for it." in gate
-    assert 'achieved <time datetime="2026-10-03">' in gate
+    assert '<span>actual <time datetime="2026-10-03">' in gate
     timeline = empty.get("/programmes/north").text
     lanes = timeline[timeline.index('<table class="lanes">') :]
     assert timeline.count('class="baseline-mark" x=') == 3
@@ -304,8 +304,8 @@ def test_why_names_the_gate_and_the_event_that_moved_it(board: BoardServer) -> N
     assert f"It waits for {gate}, and comes at least 120 days after it." in text
     assert "heating-network-late" in text
     assert f"{HERE}/milestones/{GATE}" in text
-    # Dates have one style on pages.
-    assert re.search(r"said \d+ \w+ \d{4}, \d\d:\d\d UTC by", text)
+    # Dates have one style on pages, and no line ends within one.
+    assert re.search(r'said <span class="day">\d+ \w+ \d{4}, \d\d:\d\d UTC</span> by', text)
     assert not re.search(r"(planned|estimated|actual) \d{4}-", text)
 
 
@@ -374,7 +374,7 @@ def test_the_pipeline_shows_why_the_worker_is_not_ready_and_what_it_counted(empt
 
     assert "This worker is not ready" in text
     assert "does not answer" in text
-    assert "//sez.example" in text
+    assert "//sez.<wbr>example" in text
     assert "<b>3</b> malformed" in text
     found = empty.get("/api/pipeline").json
     assert found["pipeline"]["partitions"] == [

@@ -117,6 +117,8 @@ def test_why_says_that_the_date_is_assumed(board: BoardServer) -> None:
     answer = board.get(f"/api{HERE}/milestones/{GATE}?{ASSUMED}").json
     [estimate] = [event for event in answer["chain"][0]["events"] if event["role"] == "estimated"]
     assert estimate["source"] == "nobody: this is assumed"
+    assert (estimate["date"], estimate["time"]) == (answer["chain"][0]["own_date"], None)
+    assert answer["chain"][0]["own_date"] == str(LATER)
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
@@ -190,4 +192,4 @@ def test_the_first_page_of_several_programmes_finds_the_one_that_is_meant(sqlite
         assert here.get(f"/?{ASSUMED}").status == 200
         assert here.get(f"{HERE.replace(PROGRAMME, 'nowhere')}?{ASSUMED}").status == 404
         answer = here.get(f"/?assume=nobody/nothing@{LATER}")
-        assert (answer.status, "0 programmes have a milestone of the assumed ones" in answer.text) == (400, True)
+        assert (answer.status, "no programme has a milestone of the assumed ones" in answer.text) == (400, True)

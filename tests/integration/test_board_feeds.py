@@ -5,8 +5,11 @@ import io
 import logging
 from collections.abc import Iterator
 from datetime import date, datetime
+from pathlib import Path
 from typing import Final
+from urllib.parse import quote
 
+import msgspec
 import pytest
 from ical.calendar import Calendar
 from ical.calendar_stream import IcsCalendarStream
@@ -18,6 +21,7 @@ from models.domain.events import (
     DependencyDeclared,
     Event,
     EventData,
+    EventRetracted,
     MilestoneCancelled,
     MilestoneReported,
     Predecessor,
@@ -25,7 +29,10 @@ from models.domain.events import (
     ProjectRegistered,
 )
 from models.domain.timestamps import Instant
+from models.settings import Settings, SettingsError
+from streams.web.feed_key import FeedKey
 from tests.helpers.board import BoardServer, running_board
+from tests.helpers.workers import wait_until
 
 TODAY: Final = date(2026, 3, 8)
 KEY: Final = "a-key-of-some-length/&?"
@@ -58,7 +65,15 @@ EVENTS: Final = (
     said(10, "lot-1", report("painted", Classifier.PLANNED, "2026-06-01")),
     said(11, "lot-1", MilestoneCancelled("painted"), "2026-02-08T09:00:00"),
     said(12, "lot-2", DependencyDeclared("dreamt", Predecessor("lot-2", "imagined"), 0)),
-    said(13, "lot-2", report("far", Classifier.PLANNED, "2100-12-31", "+2")),
+    Event(
+        source="office",
+        id="idle",
+        programme="idle",
+        project="",
+        time=Instant("2026-01-01T09:00:00"),
+        data=ProgrammeRegistered(name="Nothing yet"),
+    ),
+    said(13, "lot-2", report("far", Classifier.PLANNED, "2100-12-31", " \N{NO-BREAK SPACE}+2")),
 )
 
 
@@ -142,7 +157,7 @@ def test_cells_of_the_table_are_no_formulas_and_numbers_stay_numbers(board: Boar
         "permitted": "'@SUM(1)",
         "launched": "'-1+1",
         "opened": '\'=HYPERLINK("http://evil.example";"x"), \\n+1',
-        "far": "'+2",
+        "far": "' \\xa0+2",
     }
     assert (rows["leased"]["slip_days"], rows["opened"]["slip_days"], rows["opened"]["float_days"]) == (
         "-3",
@@ -167,6 +182,64 @@ def test_what_is_assumed_says_so_in_a_column_of_its_own(board: BoardServer) -> N
     [opened] = [row for row in rows if row["milestone"] == "opened"]
     assert (opened["forecast"], opened["forecast_as_said"]) == ("2026-06-01", "2026-05-11")
     assert "assumed" not in rows_of(board.get(CSV).text)[0]
+
+
+def test_beside_another_time_each_row_of_the_table_says_what_moved_as_the_api_does(board: BoardServer) -> None:
+    columns = ("compared_forecast", "compared_slip_days", "compared_state", "moved_days")
+    for query in ("compare=2026-01-15", "compare=2025-01-01", "compare=2026-02-05&assume=park/opened@2026-06-01"):
+        rows = {row["milestone"]: row for row in rows_of(board.get(f"{CSV}?{query}").text)}
+        answer = board.get(f"/api/programmes/north/milestones?{query}").json
+        expected = {
+            milestone["milestone"]: ["" if value is None else str(value) for value in milestone["compared"].values()]
+            for milestone in answer["milestones"]
+        }
+        assert {name: [row[column] for column in columns] for name, row in rows.items()} == expected
+    assert rows["opened"]["moved_days"] == "21"
+    assert "moved_days" not in rows_of(board.get(CSV).text)[0]
+
+
+def test_a_milestone_that_only_the_other_time_has_is_a_row_of_its_names_and_what_it_was(board: BoardServer) -> None:
+    def say(number: int, milestone: str, at: str = "2026-01-01T09:00:00", data: EventData | None = None) -> Event:
+        told = data or report(milestone, Classifier.PLANNED, "2026-05-01", "=1")
+        return msgspec.structs.replace(said(number, "lot", told, at), programme="past")
+
+    board.record_events(
+        (
+            say(101, "vanished"),
+            say(102, "zinc"),
+            say(103, "", "2026-02-09T09:00:00", EventRetracted("101", "incorrect_data")),
+        )
+    )
+
+    table = "/programmes/past/status.csv"
+    gone, kept = rows_of(board.get(f"{table}?compare=2026-01-15").text)
+
+    assert {name: text for name, text in gone.items() if text} == {
+        "programme": "past",
+        "project": "lot",
+        "milestone": "vanished",
+        "name": "'=1",
+        "compared_forecast": "2026-05-01",
+        "compared_slip_days": "0",
+        "compared_state": "planned",
+    }
+    assert (kept["milestone"], kept["state"], kept["moved_days"]) == ("zinc", "planned", "0")
+    assert [row["milestone"] for row in rows_of(board.get(table).text)] == ["zinc"]
+
+
+def test_a_programme_without_milestones_has_a_table_of_no_rows(board: BoardServer) -> None:
+    answer = board.get("/programmes/idle/status.csv?compare=2026-01-15")
+    assert (answer.status, rows_of(answer.text)) == (200, [])
+    assert board.get("/programmes/idle/status.csv?assume=park/opened@2026-06-01").status == 400
+
+
+def test_a_calendar_without_events_is_valid_too(board: BoardServer) -> None:
+    answer = board.get("/programmes/idle/calendar.ics")
+    assert answer.status == 200
+    assert IcsCalendarStream.calendar_from_ics(answer.text).events == []
+    # RFC 5545, 3.6: one or more components.
+    assert answer.text.count("BEGIN:") > 1
+    assert "BEGIN:VTIMEZONE" not in board.get(CALENDAR).text
 
 
 def test_the_calendar_takes_no_other_picture(board: BoardServer) -> None:
@@ -195,3 +268,44 @@ def test_the_page_links_to_the_feeds_with_their_key(board_with_key: BoardServer,
 def test_without_a_key_set_the_feeds_are_as_open_as_the_board(board: BoardServer) -> None:
     assert board.get(f"{CALENDAR}?key=whatever").status == 200
     assert 'href="https://milepost.example/programmes/north/calendar.ics"' in board.get("/programmes/north").text
+
+
+def test_a_new_key_in_the_file_counts_without_a_restart_and_a_broken_file_changes_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = tmp_path / "feed.key"
+    file.write_text(f"{KEY}\n")
+    other = "another-key-of-some-length"
+    with running_board(f"sqlite:///{tmp_path / 'board.db'}", TODAY, feed_key_file=file) as board:
+        board.record_events(EVENTS)
+        before = board.get("/programmes/north")
+        assert "key=a-key-of-some-length/" in before.text
+        file.write_text(other)
+        wait_until(lambda: f"key={other}" in board.get("/programmes/north").text, "the page has the new key")
+        page = board.get("/programmes/north")
+        assert "key=a-key-of-some-length/" not in page.text
+        assert page.headers["Etag"] != before.headers["Etag"]
+        assert board.get(f"{CALENDAR}?key={other}").status == 200
+        assert board.get(f"{CALENDAR}?key={quote(KEY)}").status == 403
+        file.write_text("")
+        wait_until(lambda: "has a key of less than 16 characters" in caplog.text, "the fault is logged")
+        assert board.get(f"{CALENDAR}?key={other}").status == 200
+        assert board.get(f"{CALENDAR}?key=").status == 403
+        assert other not in caplog.text
+
+
+def test_a_key_that_anybody_could_guess_is_refused_at_the_start(tmp_path: Path) -> None:
+    file = tmp_path / "feed.key"
+    file.write_text("\n")
+    with pytest.raises(SettingsError, match=r"feed_key_file: .* has a key of less than 16 characters"):
+        FeedKey(Settings(feed_key_file=file))
+
+
+@pytest.mark.parametrize("page", ["/", "/programmes/north", "/programmes/north/trend", "/programmes/north/report"])
+def test_every_page_on_which_people_look_at_a_programme_links_to_its_feeds(
+    board_with_key: BoardServer, page: str
+) -> None:
+    text = board_with_key.get(page).text
+    header = text.partition("</header>")[2]
+    for link in ("calendar.ics", "status.csv"):
+        assert f'href="/programmes/north/{link}?key=a-key-of-some-length/%26%3F"' in header

@@ -242,6 +242,57 @@ def test_pages_show_what_moved(board: BoardServer) -> None:
     ]
 
 
+def test_an_explanation_says_what_the_milestone_was_in_the_compared_picture(board: BoardServer) -> None:
+    path = f"/api{HERE}/milestones/lot-1/built"
+    assert board.get(f"{path}?day=2025-04-01&as_of=2025-04-01&compare=2025-01-20").json["compared"] == {
+        "forecast": "2026-03-01",
+        "slip_days": 0,
+        "state": "planned",
+        "moved_days": 106,
+    }
+    assert board.get(f"{path}?compare=2024-12-31").json["compared"] == dict.fromkeys(
+        ("forecast", "slip_days", "state", "moved_days")
+    )
+    assert "compared" not in board.get(path).json
+
+
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ("compare=2025-03-02", ["2026-06-20T09:00:00Z", "2026-06-20T09:00:00Z", "2025-03-05T09:00:00.5Z"]),
+        ("as_of=2025-04-01&compare=2025-02-15", ["2025-03-05T09:00:00.5Z", "2025-03-01T09:00:00Z"]),
+        # What lies between is the same whichever of the two comes first.
+        ("as_of=2025-02-15&compare=2025-04-01", ["2025-03-05T09:00:00.5Z", "2025-03-01T09:00:00Z"]),
+        ("as_of=2025-02-15&compare=2025-02-20", []),
+    ],
+)
+def test_what_moved_between_two_pictures_is_what_was_said_between_them(
+    board: BoardServer, query: str, said: list[str]
+) -> None:
+    def listed(limit: int) -> list[dict[str, Any]]:
+        path, found = f"/api{HERE}/moves?limit={limit}&{query}", list[dict[str, Any]]()
+        while path:
+            answer = board.get(path).json
+            found += answer["moves"]
+            path = answer["next"]
+        return found
+
+    moves = listed(100)
+    assert [move["said"] for move in moves if move["project"] == "lot-1"] == sorted(set(said), reverse=True)
+    assert listed(1) == moves
+    page = board.get(f"{HERE}/trend?{query}").text
+    assert page.count("<tr><td") == len(moves)
+    assert "What moved since <time" in page
+
+
+def test_every_answer_to_a_comparison_says_what_was_then(board: BoardServer) -> None:
+    query = "day=2025-04-01&as_of=2025-04-01&compare=2025-02-15"
+    for path in API:
+        compared, alone = board.get(f"{path}?{query}"), board.get(f"{path}?day=2025-04-01&as_of=2025-04-01")
+        assert compared.status == 200, path
+        assert compared.json != alone.json, path
+
+
 def test_today_is_the_present(board: BoardServer) -> None:
     assert board.get(f"/api{HERE}?day={TODAY}").headers["Etag"] == board.get(f"/api{HERE}").headers["Etag"]
 

@@ -197,7 +197,7 @@ def test_init_enlarges_all_topics_that_belong_together(prefix: str, admin: Kafka
         f"topic {prefix}.programmes: 5 partitions, made",
     ]
     assert lines("init", "--partitions", "7")[1:4] == [
-        f"topic {prefix}.{name}: 7 partitions, found" for name in ("events", "programmes", "changes")
+        f"topic {prefix}.{name}: 7 partitions, enlarged" for name in ("events", "programmes", "changes")
     ]
     wait_until(lambda: set(check_topics(read_settings()).partitions.values()) == {7, 1}, "all are enlarged")
     fewer = milepost("init", "--partitions", "6").stderr.splitlines()
@@ -228,6 +228,20 @@ def test_init_makes_no_topic_that_refuses_every_record(prefix: str, admin: Kafka
         [line] = refused.stderr.splitlines()
         assert line.startswith("milepost: --min-insync 2 takes --replication R")
     assert not [name for name in admin.list_topics() if name.startswith(f"{prefix}.")]
+
+
+def test_who_may_never_write_learns_so_from_init_and_from_the_doctor(prefix: str, admin: KafkaAdminClient) -> None:
+    settings = {"min.insync.replicas": "2", "message.timestamp.type": "LogAppendTime", "retention.ms": "-1"}
+    events = {"num_partitions": 3, "replication_factor": 1, "configs": settings}
+    admin.create_topics({f"{prefix}.events": events})
+    fault = "min.insync.replicas is 2, and a partition has 1 replica: nothing can be written; "
+
+    assert any(
+        line.startswith(f"warning: topic {prefix}.events: {fault}") for line in lines("init", "--partitions", "3")
+    )
+    for role in ("publisher", "init", "worker"):
+        told = milepost("doctor", "--role", role).stdout.splitlines()
+        assert any(line.startswith(f"warn  topic {prefix}.events min.insync.replicas: {fault}") for line in told), told
 
 
 def test_each_setting_that_breaks_a_promise_is_said_with_how_to_set_it(prefix: str, admin: KafkaAdminClient) -> None:

@@ -107,7 +107,7 @@ def test_a_command_without_standard_input_reads_files_and_says_when_it_has_to_re
     started = [start(f"{command_line('check', name)} <&-", folder) for name in ("event.jsonl", "-")]
     started.append(start(f"{command_line('check', '-')} 0>/dev/null", folder))
     from_file, missing, unreadable = map(outcome, started)
-    assert from_file == (0, "1 events are valid\n", "")
+    assert from_file == (0, "1 event is valid\n", "")
     assert missing == unreadable == (1, "", "milepost: standard input cannot be read: Bad file descriptor\n")
 
 

@@ -159,10 +159,10 @@ def test_two_writers_with_the_same_partition_record_it_once(shared_recorder: Rec
 WAITING = text("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'")
 
 
-def until_it_waits(recorder: Recorder, other: Future[Any]) -> None:
-    """Return when a writer waits for a lock, or has not had to."""
+def until_it_waits(recorder: Recorder, other: Future[Any], waiting: int = 1) -> None:
+    """Return when so many writers wait for a lock, or this one has not had to."""
     with recorder.engine.connect() as connection:
-        while not other.done() and not connection.scalar(WAITING):
+        while not other.done() and (connection.scalar(WAITING) or 0) < waiting:
             connection.rollback()
 
 
@@ -327,3 +327,59 @@ def test_two_writers_who_take_up_the_same_partition_for_the_first_time_agree(sha
     with ThreadPoolExecutor(2) as pool:
         for partition in range(10):
             assert list(pool.map(take_up, (partition, partition))) == [{partition: StartOffset(3)}] * 2
+
+
+class HeldWriter:
+    """A writer that has written everything of its batch, and commits when it is told to."""
+
+    def __init__(self, pool: ThreadPoolExecutor, recorder: Recorder, log: TopicLog, *written: DecodedRecord) -> None:
+        self._has_written, self._may_commit = threading.Event(), threading.Event()
+        reports = log.append_raw([], b"what makes the recorder call back", written[0].partition)
+        batch = event_batch([*written, reports])
+        self.result = pool.submit(Recorder(recorder.engine).record, batch, self._hold)
+
+    def _hold(self, _: Sequence[RejectedRecord]) -> None:
+        self._has_written.set()
+        assert self._may_commit.wait(60)
+
+    def until_it_has_written(self) -> None:
+        assert self._has_written.wait(60)
+
+    def commit(self) -> None:
+        self._may_commit.set()
+
+
+def test_what_a_writer_meets_only_when_it_tries_again_does_not_make_two_wait_for_each_other(
+    shared_recorder: Recorder,
+) -> None:
+    log, tried_again = TopicLog(), Recorder(shared_recorder.engine)
+    # So that it takes the next batch to be new.
+    tried_again.record(event_batch([log.append(plan_event("0", subject="south/a"), 0)]), fail_on_rejection)
+    known = plan_event("1", subject="west/a")
+    with ThreadPoolExecutor(4) as pool:
+        first = HeldWriter(pool, shared_recorder, log, log.append(known, 1))
+        first.until_it_has_written()
+        # It holds south, and waits for what the first makes of the event of both.
+        mine = [known, retraction_event("2", subject="south/a"), plan_event("3", subject="south/a", day=3)]
+        again = pool.submit(tried_again.record, event_batch([log.append(each, 0) for each in mine]), fail_on_rejection)
+        until_it_waits(shared_recorder, again)
+        # It holds north, with the event that the other retracts and has not seen, and waits for south.
+        theirs = [plan_event("2", subject="north/a"), plan_event("4", subject="south/b")]
+        second = HeldWriter(pool, shared_recorder, log, *[log.append(event, 2) for event in theirs])
+        until_it_waits(shared_recorder, again, 2)
+        first.commit()
+        second.until_it_has_written()
+        until_it_waits(shared_recorder, again)
+        # It gets north as soon as the second ends, and then wants south.
+        last = [plan_event("5", subject="north/b"), plan_event("6", subject="south/c")]
+        third = pool.submit(
+            Recorder(shared_recorder.engine).record,
+            event_batch([log.append(event, 3) for event in last]),
+            fail_on_rejection,
+        )
+        until_it_waits(shared_recorder, again, 2)
+        second.commit()
+        assert (event_ids(again.result(60).accepted), len(again.result().duplicates)) == (["r", "3"], 1)
+        assert event_ids(third.result(60).accepted) == ["5", "6"]
+    events = [plan_event("0", subject="south/a"), *mine, *theirs, *last]
+    assert state_of_facts(load_facts(shared_recorder)[0], DAY) == expected_state(events, DAY)

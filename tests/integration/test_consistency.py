@@ -7,7 +7,7 @@ from datetime import date
 import pytest
 from sqlalchemy import Engine, text
 
-from models.database.consistency import TableRows, diff_table, diff_with_ledger, rebuild_tables
+from models.database.consistency import TableRows, diff_table, diff_with_ledger, read_tables, rebuild_tables
 from models.database.engine import DatabaseError, make_engine, read_transaction, write_transaction
 from models.database.projector import Projector
 from models.database.recorder import Recorder
@@ -155,3 +155,16 @@ def test_differences_are_told_in_natural_order() -> None:
     found: TableRows = {("north", f"lot-{number}"): {"name": None} for number in (10, 9, 100)}
     told = [difference.where for difference in diff_table("projects", {}, found)]
     assert told == ["projects north/lot-9", "projects north/lot-10", "projects north/lot-100"]
+
+
+def test_tables_are_compared_however_many_programmes_there_are(engine: Engine) -> None:
+    # More than a statement takes parameters.
+    names = [{"name": f"p-{number}"} for number in range(70_000)]
+    with write_transaction(engine) as connection:
+        connection.execute(text("INSERT INTO programmes (programme, revision) VALUES (:name, 1)"), names)
+
+    with read_transaction(engine) as connection:
+        snapshot = read_tables(connection)
+
+    assert {name["name"] for name in names} < snapshot.revisions.keys()
+    assert snapshot.data_dates.keys() < snapshot.revisions.keys()

@@ -18,6 +18,7 @@ from models.database.rights import READER_TABLE_RIGHTS, WORKER_TABLE_RIGHTS, req
 from models.database.tables import metadata
 from models.views.queries import query_transaction
 from tests.conftest import prepare_topics
+from tests.helpers.databases import connected
 from tests.helpers.event_generators import random_events
 from tests.helpers.postgresql_servers import (
     OWNER,
@@ -160,12 +161,12 @@ def test_what_comes_before_the_tables_is_named_too(
 
 def test_tables_of_a_newer_version_come_with_their_rights(server: PostgresqlServer, database: str) -> None:
     # What a migration does, as the owner.
-    with make_engine(server.url(OWNER, database)).begin() as connection:
+    with connected(server.url(OWNER, database)) as connection:
         connection.exec_driver_sql("CREATE TABLE newer (n integer)")
-    with make_engine(server.url(WORKER, database)).begin() as connection:
+    with connected(server.url(WORKER, database)) as connection:
         connection.exec_driver_sql("INSERT INTO newer VALUES (1)")
         connection.exec_driver_sql("UPDATE newer SET n = 2")
-    with make_engine(server.url(READER, database)).connect() as connection:
+    with connected(server.url(READER, database)) as connection:
         assert connection.exec_driver_sql("SELECT n FROM newer").scalar_one() == 2
 
 
@@ -190,7 +191,7 @@ def test_a_dump_that_is_restored_as_documented_has_the_rows_and_the_rights(
     script = documented_scripts()[1].replace("milepost.dump", str(dump))
     names = {"milepost": database, "milepost_before": f"{database}_before", "milepost_restored": f"{database}_restored"}
     server.paste(re.sub(r"\bmilepost(?:_before|_restored)?\b", lambda match: names[match[0]], script))
-    with make_engine(server.url(READER, database)).connect() as connection:
+    with connected(server.url(READER, database)) as connection:
         assert connection.exec_driver_sql("SELECT next_offset FROM positions").scalar_one() == 42
     assert refusal(server.url(WORKER, database), WORKER_TABLE_RIGHTS) == ""
     assert refusal(server.url(READER, database), READER_TABLE_RIGHTS) == ""

@@ -139,7 +139,7 @@ class TestReplay:
 
         assert lines(sqlite_settings, "dead-letters", "replay", letter.key) == [
             letter.key,
-            f"1 dead letters replayed to {sqlite_settings.events_topic}",
+            f"1 dead letter replayed to {sqlite_settings.events_topic}",
         ]
 
         first, again = sorted(read_topic(sqlite_settings, sqlite_settings.events_topic), key=lambda r: r.offset)
@@ -292,7 +292,7 @@ class TestDiscard:
 
         assert lines(sqlite_settings, "dead-letters", "discard", letters[0].key) == [
             letters[0].key,
-            "1 dead letters discarded",
+            "1 dead letter discarded",
         ]
         assert dead_letters_of(sqlite_settings) == letters[1:]
         assert lines(sqlite_settings, "dead-letters", "discard", "--all")[-1] == "2 dead letters discarded"
@@ -380,7 +380,7 @@ class TestDryRun:
         [_, row, summary] = lines(closed(sqlite_settings), "dead-letters", "replay", letter.key, "--dry-run")
 
         assert row.split()[:5] == [letter.key, "source-not-allowed", "rejected", "again", "source-not-allowed:"]
-        assert summary == "0 of 1 dead letters would be accepted, 0 forecasts would move; nothing was sent"
+        assert summary == "0 of 1 dead letter would be accepted, 0 forecasts would move; nothing was sent"
 
 
 def test_the_newest_dead_letters_come_first_and_only_the_end_of_the_topic_is_read(sqlite_settings: Settings) -> None:

@@ -77,7 +77,9 @@ def test_the_tokens_file_is_read_again_when_it_changes(settings: Settings, tmp_p
         assert gateway.scrape().value("milepost_gateway_tokens_file_broken") == 1
         assert gateway.client.post_structured(report()).status == 202
 
-        settings.gateway_tokens.write_text(TOKENS.partition("\n\n")[2])
+        # As an editor does: half of a file would be another broken one.
+        (tmp_path / "new.toml").write_text(TOKENS.partition("\n\n")[2])
+        (tmp_path / "new.toml").replace(settings.gateway_tokens)
         wait_until(lambda: gateway.client.post_structured(report()).status == 401, "the first token is gone")
         assert gateway.get("/ready")[1] == '{"ok": true, "reasons": {}}'
 

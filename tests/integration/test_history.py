@@ -1,10 +1,15 @@
 """History by claims, out of real ledgers: whatever the order of arrival, and as the real past of Python was."""
 
 import json
+import os
 import random
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
+from hashlib import sha256
 from pathlib import Path
 from time import process_time
+from typing import Final
 
 import pytest
 from hypothesis import given, settings
@@ -18,6 +23,8 @@ from models.database.engine import make_engine, read_transaction
 from models.database.event_history import read_history_entries
 from models.database.migrate import migrate
 from models.database.recorder import Recorder
+from models.domain.cloudevents import decode
+from models.domain.events import Event
 from models.domain.history import HistoryEntry
 from models.domain.schedule import MilestoneRef
 from tests.helpers.databases import BACKENDS, DatabaseFactory
@@ -33,7 +40,17 @@ from tests.helpers.event_generators import (
 )
 from tests.helpers.events import date_report, dependency_declaration, retraction_event
 from tests.helpers.history_oracle import expected_history
-from tests.helpers.oracle import JsonEvent
+from tests.helpers.oracle import (
+    DEPENDENCY_DECLARED,
+    DEPENDENCY_WITHDRAWN,
+    EVENT_RETRACTED,
+    MILESTONE_CANCELLED,
+    MILESTONE_REPORTED,
+    PROJECT_WITHDRAWN,
+    JsonEvent,
+    JsonRow,
+    expected_cyclic,
+)
 from tests.helpers.recorder import (
     TOPIC,
     TopicLog,
@@ -155,6 +172,53 @@ def test_history_out_of_a_database_is_that_of_the_slow_definition(engine: Engine
         for key in {row["key"] for row in expected}:
             mine = entries_in(engine, programme, [MilestoneRef(*key[1:])])
             assert list(map(as_row, mine)) == [row for row in expected if row["key"] == key]
+
+
+#: Programmes whose histories are compared; more of them when somebody asks.
+TANGLED: Final = int(os.environ.get("MILEPOST_TEST_HISTORIES", "12"))
+_TANGLED_EVENTS: Final = 60
+
+
+@cache
+def tangled(seed: int) -> tuple[list[JsonEvent], list[JsonRow]]:
+    """Give events of a programme of its own, and what the slow definition makes of them.
+
+    Few milestones and many dependencies make cycles; retractions, withdrawals and shared instants are frequent.
+    """
+    chance, events, reports = random.Random(seed), list[JsonEvent](), 0  # noqa: S311 - a repeatable choice
+    for event in random_events(seed, 8 * _TANGLED_EVENTS, programmes=1, projects=2, with_dependencies=True):
+        data = event["data"]
+        if event["type"] == MILESTONE_REPORTED:
+            reports += 1
+            if reports % 5:
+                continue
+        if "milestone" in data:
+            data |= {"milestone": f"m-{int(sha256(data['milestone'].encode()).hexdigest(), 16) % 3}"}
+        if "after" in data:
+            data["after"] = {"project": f"project-{chance.randrange(2)}", "milestone": f"m-{chance.randrange(3)}"}
+        subject = event["subject"].replace("programme-0", f"tangled-{seed}")
+        events.append(event | {"subject": subject, "time": f"{event['time'][:7]}-{chance.choice('1122')}5T12:00:00Z"})
+    known = [event for event in events[:_TANGLED_EVENTS] if isinstance(decode(*structured_record(event)), Event)]
+    for event in known:
+        if event["type"] == EVENT_RETRACTED:
+            of_source = [other for other in known if other["source"] == event["source"] and other is not event]
+            event["data"]["retracts"] = chance.choice(of_source)["id"] if of_source else "nothing"
+    return known, expected_history(known, f"tangled-{seed}")
+
+
+def test_histories_of_many_tangled_programmes_in_one_database_are_those_of_the_slow_definition(engine: Engine) -> None:
+    events = [event for seed in range(TANGLED) for event in tangled(seed)[0]]
+    kinds = Counter(event["type"] for event in events)
+    assert all(kinds[kind] > TANGLED for kind in (DEPENDENCY_DECLARED, EVENT_RETRACTED))
+    assert all(kinds[kind] > TANGLED / 4 for kind in (DEPENDENCY_WITHDRAWN, MILESTONE_CANCELLED, PROJECT_WITHDRAWN))
+    assert sum(map(len, expected_cyclic(events).values())) > TANGLED / 2
+    record(Recorder(engine), shuffled_with_duplicates(events, 1), 150)
+    for seed in range(TANGLED):
+        programme, (_, expected) = f"tangled-{seed}", tangled(seed)
+        assert list(map(as_row, entries_in(engine, programme))) == expected, programme
+        key = expected[seed % len(expected)]["key"]
+        mine = list(map(as_row, entries_in(engine, programme, [MilestoneRef(*key[1:])])))
+        assert mine == [row for row in expected if row["key"] == key], key
 
 
 @pytest.fixture(scope="module")

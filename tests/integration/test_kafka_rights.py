@@ -3,11 +3,8 @@
 The contract's table, section 12, is written down here a second time.
 """
 
-import argparse
 import json
 import re
-import shlex
-import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from datetime import timedelta
@@ -25,11 +22,15 @@ from deploy.doctor import Finding, examine
 from deploy.topics import check_topics, ensure_topics
 from models.settings import Settings
 from tests.helpers.databases import grant
+from tests.helpers.documented_rights import documented_rights
 from tests.helpers.event_generators import random_events, structured_record
 from tests.helpers.gateway import TOKENS, gateway_process, report
+from tests.helpers.mail import mail_server
+from tests.helpers.notify import notify_process, row, system_block, write_changes, write_targets
 from tests.helpers.recorder import migrated_engine
 from tests.helpers.secure_kafka import PASSWORD, Right, SecureKafka, set_environment
-from tests.helpers.workers import publish_records, read_topic, wait_until, worker_process
+from tests.helpers.webhooks import receiver
+from tests.helpers.workers import WorkerProcess, publish_records, read_topic, wait_until, worker_process
 
 TOPICS: Final = ("events", "programmes", "changes", "dead-letters")
 
@@ -56,6 +57,7 @@ ROLES: Final[Mapping[str, list[Right]]] = {
     "notify": [*on("changes", "READ"), Right("GROUP", "milepost-notify-*", "READ")],
     "init": [Right("TOPIC", "*", operation) for operation in ("CREATE", "DESCRIBE", "DESCRIBE_CONFIGS")],
 }
+ENLARGER: Final = [*ROLES["init"], Right("TOPIC", "*", "ALTER")]
 #: Each role with each of its rights taken away.
 CASES: Final = [(role, right) for role, rights in ROLES.items() for right in rights]
 SPELLINGS: Final = {"DESCRIBE_CONFIGS": "DescribeConfigs"}
@@ -75,7 +77,7 @@ def kafka_with_users(secure_kafka: SecureKafka) -> SecureKafka:
     """Give the broker with the topics, and with a user for each role and for each right less."""
     ensure_topics(Settings(kafka=secure_kafka.address("admin"), partitions=2))
     less = {user_without(role, right): [each for each in ROLES[role] if each != right] for role, right in CASES}
-    secure_kafka.add_users({**ROLES, **less, "nobody": [], "looker": on("events", "DESCRIBE")})
+    secure_kafka.add_users({**ROLES, **less, "nobody": [], "looker": on("events", "DESCRIBE"), "enlarger": ENLARGER})
     return secure_kafka
 
 
@@ -113,7 +115,7 @@ def test_the_doctor_finds_nothing_wrong_with_exactly_the_rights_of_a_role(
 ) -> None:
     settings = kafka_with_users.settings(role, database=database, partitions=2)
     status, found = run_doctor(settings, role, monkeypatch)
-    assert [each for each in found if not each["ok"]] == []
+    assert [each for each in found if each["warning"] or not each["ok"]] == []
     assert status == 0
     checks = {each["check"].partition(" ")[0] for each in found}
     assert {"clock", "versions"} <= checks
@@ -128,13 +130,14 @@ def test_the_doctor_names_the_right_that_a_role_lacks_and_nothing_else(
     user = user_without(role, right)
     settings = kafka_with_users.settings(user, database=database, partitions=2)
     status, found = run_doctor(settings, role, monkeypatch)
-    lines = [each for each in found if not each["ok"]]
-    assert status == 1
+    lines = [each for each in found if each["warning"] or not each["ok"]]
+    # As the worker and `init`: without it they go on, and warn.
+    is_warning = right.operation == "DESCRIBE_CONFIGS"
+    assert status == (not is_warning)
     assert lines
     for line in lines:
-        assert (
-            words(right) in f"{line['check']} {line['detail']}" or "takes the right DescribeConfigs" in line["detail"]
-        )
+        assert (line["ok"], line["warning"]) == (is_warning, is_warning)
+        assert words(right) in f"{line['check']} {line['detail']}"
     named = [line for line in lines if line["check"].startswith("right ")]
     assert len(named) == (4 if role == "init" else 1)
     for line in named:
@@ -160,42 +163,27 @@ def test_the_doctor_says_only_that_the_login_is_refused_and_goes_on_with_the_dat
 
 
 def test_the_commands_of_the_documentation_grant_what_each_role_needs_and_nothing_else() -> None:
-    page = (Path(__file__).parents[2] / "docs" / "kafka.md").read_text()
-    granted: dict[str, list[Right]] = {}
-    pasted = f"grant() {page.partition('grant()')[2].partition('```')[0]}"
-    # What Kafka's tool is called with
-    script = f"kafka-acls.sh() {{ printf '%q ' \"$@\"; echo; }}\n{pasted}"
-    lines = subprocess.run(
-        ["/bin/bash", "-euc", script], check=True, capture_output=True, text=True
-    ).stdout.splitlines()
-    for user, right in (found for line in lines for found in parse_grant(line)):
-        granted.setdefault(user, []).append(right)
+    granted = documented_rights()
     needed = {role: set(rights) for role, rights in ROLES.items()}
     needed["init"] = {right._replace(name="milepost.*") for right in needed["init"]}
     assert {user: set(rights) for user, rights in granted.items()} == needed
     assert all(len(rights) == len(set(rights)) for rights in granted.values())
 
 
-def parse_grant(line: str) -> list[tuple[str, Right]]:
-    """Return the rights of a command of `kafka-acls.sh`, each with its user; any other option is an error."""
-    parser = argparse.ArgumentParser(prog="grant", exit_on_error=False, allow_abbrev=False)
-    for option in ("--allow-principal", "--operation", "--topic", "--group"):
-        parser.add_argument(option, action="append", default=[])
-    parser.add_argument("--resource-pattern-type", choices=("literal", "prefixed"), default="literal")
-    parser.add_argument("--add", action="store_true", required=True)
-    parser.add_argument("--bootstrap-server", required=True)
-    parser.add_argument("--command-config", required=True)
-    options = parser.parse_args(shlex.split(line))
-    ending = "*" if options.resource_pattern_type == "prefixed" else ""
-    resources = [("TOPIC", name) for name in options.topic] + [("GROUP", name) for name in options.group]
-    # As Kafka's own tool reads them: upper case, words apart.
-    operations = [re.sub(r"(?<=[a-z])(?=[A-Z])", "_", operation).upper() for operation in options.operation]
-    return [
-        (principal.removeprefix("User:"), Right(kind, f"{name}{ending}", operation))
-        for principal in options.allow_principal
-        for kind, name in resources
-        for operation in operations
-    ]
+def test_the_doctor_says_until_when_a_certificate_counts_and_against_what_it_was_verified(
+    kafka_with_users: SecureKafka, database: str
+) -> None:
+    settings = kafka_with_users.settings("auditor", database=database)
+    found = {each.check: each for each in examine(settings, Role.AUDITOR, utc_now)}["TLS to Kafka"]
+    assert (found.is_ok, found.is_warning) == (True, False)
+    words = r"127\.0\.0\.1 has a certificate of authority until \d{4}-\d\d-\d\d, verified against "
+    assert re.fullmatch(f"{words}{re.escape(str(settings.kafka_ssl_cafile))}", found.detail)
+    soon = examine(settings, Role.AUDITOR, lambda: utc_now() + timedelta(days=80))
+    warning = {each.check: each for each in soon}["TLS to Kafka"]
+    assert (warning.is_ok, warning.is_warning) == (True, True)
+    assert re.search(r": it ends in \d days, renew it$", warning.detail)
+    clear = kafka_with_users.settings(listener="clear", kafka_sasl_mechanism="PLAIN", database=database)
+    assert not [each for each in examine(clear, Role.AUDITOR, utc_now) if each.check == "TLS to Kafka"]
 
 
 def test_the_doctor_says_what_is_wrong_with_a_database_and_makes_none(
@@ -217,12 +205,17 @@ def test_the_doctor_compares_with_postgresql_and_names_the_rights_on_tables(post
         assert all(finding.is_ok for finding in found.values()), found
         assert found["clock"].detail == "within 30 s of that of PostgreSQL"
         assert "PostgreSQL 1" in found["versions"].detail
+        assert found["pool"].detail == "none: the server itself answers, and statements are prepared"
+        assert "TLS to PostgreSQL" not in found, "a socket of this machine needs none"
         [wrong] = [
             each for each in examine(settings, Role.BOARD, lambda: utc_now() - timedelta(minutes=2)) if not each.is_ok
         ]
         assert wrong.detail.startswith("it is 120 s behind that of PostgreSQL")
         lacking = [each for each in examine(settings, Role.WORKER, utc_now) if each.check == "rights on tables"]
         assert "lacks INSERT, UPDATE, DELETE on" in lacking[0].detail
+        grant(postgresql_url, role_url, "SELECT, INSERT, UPDATE")
+        [last] = [each for each in examine(settings, Role.WORKER, utc_now) if each.check == "rights on tables"]
+        assert "lacks DELETE on" in last.detail
 
 
 # The whole work of each role
@@ -280,20 +273,67 @@ def test_publisher_gateway_operator_and_auditor_do_their_work_with_their_rights(
     assert milepost("audit").exit_code == 0
 
 
+def test_notify_with_its_rights_tells_its_targets_and_remembers_that_it_did(
+    kafka_with_users: SecureKafka, database: str, tmp_path: Path
+) -> None:
+    admin = Settings(kafka=kafka_with_users.address("admin"), partitions=2)
+    settings = kafka_with_users.settings("notify", database=database, partitions=2)
+    with receiver() as system, mail_server() as mailbox:
+        people = f'name = "two"\nurl = "{mailbox.url}"\n'
+        targets = write_targets(tmp_path, system_block("one", system.url), people)
+
+        def is_reading(notify: WorkerProcess) -> bool:
+            page = notify.scrape()
+            return all(
+                page.value("milepost_notify_assigned_partitions", target=name) == settings.partitions
+                for name in ("one", "two")
+            )
+
+        with notify_process(settings, tmp_path, targets) as notify:
+            wait_until(lambda: is_reading(notify), "both targets are read for")
+            written = write_changes(admin, [row()])
+            wait_until(lambda: len(system.requests) == len(written), "the system is told")
+            wait_until(lambda: len(mailbox.messages) == 1, "people are told")
+            notify.stop()
+            assert [line for line in notify.log_text.splitlines() if " INFO " not in line] == []
+        with notify_process(settings, tmp_path, targets) as notify:
+            wait_until(lambda: is_reading(notify), "another process goes on")
+            written += write_changes(admin, [row("last")])
+            wait_until(lambda: len(system.requests) == len(written), "the last is told")
+            assert [request.body for request in system.requests] == written
+
+
 def test_init_makes_topics_with_its_rights_and_names_what_it_lacks(
     kafka_with_users: SecureKafka, database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    create = ROLES["init"][0]
-    for user in (user_without("init", create), "init"):
+    create, describe, _ = ROLES["init"]
+    refused = {user_without("init", create): "Create", user_without("init", describe): "Describe"}
+    for user in (*refused, "init"):
         set_environment(monkeypatch, kafka_with_users.settings(user, database=database, prefix="fresh", partitions=1))
         result = milepost("init")
         lines = result.stderr.splitlines()
         assert [line.partition("does not allow ")[2].partition(":")[0] for line in lines] == (
-            [] if user == "init" else [f"Create on topic fresh.{topic}" for topic in TOPICS]
+            [] if user == "init" else [f"{refused[user]} on topic fresh.{topic}" for topic in TOPICS]
         )
         assert result.exit_code == bool(lines)
     with closing(KafkaAdminClient(bootstrap_servers=kafka_with_users.address("admin"))) as admin:
         assert {f"fresh.{topic}" for topic in TOPICS} <= set(admin.list_topics())
+
+
+def test_init_names_the_right_that_more_partitions_take(
+    kafka_with_users: SecureKafka, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def init(user: str, *options: str) -> Result:
+        settings = kafka_with_users.settings(user, database=database, prefix="growing", partitions=1)
+        set_environment(monkeypatch, settings)
+        return milepost("init", *options)
+
+    assert init("init").exit_code == 0
+    refused = init("init", "--partitions", "2")
+    assert [line.partition("does not allow ")[2].partition(":")[0] for line in refused.stderr.splitlines()] == [
+        f"Alter on topic growing.{topic}" for topic in ("events", "programmes", "changes")
+    ]
+    assert "topic growing.events: 2 partitions, enlarged" in init("enlarger", "--partitions", "2").stdout
 
 
 # The start of each role's program
@@ -307,13 +347,14 @@ def arguments_of(role: str) -> tuple[str, ...]:
         "gateway": ("gateway",),
         "operator": ("dead-letters", "replay", "--all"),
         "auditor": ("audit",),
+        "notify": ("notify",),
     }
     return commands[role]
 
 
 @pytest.mark.parametrize(
     ("role", "right"),
-    [case for case in CASES if case[0] not in {"init", "notify"} and case[1] not in CONFIGS],
+    [case for case in CASES if case[0] != "init" and case[1] not in CONFIGS],
     ids=lambda value: str(value).replace(" ", ""),
 )
 def test_a_program_that_lacks_a_right_ends_at_its_start_with_one_line_that_names_it(
@@ -325,9 +366,10 @@ def test_a_program_that_lacks_a_right_ends_at_its_start_with_one_line_that_names
     Path("event.jsonl").write_text(json.dumps(report("c")))
     Path("tokens.toml").write_text(TOKENS)
     monkeypatch.setenv("MILEPOST_GATEWAY_TOKENS", "tokens.toml")
+    monkeypatch.setenv("MILEPOST_NOTIFY", str(write_targets(Path(), system_block("one", "http://127.0.0.1:1/"))))
     result = milepost(*arguments_of(role))
     assert (result.exit_code, result.stdout) == (1, "")
-    name = right.name
+    name = right.name.replace("*", "one")
     assert result.stderr == (
         f"milepost: Kafka at {settings.kafka} does not allow {words(right)}{name}: grant it to {user}\n"
     )

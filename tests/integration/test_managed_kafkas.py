@@ -97,8 +97,9 @@ def test_each_of_many_refusals_is_a_line_and_the_topics_are_made(
     assert values(settings)["events"]["retention.ms"] == "7776000000"
     assert values(settings)["changes"]["retention.ms"] == "2592000000"
     doctor = milepost("doctor", "--role", "init")
-    assert doctor.exit_code == 1
-    wrong = [line for line in doctor.stdout.splitlines() if line.startswith("wrong topic")]
+    # As a worker, which runs on such topics.
+    assert doctor.exit_code == 0
+    wrong = [line for line in doctor.stdout.splitlines() if line.startswith("warn  topic")]
     assert len(wrong) == 3  # of the five, the broker has one by default, and another is not looked at
     assert any("hubs.events message.timestamp.type: " in line and "publishers' clocks" in line for line in wrong)
 

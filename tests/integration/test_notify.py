@@ -1,17 +1,30 @@
 """`milepost notify` as a process with a real Kafka: every change once at least, in each milestone's order."""
 
+import asyncio
 import json
 import os
 import signal
 import threading
 from collections import defaultdict
+from collections.abc import Iterable
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
+import pytest
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from deploy.notify import channel_factory, find_problem
+from models.configured_engine import open_configured_engine
 from models.settings import Settings
+from streams.clock import Clock
+from streams.kafka.compat import MAX_FETCH_BYTES
+from streams.notify.group import read_trackers
+from streams.notify.process import Notifier
+from streams.notify.targets import TargetsFile
 from tests.helpers.notify import notify_process, open_milestones, row, system_block, write_changes, write_targets
 from tests.helpers.webhooks import Reply, receiver
-from tests.helpers.workers import WorkerProcess, wait_until
+from tests.helpers.workers import WorkerProcess, publish_records, wait_until, wait_until_async
 
 
 def wait_for_group(notify: WorkerProcess, *names: str) -> None:
@@ -194,6 +207,15 @@ def test_two_processes_share_the_partitions_of_a_target(sqlite_settings: Setting
                 for process in (first, second)
             ]
             assert all(delivered), "each told its part"
+            # One ends right after it told something, and the other does not tell that again.
+            asked = len(system.requests)
+            last = write_changes(sqlite_settings, [row(programme=name) for name in programmes])
+            wait_until(lambda: len(system.requests) >= asked + len(last), "the last are told")
+            second.stop()
+            wait_for_group(first, "one")
+            last += write_changes(sqlite_settings, [row(programme=name) for name in programmes])
+            wait_until(lambda: {*last} <= {request.body for request in system.requests}, "the other goes on alone")
+            assert sorted(request.body for request in system.requests[asked:]) == sorted(last)
 
 
 def test_a_target_that_cannot_be_used_is_named_and_the_others_run(sqlite_settings: Settings, tmp_path: Path) -> None:
@@ -213,3 +235,57 @@ def test_a_target_that_cannot_be_used_is_named_and_the_others_run(sqlite_setting
             warnings = json.loads(notify.get("/ready")[1])["warnings"]
             assert {*warnings} == {"target clear", "target local"}
             assert notify.scrape().value("milepost_notify_unusable", target="clear") == 1
+
+
+def test_a_target_is_told_what_comes_after_more_than_one_fetch_may_hand_out(
+    sqlite_settings: Settings, tmp_path: Path
+) -> None:
+    garbage = os.urandom(900 * 1024)
+    records = MAX_FETCH_BYTES // len(garbage) + 4
+    with receiver() as system:
+        targets = write_targets(tmp_path, system_block("one", system.url))
+        with notify_process(sqlite_settings, tmp_path, targets) as notify:
+            wait_for_group(notify, "one")
+            publish_records(sqlite_settings, [(None, [], garbage)] * records, sqlite_settings.changes_topic)
+            [written] = write_changes(sqlite_settings, [row()])
+            wait_until(lambda: [request.body for request in system.requests] == [written], "the change is told")
+            # Records of other partitions are read apart from the change.
+            wait_until(
+                lambda: notify.scrape().value("milepost_notify_unreadable_total", target="one") == records,
+                "what is unreadable is counted",
+            )
+
+
+def test_a_target_is_told_after_an_assignment_during_which_reading_was_paused(
+    sqlite_settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paused = list[object]()
+
+    async def read_late(consumer: AIOKafkaConsumer, partitions: Iterable[TopicPartition]) -> object:
+        """Read where the group stands only when the loop beside it has found that there is nobody to tell."""
+        await wait_until_async(lambda: consumer.paused() == consumer.assignment() != frozenset(), "it is paused")
+        paused.append(consumer)
+        return await read_trackers(consumer, partitions)
+
+    monkeypatch.setattr("streams.notify.run.read_trackers", read_late)
+
+    async def run(url: str) -> None:
+        file = TargetsFile(write_targets(tmp_path, system_block("one", url)))
+        file.load()
+        clock = Clock()
+        async with AsyncExitStack() as stack:
+            engine = stack.enter_context(open_configured_engine(sqlite_settings))
+            create_channel = stack.enter_context(channel_factory(sqlite_settings, engine, clock))
+            notifier = Notifier(sqlite_settings, file, create_channel, find_problem, clock)
+            await stack.enter_async_context(notifier.running([]))
+            labels = {"target": "one"}
+            value = notifier.metrics.registry.get_sample_value
+            await wait_until_async(
+                lambda: value("milepost_notify_assigned_partitions", labels) == sqlite_settings.partitions, "it reads"
+            )
+            await asyncio.to_thread(write_changes, sqlite_settings, [row()])
+            await wait_until_async(lambda: value("milepost_notify_delivered_total", labels) == 1, "the change is told")
+
+    with receiver() as system:
+        asyncio.run(run(system.url))
+    assert len(paused) == 1

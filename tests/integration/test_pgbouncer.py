@@ -11,6 +11,9 @@ import pytest
 from sqlalchemy import Engine, text
 
 from consumers.audit import audit
+from consumers.rights import Role
+from deploy.cli.options import utc_now
+from deploy.doctor import examine
 from models.configured_engine import open_configured_engine
 from models.database.engine import make_engine, read_transaction, write_transaction
 from models.database.recorder import Recorder
@@ -58,6 +61,8 @@ def engine_of(url: str) -> Iterator[Engine]:
         engine.dispose()
 
 
+# A minute and a half on two cores that nobody else uses.
+@pytest.mark.timeout(400)
 def test_what_two_workers_record_through_it_is_counted_and_audited_and_equal(
     kafka: str, server: PostgresqlServer, pool: int, database: str, tmp_path: Path
 ) -> None:
@@ -74,7 +79,7 @@ def test_what_two_workers_record_through_it_is_counted_and_audited_and_equal(
     ):
         recorder = Recorder(engine)
         wait_until(
-            lambda: sum(recorder.read_positions(settings.events_topic).values()) == published, "all is recorded", 150
+            lambda: sum(recorder.read_positions(settings.events_topic).values()) == published, "all is recorded", 300
         )
         for process in (one, other, board):
             process.wait_until_ready()
@@ -111,6 +116,19 @@ def test_nothing_is_prepared_where_a_pool_answers_and_something_is_where_the_ser
                 connection.execute(text("SELECT 1"))
             assert (connection.scalar(prepared) != 0) is expected
         engine.dispose()
+
+
+def test_the_doctor_says_that_a_pool_answers_and_whose_certificate_it_has(
+    server: PostgresqlServer, pool: int, database: str
+) -> None:
+    settings = Settings(database=server.url(READER, database, port=pool))
+    found = {each.check: each for each in examine(settings, Role.BOARD, utc_now)}
+    assert all(each.is_ok and not each.is_warning for each in found.values()), found
+    assert found["pool"].detail == "a pool answers, as PgBouncer is: statements are not prepared"
+    assert found["TLS to PostgreSQL"].detail.startswith("localhost has a certificate of ")
+    off = settings.model_copy(update={"database_prepared": False})
+    found = {each.check: each for each in examine(off, Role.BOARD, utc_now)}
+    assert "makes no difference" in found["pool"].detail
 
 
 def test_two_clients_that_share_a_connection_of_the_server_execute_what_each_of_them_says(

@@ -1,7 +1,9 @@
 """Positions decide which records of a batch are recorded; a recreated topic is refused until it is accepted."""
 
+from typing import Any
+
 import pytest
-from sqlalchemy import Engine, update
+from sqlalchemy import Engine, event, update
 
 from models.database import tables
 from models.database.engine import (
@@ -164,3 +166,27 @@ def test_accepting_a_topic_of_another_id_sets_back_every_position(engine: Engine
 
     recorder.remember_topic_id(TOPIC, "other")
     assert recorder.read_positions(TOPIC) == {0: 0, 1: 2, 2: 0}
+
+
+def test_batches_of_any_number_of_partitions_and_programmes_are_written_by_the_same_statements(
+    shared_recorder: Recorder,
+) -> None:
+    log, statements = TopicLog(), list[str]()
+
+    def note(*told: Any) -> None:  # noqa: ANN401 - SQLAlchemy's signature
+        statements.append(told[2])
+
+    written = []
+    event.listen(shared_recorder.engine, "before_cursor_execute", note)
+    for number, partitions in enumerate((1, 1, 2, 4)):
+        statements.clear()
+        subjects = [f"programme-{partition}/wharf" for partition in range(partitions)]
+        entries = [
+            log.append(plan_event(f"{number}-{partition}", subject=subject), partition, appended_ms=number)
+            for partition, subject in enumerate(subjects)
+        ]
+        assert len(record_batch(shared_recorder, *entries).programme_changes) == partitions
+        written.append(statements[:])
+    # The first looks for its events, too.
+    assert written[1] == written[2] == written[3]
+    assert shared_recorder.read_positions(TOPIC) == {0: 4, 1: 2, 2: 1, 3: 1}

@@ -9,6 +9,9 @@ from sqlalchemy import make_url, text
 from sqlalchemy.exc import OperationalError
 
 from consumers.audit import audit
+from consumers.rights import Role
+from deploy.cli.options import utc_now
+from deploy.doctor import Finding, examine
 from models.configured_engine import make_configured_engine, open_configured_engine
 from models.database.engine import DatabaseError, ErrorKind, check_schema, classify_error, make_engine
 from models.database.recorder import Recorder
@@ -16,11 +19,13 @@ from models.database.rights import require_table_rights
 from models.settings import Settings
 from tests.conftest import prepare_topics
 from tests.helpers.certificates import Authority
+from tests.helpers.databases import connected
 from tests.helpers.event_generators import random_events
 from tests.helpers.postgresql_servers import (
     DATABASE,
     HOST,
     OTHER_HOST,
+    OWNER,
     PASSWORDS,
     READER,
     WORKER,
@@ -72,6 +77,33 @@ def test_only_a_server_that_proves_its_name_is_believed(server: PostgresqlServer
     assert f'root certificate file "{missing}" does not exist' in refusal(server.url(WORKER, sslrootcert=str(missing)))
 
 
+def test_the_doctor_says_who_vouches_for_the_server_and_warns_where_nobody_does(server: PostgresqlServer) -> None:
+    def tls(url: str) -> Finding:
+        [found] = [
+            each for each in examine(Settings(database=url), Role.BOARD, utc_now) if each.check == "TLS to PostgreSQL"
+        ]
+        assert found.is_ok
+        return found
+
+    verified, unverified = tls(server.url(READER)), tls(server.url(READER, sslmode="require", sslrootcert="/nowhere"))
+    authority = make_url(server.url(READER)).query["sslrootcert"]
+    assert not verified.is_warning
+    assert verified.detail.startswith(f"{HOST} has a certificate of ")
+    assert verified.detail.endswith(f", verified against {authority}")
+    assert unverified.is_warning
+    assert "nobody proved who answers: sslmode is require" in unverified.detail
+
+
+def test_the_doctor_names_the_right_to_create_tables_that_init_lacks(server: PostgresqlServer) -> None:
+    def rights(role: str) -> list[str]:
+        found = examine(Settings(database=server.url(role), kafka="127.0.0.1:1"), Role.INIT, utc_now)
+        return [each.detail for each in found if each.check == "rights on tables"]
+
+    assert rights(OWNER) == ["CREATE"]
+    [lacking] = rights(WORKER)
+    assert f"role {WORKER} lacks CREATE on schema public: grant it, or run `milepost init` as" in lacking
+
+
 def test_what_the_server_refuses_is_one_line(server: PostgresqlServer) -> None:
     assert "no encryption" in refusal(server.url(WORKER, sslmode="disable"))
     wrong = make_url(server.url(WORKER)).set(password="wrong").render_as_string(hide_password=False)  # noqa: S106 - of nobody
@@ -101,7 +133,7 @@ def test_workers_follow_the_primary_after_a_failover(kafka: str, tmp_path: Path)
             assert "takes no writes, as a standby" in refusal(of_hosts(primary.url(WORKER), *hosts))
             settings = prepare_topics(kafka, url)
             # A reader is served by the standby.
-            with make_engine(standby.url(READER)).connect() as connection:
+            with connected(standby.url(READER)) as connection:
                 assert connection.scalar(text("SELECT pg_is_in_recovery()")) is True
             with worker_process(settings, tmp_path) as worker:
                 worker.wait_until_ready()

@@ -8,8 +8,14 @@ import pytest
 from typer.testing import CliRunner
 
 from deploy.cli import app
+from models.database.claims import load_facts
+from models.database.engine import read_transaction
+from models.database.queries import has_programme
+from models.database.recorder import Recorder
+from tests.helpers.event_generators import random_events
 from tests.helpers.events import cancellation, date_report, dependency_declaration, event_database, retraction_event
 from tests.helpers.oracle import JsonEvent
+from tests.helpers.recorder import TOPIC, TopicLog, event_batch, fail_on_rejection, migrated_engine
 
 RELEASES = Path(__file__).parents[2] / "docs" / "examples" / "python-releases.jsonl"
 MON, TUE, WED = "2026-03-02T09:00:00Z", "2026-03-03T09:00:00Z", "2026-03-04T09:00:00Z"
@@ -97,11 +103,24 @@ def test_a_programme_that_no_event_names_is_an_error(story_url: str) -> None:
     assert "no programme 'south'" in result.stderr
 
 
+def test_a_programme_exists_as_soon_as_the_facts_name_it_and_no_longer(database_url: str) -> None:
+    names, log = [f"programme-{number}" for number in range(40)], TopicLog()
+    with migrated_engine(database_url) as engine:
+        recorder = Recorder(engine)
+        recorder.resolve_start_offsets(TOPIC, {0: (0, 0)})
+        for event in random_events(8, 120, programmes=len(names), with_dependencies=True):
+            recorder.record(event_batch([log.append(event)]), fail_on_rejection)
+            with read_transaction(engine) as connection:
+                existing = load_facts(connection, names).existing_programmes()
+                assert {name for name in names if has_programme(connection, name)} == existing
+        assert 10 < len(existing) < len(names)
+
+
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
         (["--since", "yesterday"], "not an RFC 3339 timestamp"),
-        (["--until", "2026-02-30"], "day is out of range"),
+        (["--until", "2026-02-30"], "not a day that there is: '2026-02-30'"),
         (["--since", "2026-03-02", "--until", "2026-03-01"], "no time in it"),
         (["--since", "0001-01-01"], "1990 to 2100"),
         (["--until", "9999-12-31"], "1990 to 2100"),

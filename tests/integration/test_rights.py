@@ -8,7 +8,7 @@ from typer.testing import CliRunner, Result
 from deploy.cli import app
 from models.database.engine import make_engine
 from models.database.rights import require_table_rights
-from tests.helpers.databases import grant
+from tests.helpers.databases import connected, grant
 
 
 def milepost(*arguments: str) -> Result:
@@ -39,15 +39,15 @@ def test_a_role_that_may_only_read_can_look_and_a_worker_names_the_rights_it_lac
 
 def test_a_role_that_may_not_create_tables_is_told_so_by_init(postgresql_url: str) -> None:
     role = f"r{uuid4().hex[:12]}"
-    with make_engine(postgresql_url).begin() as connection:
+    with connected(postgresql_url) as connection:
         connection.execute(text("REVOKE CREATE ON SCHEMA public FROM PUBLIC"))
         connection.execute(text(f"CREATE ROLE {role} LOGIN"))
     url = make_url(postgresql_url).set(username=role).render_as_string(hide_password=False)
     [line] = error_lines("init", "--database", url)
     assert f"role {role} may not create the tables: permission denied for schema public; run `milepost init` as" in line
-    with make_engine(postgresql_url).begin() as connection:
+    with connected(postgresql_url) as connection:
         connection.execute(text("REVOKE ALL ON SCHEMA public FROM PUBLIC"))
     [line] = error_lines("status", "--database", url)
     assert f"has no schema that role {role} may use" in line
-    with make_engine(postgresql_url).begin() as connection:
+    with connected(postgresql_url) as connection:
         connection.execute(text(f"DROP ROLE {role}"))

@@ -6,8 +6,9 @@ import math
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, date, datetime
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import pytest
 from cloudevents.core.bindings.kafka import to_binary, to_structured
@@ -20,6 +21,7 @@ from sqlalchemy import Engine, delete, make_url, select, text, update
 
 from models.database import tables
 from models.database.engine import make_engine, write_transaction
+from models.database.projector import ForecastResult
 from models.database.recorder import (
     Batch,
     ProgrammeChange,
@@ -35,10 +37,13 @@ from models.domain.events import Rejection
 from models.domain.schedule import compute_schedule
 from models.settings import Settings
 from streams import app
-from streams.agents import record
+from streams.agents import forecast, record
 from streams.agents.forecast import ForecastAgent
 from streams.app import WorkerComponents
+from streams.kafka import transport
+from streams.kafka.consumer_thread import KafkaRecord
 from streams.kafka.transport import FetchedBatch, get_consumer
+from tests.helpers.databases import connected
 from tests.helpers.event_generators import Headers, random_events, shuffled_with_duplicates, structured_record
 from tests.helpers.oracle import JsonEvent, expected_milestones
 from tests.helpers.recorder import count_events, json_status_row, load_facts
@@ -413,9 +418,12 @@ def hold_drawing(monkeypatch: pytest.MonkeyPatch, taken: list[FetchedBatch]) -> 
     go_on, take = asyncio.Event(), ForecastAgent.process_batch
 
     async def hold(forecaster: ForecastAgent, delivery: FetchedBatch) -> None:
-        taken.append(delivery)
+        # A copy: the delivery gives its records up when it is acknowledged.
+        noted = replace(delivery)
+        taken.append(noted)
         await go_on.wait()
         await take(forecaster, delivery)
+        noted.is_done = delivery.is_done
 
     monkeypatch.setattr(ForecastAgent, "process_batch", hold)
     return go_on
@@ -480,14 +488,15 @@ class TestTrouble:
                     consumer = get_consumer(milepost.app)
                     publish(settings, [numbered_report(1), numbered_report(2)])
                     publish_records(settings, [SIGNAL] * 3, settings.programmes_topic)
+                    admitted = {settings.events_topic: 2, settings.programmes_topic: 2}
                     await wait_until_async(
-                        lambda: settings.programmes_topic in consumer._buffered and not consumer._fetches,
-                        "nothing more is fetched of either topic",
+                        lambda: (
+                            {topic: len(its) for topic, its in consumer._in_flight.items()} == admitted
+                            and settings.programmes_topic in consumer._buffered
+                            and not consumer._fetches
+                        ),
+                        "two batches of each topic are admitted, and nothing more is fetched",
                     )
-                    assert {topic: len(its) for topic, its in consumer._in_flight.items()} == {
-                        settings.events_topic: 2,
-                        settings.programmes_topic: 2,
-                    }
                     over = time.monotonic() + 3 * patience
                     await wait_until_async(lambda: time.monotonic() > over, "it has waited thrice as long")
                     connection.execute(text(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true"))
@@ -646,6 +655,100 @@ class TestTrouble:
         assert sizes()[0] == 1
         assert sizes()[1] >= 3
 
+    def test_what_was_signalled_twice_is_followed_by_a_pause_whose_signals_are_taken_together(
+        self, sqlite_settings: Settings, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        settings, topic = sqlite_settings, sqlite_settings.programmes_topic
+        taken: list[FetchedBatch] = []
+        pauses: list[float] = []
+
+        async def run() -> None:
+            pause_over, recorder = asyncio.Event(), Recorder(make_engine(settings.database))
+
+            async def pause(seconds: float, _is_active: Callable[[], bool]) -> None:
+                pauses.append(seconds)
+                await pause_over.wait()
+
+            monkeypatch.setattr(forecast, "sleep_while", pause)
+            # Longer than a calculation takes on any machine: no pause is left of a period that is over.
+            monkeypatch.setattr(forecast, "_FLOW_PERIOD_SECONDS", 3600.0)
+            go_on = hold_drawing(monkeypatch, taken)
+            async with running_app(settings) as milepost:
+                consumer, store, clock = (
+                    get_consumer(milepost.app),
+                    milepost.metrics_store,
+                    milepost.forecast_agent.clock,
+                )
+
+                def waiting_signals() -> int:
+                    return consumer._buffered[topic].record_count if topic in consumer._buffered else 0
+
+                publish(settings, [numbered_report(1)])
+                await wait_until_async(lambda: len(taken) == 1, "the first change is being calculated")
+                publish_records(settings, [SIGNAL, SIGNAL], topic)
+                await wait_until_async(lambda: waiting_signals() == 2, "two more signals of its programme came")
+                go_on.set()
+                await wait_until_async(lambda: len(pauses) == 1, "the agent pauses")
+                publish(settings, [numbered_report(2)])
+                await all_recorded(milepost, 2)
+                await wait_until_async(lambda: waiting_signals() == 1, "its signal came too")
+                assert [len(batch.records) for batch in taken] == [1, 2]
+                pause_over.set()
+                await wait_until_async(
+                    lambda: not store.outdated_programmes(recorder.read_revisions(), clock.today()),
+                    "the last change is shown",
+                )
+
+        asyncio.run(run())
+
+        assert 0 < pauses[0] <= 3600
+
+    def test_a_change_that_comes_alone_is_followed_by_no_pause(
+        self, sqlite_settings: Settings, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        pauses: list[float] = []
+
+        async def pause(seconds: float, _is_active: Callable[[], bool]) -> None:
+            pauses.append(seconds)
+
+        async def run() -> None:
+            monkeypatch.setattr(forecast, "sleep_while", pause)
+            async with running_app(sqlite_settings) as milepost:
+                in_flight = get_consumer(milepost.app)._in_flight[sqlite_settings.programmes_topic]
+                publish(sqlite_settings, [numbered_report(1)])
+                await wait_until_async(lambda: milepost.metrics_store.programme_names == {"north"}, "it is shown")
+                await wait_until_async(lambda: not in_flight, "its signal is done")
+
+        asyncio.run(run())
+
+        assert pauses == []
+
+    def test_a_batch_of_a_steady_flow_is_followed_by_a_pause_unless_it_took_long_or_there_is_a_backlog(
+        self, sqlite_settings: Settings, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        topic = sqlite_settings.events_topic
+
+        async def run() -> None:
+            async with running_app(sqlite_settings) as milepost:
+                consumer = get_consumer(milepost.app)
+                few, many = (
+                    FetchedBatch(
+                        topic, [], cast("list[KafkaRecord]", [None] * count), 1, created_at=time.monotonic() - 1000
+                    )
+                    for count in (7, 8)
+                )
+                consumer.pause_after(many)
+                assert consumer._has_delivery_capacity(topic)
+                monkeypatch.setattr(transport, "_FLOW_PERIOD_SECONDS", 10_000)
+                consumer.pause_after(few)
+                assert consumer._has_delivery_capacity(topic)
+                consumer.pause_after(many)
+                assert not consumer._has_delivery_capacity(topic)
+                consumer._has_backlog[topic] = True
+                assert consumer._has_delivery_capacity(topic)
+
+        asyncio.run(run())
+
     def test_what_is_held_when_partitions_are_taken_up_again_is_read_again(
         self, sqlite_settings: Settings, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -695,6 +798,26 @@ class TestTrouble:
 
         assert asyncio.run(run()) == [None, None, 20, 30]
 
+    def test_a_batch_that_is_done_holds_no_records_until_its_offsets_are_committed(
+        self, sqlite_settings: Settings, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        done: list[FetchedBatch] = []
+        take = ForecastAgent.process_batch
+
+        async def note(forecaster: ForecastAgent, batch: FetchedBatch) -> None:
+            await take(forecaster, batch)
+            done.append(batch)
+
+        async def run() -> None:
+            monkeypatch.setattr(ForecastAgent, "process_batch", note)
+            async with running_app(sqlite_settings) as milepost:
+                in_flight = get_consumer(milepost.app)._in_flight
+                publish(sqlite_settings, [numbered_report(1)])
+                await wait_until_async(lambda: bool(done) and not any(in_flight.values()), "all is done")
+                assert [batch.records for batch in done] == [()]
+
+        asyncio.run(run())
+
     def test_while_a_backlog_is_recorded_what_is_shown_rests_and_what_is_new_does_not(
         self, sqlite_settings: Settings, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -719,6 +842,26 @@ class TestTrouble:
                     lambda: not milepost.metrics_store.outdated_programmes(revisions(), forecaster.clock.today()),
                     "all is drawn",
                 )
+
+        asyncio.run(run())
+
+    def test_the_rest_is_as_long_as_the_work_took_processor_time_however_busy_the_machine_is(
+        self, sqlite_settings: Settings, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        async def run() -> None:
+            async with running_app(sqlite_settings) as milepost:
+                forecaster = milepost.forecast_agent
+                recalculate = forecaster._projector.recalculate
+
+                def recalculate_late(names: Sequence[str], today: date, now_ms: int) -> list[ForecastResult]:
+                    time.sleep(1)
+                    return recalculate(names, today, now_ms)
+
+                monkeypatch.setattr(forecaster._projector, "recalculate", recalculate_late)
+                monkeypatch.setattr(forecaster, "is_catching_up", lambda: True)
+                publish(sqlite_settings, [numbered_report(1, "north/plant")])
+                await wait_until_async(lambda: forecaster._paused_until > 0, "it rests")
+                assert forecaster._paused_until - forecaster.clock.now() < 10
 
         asyncio.run(run())
 
@@ -777,7 +920,7 @@ def test_the_ledger_keeps_what_came_byte_by_byte(sqlite_settings: Settings) -> N
 
     asyncio.run(run())
 
-    with make_engine(sqlite_settings.database).connect() as connection:
+    with connected(sqlite_settings.database) as connection:
         row = connection.execute(select(tables.ledger)).one()
     assert row.payload == value
     assert b"\x00\xff" in row.headers

@@ -1,5 +1,6 @@
 """Requests as no browser sends them, over a socket: each gets an answer, and costs and changes nothing else."""
 
+import gc
 import json
 import logging
 import re
@@ -13,6 +14,7 @@ import pytest
 
 from models.domain.events import Classifier, Event, MilestoneReported
 from models.domain.timestamps import Instant
+from streams.web.connections import Connection
 from tests.helpers.board import BoardServer, running_board
 from tests.helpers.workers import wait_until
 
@@ -356,6 +358,70 @@ def test_a_client_that_does_not_read_is_closed(board: BoardServer, monkeypatch: 
     with Client(board) as client:
         client.socket.sendall(b"GET /metrics/milestones HTTP/1.1\r\nHost: localhost\r\n\r\n")
         wait_until(lambda: errors(board, "deadline") > counted, "it is closed")
+
+
+@pytest.fixture
+def uncollected() -> Iterator[None]:
+    """Keep the garbage collector from freeing anything: in a worker, it seldom looks."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+def count_connections() -> int:
+    """Return how many connections are in memory, closed ones included."""
+    return sum(isinstance(known, Connection) for known in gc.get_objects())
+
+
+TINY_CHUNKS: Final = "Transfer-Encoding: chunked\r\n\r\n" + "1\r\n \r\n" * 2000
+
+
+@pytest.mark.usefixtures("uncollected")
+@pytest.mark.parametrize("leaves_at_once", [True, False])
+@pytest.mark.parametrize(
+    "request_text",
+    [
+        "",
+        "GET / HT",
+        "GET /live HTTP/1.1\r\nHost: a\r\n\r\n",
+        "GET /nowhere HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: elsewhere\r\n\r\n",
+        "POST / HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        "GET /programmes/north HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        "GET /metrics/milestones HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        "GET /live HTTP/1.1\r\nHost: a\r\n\r\n" * 100,
+        "GET / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\n ",
+        f"GET / HTTP/1.1\r\nHost: localhost\r\n{TINY_CHUNKS}",
+        "GET / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nno chunk\r\n",
+        "GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n",
+        "\x80\r\n\r\n",
+    ],
+)
+def test_a_closed_connection_is_freed_before_the_garbage_collector_looks(
+    board: BoardServer, request_text: str, *, leaves_at_once: bool
+) -> None:
+    wait_until(lambda: count_connections() == 0, "those of other tests are freed")
+    with Client(board) as client:
+        client.socket.sendall(request_text.encode("latin-1"))
+        if leaves_at_once:
+            pass
+        elif "\r\n\r\n" in request_text:
+            client.receive()
+        else:
+            wait_until(lambda: count_connections() == 1, "it is accepted")
+    wait_until(lambda: count_connections() == 0, "it is freed")
+
+
+@pytest.mark.parametrize("path", ["/", "/api/stream"])
+def test_a_connection_whose_body_is_refused_is_closed_whatever_is_answered(
+    board: BoardServer, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("streams.web.connections.REFUSED_SECONDS", 0.2)
+    with Client(board) as client:
+        client.socket.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n{TINY_CHUNKS}".encode())
+        while not client.is_closed():
+            pass
 
 
 def test_four_scrape_at_once_and_the_fifth_is_told_when_to_come_back(

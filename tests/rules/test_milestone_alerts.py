@@ -40,12 +40,14 @@ class Standing(NamedTuple):
     moved: int = 0
     money: tuple[tuple[str, float], ...] = ()
     jobs: int = 0
+    #: What people call it.
+    name: str = ""
 
     def series(self, values: str = "{}x40", **labels: str) -> list[InputSeries]:
         """Give its series; the values are told with a place for each number."""
         named = {"programme": "north", "project": self.project, "milestone": self.milestone, **labels}
 
-        def one(name: str, number: float, **more: str) -> InputSeries:
+        def one(name: str, number: float, /, **more: str) -> InputSeries:
             return input_series(f"milepost_milestone_{name}", values.format(number), **named, **more)
 
         days = {
@@ -60,6 +62,7 @@ class Standing(NamedTuple):
             *([one("driver_info", 1, **driven)] if driven else []),
             *([one("moved", self.moved), one("held_up_jobs", self.jobs)] if self.dependents else []),
             *(one("held_up_investment", amount, currency=currency) for currency, amount in self.money),
+            *([one("info", 1, name=self.name)] if self.name else []),
             *([one("slip_info", 1, source=self.cause[0], reason=self.cause[1])] if self.cause else []),
         ]
 
@@ -142,6 +145,18 @@ def beside(milestone: str, state: str = "planned", **days: Any) -> Standing:  # 
 
 
 PERMIT = labels("plant", "permit")
+#: What people call the programme and one of its projects; a name may have lines and signs that turn the text around it.
+CALLED = [
+    input_series("milepost_programme_info", "1x800", programme="north", name="The North"),
+    input_series(
+        "milepost_project_info", "1x800", programme="north", project="plant", name="Plant\u202e\u2028of\tPlants"
+    ),
+    input_series("milepost_project_info", "1x800", programme="north", project="park", name=""),
+]
+#: A milestone that moves another one, with what stands behind that.
+PERMIT_OF_PLANT = "Plant of Plants: Permit approved (plant/permit)"
+MOVING = permit(name="Permit approved", dependents=2, moved=1, money=(("USD", 310e6),), jobs=1240)
+MOVES = "; moves 1 milestone, USD 310 million and 1240 jobs"
 MILESTONE_RULE_TESTS = [
     RuleTest(
         "a gate slips, and holds up two milestones and what waits for one of them",
@@ -165,6 +180,75 @@ MILESTONE_RULE_TESTS = [
         "a gate holds up one job and no money",
         shown_series(GATE._replace(moved=1, jobs=1), BETA),
         [slips("5m", "1 milestone and 1 job")],
+    ),
+    RuleTest(
+        "names that people gave stand first, the slugs behind",
+        [
+            *shown_series(
+                GATE._replace(project="plant", name="The opening, at last"), BETA._replace(driver=("plant", "opened"))
+            ),
+            *CALLED,
+        ],
+        [
+            expect_alert(
+                "5m",
+                "GateSlipping",
+                "Plant of Plants: The opening, at last (plant/opened) of The North: 42 days late: 15 Feb 1970"
+                " has become 29 Mar 1970; moves 3 milestones; heating-network-late, said by //zone.example.",
+                **labels("plant", "opened"),
+            ),
+            expect_alert(
+                "5m",
+                "MilestoneBlocked",
+                "beta/launched of The North waits for Plant of Plants: The opening, at last (plant/opened), which leads"
+                " to a later date than its own: 42 days late: 16 Apr 1970 has become 28 May 1970."
+                " It comes from Plant of Plants: The opening, at last (plant/opened).",
+                **labels("beta", "launched", ("plant", "opened"), ("plant", "opened")),
+            ),
+        ],
+    ),
+    RuleTest(
+        "what is late moves others: with the money and the jobs of these",
+        [
+            *shown_series(
+                MOVING._replace(state="overdue", planned=-1, baseline=-1, forecast=0),
+                MOVING._replace(project="slow", state="slipping", baseline=30, forecast=45),
+                MOVING._replace(project="held", state="blocked", baseline=30, forecast=45, driver=PARK),
+                MOVING._replace(project="tight", baseline=30, forecast=30, float_days=-4),
+            ),
+            *CALLED,
+        ],
+        [
+            expect_alert(
+                "5m",
+                "MilestoneOverdue",
+                f"{PERMIT_OF_PLANT} of The North: its date has passed without an actual date; 1 day late: 31 Dec 1969"
+                f" has become 1 Jan 1970{MOVES}. Until there is one, or a new estimate, it is forecast for today, and"
+                " pushes what waits for it day by day.",
+                **PERMIT,
+            ),
+            expect_alert(
+                "5m",
+                "MilestoneSlipping",
+                "slow: Permit approved (slow/permit) of The North: 15 days late: 31 Jan 1970 has become 15 Feb 1970"
+                f"{MOVES}.",
+                **labels("slow", "permit"),
+            ),
+            expect_alert(
+                "5m",
+                "MilestoneBlocked",
+                "held: Permit approved (held/permit) of The North waits for park/opened, which leads to a later date"
+                f" than its own: 15 days late: 31 Jan 1970 has become 15 Feb 1970{MOVES}. It comes from park/opened.",
+                **labels("held", "permit", PARK, PARK),
+            ),
+            expect_alert(
+                "5m",
+                "MilestoneFloatNegative",
+                "tight: Permit approved (tight/permit) of The North, or one that follows from it, comes 4 days after"
+                f" its planned date{MOVES}.",
+                **labels("tight", "permit"),
+            ),
+        ],
     ),
     RuleTest(
         "a gate slips, and who waits for it has time",

@@ -43,6 +43,8 @@ HERE: Final = f"/programmes/{PROGRAMME}"
 VIEWS: Final = {
     "overview": "/",
     "timeline": HERE,
+    "project": f"{HERE}?project=tomographic-scanners",
+    "report": f"{HERE}/report",
     "trend": f"{HERE}/trend",
     "why": f"{HERE}/milestones/{LAUNCH}",
     "gate": f"{HERE}/gates/{GATE}",
@@ -153,6 +155,53 @@ def test_state_forecast_and_slip_are_in_sight_at_every_width(
         }
 
     assert all(right_ends[name] <= width for name in ("Milestone", "State", "Forecast", "Slip")), right_ends
+
+
+def test_on_a_phone_the_columns_of_all_projects_stand_below_their_heads(
+    browser: Browser, worker: WorkerProcess
+) -> None:
+    with open_page(browser, viewport={"width": 390, "height": 844}) as page:
+        go(page, worker, HERE)
+        ends = page.evaluate(
+            "Object.fromEntries(['col-state', 'num:not(.slip):not(.float)', 'slip'].map((name) => [name,"
+            " [...new Set([...document.querySelectorAll(`.lane-head > .${name}, .lanes tbody .${name}`)]"
+            ".map((cell) => Math.round(cell.getBoundingClientRect().right)))]]))"
+        )
+
+    assert {name: max(found) - min(found) <= 2 for name, found in ends.items()} == dict.fromkeys(ends, True), ends
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_a_long_name_beside_a_bar_is_cut_between_characters(
+    browser: Browser, worker: WorkerProcess, width: int
+) -> None:
+    with open_page(browser, viewport={"width": width, "height": 844}) as page:
+        go(page, worker, VIEWS["gate"])
+        label = page.evaluate(
+            "(name) => echarts.getInstanceByDom(document.querySelector('.plot[data-bars]'))"
+            ".getOption().yAxis[0].axisLabel.formatter(name)",
+            "\N{GRINNING FACE}" * 70 + " and words",
+        )
+
+    assert label.endswith("…")
+    assert label.count("\n") == (3 if width == 390 else 0)
+    assert {*label} == {"\N{GRINNING FACE}", "…", *"\n"[: width == 390]}
+
+
+def test_the_page_of_a_project_is_about_the_project(browser: Browser, worker: WorkerProcess) -> None:
+    with open_page(browser, viewport={"width": 390, "height": 844}) as page:
+        go(page, worker, VIEWS["project"])
+        heading = page.locator("h1").inner_text()
+        milestones = page.locator(".delayed-list li:not(.more) .slug, .due .slug, .lanes .col-milestone a:first-child")
+        links = [milestone.evaluate("e => e.closest('a').getAttribute('href')") for milestone in milestones.all()]
+        form_is_open = page.locator("#filters[open]").count()
+        page.get_by_role("link", name="Trend").click()
+        trend_heading = page.locator("h1").inner_text()
+
+    assert heading == trend_heading == "Tomographic scanners (figures illustrative)"
+    assert links
+    assert all("/tomographic-scanners/" in link for link in links)
+    assert not form_is_open
 
 
 @pytest.mark.parametrize("width", [768, 1280])

@@ -238,7 +238,7 @@ def test_its_story_comes_true(demo: Demo, place: Place) -> None:
     assert [letter["reason"] for letter in json.loads(listed.stdout)] == ["malformed"]
     assert demo.said("retracts that through the gateway, by HTTP", 0)
     message = [line.removeprefix("| ") for line in demo.lines if line.startswith("| ")]
-    assert message[0].startswith("SEZ industrial park: park commissioned 42 days later")
+    assert message[0].startswith("SEZ industrial park: Park commissioned 42 days later")
     assert any("It holds up 7 milestones of 7 other projects, and with them USD" in line for line in message)
     assert any(line.startswith("Why: heating network late") for line in message)
     assert message[-1].endswith("/programmes/ulyanovsk-medical-cluster/gates/sez-industrial-park/park-commissioned")
@@ -299,6 +299,27 @@ def test_status_agrees_with_the_metrics(demo: Demo, place: Place) -> None:
             (row["project"], row["milestone"]): date.fromisoformat(row[name]) for row in rows if row[name] is not None
         }
         assert shown == demo.dates(f"milepost_milestone_{name}_timestamp_seconds")
+
+
+def test_it_goes_on_when_its_topics_were_enlarged(tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    demo = Demo(place)
+    log = tmp_path / ".milepost" / "worker.log"
+    try:
+        demo.serving()
+        assert demo.said("That is the story", 60), demo.stderr()
+        assert place.run("init", "--partitions", "14").returncode == 0
+        assert eventually(lambda: "28 partitions are assigned to this worker" in log.read_text(), FETCHES_WITHIN), (
+            demo.stderr(),
+            demo.lines[-5:],
+            log.read_text(),
+        )
+        assert demo.process.poll() is None
+        assert place.run("audit").returncode == 0
+        assert place.status()
+    finally:
+        demo.end(signal.SIGTERM)
+    assert demo.process.returncode == 0
 
 
 def test_it_ends_when_asked_goes_on_where_it_was_and_leaves_nothing_behind_when_killed(tmp_path: Path) -> None:

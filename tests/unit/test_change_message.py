@@ -76,8 +76,8 @@ def test_a_slip_is_told_with_the_gate_first_and_what_it_holds_up_and_why(engine:
         "It holds up 25 milestones of 25 other projects, and with them USD 250 million and 2,500 jobs.",
         "Why: contractor delay: The winter was long, says office.",
         "With it move:",
-        "- Tenant 0: production launched 22 Jun 2026, 42 days later",
-        "- Tenant 1: production launched 22 Jun 2026, 42 days later",
+        "- Tenant 0: Production launched 22 Jun 2026, 42 days later",
+        "- Tenant 1: Production launched 22 Jun 2026, 42 days later",
     ]
     assert told.programme == "Programme: north"
     assert told.rest == ""
@@ -114,7 +114,7 @@ def test_several_events_are_one_summary_that_names_the_most_important(engine: En
         (MilestoneChange(key("park/x"), SLIPPED, PLANNED, is_achieved=False), "42 days earlier than before"),
         (
             MilestoneChange(key("gone/x-y"), PLANNED, PLANNED + timedelta(1), is_achieved=False),
-            "gone: x y is",
+            "gone: x-y is",
         ),
     ],
 )

@@ -58,6 +58,21 @@ def message_of(raised: KafkaError, *logged: Exception, settings: Settings = SETT
     return line
 
 
+def test_a_record_that_too_few_replicas_take_is_told_by_its_cause_not_by_the_timeout() -> None:
+    def fail() -> None:
+        # As the library's sender logs it, with the class of the error as text.
+        message = "%s: Got error produce response on topic-partition %s, retrying (%s attempts left): %s%s"
+        logging.getLogger("kafka.producer.sender").warning(message, "sender", "t-0", 9, "NotEnoughReplicasError", "")
+        raise KafkaTimeoutError("Expiring 1 record(s) for t-0: 20000 ms has passed since batch creation")
+
+    with pytest.raises(KafkaUnreachableError) as caught, kafka_errors(SETTINGS):
+        fail()
+    assert str(caught.value) == (
+        "Kafka at broker:9092 takes no records: a partition has fewer in-sync replicas than min.insync.replicas of its"
+        " topic: start the brokers that are away"
+    )
+
+
 NEVER = KafkaTimeoutError("Unable to bootstrap from broker:9092")
 
 

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from models.domain import plain_report
 from models.domain.cloudevents import decode, decode_data, encode_structured
-from models.domain.envelope import Headers, _StrictReportData
+from models.domain.envelope import Headers
 from models.domain.events import (
     Classifier,
     DependencyDeclared,
@@ -986,8 +987,8 @@ def test_what_a_rejection_quotes_is_bounded_and_holds_no_control_character() -> 
     assert wrong.detail.isprintable()
 
 
-def test_the_strict_report_has_the_fields_of_a_report_in_their_order() -> None:
-    assert _StrictReportData.__struct_fields__ == MilestoneReported.__struct_fields__
+def test_a_plain_report_has_the_fields_of_a_report_in_their_order() -> None:
+    assert plain_report._Data.__struct_fields__ == MilestoneReported.__struct_fields__
 
 
 def test_a_report_that_is_decoded_in_one_pass_has_the_money_of_every_other() -> None:

@@ -1,13 +1,21 @@
-"""Names of headers that are no UTF-8, in what was fetched: every record of it comes once."""
+"""Names of headers that are no UTF-8, in what was fetched: every record of it comes once. And a consumer stops."""
 
+import asyncio
+import socket
 from collections.abc import Sequence
+from contextlib import closing
 from typing import Any
 
 import pytest
+from aiokafka.client import AIOKafkaClient
 from aiokafka.consumer import fetcher
+from aiokafka.consumer.subscription_state import SubscriptionState
 from aiokafka.errors import CorruptRecordException
 from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy as BuilderInPython
 from aiokafka.structs import TopicPartition
+from kafka.errors import KafkaConnectionError
+from kafka.net.inet import KafkaNetSocket
+from kafka.net.selector import NetworkSelector
 from kafka.record.memory_records import MemoryRecords
 
 from consumers import compat
@@ -84,3 +92,51 @@ def test_the_other_client_spells_them_alike(compression: int) -> None:
         found += [(record.offset, record.headers[0][0]) for record in records.next_batch()]
 
     assert found == [(0, PLAIN), (1, r"caf\xe9"), (2, PLAIN), (3, PLAIN)]
+
+
+class KeptSockets(KafkaNetSocket):  # type: ignore[misc]  # kafka-python has no types
+    """Connects as the client does, and keeps the sockets."""
+
+    SCHEMES = ()
+
+    def __init__(self) -> None:
+        self.made: list[socket.socket] = []
+
+    def socket(self, *args: int) -> socket.socket:
+        self.made.append(super().socket(*args))
+        return self.made[-1]
+
+
+@pytest.mark.parametrize("is_refused", [True, False], ids=["refused", "given up"])
+def test_a_connection_that_is_not_made_leaves_no_open_socket(*, is_refused: bool) -> None:
+    compat.patch_kafka_python()
+    kept = KeptSockets()
+    with socket.create_server(("127.0.0.1", 0)) as server, closing(NetworkSelector()) as net:
+        [address] = kept.dns_lookup(*server.getsockname())
+        if is_refused:
+            server.close()
+        connecting = kept.connect(net, address)
+        # It waits until it may write.
+        connecting.send(None)
+        if is_refused:
+            with pytest.raises(KafkaConnectionError):
+                connecting.send(None)
+        else:
+            connecting.close()
+
+    assert [made.fileno() for made in kept.made] == [-1]
+
+
+def test_a_consumer_stops_although_a_fetch_rests_after_an_error() -> None:
+    patch_aiokafka()
+
+    async def stop() -> bool:
+        stopping: Any = fetcher.Fetcher(AIOKafkaClient(), SubscriptionState())
+        await asyncio.sleep(0)
+        resting = asyncio.create_task(asyncio.sleep(60))  # as a fetch does while its broker is away
+        stopping._pending_tasks.add(resting)
+        await asyncio.sleep(0)
+        await stopping.close()
+        return resting.cancelled()
+
+    assert asyncio.run(stop())

@@ -1,15 +1,18 @@
 """One fetch of the consumer's thread: what is there, and what came behind it."""
 
 import asyncio
-from collections.abc import Callable
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from aiokafka.consumer import fetcher as aiokafka_fetcher
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 from faust.types import TP
 
+from streams.kafka.compat import patch_aiokafka
 from streams.kafka.consumer_thread import MicroBatchConsumerThread
 
 ONE, OTHER = TP("events", 0), TP("events", 1)
@@ -19,7 +22,7 @@ class Fetcher:
     """aiokafka's, as far as a fetch asks it: what lies there, and what it answers, one after the other."""
 
     def __init__(self, there: set[TP], *answers: dict[TP, list[int]] | Exception) -> None:
-        self._records = dict.fromkeys(there)
+        self._records = OrderedDict.fromkeys(there)
         self._subscriptions = SimpleNamespace(fetch_context=nullcontext, subscription=SimpleNamespace(assignment=None))
         self.answers = [*answers]
         self.asked: list[int] = []
@@ -35,6 +38,30 @@ class Fetcher:
         if isinstance(answer := self.answers.pop(0), Exception):
             raise answer
         return answer
+
+
+class _Assignment:
+    """An assignment and the state of each of its partitions, as far as a fetch asks them."""
+
+    active, paused, has_valid_position, position, highwater, lso = True, False, True, 0, 0, None
+
+    def state_value(self, _: object) -> "_Assignment":
+        return self
+
+    def consumed_to(self, position: int) -> None:
+        self.position = position
+
+
+class _Records:
+    """The records of a partition, a mebibyte each."""
+
+    def __init__(self, count: int) -> None:
+        self._left, self.next_fetch_offset = count, 0
+
+    def __iter__(self) -> Iterator[SimpleNamespace]:
+        while self._left:
+            self._left -= 1
+            yield SimpleNamespace(serialized_value_size=1024 * 1024)
 
 
 def fetch(fetcher: Fetcher, max_records: int = 10) -> Any:  # noqa: ANN401 - numbers stand for its records
@@ -72,3 +99,39 @@ def test_an_error_behind_records_does_not_lose_them(error: Exception) -> None:
 def test_an_error_in_front_is_the_callers() -> None:
     with pytest.raises(OffsetOutOfRangeError):
         fetch(Fetcher({ONE}, OffsetOutOfRangeError({ONE: 3})))
+
+
+class Buffered(Fetcher):
+    """aiokafka's own way of taking what it has fetched, over partitions with so many mebibytes each."""
+
+    def __init__(self, **mebibytes: int) -> None:
+        super().__init__(set())
+        assignment = _Assignment()
+        self._subscriptions = SimpleNamespace(
+            fetch_context=nullcontext,
+            reassignment_in_progress=False,
+            is_assigned=lambda _: True,
+            subscription=SimpleNamespace(assignment=assignment),
+        )
+        self._wait_consume_future, self._closed = None, False
+        patch_aiokafka()
+        self._records = OrderedDict(
+            (tp, aiokafka_fetcher.FetchResult(tp, assignment=assignment, partition_records=_Records(size), backoff=0))
+            for tp, size in zip((ONE, OTHER), mebibytes.values(), strict=True)
+        )
+
+    fetched_records = aiokafka_fetcher.Fetcher.fetched_records
+
+    def _notify(self, _: object) -> None: ...
+
+    def _create_fetch_waiter(self) -> "asyncio.Future[None]":
+        return asyncio.get_running_loop().create_future()
+
+
+def test_a_partition_with_more_than_a_fetch_takes_does_not_hold_up_another() -> None:
+    fetcher = Buffered(large=100, small=1)
+
+    first, second = fetch(fetcher, 4000), fetch(fetcher, 4000)
+
+    assert {tp: len(records) for tp, records in first.records.items()} == {ONE: 16}
+    assert {tp: len(records) for tp, records in second.records.items()} == {OTHER: 1, ONE: 15}

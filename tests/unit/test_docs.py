@@ -8,12 +8,14 @@ from pathlib import Path
 import pytest
 
 from models.settings import Settings
+from tests.unit.test_runbook import parse
 
 CHECKOUT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((CHECKOUT / "pyproject.toml").read_text(encoding="utf-8"))
 DEPENDENCIES = [
     re.split(r"[^\w-]", requirement)[0]
-    for requirement in (*PROJECT["project"]["dependencies"], *PROJECT["dependency-groups"]["dev"])
+    for requirements in (PROJECT["project"]["dependencies"], *PROJECT["dependency-groups"].values())
+    for requirement in requirements
 ]
 
 
@@ -125,3 +127,61 @@ def test_every_step_of_the_newcomers_walk_is_there(file: str, name: str) -> None
     for part in name.split("."):
         [definition] = [node for node in scope if isinstance(node, _DEFINITIONS) and node.name == part]
         scope = definition.body
+
+
+INSTALLATION = (CHECKOUT / "docs" / "installation.md").read_text(encoding="utf-8")
+EXAMPLES = CHECKOUT / "docs" / "examples"
+#: A row of the table of sizes: the figure, and the page that has it.
+_SIZE_ROW = re.compile(r"^\| [^|]+ \| ([^|]+) \| \[\w+\]\((\w+\.md)(?:#[\w-]+)?\) \|$", re.MULTILINE)
+#: A number, with its unit where one follows at once.
+_FIGURE = re.compile(r"\d[\d,.]*(?: (?:MB|GB|ms|s|bytes)\b)?")
+
+
+@pytest.mark.parametrize(("figures", "page"), _SIZE_ROW.findall(INSTALLATION.partition("## Sizing")[2]))
+def test_a_figure_of_the_table_of_sizes_stands_in_the_page_that_it_names(figures: str, page: str) -> None:
+    text = (CHECKOUT / "docs" / page).read_text(encoding="utf-8")
+
+    assert _FIGURE.findall(figures)
+    for figure in _FIGURE.findall(figures):
+        assert figure in text, figure
+
+
+def test_the_table_of_sizes_is_read() -> None:
+    assert len(_SIZE_ROW.findall(INSTALLATION)) > 8
+
+
+def test_a_worker_is_asked_where_its_example_listens() -> None:
+    [listener] = re.findall(
+        r"^MILEPOST_METRICS=(.+)$", (EXAMPLES / "worker.env").read_text(encoding="utf-8"), re.MULTILINE
+    )
+
+    assert set(re.findall(r"curl --silent http://(\S+)/ready", INSTALLATION)) == {listener}
+
+
+@pytest.mark.parametrize("name", ["database", "kafka"])
+def test_the_service_reads_the_secrets_that_the_installation_writes(name: str) -> None:
+    unit = (EXAMPLES / "milepost-worker.service").read_text(encoding="utf-8")
+
+    assert f"LoadCredential={name}:/etc/milepost/{name}\n" in unit
+    assert f"`{name}`" in INSTALLATION
+
+
+#: Blocks that stand for an installation, where the commands of a checkout's demo are not run.
+SHELL_COMMANDS = sorted(
+    {
+        command
+        for document in DOCUMENTS
+        for block in re.findall(r"^```sh\n(.*?)^```", document.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+        for command in re.findall(r"^(?:\S+/bin/)?(milepost [^|>&#;]+?)(?: [|>&#;].*)?$", block, re.MULTILINE)
+    }
+)
+
+
+@pytest.mark.parametrize("command", SHELL_COMMANDS)
+def test_every_command_of_an_installation_is_one_that_there_is(command: str) -> None:
+    if command != "milepost --version":
+        parse(command)
+
+
+def test_commands_of_installations_are_found() -> None:
+    assert {"milepost init --partitions 12 --replication 3 --min-insync 2", "milepost worker"} <= set(SHELL_COMMANDS)

@@ -34,6 +34,68 @@ def read(path: Path | str, stdin: bytes = b"", *, reread: bool = False) -> list[
         return list(read_all())
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("[]", "a JSON array"),
+        ('[{"id": "1"}, {"id": "2"}]\n', "a JSON array"),
+        ('\n [\n{"id": "1"},\n{"id": "2"}\n]\n', "a JSON array"),
+        (json.dumps([{"id": "1"}], indent=2), "a JSON array"),
+        (json.dumps({"id": "1"}, indent=2), "an event that goes on in the next line"),
+    ],
+    ids=["empty", "one line", "a line each", "spread array", "spread event"],
+)
+def test_json_that_is_not_an_event_on_each_line_is_one_fault_for_whoever_has_a_file(
+    tmp_path: Path, text: str, expected: str
+) -> None:
+    path = tmp_path / "events.json"
+    path.write_text(text)
+
+    [line] = read(path)
+
+    assert line.fault is not None
+    assert line.fault.startswith(f"{expected}: in a file each event stands on")
+    assert "Kafka" not in line.fault
+
+
+def test_an_array_among_events_is_one_fault_and_what_follows_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    path.write_text('{"id": "1"}\n[{"id": "2"}]\n{"id": "3"}\n')
+
+    assert [line.fault is None for line in read(path)] == [True, False, True]
+
+
+@pytest.mark.parametrize("text", ["[1]", "{\n}"])
+def test_what_is_sent_as_it_is_may_be_any_line(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "events.jsonl"
+    path.write_text(text)
+    with open_events([str(path)], io.BytesIO(), reread=False, as_is=True) as read_all:
+        assert [(line.value.decode(), line.fault) for line in read_all()] == [(each, None) for each in text.split()]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("empty.jsonl", ""),
+        ("blank.jsonl", "\n \n"),
+        ("empty.csv", ""),
+        ("header.csv", "id,source,type,subject,time\n"),
+        ("empty.yaml", ""),
+        ("list.yaml", "[]\n"),
+    ],
+)
+def test_a_file_without_an_event_is_named_once_however_often_files_are_read(
+    tmp_path: Path, name: str, text: str
+) -> None:
+    (tmp_path / name).write_text(text)
+    (tmp_path / "events.jsonl").write_text("{}\n")
+    names, warnings = [str(tmp_path / each) for each in (name, "events.jsonl")], list[str]()
+    with open_events(names, io.BytesIO(), reread=True, warn=warnings.append) as read_all:
+        assert [len(list(read_all())) for _ in range(2)] == [1, 1]
+
+    assert warnings == [f"{names[0]}: warning: there is no event in it"]
+
+
 @pytest.mark.parametrize("reread", [False, True])
 def test_a_line_that_never_ends_is_one_fault(reread: bool) -> None:  # noqa: FBT001 - a table's column
     [line] = read("/dev/zero", reread=reread)

@@ -26,7 +26,7 @@ def test_the_environment_of_the_service_has_settings_that_are_read() -> None:
 def test_the_service_names_settings_that_there_are_and_stops_later_than_the_worker_itself() -> None:
     unit = (EXAMPLES / UNIT).read_text(encoding="utf-8")
 
-    assert [name for name, _ in _SETTING.findall(unit)] == ["DATABASE_FILE"]
+    assert [name for name, _ in _SETTING.findall(unit)] == ["DATABASE_FILE", "KAFKA_SASL_PASSWORD_FILE"]
     [seconds] = re.findall(r"^TimeoutStopSec=(\d+)$", unit, re.MULTILINE)
     assert int(seconds) > Settings.model_fields["stop_seconds"].default
 

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import subprocess
+import sys
 import time
 from contextlib import ExitStack
 from typing import Final
@@ -11,7 +13,7 @@ import pytest
 from streams.gateway.bodies import BodyReader
 from streams.gateway.content_modes import BATCH_TYPE, STRUCTURED_TYPE
 from streams.gateway.tokens import TokenTable, parse_tokens
-from streams.web import connections
+from streams.web import connections, small_pieces
 from tests.helpers.gateway import (
     OTHER,
     START,
@@ -152,3 +154,113 @@ def test_1500_half_sent_requests_do_not_keep_a_good_client_out(sent: SentRecords
         for _ in range(10):
             assert here.post_structured(report()).status == 202
         assert time.monotonic() - began < 5
+
+
+# In small pieces
+
+
+CHUNKED: Final = f"{START}Content-Type: {STRUCTURED_TYPE}\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
+
+
+def chunked(body: bytes, size: int) -> bytes:
+    """Return a body in chunks of a size, with its end."""
+    pieces = (body[start : start + size] for start in range(0, len(body), size))
+    return b"".join(b"%x\r\n%s\r\n" % (len(piece), piece) for piece in pieces) + b"0\r\n\r\n"
+
+
+@pytest.mark.parametrize("size", [64, 4096, 100_000])
+def test_a_large_body_in_chunks_of_a_usual_size_is_taken(sent: SentRecords, size: int) -> None:
+    body = json.dumps(padded(250 * KIB)).encode()
+    with running_endpoint(sent) as here, connect(here) as client:
+        client.sendall(CHUNKED + chunked(body, size))
+        assert client.recv(4096).startswith(b"HTTP/1.1 202")
+
+
+def test_an_event_of_a_usual_size_is_taken_with_a_chunk_for_each_byte(sent: SentRecords) -> None:
+    body = json.dumps(report()).encode()
+    with running_endpoint(sent) as here, connect(here) as client:
+        for _ in range(2):
+            client.sendall(CHUNKED + chunked(body, 1))
+            assert client.recv(4096).startswith(b"HTTP/1.1 202")
+
+
+def test_a_body_in_tiny_chunks_is_refused_before_it_is_read_and_the_answer_is_held_back(sent: SentRecords) -> None:
+    sent.clear()
+    with running_endpoint(sent) as here, connect(here) as client:
+        began = time.monotonic()
+        client.sendall(CHUNKED + chunked(b" " * 8 * KIB, 1))
+        answer = client.recv(4096)
+        assert answer.startswith(b"HTTP/1.1 400")
+        assert b"chunks that are too small" in answer
+        assert b"Connection: close" in answer
+        assert time.monotonic() - began >= 0.5
+        assert here.count("requests_total", "office", outcome="refused") == 1
+    assert sent == []
+
+
+def test_reads_of_single_bytes_are_collected_into_few(sent: SentRecords, monkeypatch: pytest.MonkeyPatch) -> None:
+    reads: list[int] = []
+    received = connections.Connection.data_received
+
+    def count_read(connection: connections.Connection, data: bytes) -> None:
+        reads.append(len(data))
+        received(connection, data)
+
+    monkeypatch.setattr(connections.Connection, "data_received", count_read)
+    body = json.dumps(report()).encode()
+    with running_endpoint(sent) as here, connect(here) as client:
+        began = time.monotonic()
+        client.sendall(f"{START}Content-Type: {STRUCTURED_TYPE}\r\nContent-Length: {len(body)}\r\n\r\n".encode())
+        for number in range(len(body)):
+            client.sendall(body[number : number + 1])
+            time.sleep(0.004)
+        assert client.recv(4096).startswith(b"HTTP/1.1 202")
+        seconds = time.monotonic() - began
+    # Those that are free, then two reads a second.
+    expected = small_pieces.FREE_SMALL_READS + seconds / small_pieces.READ_DELAY_SECONDS + 3
+    assert len([size for size in reads if size]) <= expected
+    assert expected < len(body) / 2
+
+
+@pytest.mark.timing
+def test_a_crowd_that_sends_a_byte_a_chunk_does_not_keep_a_good_client_waiting(sent: SentRecords) -> None:
+    crowd = (
+        "import asyncio, sys\n"
+        "head, part = sys.argv[2].encode(), b'1\\r\\n \\r\\n' * 1000\n"
+        "begun, all_begun = set(), asyncio.Event()\n"
+        "async def stand(number):\n"
+        "    while True:\n"
+        "        try:\n"
+        "            reader, writer = await asyncio.open_connection('127.0.0.1', int(sys.argv[1]))\n"
+        "            writer.write(head)\n"
+        "            while not reader.at_eof():\n"
+        "                writer.write(part)\n"
+        "                await writer.drain()\n"
+        "                begun.add(number)\n"
+        "                if len(begun) == 600:\n"
+        "                    all_begun.set()\n"
+        "                await asyncio.sleep(0.1)\n"
+        "            writer.close()\n"
+        "        except OSError:\n"
+        "            await asyncio.sleep(0.05)\n"
+        "async def main():\n"
+        "    standing = [asyncio.ensure_future(stand(number)) for number in range(600)]\n"
+        "    await all_begun.wait()\n"
+        "    print('standing', flush=True)\n"
+        "    await asyncio.gather(*standing)\n"
+        "asyncio.run(main())\n"
+    )
+    with running_endpoint(sent) as here:
+        command = [sys.executable, "-c", crowd, f"{here.port}", CHUNKED.decode()]
+        with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+            try:
+                assert process.stdout is not None
+                assert process.stdout.readline() == b"standing\n"
+                waits = []
+                for _ in range(100):
+                    began = time.monotonic()
+                    assert here.post_structured(report(source="//other.example/a"), token=OTHER).status == 202
+                    waits.append(time.monotonic() - began)
+            finally:
+                process.kill()
+    assert sorted(waits)[98] < 5

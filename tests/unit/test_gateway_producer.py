@@ -1,6 +1,7 @@
 """The gateway's producer beside a library that answers at once, late or never: nothing waits that could be sent."""
 
 import asyncio
+import logging
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from streams.gateway import producer as module
 from streams.gateway.acceptance import CheckedRecord
 from streams.gateway.content_modes import Record
 from streams.gateway.producer import EventProducer, UnavailableError
+from streams.outages import OutageLog
 
 PROGRAMMES = [f"programme-{number}" for number in range(20)]
 
@@ -38,6 +40,7 @@ class Library:
 
     def __init__(self, **_options: Any) -> None:  # noqa: ANN401 - the library's
         self.sent: list[bytes] = []
+        self.unanswered: list[asyncio.Future[None]] = []
         Library.made.append(self)
 
     async def start(self) -> None:
@@ -59,6 +62,8 @@ class Library:
         elif Library.answers:
             self.sent += batch
             future.set_result(None)
+        else:
+            self.unanswered.append(future)
         return future
 
 
@@ -148,3 +153,31 @@ def test_a_batch_that_fails_has_its_producer_replaced_and_the_next_one_is_sent(m
 
     asyncio.run(publish_twice())
     assert [len(library.sent) for library in Library.made] == [0, 5]
+
+
+def test_a_topic_that_takes_no_events_is_logged_once_and_when_it_takes_them_again(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "milepost.outages")
+    monkeypatch.setattr(module, "OUTAGES", OutageLog())
+    monkeypatch.setattr(module, "PUBLISH_SECONDS", 0.05)
+    monkeypatch.setattr(Library, "answers", False)
+
+    async def publish() -> None:
+        producer = await started()
+        for number in range(3):
+            with pytest.raises(UnavailableError):
+                await producer.publish(records(number, 20))
+        monkeypatch.setattr(Library, "answers", True)
+        for future in Library.made[0].unanswered:
+            future.set_result(None)
+        await producer.publish(records(0, 20))
+        await producer.stop()
+
+    asyncio.run(publish())
+
+    assert [message.partition(":")[0] for message in caplog.messages] == [
+        "the events topic takes no events, and publishers are told to send again",
+        caplog.messages[-1],
+    ]
+    assert caplog.messages[-1].startswith("the events topic takes events again, after ")

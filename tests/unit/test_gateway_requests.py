@@ -16,6 +16,7 @@ from models.domain.cloudevents import decode
 from models.domain.events import Event, RejectionReason
 from streams.gateway.acceptance import CheckedRecord
 from streams.gateway.content_modes import BATCH_TYPE, STRUCTURED_TYPE
+from streams.gateway.metrics import NO_TOKEN, GatewayMetrics, Outcome
 from streams.gateway.producer import UnavailableError
 from tests.helpers.board import HttpResponse
 from tests.helpers.gateway import (
@@ -373,3 +374,20 @@ def test_no_hostile_body_is_published_that_a_worker_would_reject_and_none_ends_t
                 assert sent == []
     assert {400} <= statuses <= {202, 400, 403, 413}
     assert gateway.post_structured(report()).status == 202
+
+
+def test_a_request_that_outlives_its_token_is_counted_without_its_name() -> None:
+    metrics = GatewayMetrics()
+    metrics.expose_tokens(["office"])
+    metrics.expose_tokens([])
+
+    metrics.count_request("office", Outcome.ACCEPTED, 0.1)
+    metrics.count_events("office", Outcome.ACCEPTED, 7)
+
+    counted = {
+        sample.labels["token"]: sample.value
+        for family in metrics.registry.collect()
+        for sample in family.samples
+        if sample.name == "milepost_gateway_events_total" and sample.labels["outcome"] == Outcome.ACCEPTED.value
+    }
+    assert counted == {NO_TOKEN: 7}

@@ -93,6 +93,19 @@ def test_a_change_leaves_the_other_chunks_as_they_are(count: int, data: st.DataO
     assert lines_of(after) == rendered_lines(milestones)
 
 
+@given(st.lists(st.dictionaries(st.integers(0, 40), st.integers(0, 3)), max_size=5))
+def test_changes_that_nobody_read_between_two_scrapes_are_on_the_page(stages: list[dict[int, int]]) -> None:
+    milestones = [milestone(number, 1) for number in range(41)]
+    chunks = render_chunks(milestones)
+    for stage in stages:
+        for number, days in stage.items():
+            milestones[number] = milestone(number, days)
+        chunks = render_chunks(milestones, chunks)
+
+    assert lines_of(chunks) == rendered_lines(milestones)
+    assert lines_of(chunks) == rendered_lines(milestones)
+
+
 def test_a_programme_without_milestones_has_no_chunk() -> None:
     assert render_chunks([]) == ()
     assert render_chunks([], render_chunks([milestone(1, 1)])) == ()

@@ -43,12 +43,25 @@ def test_a_mail_is_plain_text_as_it_was_written(tmp_path: Path) -> None:
         assert mailbox.texts()[0].split("\r\n")[:3] == ["Permit: 3 days later.", HOSTILE, LINK]
 
 
+@pytest.mark.parametrize("letter", ["Ж", "😀", "é", "x"])
+def test_a_mail_whose_subject_is_long_in_any_script_is_taken(tmp_path: Path, letter: str) -> None:
+    with mail_server() as mailbox:
+        answer = sender(mailbox.url, tmp_path).send(letter * 190 + " moves", ["x"], "")
+
+        assert answer.outcome is Outcome.DELIVERED, answer
+        [message] = mailbox.messages
+        assert message["subject"].startswith(letter * 50)
+        assert message["subject"].endswith(" moves" if letter == "x" else f"{letter}…")
+
+
 def test_a_mail_that_is_refused_has_failed_and_why_is_said(tmp_path: Path) -> None:
     with mail_server() as mailbox:
         mailbox.answer = "550 no such mailbox"
         answer = sender(mailbox.url, tmp_path).send("Gate moved", ["x"], "")
     assert answer.outcome is Outcome.FAILED
     assert "did not take it" in answer.detail
+    assert "550" in answer.detail
+    assert "no such mailbox" in answer.detail
 
 
 @pytest.mark.parametrize(

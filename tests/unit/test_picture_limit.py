@@ -7,7 +7,7 @@ from time import monotonic
 import pytest
 
 from streams.web.errors import TooManyRequests
-from streams.web.picture_limit import MAX_PICTURES, PictureLimit, Turn, WorkBudget, current_turn
+from streams.web.picture_limit import MAX_PICTURES, Deadline, PictureLimit, Turn, WorkBudget, current_turn
 
 
 class Clock:
@@ -109,9 +109,9 @@ def test_an_answer_that_takes_too_long_is_given_up_and_keeps_its_turn_until_it_e
 def test_after_its_deadline_a_turn_does_no_more_work() -> None:
     clock = Clock()
     with ThreadPoolExecutor(1) as executor:
-        turn = Turn(executor, clock.now + 5, clock)
-        turn.check()
+        turn = Turn(executor, Deadline(clock.now + 5, clock, "too long"))
+        turn.deadline.check()
         clock.now += 6
         with pytest.raises(TooManyRequests):
-            turn.check()
+            turn.deadline.check()
     assert current_turn.get() is None

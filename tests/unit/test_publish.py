@@ -152,7 +152,7 @@ def test_csv_that_cannot_be_meant_is_reported_with_its_line(written: Write) -> N
 def test_what_is_no_number_stays_text_and_the_check_says_what_was_expected(written: Write) -> None:
     header = "id,source,type,subject,time,jobs\n"
     found = written("x.csv", f'{header}1,o,milepost.project.registered.v1,north/wharf,2026-01-01T00:00:00Z,"1,000"\n')
-    assert reasons(found) == ["x.csv:2: invalid-data: `jobs` is a text, not a number"]
+    assert reasons(found) == ["x.csv:2: invalid-data: `jobs` is the text '1,000', not a number"]
 
 
 # YAML

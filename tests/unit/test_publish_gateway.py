@@ -44,7 +44,7 @@ def test_a_file_is_published_in_its_order_and_in_batches(
 ) -> None:
     before = gateway.count("requests_total", "office", outcome="accepted")
     done = publish(gateway, write(folder / "events.jsonl", [report(str(number)) for number in range(1200)]))
-    assert (done.exit_code, done.stdout) == (0, f"published 1200 events through {gateway.address}/events\n")
+    assert (done.exit_code, done.stdout) == (0, f"published 1,200 events through {gateway.address}/events\n")
     assert [json.loads(record.record.value)["id"] for record in sent] == [str(number) for number in range(1200)]
     assert gateway.count("requests_total", "office", outcome="accepted") == before + 3
 

@@ -54,6 +54,8 @@ CODECS: dict[str, tuple[int, Callable[[bytes], bytes]]] = {
     "zstd": (4, zstandard.compress),
     "zstd without size": (4, _zstd_without_size),
 }
+#: Of a batch, before its records.
+BATCH_HEADER_BYTES = 61
 
 
 def batch_of(records: list[Record], codec: str = "zstd", base: int = 7) -> bytes:
@@ -100,6 +102,17 @@ def read_by_kafka_python(batch: bytes) -> Iterator[Any]:
 
 
 READERS = pytest.mark.parametrize("read", [read_by_aiokafka, read_by_kafka_python])
+
+
+@pytest.mark.parametrize("blocks", [128, 129])
+def test_the_densest_batch_of_zstd_is_inflated_to_be_measured(blocks: int) -> None:
+    # Blocks of one repeated byte, each as large as any may be: RFC 8878, section 3.1.1.2.
+    block = (MIB // 8 << 3 | 0b010).to_bytes(3, "little") + b" "
+    last = (MIB // 8 << 3 | 0b011).to_bytes(3, "little") + b" "
+    frame = b"\x28\xb5\x2f\xfd\x00\x38" + block * (blocks - 1) + last
+    assert len(zstandard.ZstdDecompressor().stream_reader(frame).read()) == blocks * MIB // 8
+    batch = batch_of([(None, b"{}", [])])[:BATCH_HEADER_BYTES] + frame
+    assert exceeds(batch) is (blocks * MIB // 8 > MAX_WHOLE_BYTES)
 
 
 @READERS

@@ -143,7 +143,12 @@ REGISTERED = "milepost.programme.registered.v1"
         ),
         ({"id": "a\tb"}, r"id holds a control character (U+0009 as character 2): 'a\tb'"),
         ({"id": 5}, "id is a number, not a text"),
-        ({"id": ""}, "id is missing"),
+        ({"id": ""}, "id is empty"),
+        ({"source": None}, "source is missing"),
+        ({"type": ""}, "type is empty"),
+        ({"specversion": None}, 'specversion is missing: write "1.0"'),
+        ({"subject": "harbour/d\u043eck"}, "the project 'd\u043eck' holds '\u043e' (U+043E)"),
+        ({"time": "2026-02-03 15:30"}, "'2026-02-03 15:30', write it as 2026-02-03T15:30:00+02:00 or, in UTC,"),
         ({"source": ["x"]}, "source is an array, not a text"),
         ({"time": {}}, "time is an object, not a text"),
         ({"specversion": 1.0}, "specversion is a number, not a text"),
@@ -168,6 +173,7 @@ def test_a_rule_of_an_attribute_is_said_in_words_with_the_offending_character(
         ({"date": "1989-12-31"}, "`date` is '1989-12-31': allowed are the years 1990 to 2100"),
         ({"party": "x" * 201}, "`party` has 201 characters, allowed are 200"),
         ({"amount": 5}, "`amount` is a number, not an object"),
+        ({"amount": {"amount": "12,000", "currency": "EUR"}}, "`amount.amount` is the text '12,000', not a number"),
         ({"amount": {"amount": -1, "currency": "eur"}}, "`amount.amount` is -1: allowed is at least 0"),
         ({"amount": {"amount": 1, "currency": "eur"}}, "`amount.currency` is 'eur': allowed are three capital letters"),
         ({"amount": {"currency": "EUR"}}, "`amount.amount` is missing"),
@@ -182,8 +188,17 @@ def test_all_faults_of_an_event_are_said_at_once() -> None:
     event = {**EVENT, "id": "", "time": "today", "data": {"milestome": "x", "classifier": "plan", "date": "2026-06-01"}}
 
     assert detail(STRUCTURED, json.dumps(event).encode()) == (
-        "id is missing; time: not an RFC 3339 timestamp with an offset: 'today'; `milestone` is missing;"
+        "id is empty; time: not an RFC 3339 timestamp with an offset: 'today', write it as 2026-02-03T15:30:00+02:00"
+        " or, in UTC, as 2026-02-03T13:30:00Z; `milestone` is missing;"
         " `classifier` is 'plan': allowed are PLN, EST, ACT; nobody knows `milestome`: did you mean `milestone`?"
+    )
+
+
+def test_fields_of_the_data_among_the_attributes_are_named() -> None:
+    event = {name: content for name, content in EVENT.items() if name != "data"}
+
+    assert detail(STRUCTURED, json.dumps(event | DATA_FIELDS).encode()).startswith(
+        "`milestone`, `classifier`, `date` stand beside `data`: put the fields of the data into it;"
     )
 
 

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from functools import wraps
-from typing import Final, ParamSpec
+from typing import Any, Final, ParamSpec
 
 import pytest
 from prometheus_client import generate_latest
@@ -140,6 +140,47 @@ async def test_a_worker_that_is_away_is_named_and_the_others_count() -> None:
     assert status.rejected == {"malformed": 2}
 
 
+def resolve(monkeypatch: pytest.MonkeyPatch, addresses: Mapping[str, list[str]]) -> None:
+    """Let names stand for addresses, as a name server would say."""
+    system = asyncio.BaseEventLoop.getaddrinfo
+
+    async def getaddrinfo(self: asyncio.BaseEventLoop, host: str, port: int, **options: Any) -> Any:  # noqa: ANN401 - as in asyncio
+        found = [await system(self, address, port, **options) for address in addresses.get(host, [host])]
+        return [entry for entries in found for entry in entries]
+
+    monkeypatch.setattr(asyncio.BaseEventLoop, "getaddrinfo", getaddrinfo)
+
+
+@in_an_event_loop
+async def test_a_name_that_stands_for_several_addresses_is_a_worker_at_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    metrics = Metrics("0")
+    metrics.rejected.labels("malformed").inc(2)
+    resolve(monkeypatch, {"workers.example": ["127.0.0.1", "127.0.0.2", "127.0.0.2", "::1"], "other": ["127.0.0.1"]})
+    async with fake_worker(answering({"/metrics": (200, metrics_page(metrics))})) as worker:
+        port = worker.address.rpartition(":")[2]
+        schema = await HttpPipelineReader([f"workers.example:{port}", worker.address]).read()
+
+    # One address of one family: the loopback's IPv6 address would be a worker of its own.
+    assert schema.workers == [f"127.0.0.1:{port}", f"127.0.0.2:{port}"]
+    assert schema.pipeline is not None
+    assert schema.pipeline.rejected == {"malformed": 2}
+    assert schema.pipeline.reasons == {f"127.0.0.2:{port}": "does not answer"}
+
+
+@in_an_event_loop
+async def test_a_bounded_number_of_workers_is_asked_and_the_page_says_how_many_there_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(remote_pipeline, "MAX_WORKERS", 2)
+    resolve(monkeypatch, {"workers.example": ["127.0.0.2", "127.0.0.3", "127.0.0.4"]})
+    async with fake_worker(answering({})) as worker:
+        schema = await HttpPipelineReader([f"workers.example:{worker.address.rpartition(':')[2]}"]).read()
+
+    assert schema.pipeline is not None
+    assert len(schema.workers) == 2
+    assert schema.pipeline.reasons["MILEPOST_WORKERS"] == "only 2 of 3 workers are asked"
+
+
 @in_an_event_loop
 async def test_workers_are_asked_once_however_often_the_page_is(monkeypatch: pytest.MonkeyPatch) -> None:
     async with fake_worker(answering({"/metrics": (200, metrics_page(Metrics("0")))})) as worker:
@@ -222,7 +263,8 @@ async def _reset(_path: str, writer: asyncio.StreamWriter) -> None:
 async def test_whatever_answers_is_bounded_and_a_reason(
     respond: Respond, reason: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if respond is not _endless_body:
+    # What answers at all has its time, on a busy machine too.
+    if respond in {_never, _endless_header, _slow_body}:
         monkeypatch.setattr(remote_pipeline, "ANSWER_SECONDS", 0.5)
     async with fake_worker(respond) as worker, asyncio.timeout(remote_pipeline.ANSWER_SECONDS + SLOW_MACHINE_SECONDS):
         assert (await read_status(worker.address)).reasons == {worker.address: reason}

@@ -97,13 +97,17 @@ def test_a_first_look_finds_nothing_stuck(sight: dict[str, int], seconds: float)
 
 
 class TestWhatOughtToMove:
-    def known(self, **app: object) -> Health:
-        known = health(**app)
+    def known(self, unreadable: frozenset[TP] = frozenset(), **app: object) -> Health:
+        known = health(consumer=SimpleNamespace(unreadable_partitions=unreadable), **app)
         known.assigned_partitions = frozenset({TP("events", 0), TP("events", 2), TP("programmes", 1)})
         return known
 
     def test_the_partitions_of_this_worker_that_have_something_to_read(self) -> None:
         assert self.known().expected_progress("events", {0: 7, 1: 8}) == {"events:0": 7}
+
+    def test_no_partition_whose_next_batch_cannot_be_read(self) -> None:
+        known = self.known(frozenset({TP("events", 0)}))
+        assert known.expected_progress("events", {0: 7, 2: 8}) == {"events:2": 8}
 
     def test_nothing_while_kafka_or_the_database_does_not_answer(self) -> None:
         assert self.known().expected_progress("events", None) == {}

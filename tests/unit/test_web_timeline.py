@@ -29,7 +29,18 @@ def test_one_milestone_far_away_does_not_press_the_rest_together() -> None:
     assert on.to_percent(TODAY + timedelta(days=20_000)) == 100
 
 
-@pytest.mark.parametrize("days", [0, 1, 40, 400, 3000, 7000])
+def test_a_past_of_long_ago_is_shown_where_it_was() -> None:
+    days = [-5000, -4800, -4300, -2800]
+    shown = compute_schedule(facts_of(*(report_actual(i, f"a/m{i}", d) for i, d in enumerate(days, 1))), TODAY).statuses
+    on = fit_percent_axis(shown, TODAY)
+
+    at = [on.to_percent(TODAY + timedelta(days=day)) for day in (*days, 0)]
+
+    assert at == sorted(set(at))
+    assert all(0 < one < 100 for one in at)
+
+
+@pytest.mark.parametrize("days", [0, 1, 40, 400, 3000, 7000, 14_000])
 def test_an_axis_has_a_few_ticks_whatever_it_spans(days: int) -> None:
     shown = compute_schedule(
         facts_of(plan_date(1, "a/one", -days // 2), plan_date(2, "b/two", days // 2)), TODAY

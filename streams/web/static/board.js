@@ -44,6 +44,9 @@
     return latestVersion !== null && main().dataset.version !== latestVersion;
   }
 
+  // A part of the page is still being calculated.
+  const isPending = () => main().dataset.pending !== undefined;
+
   function scheduleRefresh(delayMs) {
     if (timer === null && !document.hidden) timer = setTimeout(refresh, delayMs);
   }
@@ -60,7 +63,7 @@
       // The response was lost or the worker is down: retried below.
     }
     // The worker may still serve a cached page during its cooldown: retry until the version matches.
-    if (isBehind()) scheduleRefresh(RETRY_MS);
+    if (isBehind() || isPending()) scheduleRefresh(RETRY_MS);
   }
 
   // Replaces the content and keeps what the reader did to the page: open details, scroll positions and the focus.
@@ -115,7 +118,7 @@
       latestVersion = isOverview ? turn : `${revision} ${dataDate}`;
       if (isBehind()) scheduleRefresh(isOverview ? REFRESH_DELAY_MS : 0);
     });
-    document.addEventListener("visibilitychange", () => { if (!document.hidden && isBehind()) scheduleRefresh(0); });
+    document.addEventListener("visibilitychange", () => { if (!document.hidden && (isBehind() || isPending())) scheduleRefresh(0); });
     window.addEventListener("pagehide", () => source.close());
   }
 
@@ -182,4 +185,5 @@
   window.addEventListener("resize", () => { const chart = document.getElementById("timeline"); if (chart) fitGrid(chart); });
   render();
   subscribe();
+  if (isPending()) scheduleRefresh(RETRY_MS);
 })();

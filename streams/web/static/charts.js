@@ -93,12 +93,33 @@
     }));
   }
 
+  // Lines of at most a width, broken between words where that is possible; what takes more lines is cut. ECharts would
+  // break within characters that are two units of UTF-16.
+  function wrapText(text, width, maxLines, font) {
+    const context = document.createElement("canvas").getContext("2d");
+    context.font = font;
+    const lines = [""];
+    const breakBefore = (piece) => {
+      if (lines.at(-1) && context.measureText(lines.at(-1) + piece.trimEnd()).width > width) lines.push("");
+    };
+    for (const word of text.match(/\s*\S+\s*/gu) ?? []) {
+      breakBefore(word);
+      for (const character of word) {
+        breakBefore(character);
+        lines[lines.length - 1] += character;
+      }
+    }
+    const isCut = lines.length > maxLines;
+    return lines.slice(0, maxLines).map((line) => line.trim()).join("\n") + (isCut ? "\u2026" : "");
+  }
+
   function slipBarOptions(box) {
     const bars = JSON.parse(box.dataset.bars).reverse();
     // On a phone, names stand in several lines, so that the bars keep half of the width.
     const isNarrow = box.clientWidth < 560;
-    box.style.height = `${Math.max(8, (isNarrow ? 3.2 : 2) * bars.length + 3)}rem`;
-    const label = isNarrow ? { width: box.clientWidth * 0.42, overflow: "break", lineHeight: 15 } : { width: 300, overflow: "truncate" };
+    box.style.height = `${Math.max(8, (isNarrow ? 4.2 : 2) * bars.length + 3)}rem`;
+    const width = isNarrow ? box.clientWidth * 0.42 : Math.max(300, box.clientWidth * 0.36);
+    const label = { fontSize: 12, lineHeight: 15, formatter: (name) => wrapText(name, width, isNarrow ? 4 : 1, `12px ${themeFont()}`) };
     const line = { lineStyle: { color: themeColour("line") } };
     const formatSlip = (days) => `${days > 0 ? "+" : ""}${days} d`;
     return {

@@ -1,0 +1,1 @@
+"""The Helm chart and the files around it; `make test-chart` installs what these tests take."""
