@@ -15,7 +15,7 @@ from kafka.producer.future import FutureRecordMetadata
 
 from consumers.client import KafkaUnreachableError, admin_client, require_topic, require_topics
 from consumers.compat import NullableHeaders, NullHeaderSerializer
-from consumers.publish import ACK_TIMEOUT_S, open_producer
+from consumers.producer import ACK_TIMEOUT_S, open_producer
 from consumers.topic_reader import open_topic, read_ranges
 from models.domain.dead_letters import DeadLetter, parse_dead_letter, read_event_attributes
 from models.domain.events import RejectionReason

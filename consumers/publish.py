@@ -3,7 +3,7 @@
 from base64 import b64decode
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import islice
@@ -15,8 +15,9 @@ from kafka.errors import KafkaError
 from kafka.producer.future import FutureRecordMetadata
 from msgspec import Raw, Struct
 
-from consumers.client import REQUEST_TIMEOUT_MS, KafkaUnreachableError, create_client, kafka_errors
+from consumers.client import KafkaUnreachableError, kafka_errors
 from consumers.event_files import EventLine
+from consumers.producer import ACK_TIMEOUT_S, open_producer
 from consumers.repeated_ids import MAX_REMEMBERED, RepeatedIds
 from consumers.rights import Role, require_rights
 from models.domain.cloudevents import decode
@@ -30,10 +31,6 @@ from models.text import printable
 
 #: How many bytes may be unacknowledged at once: kafka-python's own buffer has no bound.
 _MAX_IN_FLIGHT_BYTES: Final = 16 * 1024 * 1024
-#: How long a record may take to be acknowledged, retries included.
-_DELIVERY_TIMEOUT_MS: Final = 2 * REQUEST_TIMEOUT_MS
-#: How long to wait for that, and then for the records sent just after.
-ACK_TIMEOUT_S: Final = _DELIVERY_TIMEOUT_MS / 1000 + 5
 _FLUSH_TIMEOUT_S: Final = 5
 
 LineSink = Callable[[str], None]
@@ -168,34 +165,6 @@ def publish_events(settings: Settings, event_lines: Iterable[EventLine], mode: C
                 f" {sender.flush_and_count()} events were acknowledged by {settings.events_topic}"
             ) from error
     return sender.acknowledged
-
-
-class _AbandonableProducer(KafkaProducer):  # type: ignore[misc]  # kafka-python has no types
-    """A producer that can be dropped: the library's own complains at exit of records it could not send."""
-
-    def __del__(self) -> None:
-        """Leave it to `open_producer`."""
-
-
-@contextmanager
-def open_producer(settings: Settings, **overrides: Any) -> Iterator[KafkaProducer]:  # noqa: ANN401 - kafka-python's options
-    """Give a producer whose acknowledged records are durable; those still unacknowledged at the end are lost."""
-    with kafka_errors(settings) as options:
-        options |= {
-            "acks": "all",
-            "delivery_timeout_ms": _DELIVERY_TIMEOUT_MS,
-            "max_block_ms": REQUEST_TIMEOUT_MS,
-            # More than the default of 16 KiB, so that a long file goes in fewer requests.
-            "batch_size": 256 * 1024,
-            "linger_ms": 5,
-            "allow_auto_create_topics": False,
-        }
-        producer = create_client(_AbandonableProducer, **(options | overrides))
-        try:
-            yield producer
-        finally:
-            with suppress(KafkaError):
-                producer.close(timeout=1)
 
 
 @dataclass(slots=True)

@@ -24,6 +24,7 @@ from streams.agents.sweep import Sweeper
 from streams.clock import Clock
 from streams.kafka.config import create_credentials, faust_broker_urls
 from streams.kafka.producer import create_producer
+from streams.kafka.stop_timeouts import StopTimeouts
 from streams.kafka.transport import BatchSource, MicroBatchTransport
 from streams.metrics.pipeline import DROPPED_BY_CAP, Metrics
 from streams.metrics.store import MetricsStore
@@ -71,7 +72,19 @@ class EmptyTableManager(TableManager):
 
 
 class FaustApp(faust.App):
-    """Faust's application without a data directory, which would be created where the worker runs and stay empty."""
+    """Faust's application, whose end waits for Kafka no longer than a moment.
+
+    Without a data directory, which would be created where the worker runs and stay empty.
+    """
+
+    def __init__(self, *args: Any, **options: Any) -> None:  # noqa: ANN401 - Faust's own
+        super().__init__(*args, **options)
+        self.stop_timeouts = StopTimeouts()
+
+    async def on_stop(self) -> None:
+        """Limit what still waits for Kafka, and stop."""
+        self.stop_timeouts.begin()
+        await super().on_stop()
 
     def _create_directories(self) -> None:
         pass
@@ -111,7 +124,7 @@ def create_app(  # noqa: PLR0913 - everything it composes comes in as an argumen
     """
     clock = Clock()
     app = create_faust_app(settings)
-    source, produce = BatchSource(app), create_producer(app)
+    source, produce = BatchSource(app), create_producer(app, app.stop_timeouts)
     metrics, metrics_store = Metrics(faust.__version__), MetricsStore(settings.max_series, settings.keep_days)
     health = Health(app)
     metrics.started.set(clock.now())
@@ -172,6 +185,7 @@ def create_app(  # noqa: PLR0913 - everything it composes comes in as an argumen
         positioned_topics=[settings.events_topic],
         resolve_start_offsets=record_agent.resolve_start_offsets,
         max_records=settings.batch,
+        stop_timeouts=app.stop_timeouts,
     )
     schema = FetchedBatchSchema()
     app.agent(app.topic(settings.events_topic, schema=schema), name="record")(record_agent.process_stream)

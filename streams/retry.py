@@ -157,6 +157,8 @@ async def retry_until_done(description: str, operation: Callable[[], Awaitable[T
             except Exception as error:
                 if not is_transient(error):
                     raise
+                if not is_active():
+                    raise RevokedError from error
                 retry.fail(error)
             await sleep_while(delay, is_active)
     finally:

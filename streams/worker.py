@@ -39,10 +39,6 @@ logger = logging.getLogger("milepost.worker")
 #: From glibc's malloc.h.
 _M_ARENA_MAX: Final = -8
 _M_MMAP_THRESHOLD: Final = -3
-#: Thresholds of the three generations of the garbage collector. (Python: 700, 10, 10.) A batch creates tens of
-#: thousands of objects that reference counting frees; collecting them again and again takes a quarter of a worker's
-#: time.
-GC_THRESHOLDS: Final = (50_000, 20, 50)
 
 
 class RootService(Service):
@@ -87,7 +83,6 @@ def run_worker_process(
     """
     limit_malloc_heaps()
     raise_file_limit()
-    gc.set_threshold(*GC_THRESHOLDS)
     # A `_created` series beside every counter doubles the page, and Prometheus 2 does not read it.
     disable_created_metrics()  # type: ignore[no-untyped-call]  # the library forgot
     deadline = create_stop_deadline(settings.stop_seconds)

@@ -1,5 +1,6 @@
 """The command `milepost`. It loads the module of a command only to run it: loading all of them takes seconds."""
 
+import gc
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module, metadata
@@ -34,8 +35,10 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "rebuild": ("audit", "Compare the database with its ledger, and repair it."),
     "dead-letters": ("dead_letters", "The rejected events."),
 }
-
-
+#: Thresholds of the three generations of the garbage collector. (Python: 700, 10, 10.) Modules create what stays, and a
+#: batch of a worker creates tens of thousands of objects that reference counting frees: collecting them again and again
+#: takes a tenth of the time of a start, and a quarter of a worker's.
+GC_THRESHOLDS: Final = (50_000, 20, 50)
 #: Of an error in usage; Typer's own name of it is private.
 _UsageError: Final[Any] = typer.BadParameter.__base__
 
@@ -115,5 +118,6 @@ app = typer.Typer(
 
 def main() -> None:
     """Run the command line; the console script."""
+    gc.set_threshold(*GC_THRESHOLDS)
     with standard_streams():
         app(prog_name="milepost")

@@ -1,7 +1,6 @@
 """Runs a gateway in this process until it is asked to stop."""
 
 import asyncio
-import gc
 import logging
 import socket
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -35,8 +34,6 @@ _KAFKA_TIMEOUT_SECONDS: Final = 5.0
 #: How long a gateway that stops waits for Kafka before it tells those who wait to send again: shorter than its server
 #: waits for answers.
 _FINISH_SECONDS: Final = 0.7
-#: As a worker's: a request makes hundreds of objects that reference counting frees.
-_GC_THRESHOLDS: Final = (50_000, 20, 50)
 
 
 class Gateway:
@@ -118,5 +115,4 @@ class Gateway:
 
 def run_gateway_process(settings: Settings, tokens: TokensFile, sockets: Sequence[socket.socket]) -> None:
     """Run a gateway until SIGINT or SIGTERM. Raises `MilepostError` when it cannot start."""
-    gc.set_threshold(*_GC_THRESHOLDS)
     run_until_stopped(lambda: Gateway(settings, tokens, sockets).running(), sockets, settings.stop_seconds, logger)

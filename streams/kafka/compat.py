@@ -29,10 +29,10 @@ from aiokafka.record.default_records import _DefaultRecordBatchPy as PurePythonR
 from aiokafka.record.memory_records import _MemoryRecordsPy as PurePythonMemoryRecords
 
 from models.record_batch import LENGTH_STRUCT, BatchError, BatchRecord, exceeds, read_records
+from streams.kafka.stop_timeouts import CANCEL_SECONDS
 
 _CompiledMemoryRecords: Final = fetcher.MemoryRecords
 _close_fetcher: Final = fetcher.Fetcher.close
-_CANCEL_SECONDS: Final = 0.1
 #: How many bytes of values one fetch hands out, of all partitions together; its last record comes whole.
 MAX_FETCH_BYTES: Final = 16 * 1024 * 1024
 #: After so long a batch that could not be read is fetched again: a broker may have got it from a replica.
@@ -97,7 +97,7 @@ async def _end_fetches_and_close(self: Any) -> None:  # noqa: ANN401 - aiokafka 
     while running := {task for task in (self._fetch_task, *self._pending_tasks) if not task.done()}:
         for task in running:
             task.cancel()
-        await asyncio.wait(running, timeout=_CANCEL_SECONDS)
+        await asyncio.wait(running, timeout=CANCEL_SECONDS)
     self._pending_tasks.clear()
     await _close_fetcher(self)
 

@@ -6,6 +6,7 @@
   middle of a request. Here a connection is closed before that, when no answer is awaited on it; the next request opens
   another.
 - A token that a broker refuses is an error. aiokafka takes the broker's explanation for success.
+- No connection waits for long for a broker to agree to its end.
 - No connection outlives its client. aiokafka leaves one open when a client is interrupted while it asks for the first
   metadata, and one that is still being opened while the client is closed.
 """
@@ -29,6 +30,8 @@ from models.text import one_line
 
 #: After which share of a login's lifetime its connection is replaced: not all at the same moment.
 _RENEWAL_SHARES: Final = (0.6, 0.8)
+#: How long the end of a connection may take. (TLS: until the other side has said so, or for half a minute.)
+_ABORT_SECONDS: Final = 0.25
 #: How long the end of a connection that failed may take.
 _CLOSE_SECONDS: Final = 1.0
 
@@ -157,9 +160,11 @@ class _Connection(AIOKafkaConnection):  # type: ignore[misc]  # aiokafka has no 
         self._close_if_expiring()
 
     def close(self, reason: CloseReason | None = None, exc: BaseException | None = None) -> Any:  # noqa: ANN401 - as above
-        """Close the connection."""
+        """Close the connection: by force, when the broker does not answer that soon."""
         if self._expiry is not None:
             self._expiry.cancel()
+        if self._writer is not None:
+            self._loop.call_later(_ABORT_SECONDS, self._writer.transport.abort)
         return super().close(reason, exc)
 
     async def wait_until_closed(self) -> None:

@@ -1,8 +1,9 @@
 """The thread that owns the aiokafka consumer: it fetches, seeks and commits, and sends heartbeats meanwhile.
 
 What it replaces of `faust.transport.drivers.aiokafka.AIOKafkaConsumerThread`: `_commit`, which ends the application on
-any error. Committed offsets only inform lag tools here, so an error is logged and the next commit makes up for it. And
-`_stopped_set`, which raises when the thread's loop is closed already, and prints a traceback before a one-line error.
+any error. Committed offsets only inform lag tools here, so an error is logged and the next commit makes up for it.
+`on_thread_stop`, which waits for a broker that does not answer. And `_stopped_set`, which raises when the thread's loop
+is closed already, and prints a traceback before a one-line error.
 """
 
 import asyncio
@@ -20,6 +21,7 @@ from faust.types import TP
 
 from streams.kafka.compat import UnreadableBatch, patch_aiokafka, reset_bytes_left, set_unreadable_aside
 from streams.kafka.log_ends import READ_COMMITTED, read_log_ends
+from streams.kafka.stop_timeouts import LEAVE_TIMEOUT_SECONDS, StopTimeouts
 
 logger = logging.getLogger("milepost.transport")
 
@@ -103,6 +105,13 @@ class FetchResult(NamedTuple):
 class MicroBatchConsumerThread(driver.AIOKafkaConsumerThread):
     """The thread that owns the aiokafka consumer, and sends heartbeats while the main thread works."""
 
+    #: The commit for which a stop has not waited.
+    _unanswered_commit: asyncio.Future[None] | None = None
+
+    def __init__(self, *args: Any, stop_timeouts: StopTimeouts, **options: Any) -> None:  # noqa: ANN401 - Faust's own
+        super().__init__(*args, **options)
+        self._stop_timeouts = stop_timeouts
+
     def _create_worker_consumer(self, transport: driver.Transport) -> aiokafka.AIOKafkaConsumer:
         patch_aiokafka()
         consumer = super()._create_worker_consumer(transport)
@@ -117,6 +126,22 @@ class MicroBatchConsumerThread(driver.AIOKafkaConsumerThread):
         if self._consumer is not None:
             self._consumer._subscription._last_fetch_ended = time.monotonic()  # noqa: SLF001 - it has no other way
 
+    async def on_thread_stop(self) -> None:
+        """Stop the queue of this thread, and leave the group: without its answer when that does not come."""
+        await super(driver.AIOKafkaConsumerThread, self).on_thread_stop()
+        if self._consumer is None:
+            return
+        stopping = asyncio.ensure_future(self._consumer.stop())
+        if not (await asyncio.wait([stopping], timeout=LEAVE_TIMEOUT_SECONDS))[0]:
+            stopping.cancel()
+            await asyncio.wait([stopping])
+            # What `stop` does behind leaving the group.
+            await self._consumer._fetcher.close()  # noqa: SLF001 - it has no other way
+            await self._consumer._client.close()  # noqa: SLF001 - as above
+        if self._unanswered_commit is not None:
+            self._unanswered_commit.cancel()
+            await asyncio.wait([self._unanswered_commit])
+
     def _stopped_set(self) -> None:
         try:
             super()._stopped_set()
@@ -126,12 +151,21 @@ class MicroBatchConsumerThread(driver.AIOKafkaConsumerThread):
                 raise
 
     async def _commit(self, offsets: Mapping[TP, int]) -> bool:
-        """Commit, or log why not."""
+        """Commit, or log why not. A worker that stops waits no longer than a moment."""
+        if self._unanswered_commit is not None:
+            return False
         assigned = self.assignment()
-        try:
-            await self._ensure_consumer().commit(
+        committing = asyncio.ensure_future(
+            self._ensure_consumer().commit(
                 {TopicPartition(*tp): offset for tp, offset in offsets.items() if tp in assigned}
             )
+        )
+        while not (await asyncio.wait([committing], timeout=self._stop_timeouts.seconds_left()))[0]:
+            if self._stop_timeouts.has_begun:
+                self._unanswered_commit = committing
+                return False
+        try:
+            committing.result()
         except _PASSING_ERRORS as error:
             # The lag monitor logs an outage, and the next commit says what this one said and more.
             logger.debug("committed offsets were not taken by the broker (%r); the database's positions count", error)

@@ -1,28 +1,49 @@
-"""Sends records and waits for the broker's acknowledgement."""
+"""Sends records and waits for the broker's acknowledgement; no longer than a moment once the worker stops."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import cast
 
+from faust.transport.drivers import aiokafka as driver
 from faust.types import AppT
+
+from streams.kafka.stop_timeouts import CANCEL_SECONDS, StopTimeouts
 
 OutgoingRecord = tuple[bytes | None, bytes | None, list[tuple[str, bytes | None]]]
 #: Sends (key, value, headers) to a topic; returns when the broker has acknowledged all.
 Produce = Callable[[str, Sequence[OutgoingRecord]], Awaitable[None]]
 
 
-def create_producer(app: AppT) -> Produce:
-    """Return what sends with the application's own producer."""
+class LimitedProducer(driver.Producer):
+    """Faust's producer; its end does not wait for brokers that do not answer."""
+
+    async def flush(self) -> None:
+        """Do nothing: whoever sends waits for the acknowledgement."""
+
+    async def on_stop(self) -> None:
+        """Close the connections; what the brokers have not acknowledged by now is given up."""
+        if self._producer is not None:
+            # Its own `stop` waits until all that it has is answered, and so does its sender when it is cancelled once.
+            sending = self._producer._sender.sender_task  # noqa: SLF001 - it has no other way
+            while sending is not None and not sending.done():
+                sending.cancel()
+                await asyncio.wait([sending], timeout=CANCEL_SECONDS)
+        await super().on_stop()
+
+
+def create_producer(app: AppT, stop_timeouts: StopTimeouts) -> Produce:
+    """Return what sends with the application's own producer; raises `TimeoutError` when a stop has no more time."""
 
     async def produce(topic: str, records: Sequence[OutgoingRecord]) -> None:
-        acknowledgements = []
-        for key, value, nullable in records:
-            headers = cast(
-                "list[tuple[str, bytes]]", nullable
-            )  # Kafka's header values may be null, unlike Faust's type
-            acknowledgements.append(
-                await app.producer.send(topic, key, value, partition=None, timestamp=None, headers=headers)
-            )
-        await asyncio.gather(*acknowledgements)
+        async with stop_timeouts.limit():
+            acknowledgements = []
+            for key, value, nullable in records:
+                headers = cast(
+                    "list[tuple[str, bytes]]", nullable
+                )  # Kafka's header values may be null, unlike Faust's type
+                acknowledgements.append(
+                    await app.producer.send(topic, key, value, partition=None, timestamp=None, headers=headers)
+                )
+            await asyncio.gather(*acknowledgements)
 
     return produce

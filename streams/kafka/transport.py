@@ -31,13 +31,15 @@ from typing import Any, ClassVar, Final, cast
 from aiokafka.errors import ConsumerStoppedError, KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, AppT, ConsumerMessage, Message
-from faust.types.transports import ConsumerT, TPorTopicSet
+from faust.types.transports import ConsumerT, ProducerT, TPorTopicSet
 from mode import Service, ServiceT
 from yarl import URL
 
 from models.database.ledger import DecodedRecord
 from models.database.positions import OffsetRange
 from streams.kafka.consumer_thread import FETCH_TIMEOUT_SECONDS, FetchResult, KafkaRecord, MicroBatchConsumerThread
+from streams.kafka.producer import LimitedProducer
+from streams.kafka.stop_timeouts import StopTimeouts
 from streams.retry import Retry, RevokedError
 
 logger = logging.getLogger("milepost.transport")
@@ -115,7 +117,9 @@ class MicroBatchConsumer(driver.Consumer):
         self._out_of_range_topics: set[str] = set()
 
     def _new_consumer_thread(self) -> MicroBatchConsumerThread:
-        return MicroBatchConsumerThread(self, loop=self.loop, beacon=self.beacon)
+        return MicroBatchConsumerThread(
+            self, loop=self.loop, beacon=self.beacon, stop_timeouts=self.transport.stop_timeouts
+        )
 
     @Service.task
     async def _keep_polling_alive(self) -> None:
@@ -403,8 +407,9 @@ class MicroBatchTransport(driver.Transport):
     """Faust's aiokafka transport with micro-batches. Assign it to `app.transport`."""
 
     Consumer: ClassVar[type[ConsumerT]] = MicroBatchConsumer
+    Producer: ClassVar[type[ProducerT]] = LimitedProducer
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what it needs comes in as an argument
         self,
         urls: Iterable[URL],
         app: AppT,
@@ -412,12 +417,14 @@ class MicroBatchTransport(driver.Transport):
         positioned_topics: Iterable[str],
         resolve_start_offsets: ResolveStartOffsets,
         max_records: int,
+        stop_timeouts: StopTimeouts,
     ) -> None:
         super().__init__(list(urls), app)
         #: Topics whose positions `resolve_start_offsets` knows.
         self.positioned_topics = frozenset(positioned_topics)
         self.resolve_start_offsets = resolve_start_offsets
         self.max_records = max_records
+        self.stop_timeouts = stop_timeouts
 
 
 def get_consumer(app: AppT) -> MicroBatchConsumer:

@@ -4,7 +4,7 @@ import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from streams.worker import GC_THRESHOLDS
+from deploy.cli.app import GC_THRESHOLDS
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from itertools import count
 from pathlib import Path
 
 from consumers.client import admin_client
-from consumers.publish import open_producer
+from consumers.producer import open_producer
 from models.domain.envelope import STRUCTURED_HEADERS
 from models.domain.forecast_changes import HistoryRow, encode_changes
 from models.settings import Settings

@@ -68,7 +68,7 @@ class SecureKafka:
     """The broker, its certificates and its token server."""
 
     def __init__(self, folder: Path, ports: Mapping[str, int], tokens: TokenServer) -> None:
-        self.folder, self.tokens = folder, tokens
+        self.folder, self.tokens, self.pid = folder, tokens, 0
         self._ports = ports
         self.authority = Authority(folder, "authority")
         self.bare_authority = Authority(folder, "bare-authority", key_identifiers=False)
@@ -217,7 +217,8 @@ def secure_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecureKaf
         _install_topic_policy(folder, overrides, monkeypatch)
         with run_broker(
             folder / "kafka", port=ports["admin"], report_progress=lambda _: None, property_overrides=overrides
-        ):
+        ) as broker:
+            kafka.pid = broker.pid
             kafka.add_users({OWNER: ()})
             yield kafka
 

@@ -2,7 +2,8 @@
 
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from subprocess import CompletedProcess
 from typing import NamedTuple
 
@@ -44,6 +45,17 @@ class System(NamedTuple):
     told: Receiver
 
 
+@contextmanager
+def running_part(installation: Installation, image: ContainerImage, name: str, logs: Path) -> Iterator[Part]:
+    """Run a part in a container until the block ends; ready when it begins."""
+    ports = free_ports()
+    began = time.monotonic()
+    with image.running(name, log_folder=logs, setup=installation.setup(name, ports)) as container:
+        part = Part(container, ports, 0.0)
+        part.probes.wait_until_ready()
+        yield part._replace(start_seconds=time.monotonic() - began)
+
+
 @pytest.fixture(scope="session")
 def installation(secure_kafka: SecureKafka, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
     """Give users, roles and files for containers; there are no topics and no tables yet."""
@@ -73,12 +85,5 @@ def system(
         told = running.enter_context(receiver())
         installation.tell(told.url)
         for name in ("worker", "board", "gateway", "notify"):
-            ports = free_ports()
-            began = time.monotonic()
-            container = running.enter_context(
-                milepost_image.running(name, log_folder=logs, setup=installation.setup(name, ports))
-            )
-            part = Part(container, ports, 0.0)
-            part.probes.wait_until_ready()
-            parts[name] = part._replace(start_seconds=time.monotonic() - began)
+            parts[name] = running.enter_context(running_part(installation, milepost_image, name, logs))
         yield System(installation, initialized, parts, told)
