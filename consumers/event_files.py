@@ -28,6 +28,7 @@ _ARRAY: Final = (
 _SPREAD: Final = (
     "an event that goes on in the next line: in a file each event stands on one line; `jq -c . FILE` writes it so"
 )
+_COMMA: Final = "a comma behind an event: in a file each event stands on a line of its own, without commas between them"
 
 
 class EventFileError(MilepostError):
@@ -127,11 +128,19 @@ def _parse_json_lines(lines: Iterable[bytes]) -> ParsedEvents:
     """Yield what stands on each line; raises `ParseError` for JSON that is not one event on each line."""
     for count, (number, value) in enumerate(_split_lines(lines)):
         text = value.strip()
-        fault = _ARRAY if text.startswith(b"[") else _SPREAD if text == b"{" else None
+        fault = _find_layout_fault(text)
         if fault and count == 0:
             # The whole file is like this: one line says so, and not one for each of its lines.
             raise ParseError(number, fault)
         yield number, fault or value
+
+
+def _find_layout_fault(text: bytes) -> str | None:
+    if text.startswith(b"["):
+        return _ARRAY
+    if text == b"{":
+        return _SPREAD
+    return _COMMA if text.endswith(b"},") else None
 
 
 def _split_lines(lines: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:

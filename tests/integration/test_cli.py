@@ -19,6 +19,7 @@ from kafka.admin import ConfigResource, ConfigResourceType
 from typer.testing import CliRunner, Result
 
 from consumers import client as kafka_client
+from consumers import producer as kafka_producer
 from consumers import publish as publishing
 from consumers.client import TopicError
 from consumers.dead_letters import read_dead_letters
@@ -470,7 +471,7 @@ def test_a_broker_that_dies_while_events_are_sent_is_one_line_with_what_was_ackn
 ) -> None:
     # What an operator is given half a minute for
     monkeypatch.setattr(kafka_client, "REQUEST_TIMEOUT_MS", 1_500)
-    monkeypatch.setattr(publishing, "_DELIVERY_TIMEOUT_MS", 2_000)
+    monkeypatch.setattr(kafka_producer, "_DELIVERY_TIMEOUT_MS", 2_000)
     monkeypatch.setattr(publishing, "_FLUSH_TIMEOUT_S", 1)
     with run_broker(tmp_path / "kafka") as broker:
         monkeypatch.setenv("MILEPOST_KAFKA", broker.bootstrap_servers)

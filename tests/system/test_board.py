@@ -171,6 +171,22 @@ def test_on_a_phone_the_columns_of_all_projects_stand_below_their_heads(
     assert {name: max(found) - min(found) <= 2 for name, found in ends.items()} == dict.fromkeys(ends, True), ends
 
 
+def test_on_a_phone_the_slip_stands_below_the_forecast_beside_another_day(
+    browser: Browser, worker: WorkerProcess
+) -> None:
+    with open_page(browser, viewport={"width": 390, "height": 844}) as page:
+        go(page, worker, HERE)
+        address = page.locator(".presets a[href*='compare=']").first.get_attribute("href")
+        assert address is not None
+        page.goto(f"http://127.0.0.1:{worker.port}{address}")
+        slips = page.locator(".lanes .slip-below")
+        slips.filter(has_text="+42 d").first.wait_for()
+        take_screenshot(page, "timeline-compared-390")
+
+        assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+        assert {slips.nth(number).is_visible() for number in range(slips.count())} == {True}
+
+
 @pytest.mark.parametrize("width", [390, 1280])
 def test_a_long_name_beside_a_bar_is_cut_between_characters(
     browser: Browser, worker: WorkerProcess, width: int

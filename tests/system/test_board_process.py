@@ -281,6 +281,27 @@ def test_a_change_in_the_database_appears_without_a_reload(
         assert first.evaluate("window.here")
 
 
+def test_the_head_of_a_page_goes_on_when_the_page_was_there_before_the_first_event(
+    browser: Browser, filled: BoardServer, tmp_path: Path
+) -> None:
+    filled.record_events([report(Classifier.PLANNED, 30, "plan")])
+    with board_process(str(filled.recorder.engine.url), tmp_path) as board, open_page(browser) as page:
+        board.wait_until_ready()
+        page.goto(f"http://127.0.0.1:{board.port}/programmes/harbour")
+        wait_until_rendered(page)
+        page.get_by_text("No event yet").wait_for()
+
+        filled.record_events([report(Classifier.ESTIMATED, 47, "slip")])
+
+        page.get_by_text("+17 d").wait_for()
+        # The board of the tests records without positions.
+        with filled.recorder.engine.begin() as connection:
+            newest = {"ms": round(datetime.now(UTC).timestamp() * 1000)}
+            connection.execute(text("UPDATE positions SET newest_event_ms = :ms"), newest)
+        page.locator("#newest-event time").wait_for()
+        assert page.locator("#live[data-connection=live]").is_visible()
+
+
 @pytest.mark.parametrize("workers", ["", "127.0.0.1:1"])
 def test_the_pipeline_page_can_be_read_by_everyone(
     browser: Browser, filled: BoardServer, tmp_path: Path, workers: str

@@ -42,8 +42,9 @@ def read(path: Path | str, stdin: bytes = b"", *, reread: bool = False) -> list[
         ('\n [\n{"id": "1"},\n{"id": "2"}\n]\n', "a JSON array"),
         (json.dumps([{"id": "1"}], indent=2), "a JSON array"),
         (json.dumps({"id": "1"}, indent=2), "an event that goes on in the next line"),
+        ('{"id": "1"},\n{"id": "2"}\n', "a comma behind an event"),
     ],
-    ids=["empty", "one line", "a line each", "spread array", "spread event"],
+    ids=["empty", "one line", "a line each", "spread array", "spread event", "commas"],
 )
 def test_json_that_is_not_an_event_on_each_line_is_one_fault_for_whoever_has_a_file(
     tmp_path: Path, text: str, expected: str

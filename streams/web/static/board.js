@@ -83,8 +83,12 @@
     window.dispatchEvent(new CustomEvent("milepost:dispose-charts"));
     current.replaceWith(replacement);
     document.title = parsed.title;
-    // Without a stream, the head is as fresh as the page.
-    if (newestAt === null) document.querySelector(".freshness").replaceChildren(...parsed.querySelector(".freshness").childNodes);
+    // Without a stream, the head is as fresh as the page. The elements stay: they are written to as long as the page is open.
+    if (replacement.dataset.refreshSeconds) {
+      const { dataset, textContent } = parsed.getElementById("live");
+      setState(dataset.state, textContent);
+      newestEvent.replaceChildren(...parsed.getElementById("newest-event").childNodes);
+    }
     replacement.querySelectorAll(".table-scroll").forEach((element, index) => { element.scrollLeft = scrollLefts[index] || 0; });
     if (focused) findLink(focused)?.focus({ preventScroll: true });
     render();
