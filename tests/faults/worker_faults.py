@@ -32,6 +32,21 @@ def terminate_in_batch(scenario: Scenario) -> float:
     return measure_recovery(scenario)
 
 
+def terminate_while_broker_hangs(scenario: Scenario) -> float:
+    """Ask the worker to end while the broker stands still (SIGSTOP), and start another once the broker goes on."""
+    scenario.kafka.suspend()
+    try:
+        time.sleep(scenario.rng.uniform(0, 1))
+        seconds = scenario.workers[0].stop()
+        assert scenario.workers[0].process.returncode == 0, scenario.workers[0].log_text[-3000:]
+        assert seconds < scenario.settings.stop_seconds, f"the worker took {seconds:.1f} s"
+        scenario.notes.append(f"the worker ended after {seconds:.1f} s")
+    finally:
+        scenario.kafka.resume()
+    scenario.start_worker().wait_until_ready()
+    return measure_recovery(scenario)
+
+
 def kill_and_replace_worker(scenario: Scenario) -> float:
     """Kill the only worker, and start another."""
     time.sleep(scenario.rng.uniform(0, 1))
@@ -73,6 +88,9 @@ FAULTS: Mapping[str, Fault] = {
     },
     "kill -9, and another worker started": Fault(kill_and_replace_worker, max_recovery_seconds=_TAKEOVER_SECONDS),
     "SIGTERM in a batch, and another worker started": Fault(terminate_in_batch),
+    "SIGTERM to the worker while the broker stands still (SIGSTOP)": Fault(
+        terminate_while_broker_hangs, max_recovery_seconds=_TAKEOVER_SECONDS
+    ),
     "SIGSTOP longer than the session, then SIGCONT": Fault(suspend_beyond_session),
     "workers join and leave": Fault(join_and_leave),
 }
