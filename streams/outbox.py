@@ -28,7 +28,7 @@ from models.failpoints import hit_failpoint
 from streams.clock import Clock
 from streams.kafka.producer import OutgoingRecord, Produce
 from streams.retry import RevokedError, retry_until_done
-from streams.service import WatchedService
+from streams.watched_service import WatchedService
 
 #: How many rows are read and published at once: bounds memory when a backlog changed tens of thousands.
 _ROWS_PER_PUBLISH: Final = 1000

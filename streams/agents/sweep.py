@@ -11,7 +11,7 @@ from mode import Service
 from streams.agents.forecast import ForecastAgent
 from streams.monitoring.health import Health
 from streams.retry import RevokedError, retry_until_done
-from streams.service import WatchedService
+from streams.watched_service import WatchedService
 
 logger = logging.getLogger("milepost.forecast")
 

@@ -32,7 +32,7 @@ from streams.gateway.producer import UnavailableError
 from streams.gateway.rates import RateLimiter
 from streams.gateway.tokens import Token, TokenTable
 from streams.web.guard import GuardedApplication
-from streams.web.small_pieces import SmallChunksError
+from streams.web.small_chunks import SmallChunksError
 
 EVENTS_PATH: Final = "/events"
 #: How long the answer to a client above its rate is held back, so that one that never waits takes little time; longer

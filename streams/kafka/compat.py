@@ -16,7 +16,6 @@ And for its `stop`: a fetch that rests after an error of Kafka is cancelled and 
 `CancelledError` in whoever stops the consumer. That would look like the end of the task that was to try again.
 """
 
-import asyncio
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
@@ -29,7 +28,7 @@ from aiokafka.record.default_records import _DefaultRecordBatchPy as PurePythonR
 from aiokafka.record.memory_records import _MemoryRecordsPy as PurePythonMemoryRecords
 
 from models.record_batch import LENGTH_STRUCT, BatchError, BatchRecord, exceeds, read_records
-from streams.kafka.stop_timeouts import CANCEL_SECONDS
+from streams.kafka.stop_timeouts import cancel_until_done
 
 _CompiledMemoryRecords: Final = fetcher.MemoryRecords
 _close_fetcher: Final = fetcher.Fetcher.close
@@ -93,11 +92,9 @@ async def fetch_from(
 
 
 async def _end_fetches_and_close(self: Any) -> None:  # noqa: ANN401 - aiokafka has no types
-    # The task that starts fetches may take one cancellation for that of a fetch.
-    while running := {task for task in (self._fetch_task, *self._pending_tasks) if not task.done()}:
-        for task in running:
-            task.cancel()
-        await asyncio.wait(running, timeout=CANCEL_SECONDS)
+    # The task that starts fetches comes first: then there are no new ones.
+    await cancel_until_done([self._fetch_task])
+    await cancel_until_done(self._pending_tasks)
     self._pending_tasks.clear()
     await _close_fetcher(self)
 

@@ -21,7 +21,7 @@ from faust.types import TP
 
 from streams.kafka.compat import UnreadableBatch, patch_aiokafka, reset_bytes_left, set_unreadable_aside
 from streams.kafka.log_ends import READ_COMMITTED, read_log_ends
-from streams.kafka.stop_timeouts import LEAVE_TIMEOUT_SECONDS, StopTimeouts
+from streams.kafka.stop_timeouts import LEAVE_TIMEOUT_SECONDS, StopTimeouts, cancel_until_done
 
 logger = logging.getLogger("milepost.transport")
 
@@ -105,8 +105,8 @@ class FetchResult(NamedTuple):
 class MicroBatchConsumerThread(driver.AIOKafkaConsumerThread):
     """The thread that owns the aiokafka consumer, and sends heartbeats while the main thread works."""
 
-    #: The commit for which a stop has not waited.
-    _unanswered_commit: asyncio.Future[None] | None = None
+    #: The last commit. It is under way when another begins only once a stop has not waited for it.
+    _committing: asyncio.Future[None] | None = None
 
     def __init__(self, *args: Any, stop_timeouts: StopTimeouts, **options: Any) -> None:  # noqa: ANN401 - Faust's own
         super().__init__(*args, **options)
@@ -132,15 +132,15 @@ class MicroBatchConsumerThread(driver.AIOKafkaConsumerThread):
         if self._consumer is None:
             return
         stopping = asyncio.ensure_future(self._consumer.stop())
-        if not (await asyncio.wait([stopping], timeout=LEAVE_TIMEOUT_SECONDS))[0]:
-            stopping.cancel()
-            await asyncio.wait([stopping])
+        if (await asyncio.wait([stopping], timeout=LEAVE_TIMEOUT_SECONDS))[0]:
+            stopping.result()
+        else:
+            await cancel_until_done([stopping])
             # What `stop` does behind leaving the group.
             await self._consumer._fetcher.close()  # noqa: SLF001 - it has no other way
             await self._consumer._client.close()  # noqa: SLF001 - as above
-        if self._unanswered_commit is not None:
-            self._unanswered_commit.cancel()
-            await asyncio.wait([self._unanswered_commit])
+        if self._committing is not None:
+            await cancel_until_done([self._committing])
 
     def _stopped_set(self) -> None:
         try:
@@ -152,17 +152,16 @@ class MicroBatchConsumerThread(driver.AIOKafkaConsumerThread):
 
     async def _commit(self, offsets: Mapping[TP, int]) -> bool:
         """Commit, or log why not. A worker that stops waits no longer than a moment."""
-        if self._unanswered_commit is not None:
+        if self._committing is not None and not self._committing.done():
             return False
         assigned = self.assignment()
-        committing = asyncio.ensure_future(
+        committing = self._committing = asyncio.ensure_future(
             self._ensure_consumer().commit(
                 {TopicPartition(*tp): offset for tp, offset in offsets.items() if tp in assigned}
             )
         )
         while not (await asyncio.wait([committing], timeout=self._stop_timeouts.seconds_left()))[0]:
             if self._stop_timeouts.has_begun:
-                self._unanswered_commit = committing
                 return False
         try:
             committing.result()

@@ -7,7 +7,7 @@ from typing import cast
 from faust.transport.drivers import aiokafka as driver
 from faust.types import AppT
 
-from streams.kafka.stop_timeouts import CANCEL_SECONDS, StopTimeouts
+from streams.kafka.stop_timeouts import StopTimeouts, cancel_until_done
 
 OutgoingRecord = tuple[bytes | None, bytes | None, list[tuple[str, bytes | None]]]
 #: Sends (key, value, headers) to a topic; returns when the broker has acknowledged all.
@@ -23,11 +23,9 @@ class LimitedProducer(driver.Producer):
     async def on_stop(self) -> None:
         """Close the connections; what the brokers have not acknowledged by now is given up."""
         if self._producer is not None:
-            # Its own `stop` waits until all that it has is answered, and so does its sender when it is cancelled once.
+            # Its own `stop` waits until all that it has is answered.
             sending = self._producer._sender.sender_task  # noqa: SLF001 - it has no other way
-            while sending is not None and not sending.done():
-                sending.cancel()
-                await asyncio.wait([sending], timeout=CANCEL_SECONDS)
+            await cancel_until_done([] if sending is None else [sending])
         await super().on_stop()
 
 

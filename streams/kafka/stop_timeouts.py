@@ -6,16 +6,16 @@ worker that takes over, and the group notices after its session timeout that thi
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
-from typing import Final
+from typing import Any, Final
 
 #: For everything that is under way when the stop begins, and for the last commit of offsets.
 STOP_TIMEOUT_SECONDS: Final = 1.0
 #: For leaving the group, however late that is: without it, partitions are read by nobody until the session ends.
 LEAVE_TIMEOUT_SECONDS: Final = 0.5
-#: Before what was cancelled, and waits for what it has begun, is cancelled again.
-CANCEL_SECONDS: Final = 0.1
+#: Before a task that goes on after it was cancelled is cancelled again.
+_CANCEL_SECONDS: Final = 0.1
 
 
 class StopTimeouts:
@@ -49,3 +49,19 @@ class StopTimeouts:
                 yield
             finally:
                 self._waiting.discard(timeout)
+
+
+async def cancel_until_done(tasks: Iterable[asyncio.Future[Any]]) -> None:
+    """Cancel tasks until they have ended; how they end no longer matters.
+
+    Those of aiokafka may take one cancellation for that of what they wait for, and go on.
+    """
+    ending = [*tasks]
+    while running := [task for task in ending if not task.done()]:
+        for task in running:
+            task.cancel()
+        await asyncio.wait(running, timeout=_CANCEL_SECONDS)
+    for task in ending:
+        # An error that nobody has asked for would be logged.
+        if not task.cancelled():
+            task.exception()

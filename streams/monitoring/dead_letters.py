@@ -28,7 +28,7 @@ from streams.kafka.log_ends import READ_COMMITTED, read_last_stable_offsets
 from streams.metrics.pipeline import Metrics
 from streams.monitoring.health import Health
 from streams.retry import Retry
-from streams.service import WatchedService
+from streams.watched_service import WatchedService
 
 #: Dead letters that are remembered, at most: about 100 bytes each.
 MAX_REMEMBERED: Final = 500_000

@@ -33,7 +33,7 @@ from streams.metrics.pipeline import Metrics
 from streams.monitoring.health import Health
 from streams.monitoring.watchdog import Watchdog
 from streams.retry import Retry
-from streams.service import WatchedService
+from streams.watched_service import WatchedService
 
 logger = logging.getLogger("milepost.lag")
 

@@ -11,7 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from models.database.engine import DatabaseError, read_transaction
 from models.database.retractions import count_unmatched_retractions
 from streams.metrics.pipeline import Metrics
-from streams.service import WatchedService
+from streams.watched_service import WatchedService
 
 _POLL_SECONDS: Final = 15.0
 _STOP_SECONDS: Final = 2.0

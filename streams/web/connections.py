@@ -18,7 +18,7 @@ from typing import Any, Final, cast
 from aiohttp import web
 
 from streams.web.guard import SECURITY_HEADERS, CountHttpError, ErrorResponder
-from streams.web.small_pieces import READ_DELAY_SECONDS, PieceCounter
+from streams.web.small_chunks import READ_DELAY_SECONDS, PieceCounter
 
 logger = logging.getLogger("milepost.web")
 

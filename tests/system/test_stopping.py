@@ -60,12 +60,13 @@ def accepted(worker: WorkerProcess) -> float:
     return sum(value for labels, value in page.series("milepost_events_total") if labels["outcome"] == "accepted")
 
 
-def assert_calm(log: str) -> None:
-    """Assert that a log has nothing that alarms, and does not call silence an answer."""
-    assert "ERROR" not in log
-    assert "CRITICAL" not in log
-    assert "Traceback" not in log
-    assert "answers again" not in log
+def stop_calmly(process: WorkerProcess, settings: Settings) -> None:
+    """Stop a process; assert that it ends with 0 in time, logs nothing that alarms, and calls no silence an answer."""
+    seconds = process.stop()
+    assert process.process.returncode == 0, process.log_text
+    assert seconds < settings.stop_seconds
+    for alarm in ("ERROR", "CRITICAL", "Traceback", "answers again"):
+        assert alarm not in process.log_text
 
 
 @pytest.mark.parametrize("noticed", [False, True])
@@ -79,11 +80,7 @@ def test_a_worker_stops_with_0_while_kafka_is_silent(
         with suspended(broker):
             if noticed:
                 wait_until(lambda: "Kafka does not answer" in worker.log_text, "the outage is noticed", 30)
-            seconds = worker.stop()
-
-    assert worker.process.returncode == 0, worker.log_text
-    assert seconds < settings.stop_seconds
-    assert_calm(worker.log_text)
+            stop_calmly(worker, settings)
 
 
 def test_a_worker_with_a_login_stops_with_0_while_kafka_is_silent(
@@ -96,11 +93,7 @@ def test_a_worker_with_a_login_stops_with_0_while_kafka_is_silent(
         publish(prepared, [numbered_report(1)])
         wait_until(lambda: accepted(worker) == 1, "the event is recorded")
         with suspended(secure_kafka):
-            seconds = worker.stop()
-
-    assert worker.process.returncode == 0, worker.log_text
-    assert seconds < prepared.stop_seconds
-    assert_calm(worker.log_text)
+            stop_calmly(worker, prepared)
 
 
 @pytest.mark.parametrize("waits_for", ["its signals", "its dead letter"])
@@ -109,24 +102,23 @@ def test_what_a_worker_was_doing_when_it_stopped_without_kafka_is_done_by_the_ne
 ) -> None:
     has_rejection = waits_for == "its dead letter"
     recorder = Recorder(make_engine(settings.database))
-    with closing(sqlite3.connect(settings.database.removeprefix("sqlite:///"), isolation_level=None)) as database:
-        with worker_process(settings, tmp_path) as worker:
-            worker.wait_until_ready()
-            database.execute("BEGIN IMMEDIATE")
+    with (
+        closing(sqlite3.connect(settings.database.removeprefix("sqlite:///"), isolation_level=None)) as database,
+        worker_process(settings, tmp_path) as worker,
+    ):
+        worker.wait_until_ready()
+        database.execute("BEGIN IMMEDIATE")
+        if has_rejection:
+            publish_records(settings, [(b"north", [], b"no event")])
+        publish(settings, [numbered_report(number) for number in range(EVENTS)])
+        wait_until(lambda: (worker.scrape().value("milepost_lag_seconds") or 0) > 0.5, "the events wait")
+        with suspended(broker):
+            database.execute("ROLLBACK")
             if has_rejection:
-                publish_records(settings, [(b"north", [], b"no event")])
-            publish(settings, [numbered_report(number) for number in range(EVENTS)])
-            wait_until(lambda: (worker.scrape().value("milepost_lag_seconds") or 0) > 0.5, "the events wait")
-            with suspended(broker):
-                database.execute("ROLLBACK")
-                if has_rejection:
-                    wait_until(lambda: is_locked(database), "a transaction waits for the dead letter")
-                else:
-                    wait_until(lambda: count_events(recorder) > 0, "events are recorded whose signals wait")
-                seconds = worker.stop()
-        assert worker.process.returncode == 0, worker.log_text
-        assert seconds < settings.stop_seconds
-        assert_calm(worker.log_text)
+                wait_until(lambda: is_locked(database), "a transaction waits for the dead letter")
+            else:
+                wait_until(lambda: count_events(recorder) > 0, "events are recorded whose signals wait")
+            stop_calmly(worker, settings)
 
     with worker_process(settings, tmp_path) as worker:
         wait_until(lambda: count_events(recorder) == EVENTS, "the next worker has recorded all events")
@@ -155,8 +147,4 @@ def test_notify_stops_with_0_while_kafka_is_silent(settings: Settings, broker: R
     with notify_process(settings, tmp_path, targets) as notify:
         notify.wait_until_ready()
         with suspended(broker):
-            seconds = notify.stop()
-
-    assert notify.process.returncode == 0, notify.log_text
-    assert seconds < settings.stop_seconds
-    assert_calm(notify.log_text)
+            stop_calmly(notify, settings)

@@ -13,7 +13,7 @@ import pytest
 from streams.gateway.bodies import BodyReader
 from streams.gateway.content_modes import BATCH_TYPE, STRUCTURED_TYPE
 from streams.gateway.tokens import TokenTable, parse_tokens
-from streams.web import connections, small_pieces
+from streams.web import connections, small_chunks
 from tests.helpers.gateway import (
     OTHER,
     START,
@@ -217,7 +217,7 @@ def test_reads_of_single_bytes_are_collected_into_few(sent: SentRecords, monkeyp
         assert client.recv(4096).startswith(b"HTTP/1.1 202")
         seconds = time.monotonic() - began
     # Those that are free, then two reads a second.
-    expected = small_pieces.FREE_SMALL_READS + seconds / small_pieces.READ_DELAY_SECONDS + 3
+    expected = small_chunks.FREE_SMALL_READS + seconds / small_chunks.READ_DELAY_SECONDS + 3
     assert len([size for size in reads if size]) <= expected
     assert expected < len(body) / 2
 

@@ -1,11 +1,12 @@
 """What waits for Kafka when a worker stops."""
 
 import asyncio
+from contextlib import suppress
 
 import pytest
 
 from streams.kafka import stop_timeouts
-from streams.kafka.stop_timeouts import StopTimeouts
+from streams.kafka.stop_timeouts import StopTimeouts, cancel_until_done
 
 
 @pytest.fixture(autouse=True)
@@ -64,5 +65,29 @@ def test_what_is_answered_in_time_ends_as_ever() -> None:
 
         async with timeouts.limit():
             await asyncio.sleep(0)
+
+    asyncio.run(scenario())
+
+
+def test_a_task_that_takes_a_cancellation_for_another_is_cancelled_again() -> None:
+    async def scenario() -> None:
+        async def go_on_once() -> None:
+            with suppress(asyncio.CancelledError):
+                await asyncio.Event().wait()
+            await asyncio.Event().wait()
+
+        async def fail() -> None:
+            raise ConnectionError
+
+        complaints: list[object] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
+        stubborn, failed = asyncio.ensure_future(go_on_once()), asyncio.ensure_future(fail())
+        await asyncio.sleep(0)
+
+        await cancel_until_done([stubborn, failed])
+
+        assert stubborn.cancelled()
+        del failed
+        assert complaints == []
 
     asyncio.run(scenario())

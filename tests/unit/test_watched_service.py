@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from mode import Service
 
-from streams.service import WatchedService
+from streams.watched_service import WatchedService
 
 
 class Ended(WatchedService):
